@@ -1,0 +1,41 @@
+# Every target sets itself up: it makes .venv, installs what it needs, and is quick when nothing changed.
+PYTHON ?= python3
+BIN := .venv/bin
+RUNS ?= ./runs
+PORT ?= 8501
+
+.PHONY: demo test check bench soak clean
+
+demo: .venv/.installed
+	$(BIN)/hankelboard demo --runs-dir $(RUNS) --port $(PORT)
+
+test: .venv/.installed .venv/.chromium
+	$(BIN)/python -m pytest tests
+
+check: .venv/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: .venv/.installed
+	$(BIN)/python -m benchmarks
+
+soak: .venv/.installed
+	$(BIN)/python -m pytest tests/soak.py
+
+.venv/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed; choose one with: make PYTHON=/path/to/python3.11 ..."; exit 1; }
+	@$(PYTHON) -m venv .venv || \
+	  { echo "python3 -m venv failed; on Debian and Ubuntu: sudo apt-get install python3-venv"; exit 1; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+# The browser test drives a real Chromium. It is installed here where that is possible (root and apt-get);
+# otherwise the command to run is printed and the target fails: a browser test is never skipped in silence.
+.venv/.chromium: .venv/.installed
+	@sh tests/end_to_end/install_chromium.sh
+	@touch $@
+
+clean:
+	rm -rf .venv build *.egg-info

@@ -1,0 +1,70 @@
+"""The seam: what loop, evidence, checkpoints and pages know of a layer that can be reduced.
+
+A family (LRU today; S4D, S5, Mamba, linear attention later; anybody's own layer) implements `Reducible`
+on its module. Everything outside the family talks to this Protocol and to nothing else.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float64]
+Arrays = Mapping[str, FloatArray]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RankTable:
+    """What every rank r = 0..N of one layer would mean; index r, so all but `hsv` have N+1 entries."""
+
+    hsv: FloatArray
+    """(N,) importances of the states, descending. Hankel singular values unless the family says otherwise."""
+    discarded_share: list[float]
+    """Σ_{i>r} importance_i / Σ importance."""
+    error_bound: list[float] | None
+    """2 Σ_{i>r} σ_i where the family has such a bound, else None."""
+    realisable: list[bool | None]
+    """Whether the rank can be written back; None = not checked, cannot be chosen. [0] is always False."""
+    condition: list[float | None]
+    """Condition number of the change to modal coordinates; None where not checked."""
+    realised_modes: list[int]
+    """Stored modes at each rank (differs from r where conjugate pairs are stored once)."""
+    parameters: list[int]
+    """Trainable parameters of the layer at each rank."""
+
+
+@runtime_checkable
+class Reducible(Protocol):
+    """A layer whose state dimension can be cut while it trains."""
+
+    importance: str
+    """What a tolerance is a share of: hsv, hsv_squared or output_energy."""
+
+    @property
+    def state_dim(self) -> int:
+        """States of the layer now, N."""
+
+    def extract(self) -> Any:
+        """Float64 copy of the system that the reduction works on; opaque to all callers."""
+
+    def propose(self, system: Any) -> RankTable:
+        """Spectrum and consequences of every rank. Raises ValueError when no cut can be proposed."""
+
+    def reduce(self, system: Any, rank: int) -> Any:
+        """The reduced system at exactly this rank. Raises ValueError when it cannot be realised."""
+
+    def apply(self, reduction: Any) -> None:
+        """Replace the layer's parameters by those of the reduction (new Parameters, new shapes)."""
+
+    def transport_moments(
+        self, reduction: Any, first: Arrays, second: Arrays
+    ) -> tuple[Arrays, Arrays]:
+        """Adam's moments, by parameter name, carried into the coordinates of the reduction.
+
+        Called before `apply`, with the moments of all the layer's parameters that changed or did not.
+        """
+
+    def verify(self, reduction: Any) -> float:
+        """Relative error between the layer as written back and the dense reduced system."""
