@@ -1,0 +1,158 @@
+"""Checkpoints: folders that are published whole, manifest last, and verified by their hashes.
+
+What the files inside hold is the trainer's business; here they are names, sizes and SHA-256 sums.
+"""
+
+import hashlib
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from storage import atomic
+from storage.errors import CheckpointError
+from storage.layout import FORMAT_VERSION, STRAY_PREFIX, CheckpointName, RunPaths, manifest_in
+from storage.records import now, read_record
+
+CAUSES = ("start", "scheduled", "before_reduction", "after_reduction", "command", "stop", "finish", "branch")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A published checkpoint as its manifest describes it."""
+
+    name: CheckpointName
+    t: str
+    cause: str
+    pinned: bool
+    state_dims: list[int]
+    bytes: int
+    metrics: dict[str, Any]
+    reductions: list[int]
+    """Numbers of the proposals whose reductions are in these weights."""
+    files: dict[str, dict[str, Any]]
+
+
+def publish(
+    paths: RunPaths,
+    name: CheckpointName,
+    write: Callable[[Path], None],
+    *,
+    cause: str,
+    pinned: bool,
+    state_dims: list[int],
+    metrics: dict[str, Any],
+    reductions: list[int],
+) -> Checkpoint:
+    """Build a checkpoint beside, hash it, write its manifest last, and rename it into place.
+
+    Atomicity: the checkpoint exists whole or not at all. Durability: on disk when this returns.
+    Concurrency: one writer, the holder of run.lock.
+
+    Parameters
+    ----------
+    write : callable that writes the payload files into the folder it is given
+    """
+    building = paths.building(name)
+    building.mkdir(parents=True)
+    try:
+        write(building)
+        files = {}
+        for path in sorted(building.iterdir()):
+            files[path.name] = {"sha256": _sha256(path), "bytes": path.stat().st_size}
+            atomic.sync_file(path)
+        manifest = {
+            "format_version": FORMAT_VERSION, "t": now(), "branch": name.branch, "step": name.step,
+            "attempt": name.attempt, "sequence": name.sequence, "cause": cause, "pinned": pinned,
+            "state_dims": state_dims, "metrics": metrics, "reductions": reductions, "files": files,
+        }  # fmt: skip
+        atomic.create(manifest_in(building), manifest)
+        building.rename(paths.checkpoint(name))
+    except OSError:
+        shutil.rmtree(building, ignore_errors=True)
+        raise
+    atomic.sync_folder(paths.checkpoints)
+    return read_checkpoint(paths, name)
+
+
+def read_checkpoint(paths: RunPaths, name: CheckpointName) -> Checkpoint:
+    """What the manifest says. Raises CheckpointError when there is none or it cannot be read."""
+    manifest = read_record(paths.manifest(name))
+    files = manifest.get("files") if manifest else None
+    if manifest is None or not isinstance(files, dict):
+        raise CheckpointError(f"checkpoint {name}: manifest.json is missing or damaged")
+    if not all(Path(file).name == file and isinstance(facts, dict) for file, facts in files.items()):
+        raise CheckpointError(f"checkpoint {name}: manifest.json names files outside the checkpoint")
+    metrics = manifest.get("metrics")
+    return Checkpoint(
+        name=name,
+        t=str(manifest.get("t", "")),
+        cause=str(manifest.get("cause", "")),
+        pinned=manifest.get("pinned") is True,
+        state_dims=_integers(manifest.get("state_dims")),
+        bytes=sum(facts.get("bytes", 0) for facts in files.values()),
+        metrics=metrics if isinstance(metrics, dict) else {},
+        reductions=_integers(manifest.get("reductions")),
+        files=files,
+    )
+
+
+def list_checkpoints(paths: RunPaths) -> tuple[list[Checkpoint], list[str]]:
+    """Published checkpoints by sequence, and a message for each folder whose manifest is damaged."""
+    good, damaged = [], []
+    for name in checkpoint_names(paths):
+        try:
+            good.append(read_checkpoint(paths, name))
+        except CheckpointError as error:
+            damaged.append(str(error))
+    return good, damaged
+
+
+def checkpoint_names(paths: RunPaths) -> list[CheckpointName]:
+    """Names of all checkpoint folders, by sequence."""
+    try:
+        found = os.listdir(paths.checkpoints)
+    except OSError:
+        return []
+    return sorted(name for name in map(CheckpointName.parse, found) if name is not None)
+
+
+def problems(paths: RunPaths, name: CheckpointName) -> Iterator[str]:
+    """What is wrong with a checkpoint, in words; nothing when every file has its size and hash."""
+    try:
+        checkpoint = read_checkpoint(paths, name)
+    except CheckpointError as error:
+        yield str(error)
+        return
+    for file, facts in checkpoint.files.items():
+        path = paths.checkpoint(name) / file
+        if not path.is_file() or path.is_symlink():
+            yield f"checkpoint {name}: {file} is missing"
+        elif path.stat().st_size != facts.get("bytes"):
+            yield f"checkpoint {name}: {file} has {path.stat().st_size} bytes instead of {facts.get('bytes')}"
+        elif _sha256(path) != facts.get("sha256"):
+            yield f"checkpoint {name}: {file} does not have the recorded SHA-256"
+
+
+def remove_strays(paths: RunPaths) -> None:
+    """Remove what a dead writer was still building. Only the holder of run.lock may call this."""
+    for folder in (paths.root, paths.checkpoints):
+        for stray in folder.glob(f"{STRAY_PREFIX}*"):
+            if stray.is_dir():
+                shutil.rmtree(stray, ignore_errors=True)
+            else:
+                stray.unlink(missing_ok=True)
+    for name in checkpoint_names(paths):
+        if not paths.manifest(name).exists():
+            shutil.rmtree(paths.checkpoint(name), ignore_errors=True)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _integers(value: object) -> list[int]:
+    return [item for item in value if isinstance(item, int)] if isinstance(value, list) else []

@@ -1,0 +1,127 @@
+"""What people create beside decisions: commands in the inbox, and notes."""
+
+import contextlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from storage import atomic
+from storage.errors import CommandRefused
+from storage.layout import ULID_JSON, CheckpointName, RunPaths
+from storage.records import MAX_PERSONS_FILE_BYTES, Record, new_ulid, now, read_record
+
+KINDS = ("pause", "resume", "stop", "checkpoint", "rollback")
+POLICIES = ("ask", "auto", "keep")
+NOTE_KINDS = ("text", "rename", "tag", "archive", "pin", "baseline")
+MAX_TEXT = 2_000
+
+
+@dataclass(frozen=True)
+class Command:
+    """pause, resume, stop, checkpoint or rollback, asked for by a person."""
+
+    id: str
+    kind: str
+    by: str
+    via: str
+    t: str
+    checkpoint: str | None = None
+    policy: str | None = None
+    """For a rollback: the policy of the new branch."""
+    reason: str = ""
+
+
+def send_command(
+    paths: RunPaths,
+    kind: str,
+    *,
+    by: str,
+    via: str,
+    checkpoint: str | None = None,
+    policy: str | None = None,
+    reason: str = "",
+) -> str:
+    """Put a command into the run's inbox; returns its id, by which the trainer will answer.
+
+    Durability: on disk when this returns. Concurrency: any number of senders.
+
+    Raises
+    ------
+    CommandRefused
+        If the command, its checkpoint or its policy cannot be.
+    """
+    if kind not in KINDS:
+        raise CommandRefused(f"unknown command {kind!r}; there are {', '.join(KINDS)}")
+    if kind == "rollback":
+        name = CheckpointName.parse(checkpoint or "")
+        if name is None or not paths.manifest(name).is_file():
+            raise CommandRefused(
+                f"no checkpoint {checkpoint!r} in {paths.run_id}; `hankelboard checkpoints {paths.run_id}` "
+                "lists those that are there"
+            )
+    if policy is not None and policy not in POLICIES:
+        raise CommandRefused(f"unknown policy {policy!r}; there are {', '.join(POLICIES)}")
+    record = {
+        "command": kind, "by": by, "via": via, "t": now(), "checkpoint": checkpoint, "policy": policy,
+        "reason": reason[:MAX_TEXT],
+    }  # fmt: skip
+    return _create_under_new_id(paths.inbox, record)
+
+
+def read_command(paths: RunPaths, command_id: str) -> Command | None:
+    """The command of that id, or None when the file is no valid command."""
+    record = read_record(paths.command(command_id), MAX_PERSONS_FILE_BYTES)
+    kind = record and record.get("command")
+    if record is None or kind not in KINDS:
+        return None
+    return Command(
+        id=command_id,
+        kind=str(kind),
+        by=_text(record, "by") or "unknown",
+        via=_text(record, "via"),
+        t=_text(record, "t"),
+        checkpoint=_text(record, "checkpoint") or None,
+        policy=_text(record, "policy") or None,
+        reason=_text(record, "reason"),
+    )
+
+
+def command_ids(paths: RunPaths) -> list[str]:
+    """Ids in the inbox, oldest first; files with other names are none."""
+    return _ids_in(paths.inbox)
+
+
+def add_note(paths: RunPaths, kind: str, value: Any, *, by: str, via: str) -> str:
+    """Attach something to a run: a text, a new name, a tag, archive, pin. Notes are folded on read."""
+    if kind not in NOTE_KINDS:
+        raise CommandRefused(f"unknown note {kind!r}; there are {', '.join(NOTE_KINDS)}")
+    value = value[:MAX_TEXT] if isinstance(value, str) else value
+    return _create_under_new_id(paths.notes, {"note": kind, "value": value, "by": by, "via": via, "t": now()})
+
+
+def read_notes(paths: RunPaths) -> list[Record]:
+    """All valid notes, oldest first."""
+    records = (read_record(paths.note(name), MAX_PERSONS_FILE_BYTES) for name in _ids_in(paths.notes))
+    return [record for record in records if record is not None and record.get("note") in NOTE_KINDS]
+
+
+def _create_under_new_id(folder: Path, record: Record) -> str:
+    while True:
+        new_id = new_ulid()
+        with contextlib.suppress(FileExistsError):
+            atomic.create(folder / f"{new_id}.json", record)
+            return new_id
+
+
+def _ids_in(folder: Path) -> list[str]:
+    try:
+        names = os.listdir(folder)
+    except OSError:
+        return []
+    return sorted(match[1] for match in map(ULID_JSON.fullmatch, names) if match)
+
+
+def _text(record: Record, key: str) -> str:
+    value = record.get(key)
+    return value[:MAX_TEXT] if isinstance(value, str) else ""

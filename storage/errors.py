@@ -1,0 +1,63 @@
+"""The error tree: every error a user can cause or meet, each with what, where and what to do.
+
+HankelboardError
+├── RunError
+│   ├── RunNotFound        no such run, or a name that cannot be one
+│   ├── DamagedRun         run.json is missing or cannot be read
+│   ├── NewerFormat        written by a newer Hankelboard
+│   └── RunHeld            another trainer holds run.lock
+├── ProposalError
+│   ├── AlreadyDecided     somebody decided first: who and when
+│   └── NotDecidable       no such proposal, expired, superseded, or ranks that cannot be
+├── CheckpointError        missing, damaged or unusable checkpoint
+├── CommandRefused         a command that makes no sense for this run now
+└── ConfigError            a key, preset or value that is not allowed
+"""
+
+
+class HankelboardError(Exception):
+    """Base of all errors with a message meant for people; the command line prints it and exits with 1."""
+
+
+class RunError(HankelboardError):
+    """Something is wrong with a run directory."""
+
+
+class RunNotFound(RunError):
+    """No run of that name."""
+
+
+class DamagedRun(RunError):
+    """The run's identity file is missing or cannot be read."""
+
+
+class NewerFormat(RunError):
+    """The run was written by a newer version of Hankelboard."""
+
+
+class RunHeld(RunError):
+    """Another process trains this run."""
+
+
+class ProposalError(HankelboardError):
+    """A proposal cannot be decided as asked."""
+
+
+class AlreadyDecided(ProposalError):
+    """Somebody else decided first."""
+
+
+class NotDecidable(ProposalError):
+    """The proposal does not exist, is no longer open, or the ranks are impossible."""
+
+
+class CheckpointError(HankelboardError):
+    """A checkpoint is missing or damaged."""
+
+
+class CommandRefused(HankelboardError):
+    """A command that makes no sense for this run now."""
+
+
+class ConfigError(HankelboardError):
+    """A key, preset or value that is not allowed; exit code 2."""

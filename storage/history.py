@@ -1,0 +1,270 @@
+"""State is a fold of the journals: what happened to a run, from its events alone."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from storage.journal import read_journal
+from storage.layout import RunPaths
+from storage.records import Record
+
+TERMINAL = {
+    "run_finished": "finished",
+    "run_stopped": "stopped",
+    "run_failed": "failed",
+    "run_cancelled": "cancelled",
+}
+INTERVENTIONS = {
+    "proposal_published", "reduction_applied", "reduction_refused", "branch_started", "paused", "resumed",
+    "decision_accepted", "loss_not_finite",
+}  # fmt: skip
+
+
+@dataclass
+class Branch:
+    """One path of weights. Branch 0 is the start; a rollback begins a new one."""
+
+    number: int
+    parent: int | None = None
+    from_step: int = 0
+    checkpoint: str | None = None
+    state_dims: list[int] = field(default_factory=list)
+    """State dimensions where the branch began."""
+    attempts: list[tuple[int, int]] = field(default_factory=list)
+    """(attempt, step it began at): a later attempt replaces what earlier ones recorded beyond that step."""
+
+
+@dataclass
+class ProposalOutcome:
+    """What became of a proposal."""
+
+    number: int
+    branch: int
+    step: int
+    state: str = "pending"
+    """pending, approved, rejected, applied, refused, expired, superseded or rolled_back."""
+    decision: Record | None = None
+    """The decision_accepted event: verdict, ranks, by, apply_at_step."""
+    applied: Record | None = None
+    """The reduction_applied event: state dimensions and validation before and after."""
+    reason: str = ""
+
+
+@dataclass
+class CommandOutcome:
+    """The trainer's answer to a command."""
+
+    state: str
+    """accepted, applied or refused."""
+    step: int
+    reason: str = ""
+
+
+@dataclass
+class History:
+    """The fold. Feed it events in the order of the journal with `apply`; read its fields at any time."""
+
+    state: str = "queued"
+    reason: str = ""
+    step: int = 0
+    attempt: int = -1
+    branch: int = 0
+    policy: str = ""
+    paused: bool = False
+    state_dims: list[int] = field(default_factory=list)
+    initial_state_dims: list[int] = field(default_factory=list)
+    branches: dict[int, Branch] = field(default_factory=lambda: {0: Branch(0)})
+    proposals: dict[int, ProposalOutcome] = field(default_factory=dict)
+    commands: dict[str, CommandOutcome] = field(default_factory=dict)
+    interventions: list[Record] = field(default_factory=list)
+    finished: Record | None = None
+    """The run_finished event, with the test metrics."""
+    attempts_without_checkpoint: int = 0
+    unknown: int = 0
+
+    def apply(self, event: Record) -> None:
+        """Fold one event in. Unknown kinds are counted, malformed ones too; neither is an error."""
+        kind = event.get("kind")
+        handler = _HANDLERS.get(kind) if isinstance(kind, str) else None
+        if handler is None:
+            self.unknown += 1
+            return
+        try:
+            handler(self, event)
+        except (KeyError, TypeError, ValueError):
+            self.unknown += 1
+            return
+        if kind in INTERVENTIONS:
+            self.interventions.append(event)
+        if isinstance(event.get("step"), int):
+            self.step = event["step"]
+
+    def pending(self) -> ProposalOutcome | None:
+        """The proposal of the live branch that waits for a decision, if any."""
+        for outcome in reversed(self.proposals.values()):
+            if outcome.state == "pending" and outcome.branch == self.branch:
+                return outcome
+        return None
+
+    def segments(self, branch: int | None = None) -> dict[int, int | None]:
+        """The path of a branch: for each branch on it the last step that counts (None = to its end)."""
+        path: dict[int, int | None] = {}
+        limit: int | None = None
+        current = self.branches.get(self.branch if branch is None else branch)
+        while current is not None and current.number not in path:
+            path[current.number] = limit
+            if current.parent is None:
+                break
+            limit = current.from_step if limit is None else min(limit, current.from_step)
+            current = self.branches.get(current.parent)
+        return path
+
+    def on_path(self, record: Record, branch: int | None = None) -> bool:
+        """Whether a metrics or spectra record lies on the path of a branch (default: the live one)."""
+        number = record.get("branch", 0)
+        path = self.segments(branch)
+        if number not in path:
+            return False
+        end = path[number]
+        return (end is None or record.get("step", 0) <= end) and not self.is_replaced(record)
+
+    def is_replaced(self, record: Record) -> bool:
+        """Whether a later attempt on the same branch trained this step again (after a crash)."""
+        branch = self.branches.get(record.get("branch", 0))
+        step, attempt = record.get("step", 0), record.get("attempt", 0)
+        return branch is not None and any(
+            later > attempt and start < step for later, start in branch.attempts
+        )
+
+    # One method per kind of event.
+
+    def _attempt_started(self, event: Record) -> None:
+        self.attempt = event["attempt"]
+        self.branch = event["branch"]
+        self.branches.setdefault(self.branch, Branch(self.branch)).attempts.append(
+            (self.attempt, event["step"])
+        )
+        self.policy = event.get("policy", self.policy)
+        self.state_dims = list(event["state_dims"])
+        if not self.initial_state_dims:
+            self.initial_state_dims = list(event["state_dims"])
+        self.state, self.reason = "running", ""
+        self.attempts_without_checkpoint += 1
+
+    def _terminal(self, event: Record) -> None:
+        self.state = TERMINAL[event["kind"]]
+        self.reason = event.get("reason", "")
+        self.finished = event if event["kind"] == "run_finished" else None
+
+    def _paused(self, event: Record) -> None:
+        self.paused, self.state = True, "paused"
+
+    def _resumed(self, event: Record) -> None:
+        self.paused = False
+        self.state = "running"
+
+    def _waiting_started(self, event: Record) -> None:
+        self.state = "waiting_for_decision"
+
+    def _waiting_ended(self, event: Record) -> None:
+        self.state = "paused" if self.paused else "running"
+
+    def _checkpoint_published(self, event: Record) -> None:
+        self.attempts_without_checkpoint = 0
+
+    def _proposal_published(self, event: Record) -> None:
+        number = event["proposal"]
+        self.proposals[number] = ProposalOutcome(number, event["branch"], event["step"])
+
+    def _proposal_superseded(self, event: Record) -> None:
+        self._close(event, "superseded")
+
+    def _proposal_expired(self, event: Record) -> None:
+        self._close(event, "expired")
+
+    def _decision_accepted(self, event: Record) -> None:
+        outcome = self.proposals[event["proposal"]]
+        outcome.decision = event
+        outcome.state = "approved" if event["verdict"] == "approve" else "rejected"
+
+    def _decision_refused(self, event: Record) -> None:
+        self._close(event, "refused")
+
+    def _reduction_applied(self, event: Record) -> None:
+        outcome = self.proposals[event["proposal"]]
+        outcome.state, outcome.applied = "applied", event
+        self.state_dims = list(event["to"])
+
+    def _reduction_refused(self, event: Record) -> None:
+        self._close(event, "refused")
+
+    def _reduction_rolled_back(self, event: Record) -> None:
+        self._close(event, "rolled_back")
+
+    def _close(self, event: Record, state: str) -> None:
+        outcome = self.proposals[event["proposal"]]
+        outcome.state, outcome.reason = state, event.get("reason", "")
+
+    def _branch_started(self, event: Record) -> None:
+        self.branch = event["branch"]
+        self.state_dims = list(event["state_dims"])
+        self.policy = event["policy"]
+        self.branches[self.branch] = Branch(
+            number=self.branch,
+            parent=event["parent"],
+            from_step=event["from_step"],
+            checkpoint=event["checkpoint"],
+            state_dims=list(event["state_dims"]),
+            attempts=[(event["attempt"], event["from_step"])],
+        )
+        self.attempts_without_checkpoint = 0
+
+    def _command(self, event: Record) -> None:
+        state = event["kind"].removeprefix("command_")
+        self.commands[event["command_id"]] = CommandOutcome(state, event["step"], event.get("reason", ""))
+
+    def _policy_changed(self, event: Record) -> None:
+        self.policy = event["policy"]
+
+    def _nothing(self, event: Record) -> None:
+        """Known, and changes nothing here."""
+
+
+_HANDLERS: dict[str, Callable[[History, Record], None]] = {
+    "attempt_started": History._attempt_started,
+    **dict.fromkeys(TERMINAL, History._terminal),
+    "paused": History._paused,
+    "resumed": History._resumed,
+    "waiting_started": History._waiting_started,
+    "waiting_ended": History._waiting_ended,
+    "checkpoint_published": History._checkpoint_published,
+    "proposal_published": History._proposal_published,
+    "proposal_superseded": History._proposal_superseded,
+    "proposal_expired": History._proposal_expired,
+    "decision_accepted": History._decision_accepted,
+    "decision_refused": History._decision_refused,
+    "reduction_applied": History._reduction_applied,
+    "reduction_refused": History._reduction_refused,
+    "reduction_rolled_back": History._reduction_rolled_back,
+    "branch_started": History._branch_started,
+    "command_accepted": History._command,
+    "command_applied": History._command,
+    "command_refused": History._command,
+    "policy_changed": History._policy_changed,
+    **dict.fromkeys(
+        ("run_started", "stop_requested", "kernel_chosen", "checkpoint_pruned", "loss_not_finite"),
+        History._nothing,
+    ),
+}
+
+
+def fold(events: Iterable[Record]) -> History:
+    """The history that these events tell."""
+    history = History()
+    for event in events:
+        history.apply(event)
+    return history
+
+
+def read_history(paths: RunPaths) -> History:
+    """The history of a run as its events.jsonl tells it now."""
+    return fold(read_journal(paths.events)[0])

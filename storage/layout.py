@@ -1,0 +1,152 @@
+"""Where everything lies in a run directory. No other module builds such a path."""
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from storage.errors import RunNotFound
+
+FORMAT_VERSION = 1
+RUN_ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
+CHECKPOINT_NAME = re.compile(r"b(\d{1,6})-(\d{8,12})-a(\d{1,6})-(\d{4,9})")
+NUMBERED_JSON = re.compile(r"(\d{6,9})\.json")
+ULID_JSON = re.compile(r"([0-9A-HJKMNP-TV-Z]{26})\.json")
+STRAY_PREFIX = ".writing-"  # a temporary that atomic.py or checkpoints.py had not published yet
+
+
+def runs_directory(given: str | os.PathLike[str] | None = None) -> Path:
+    """The folder of runs: the one given, else $HANKELBOARD_RUNS, else ./runs."""
+    return Path(given or os.environ.get("HANKELBOARD_RUNS") or "runs")
+
+
+@dataclass(frozen=True, order=True)
+class CheckpointName:
+    """b0-00000500-a0-0003: branch, step, attempt, sequence (unique and rising within the run)."""
+
+    sequence: int
+    branch: int
+    step: int
+    attempt: int
+
+    def __str__(self) -> str:
+        return f"b{self.branch}-{self.step:08d}-a{self.attempt}-{self.sequence:04d}"
+
+    @classmethod
+    def parse(cls, name: str) -> "CheckpointName | None":
+        """The parts of a checkpoint's name, or None when it is not one."""
+        match = CHECKPOINT_NAME.fullmatch(name)
+        if match is None:
+            return None
+        branch, step, attempt, sequence = map(int, match.groups())
+        return cls(sequence=sequence, branch=branch, step=step, attempt=attempt)
+
+
+@dataclass(frozen=True)
+class RunPaths:
+    """Every path inside one run directory."""
+
+    root: Path
+
+    @property
+    def run_id(self) -> str:
+        return self.root.name
+
+    @property
+    def run_json(self) -> Path:
+        return self.root / "run.json"
+
+    @property
+    def lock(self) -> Path:
+        return self.root / "run.lock"
+
+    @property
+    def status(self) -> Path:
+        return self.root / "status.json"
+
+    @property
+    def events(self) -> Path:
+        return self.root / "events.jsonl"
+
+    @property
+    def metrics(self) -> Path:
+        return self.root / "metrics.jsonl"
+
+    @property
+    def spectra(self) -> Path:
+        return self.root / "spectra.jsonl"
+
+    @property
+    def log(self) -> Path:
+        return self.root / "log.txt"
+
+    @property
+    def proposals(self) -> Path:
+        return self.root / "proposals"
+
+    @property
+    def decisions(self) -> Path:
+        return self.root / "decisions"
+
+    @property
+    def inbox(self) -> Path:
+        return self.root / "inbox"
+
+    @property
+    def notes(self) -> Path:
+        return self.root / "notes"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.root / "checkpoints"
+
+    @property
+    def tensorboard(self) -> Path:
+        return self.root / "tensorboard"
+
+    def proposal(self, number: int) -> Path:
+        return self.proposals / f"{number:06d}.json"
+
+    def decision(self, number: int) -> Path:
+        return self.decisions / f"{number:06d}.json"
+
+    def command(self, command_id: str) -> Path:
+        return self.inbox / f"{command_id}.json"
+
+    def note(self, note_id: str) -> Path:
+        return self.notes / f"{note_id}.json"
+
+    def checkpoint(self, name: CheckpointName) -> Path:
+        return self.checkpoints / str(name)
+
+    def building(self, name: CheckpointName) -> Path:
+        """Where a checkpoint is built before it is published by a rename."""
+        return self.checkpoints / f"{STRAY_PREFIX}{name}"
+
+    def manifest(self, name: CheckpointName) -> Path:
+        return manifest_in(self.checkpoint(name))
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        return (self.proposals, self.decisions, self.inbox, self.notes, self.checkpoints)
+
+
+def manifest_in(checkpoint: Path) -> Path:
+    """The manifest of a checkpoint folder, published or still being built."""
+    return checkpoint / "manifest.json"
+
+
+def run_paths(runs: Path, run_id: str) -> RunPaths:
+    """Paths of one run. Anything that is not a run id never becomes a path.
+
+    Raises
+    ------
+    RunNotFound
+        If `run_id` is not a run id (letters, digits, dot, dash, underscore) or no such folder exists.
+    """
+    if RUN_ID.fullmatch(run_id) is None:
+        raise RunNotFound(f"{run_id!r} is not a run id: lower-case letters, digits, '.', '_' and '-' only")
+    root = runs / run_id
+    if not root.is_dir():
+        raise RunNotFound(f"no run {run_id} in {runs}; `hankelboard runs` lists those that are there")
+    return RunPaths(root)

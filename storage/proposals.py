@@ -1,0 +1,161 @@
+"""Proposals and decisions: the trainer offers a reduction, the first verdict wins."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from storage import atomic
+from storage.errors import AlreadyDecided, NotDecidable
+from storage.history import History, read_history
+from storage.layout import NUMBERED_JSON, RunPaths
+from storage.records import MAX_PERSONS_FILE_BYTES, Record, new_ulid, now, read_record
+
+VERDICTS = ("approve", "reject")
+MAX_REASON = 2_000
+
+
+@dataclass(frozen=True)
+class Decision:
+    """A person's or a policy's verdict on one proposal."""
+
+    decision_id: str
+    proposal: int
+    verdict: str
+    ranks: list[int] | None
+    """Edited ranks, one per layer; None means as proposed."""
+    by: str
+    via: str
+    t: str
+    reason: str
+
+
+def publish_proposal(paths: RunPaths, number: int, record: Record) -> None:
+    """Publish a proposal under its number. Created once; FileExistsError when the number is taken."""
+    atomic.create(paths.proposal(number), {"t": now(), "proposal": number, **record})
+
+
+def read_proposal(paths: RunPaths, number: int) -> Record | None:
+    """A proposal with its evidence, or None when it is absent or damaged."""
+    record = read_record(paths.proposal(number))
+    layers = record.get("layers") if record else None
+    return record if isinstance(layers, list) and layers else None
+
+
+def proposal_numbers(paths: RunPaths) -> list[int]:
+    """Numbers of all proposals, ascending."""
+    try:
+        names = os.listdir(paths.proposals)
+    except OSError:
+        return []
+    return sorted(int(match[1]) for match in map(NUMBERED_JSON.fullmatch, names) if match)
+
+
+def read_decision(paths: RunPaths, number: int) -> Decision | None:
+    """The decision on a proposal, or None when there is none yet.
+
+    A file that is there but makes no sense counts as a decision all the same (the first file wins): its
+    verdict is then empty, and the trainer refuses it with the reason.
+    """
+    if not os.path.lexists(paths.decision(number)):
+        return None
+    record = read_record(paths.decision(number), MAX_PERSONS_FILE_BYTES) or {}
+    verdict, ranks = record.get("verdict"), record.get("ranks")
+    return Decision(
+        decision_id=str(record.get("decision_id", "")),
+        proposal=number,
+        verdict=verdict if verdict in VERDICTS else "",
+        ranks=list(ranks) if isinstance(ranks, list) else None,
+        by=str(record.get("by", "unknown"))[:200],
+        via=str(record.get("via", ""))[:200],
+        t=str(record.get("t", "")),
+        reason=str(record.get("reason", ""))[:MAX_REASON],
+    )
+
+
+def decide(
+    paths: RunPaths,
+    number: int,
+    verdict: str,
+    *,
+    by: str,
+    via: str,
+    ranks: Sequence[int] | None = None,
+    reason: str = "",
+    history: History | None = None,
+) -> Decision:
+    """Record a verdict.
+
+    Atomicity and concurrency: created exclusively; of any number of deciders the first wins and the
+    others are told who won. Durability: on disk when this returns. The trainer acts on it at its next
+    step boundary and answers in events.jsonl.
+
+    Raises
+    ------
+    AlreadyDecided
+        If there is a decision: says whose and when.
+    NotDecidable
+        If the proposal does not exist, is no longer open, or the ranks are impossible.
+    """
+    if verdict not in VERDICTS:
+        raise NotDecidable(f"unknown verdict {verdict!r}; there are {', '.join(VERDICTS)}")
+    proposal = read_proposal(paths, number)
+    if proposal is None:
+        there = ", ".join(map(str, proposal_numbers(paths))) or "none"
+        raise NotDecidable(f"{paths.run_id} has no proposal {number} (there: {there})")
+    _refuse_decided(paths, number)
+    _refuse_closed(history or read_history(paths), number)
+    edited = None if ranks is None or verdict == "reject" else check_ranks(proposal, ranks)
+    record: dict[str, Any] = {
+        "decision_id": new_ulid(), "proposal": number, "verdict": verdict, "ranks": edited,
+        "by": by[:200], "via": via[:200], "t": now(), "reason": reason[:MAX_REASON],
+    }  # fmt: skip
+    try:
+        atomic.create(paths.decision(number), record)
+    except FileExistsError:
+        _refuse_decided(paths, number)
+    return Decision(**record)
+
+
+def _refuse_decided(paths: RunPaths, number: int) -> None:
+    winner = read_decision(paths, number)
+    if winner is not None:
+        verb = {"approve": "approved", "reject": "rejected"}.get(winner.verdict, "decided")
+        raise AlreadyDecided(f"proposal {number} was already {verb} by {winner.by} at {winner.t}")
+
+
+def _refuse_closed(history: History, number: int) -> None:
+    outcome = history.proposals.get(number)
+    if outcome is not None and outcome.state != "pending":
+        why = f": {outcome.reason}" if outcome.reason else ""
+        raise NotDecidable(f"proposal {number} is no longer open, it is {outcome.state}{why}")
+
+
+def check_ranks(proposal: Record, ranks: Sequence[int]) -> list[int]:
+    """The ranks as a list, one per layer of the proposal.
+
+    Raises
+    ------
+    NotDecidable
+        If the count is wrong, a rank lies outside 1…N, or it cannot be realised.
+    """
+    layers = proposal["layers"]
+    if len(ranks) != len(layers):
+        raise NotDecidable(f"{len(ranks)} ranks given, the proposal has {len(layers)} layers")
+    for layer, rank in zip(layers, ranks, strict=True):
+        state_dim = layer["state_dim"]
+        if isinstance(rank, bool) or not isinstance(rank, int) or not 1 <= rank <= state_dim:
+            raise NotDecidable(f"layer {layer['layer']}: rank {rank} is outside 1…{state_dim}")
+        if rank < state_dim and layer["realisable"][rank] is not True:
+            raise NotDecidable(
+                f"layer {layer['layer']}: rank {rank} cannot be realised; nearest that can: "
+                f"{nearest_realisable(layer, rank)}"
+            )
+    return list(ranks)
+
+
+def nearest_realisable(layer: Record, rank: int) -> int:
+    """The closest rank, upwards first, that can be written back; N itself always can."""
+    state_dim = int(layer["state_dim"])
+    candidates = [r for r in range(1, state_dim) if layer["realisable"][r] is True] + [state_dim]
+    return min(candidates, key=lambda r: (abs(r - rank), r < rank))

@@ -1,0 +1,182 @@
+"""Runs: creation, listing, identity, and the lock that one trainer holds."""
+
+import fcntl
+import os
+import re
+import secrets
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from storage import atomic
+from storage.errors import DamagedRun, NewerFormat, RunHeld, RunNotFound
+from storage.layout import FORMAT_VERSION, RUN_ID, STRAY_PREFIX, RunPaths, run_paths
+from storage.records import Record, new_ulid, now, read_record
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """Who asked for what: the contents of run.json, which never change."""
+
+    id: str
+    name: str
+    created: str
+    config: dict[str, Any]
+    """The configuration, resolved in full."""
+    preset: str = ""
+    group: str = ""
+    """Runs that belong together: an experiment, a demo, a suite."""
+    role: str = ""
+    """What the run is for in its group: compressed, baseline, scratch, …"""
+    seed: int = 0
+    tags: list[str] = field(default_factory=list)
+    queued: bool = True
+    """Whether a worker may take it by itself; else it waits for `hankelboard run`."""
+    by: str = ""
+
+
+def new_run_id(name: str) -> str:
+    """A run id that sorts by time and says what it is: 20261123-141502-digits-lru-k3qf."""
+    slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:48] or "run"
+    suffix = "".join(secrets.choice("abcdefghijkmnpqrstuvwxyz23456789") for _ in range(4))
+    return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{slug}-{suffix}"
+
+
+def create_run(
+    runs: Path,
+    *,
+    name: str,
+    config: dict[str, Any],
+    preset: str = "",
+    group: str = "",
+    role: str = "",
+    seed: int = 0,
+    tags: Iterable[str] = (),
+    queued: bool = True,
+    by: str = "",
+) -> Run:
+    """Create a run directory.
+
+    Atomicity: built beside and renamed, so a run appears whole with its run.json or not at all.
+    Durability: on disk when this returns. Concurrency: any number of creators.
+    """
+    run = Run(
+        id=new_run_id(name), name=name, created=now(), config=config, preset=preset, group=group,
+        role=role, seed=seed, tags=list(tags), queued=queued, by=by,
+    )  # fmt: skip
+    runs.mkdir(parents=True, exist_ok=True)
+    building = RunPaths(runs / f"{STRAY_PREFIX}{new_ulid()}")
+    building.root.mkdir()
+    for folder in building.folders:
+        folder.mkdir()
+    atomic.create(building.run_json, {"format_version": FORMAT_VERSION, "t": run.created, **vars(run)})
+    building.root.rename(runs / run.id)
+    atomic.sync_folder(runs)
+    return run
+
+
+def read_run(paths: RunPaths) -> Run:
+    """The identity of a run.
+
+    Raises
+    ------
+    NewerFormat
+        If a newer Hankelboard wrote the directory.
+    DamagedRun
+        If run.json is missing, cannot be parsed or lacks what makes it one (half copied, for example).
+    """
+    record = read_record(paths.run_json)
+    if record is None:
+        raise DamagedRun(f"{paths.run_id}: run.json is missing or damaged; was the run copied completely?")
+    version = record.get("format_version")
+    if isinstance(version, int) and version > FORMAT_VERSION:
+        raise NewerFormat(
+            f"{paths.run_id}: written in format {version}, this Hankelboard reads up to {FORMAT_VERSION}; "
+            "upgrade with: pip install --upgrade hankelboard"
+        )
+    return _run_from(paths, record)
+
+
+def _run_from(paths: RunPaths, record: Record) -> Run:
+    config = record.get("config")
+    if not isinstance(config, dict):
+        raise DamagedRun(f"{paths.run_id}: run.json holds no configuration")
+    tags = record.get("tags")
+    seed = record.get("seed")
+    return Run(
+        id=paths.run_id,
+        name=str(record.get("name") or paths.run_id),
+        created=str(record.get("created") or record.get("t") or ""),
+        config=config,
+        preset=str(record.get("preset") or ""),
+        group=str(record.get("group") or ""),
+        role=str(record.get("role") or ""),
+        seed=seed if isinstance(seed, int) else 0,
+        tags=[str(tag) for tag in tags] if isinstance(tags, list) else [],
+        queued=record.get("queued") is not False,
+        by=str(record.get("by") or ""),
+    )
+
+
+def list_runs(runs: Path) -> list[RunPaths]:
+    """All run directories, newest name first. What is no run (strays, files, odd names) is left out."""
+    try:
+        with os.scandir(runs) as entries:
+            names = [entry.name for entry in entries if RUN_ID.fullmatch(entry.name) and entry.is_dir()]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    return [RunPaths(runs / name) for name in sorted(names, reverse=True)]
+
+
+def find_run(runs: Path, name: str) -> RunPaths:
+    """The run with this id, or the only one whose id starts or ends so (for the command line)."""
+    if RUN_ID.fullmatch(name) and (runs / name).is_dir():
+        return run_paths(runs, name)
+    matches = [p for p in list_runs(runs) if p.run_id.startswith(name) or p.run_id.endswith(name)]
+    if len(matches) > 1:
+        listed = ", ".join(path.run_id for path in matches[:5])
+        raise RunNotFound(f"{name!r} fits {len(matches)} runs ({listed}); give more of the id")
+    return matches[0] if matches and name else run_paths(runs, name)
+
+
+class RunLock:
+    """run.lock, held with flock by the one process that may write the trainer's files.
+
+    The kernel releases it when the holder dies, so a lock is never stale and never times out.
+    """
+
+    def __init__(self, paths: RunPaths):
+        self._descriptor = os.open(paths.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            holder = os.pread(self._descriptor, 64, 0).decode("ascii", "replace").strip() or "unknown"
+            os.close(self._descriptor)
+            raise RunHeld(f"{paths.run_id} is being trained by another process (pid {holder})") from None
+        os.ftruncate(self._descriptor, 0)
+        os.pwrite(self._descriptor, f"{os.getpid()}\n".encode(), 0)
+
+    def release(self) -> None:
+        os.close(self._descriptor)
+
+    def __enter__(self) -> "RunLock":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()
+
+
+def is_held(paths: RunPaths) -> bool:
+    """Whether a trainer holds the run now. Takes the lock for a moment where it is free."""
+    try:
+        RunLock(paths).release()
+    except RunHeld:
+        return True
+    except OSError:
+        return False  # read-only directory: nobody can train it here
+    return False

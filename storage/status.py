@@ -1,0 +1,70 @@
+"""status.json: the trainer's latest word and its heartbeat. A convenience; the journals are the truth."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from storage import atomic
+from storage.layout import RunPaths
+from storage.records import Record, now, read_record
+
+GRACE_S = 10.0
+
+
+def write_status(paths: RunPaths, status: Record) -> None:
+    """Replace status.json whole. Not fsynced: a machine crash may lose the last second of it."""
+    atomic.replace(paths.status, {"t": now(), **status}, durable=False)
+
+
+def read_status(paths: RunPaths) -> Record | None:
+    """The latest status, or None."""
+    return read_record(paths.status)
+
+
+def process_identity(pid: int | None = None) -> Record:
+    """What tells this process from a later one with the same pid: host, pid and start time."""
+    pid = os.getpid() if pid is None else pid
+    return {"host": socket.gethostname(), "pid": pid, "process_started_at": _started_at(pid)}
+
+
+def _started_at(pid: int) -> str | None:
+    """An opaque mark of when the process started, None when there is no such process."""
+    if sys.platform == "linux":
+        try:
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        except OSError:
+            return None
+        return None if fields[0] == "Z" else f"{boot}/{fields[19]}"
+    command = ["ps", "-o", "lstart=", "-p", str(pid)]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip() or None
+
+
+def process_is_gone(status: Record) -> bool:
+    """Whether the process that wrote this status is known to be dead: same host, pid or start time gone."""
+    pid = status.get("pid")
+    if status.get("host") != socket.gethostname() or not isinstance(pid, int):
+        return False
+    return _started_at(pid) != status.get("process_started_at")
+
+
+@dataclass
+class BeatWatch:
+    """A viewer's watch on one run: how long since the beat changed, by the viewer's own clock."""
+
+    beat: object = None
+    changed_at: float = 0.0
+
+    def is_stale(self, status: Record, clock: float | None = None) -> bool:
+        """Whether no new beat was seen for longer than the trainer promised, plus a grace."""
+        clock = time.monotonic() if clock is None else clock
+        beat = (status.get("attempt"), status.get("beat"))
+        if beat != self.beat:
+            self.beat, self.changed_at = beat, clock
+        promised = status.get("expect_next_s")
+        promised = float(promised) if isinstance(promised, int | float) else 5.0
+        return clock - self.changed_at > promised + GRACE_S

@@ -1,0 +1,81 @@
+"""`hankelboard verify`: is everything in a run directory what it says it is?"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from storage import checkpoints
+from storage.errors import RunError
+from storage.history import History, fold
+from storage.journal import JournalReader
+from storage.layout import RunPaths
+from storage.proposals import proposal_numbers, read_decision, read_proposal
+from storage.records import Record
+from storage.runs import is_held, read_run
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that verification saw; `damage` is False for what is normal after a crash."""
+
+    where: str
+    what: str
+    damage: bool = True
+
+
+def verify_run(paths: RunPaths) -> list[Finding]:
+    """Everything that is wrong or worth knowing; a run is sound when no finding is damage."""
+    return list(_findings(paths))
+
+
+def _findings(paths: RunPaths) -> Iterator[Finding]:
+    try:
+        read_run(paths)
+    except RunError as error:
+        yield Finding("run.json", str(error))
+        return
+    readers = {name: JournalReader(getattr(paths, name)) for name in ("events", "metrics", "spectra")}
+    records = {name: reader.read_new() for name, reader in readers.items()}
+    for reader in readers.values():
+        yield from _journal(paths, reader)
+    events = records["events"]
+    history = fold(events)
+    if history.unknown:
+        yield Finding("events.jsonl", f"{history.unknown} events of unknown or incomplete kind", damage=False)
+    yield from _proposals(paths, history)
+    yield from _checkpoints(paths, events)
+
+
+def _journal(paths: RunPaths, reader: JournalReader) -> Iterator[Finding]:
+    if reader.damaged:
+        yield Finding(reader.path.name, f"{reader.damaged} lines are no records")
+    torn = reader.path.stat().st_size - reader.offset if reader.path.exists() else 0
+    if torn and not is_held(paths):
+        yield Finding(
+            reader.path.name, f"{torn} bytes of a torn record at the end; healed on resume", damage=False
+        )
+
+
+def _proposals(paths: RunPaths, history: History) -> Iterator[Finding]:
+    for number in proposal_numbers(paths):
+        if read_proposal(paths, number) is None:
+            yield Finding(f"proposals/{number:06d}.json", "cannot be read")
+        decision = read_decision(paths, number)
+        if decision is not None and not decision.verdict:
+            yield Finding(f"decisions/{number:06d}.json", "is no decision", damage=False)
+        outcome = history.proposals.get(number)
+        if outcome is None:
+            yield Finding(f"proposals/{number:06d}.json", "is not in the journal yet", damage=False)
+        elif outcome.state == "applied" and decision is None:
+            yield Finding(f"decisions/{number:06d}.json", "was applied but is missing")
+
+
+def _checkpoints(paths: RunPaths, events: list[Record]) -> Iterator[Finding]:
+    for name in checkpoints.checkpoint_names(paths):
+        for problem in checkpoints.problems(paths, name):
+            yield Finding(f"checkpoints/{name}", problem)
+    there = {str(name) for name in checkpoints.checkpoint_names(paths)}
+    pruned = {event.get("checkpoint") for event in events if event.get("kind") == "checkpoint_pruned"}
+    for event in events:
+        published = event.get("checkpoint")
+        if event.get("kind") == "checkpoint_published" and published not in there | pruned:
+            yield Finding(f"checkpoints/{published}", "was published but is gone")
