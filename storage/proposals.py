@@ -10,6 +10,7 @@ from storage.errors import AlreadyDecided, NotDecidable
 from storage.history import History, read_history
 from storage.layout import NUMBERED_JSON, RunPaths
 from storage.records import MAX_PERSONS_FILE_BYTES, Record, new_ulid, now, read_record
+from storage.spectrum import rank_for_tolerance
 
 VERDICTS = ("approve", "reject")
 MAX_REASON = 2_000
@@ -159,3 +160,32 @@ def nearest_realisable(layer: Record, rank: int) -> int:
     state_dim = int(layer["state_dim"])
     candidates = [r for r in range(1, state_dim) if layer["realisable"][r] is True] + [state_dim]
     return min(candidates, key=lambda r: (abs(r - rank), r < rank))
+
+
+def ranks_at(proposal: Record, tolerance: float) -> list[int]:
+    """The rank per layer that the rule gives at a tolerance: gate and realisability included."""
+    return [_rank_of(layer, tolerance, proposal["gate"]) for layer in proposal["layers"]]
+
+
+def _rank_of(layer: Record, tolerance: float, gate: float) -> int:
+    rank = nearest_realisable(layer, rank_for_tolerance(layer["discarded_share"], tolerance))
+    return rank if rank < gate * layer["state_dim"] else int(layer["state_dim"])
+
+
+def what_if(proposal: Record, ranks: Sequence[int]) -> Record:
+    """What the proposal's recorded arrays say about these ranks: shares, bounds, size, measured or not.
+
+    `measured` is the measured point at exactly these ranks, or None: what was not measured is not guessed.
+    """
+    layers = proposal["layers"]
+    chosen = list(zip(layers, ranks, strict=True))
+    points = proposal.get("measured", {}).get("points", [])
+    return {
+        "ranks": list(ranks),
+        "discarded_share": [layer["discarded_share"][rank] for layer, rank in chosen],
+        "error_bound": [(layer["error_bound"] or {rank: None})[rank] for layer, rank in chosen],
+        "parameters": proposal["parameters_elsewhere"]
+        + sum(layer["parameters"][rank] for layer, rank in chosen),
+        "measured": next((point for point in points if point["ranks"] == list(ranks)), None),
+        "cuts": any(rank < layer["state_dim"] for layer, rank in chosen),
+    }

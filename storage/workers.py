@@ -1,0 +1,51 @@
+"""Which workers watch a folder of runs: one small file each, replaced every few seconds."""
+
+import os
+import socket
+from pathlib import Path
+
+from storage import atomic
+from storage.records import Record, now, read_record
+from storage.status import BeatWatch, process_identity, process_is_gone
+
+
+def _folder(runs: Path) -> Path:
+    return runs / ".workers"
+
+
+def _file(runs: Path) -> Path:
+    return _folder(runs) / f"{socket.gethostname()}-{os.getpid()}.json"
+
+
+def announce(runs: Path, beat: int, children: list[str], expect_next_s: float) -> None:
+    """Say that this process is a worker here. Not fsynced: it is a heartbeat."""
+    _folder(runs).mkdir(parents=True, exist_ok=True)
+    record = {
+        "t": now(),
+        "beat": beat,
+        "expect_next_s": expect_next_s,
+        "runs": children,
+        **process_identity(),
+    }
+    atomic.replace(_file(runs), record, durable=False)
+
+
+def withdraw(runs: Path) -> None:
+    """Say that this worker ends."""
+    _file(runs).unlink(missing_ok=True)
+
+
+def present(runs: Path, watches: dict[str, BeatWatch] | None = None) -> list[Record]:
+    """Workers that are not known to be gone: alive on this host, or of another host and still beating.
+
+    `watches` is the viewer's memory between calls; without one a worker of another host counts as present.
+    """
+    found = []
+    for path in sorted(_folder(runs).glob("*.json")):
+        record = read_record(path)
+        if record is None or process_is_gone(record):
+            continue
+        watch = None if watches is None else watches.setdefault(path.name, BeatWatch())
+        if watch is None or not watch.is_stale(record):
+            found.append(record)
+    return found
