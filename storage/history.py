@@ -7,11 +7,12 @@ from storage.journal import read_journal
 from storage.layout import RunPaths
 from storage.records import Record
 
-TERMINAL = {
+ENDINGS = {
     "run_finished": "finished",
     "run_stopped": "stopped",
     "run_failed": "failed",
     "run_cancelled": "cancelled",
+    "attempt_ended": "interrupted",
 }
 INTERVENTIONS = {
     "proposal_published", "reduction_applied", "reduction_refused", "branch_started", "paused", "resumed",
@@ -31,6 +32,8 @@ class Branch:
     """State dimensions where the branch began."""
     attempts: list[tuple[int, int]] = field(default_factory=list)
     """(attempt, step it began at): a later attempt replaces what earlier ones recorded beyond that step."""
+    attempts_consumed: int = 0
+    """Attempts of a reduction up to and including this step are not made again on this branch."""
 
 
 @dataclass
@@ -40,6 +43,8 @@ class ProposalOutcome:
     number: int
     branch: int
     step: int
+    attempt_step: int
+    """The scheduled step of this attempt; with the branch the key by which a replay finds the proposal."""
     state: str = "pending"
     """pending, approved, rejected, applied, refused, expired, superseded or rolled_back."""
     decision: Record | None = None
@@ -151,7 +156,7 @@ class History:
         self.attempts_without_checkpoint += 1
 
     def _terminal(self, event: Record) -> None:
-        self.state = TERMINAL[event["kind"]]
+        self.state = ENDINGS[event["kind"]]
         self.reason = event.get("reason", "")
         self.finished = event if event["kind"] == "run_finished" else None
 
@@ -173,7 +178,9 @@ class History:
 
     def _proposal_published(self, event: Record) -> None:
         number = event["proposal"]
-        self.proposals[number] = ProposalOutcome(number, event["branch"], event["step"])
+        self.proposals[number] = ProposalOutcome(
+            number, event["branch"], event["step"], event.get("attempt_step", event["step"])
+        )
 
     def _proposal_superseded(self, event: Record) -> None:
         self._close(event, "superseded")
@@ -201,6 +208,8 @@ class History:
         self._close(event, "rolled_back")
 
     def _close(self, event: Record, state: str) -> None:
+        if event.get("proposal") is None:  # an attempt that came to no proposal
+            return
         outcome = self.proposals[event["proposal"]]
         outcome.state, outcome.reason = state, event.get("reason", "")
 
@@ -215,7 +224,14 @@ class History:
             checkpoint=event["checkpoint"],
             state_dims=list(event["state_dims"]),
             attempts=[(event["attempt"], event["from_step"])],
+            attempts_consumed=event.get("attempts_consumed", 0),
         )
+        self.commands[event["command_id"]] = CommandOutcome("applied", event["step"])
+        for number in event.get("undone", []):
+            self.proposals[number].state = "rolled_back"
+        for outcome in self.proposals.values():
+            if outcome.branch != self.branch and outcome.state in ("pending", "approved"):
+                outcome.state, outcome.reason = "superseded", f"rolled back to {event['checkpoint']}"
         self.attempts_without_checkpoint = 0
 
     def _command(self, event: Record) -> None:
@@ -231,7 +247,7 @@ class History:
 
 _HANDLERS: dict[str, Callable[[History, Record], None]] = {
     "attempt_started": History._attempt_started,
-    **dict.fromkeys(TERMINAL, History._terminal),
+    **dict.fromkeys(ENDINGS, History._terminal),
     "paused": History._paused,
     "resumed": History._resumed,
     "waiting_started": History._waiting_started,

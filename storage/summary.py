@@ -14,7 +14,7 @@ from storage.runs import Run, read_run
 from storage.status import process_is_gone, read_status
 
 PRIMARY_METRIC = "val/accuracy"
-ENDED = ("finished", "stopped", "failed", "cancelled")
+ENDED = ("finished", "stopped", "failed", "cancelled", "interrupted")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +25,7 @@ class Summary:
     name: str
     state: str
     """queued, starting, running, paused, waiting_for_decision, stopping, finished, stopped, failed,
-    cancelled, dead, or unreadable."""
+    cancelled, interrupted, dead, or unreadable."""
     phase: str = ""
     step: int = 0
     total_steps: int = 0

@@ -1,0 +1,1 @@
+"""What computes: models, data, training loop, reduction, worker and command line."""

@@ -1,0 +1,24 @@
+"""Tasks: one file per family of data. `load_task` finds the one a configuration names."""
+
+from trainer.config import DataConfig
+from trainer.data.task import Task
+from trainer.imports import import_object
+
+
+def load_task(config: DataConfig) -> Task:
+    """The task of a configuration, split into training, validation and test."""
+    if config.task == "digits":
+        from trainer.data.digits import load_digits_task
+
+        return load_digits_task(config)
+    if config.task == "smnist":
+        from trainer.data.smnist import load_smnist_task
+
+        return load_smnist_task(config)
+    function = import_object(config.task, key="data.task", builtin=("digits", "smnist"), folder=config.path)
+    task = function(**config.options)
+    if not isinstance(task, Task):
+        raise TypeError(
+            f"data.task = {config.task}: must return trainer.data.task.Task, not {type(task).__name__}"
+        )
+    return task

@@ -1,0 +1,131 @@
+"""What a checkpoint holds and how it is restored: weights with their shapes, optimizer, generators, loop.
+
+Nothing is ever unpickled: tensors are safetensors, the rest is JSON.
+"""
+
+import base64
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from storage import atomic
+from storage.errors import CheckpointError
+from storage.layout import CheckpointName, RunPaths
+from storage.records import Record, read_record
+from trainer.loop_state import LoopState
+
+MODEL, OPTIMIZER, LOOP = "model.safetensors", "optimizer.safetensors", "loop.json"
+
+
+def write_payload(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, state: LoopState) -> None:
+    """Write model, optimizer and loop state into a folder that is being built."""
+    save_file(_contiguous(model.state_dict()), folder / MODEL)
+    save_file(_contiguous(_optimizer_tensors(model, optimizer)), folder / OPTIMIZER)
+    atomic.replace(folder / LOOP, {"loop": asdict(state), "generators": generator_states()})
+
+
+def restore_payload(
+    folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, device: torch.device
+) -> LoopState:
+    """Bring model, optimizer and generators to what the checkpoint holds; returns the loop state.
+
+    Parameters take the shapes of the checkpoint: a layer that was cut since, or was not cut yet, gets its
+    dimensions back. Raises CheckpointError when the checkpoint does not fit the model.
+    """
+    record = read_record(folder / LOOP)
+    if record is None:
+        raise CheckpointError(f"checkpoint {folder.name}: {LOOP} cannot be read")
+    load_tensors(model, optimizer, load_file(folder / MODEL, device=str(device)))
+    _load_moments(model, optimizer, load_file(folder / OPTIMIZER, device=str(device)))
+    restore_generators(record["generators"])
+    return LoopState(**record["loop"])
+
+
+def _contiguous(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+
+
+def load_tensors(
+    model: nn.Module, optimizer: torch.optim.Optimizer | None, tensors: dict[str, Tensor]
+) -> None:
+    """Load parameters and buffers by name, whatever their shapes, and keep the optimizer pointing at them."""
+    names = set(model.state_dict())
+    if names != set(tensors):
+        odd = ", ".join(sorted(names ^ set(tensors))[:4])
+        raise CheckpointError(f"the checkpoint does not fit the model: {odd} on one side only")
+    with torch.no_grad():
+        for name, tensor in tensors.items():
+            owner, _, leaf = name.rpartition(".")
+            module = model.get_submodule(owner)
+            current = getattr(module, leaf)
+            if current.shape == tensor.shape:
+                current.copy_(tensor)
+            elif isinstance(current, nn.Parameter):
+                replacement = nn.Parameter(tensor.to(current), requires_grad=current.requires_grad)
+                setattr(module, leaf, replacement)
+                if optimizer is not None:
+                    _swap(optimizer, current, replacement)
+            else:
+                setattr(module, leaf, tensor.to(current))
+
+
+def _swap(optimizer: torch.optim.Optimizer, old: nn.Parameter, new: nn.Parameter) -> None:
+    optimizer.state.pop(old, None)
+    for group in optimizer.param_groups:
+        group["params"] = [new if parameter is old else parameter for parameter in group["params"]]
+
+
+def _optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    tensors = {}
+    for name, parameter in model.named_parameters():
+        for key, value in optimizer.state.get(parameter, {}).items():
+            tensors[f"{name}/{key}"] = torch.as_tensor(value)
+    return tensors
+
+
+def _load_moments(model: nn.Module, optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    optimizer.state.clear()
+    parameters = dict(model.named_parameters())
+    for name, tensor in tensors.items():
+        parameter, _, key = name.rpartition("/")
+        optimizer.state[parameters[parameter]][key] = tensor
+
+
+def generator_states() -> Record:
+    """States of all generators that training draws from, as JSON."""
+    states = {"cpu": _text(torch.get_rng_state())}
+    if torch.cuda.is_available():
+        states["cuda"] = [_text(state) for state in torch.cuda.get_rng_state_all()]
+    if torch.backends.mps.is_available():
+        states["mps"] = _text(torch.mps.get_rng_state())
+    return states
+
+
+def restore_generators(states: dict[str, Any]) -> None:
+    """The reverse of `generator_states`; a device that is not here is left out."""
+    torch.set_rng_state(_tensor(states["cpu"]))
+    if "cuda" in states and torch.cuda.is_available():
+        for index, state in enumerate(states["cuda"][: torch.cuda.device_count()]):
+            torch.cuda.set_rng_state(_tensor(state), index)
+    if "mps" in states and torch.backends.mps.is_available():
+        torch.mps.set_rng_state(_tensor(states["mps"]))
+
+
+def _text(state: Tensor) -> str:
+    return base64.b64encode(state.numpy().tobytes()).decode()
+
+
+def _tensor(text: str) -> Tensor:
+    return torch.frombuffer(bytearray(base64.b64decode(text)), dtype=torch.uint8)
+
+
+def checkpoint_folder(paths: RunPaths, name: str) -> Path:
+    """The folder of a checkpoint by its name; CheckpointError when that is no name."""
+    parsed = CheckpointName.parse(name)
+    if parsed is None:
+        raise CheckpointError(f"{name!r} is not a checkpoint's name")
+    return paths.checkpoint(parsed)

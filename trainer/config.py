@@ -1,0 +1,321 @@
+"""Configuration: frozen dataclasses, documented under each field, checked at construction.
+
+A run's configuration is a preset, then a TOML file, then `--set key=value`, in that order. It is resolved in
+full and kept in run.json, so that a run never depends on a default that may change. No torch here.
+"""
+
+import dataclasses
+import difflib
+import math
+import tomllib
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from storage.commands import POLICIES
+from storage.errors import ConfigError
+
+
+def setting(default: Any, help: str, **limits: Any) -> Any:
+    """A field with its help and limits: minimum, maximum, above, below, choices."""
+    metadata = {"help": help, **limits}
+    if isinstance(default, list | dict):
+        return field(default_factory=lambda: type(default)(default), metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    family: str = setting("lru", "lru, or package.module:Class for a model of your own")
+    layers: int = setting(2, "blocks of norm, state-space layer, GELU, GLU", minimum=1, maximum=64)
+    width: int = setting(32, "channels H between the layers", minimum=1, maximum=8192)
+    state_dim: int | list[int] = setting(
+        64, "states N per layer at the start; a list gives one per layer", minimum=1, maximum=8192
+    )
+    dropout: float = setting(0.1, "share of activations dropped in training", minimum=0.0, below=1.0)
+    norm: str = setting(
+        "batch", "normalisation before each layer, without affine", choices=("batch", "layer")
+    )
+    r_min: float = setting(0.9, "smallest |λ| at initialisation", minimum=0.0, below=1.0)
+    r_max: float = setting(0.999, "largest |λ| at initialisation", above=0.0, below=1.0)
+    max_phase: float = setting(2 * math.pi, "largest arg λ at initialisation", above=0.0, maximum=2 * math.pi)
+    form: str = setting(
+        "auto", "recurrence: scan in time, kernel by FFT, or the cheaper", choices=("auto", "scan", "kernel")
+    )
+    path: str = setting("", "folder to import your own model from, besides the installed packages")
+    options: dict[str, Any] = setting({}, "keyword arguments of your own model")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    task: str = setting("digits", "digits, smnist, or package.module:function for data of your own")
+    folder: str = setting("", "folder with the data files; default: $HANKELBOARD_DATA")
+    validation: float = setting(
+        0.15, "share of the training data kept apart for validation", minimum=0.01, maximum=0.5
+    )
+    split_seed: int = setting(0, "seed of the split into training, validation and test", minimum=0)
+    path: str = setting("", "folder to import your own data function from")
+    options: dict[str, Any] = setting({}, "keyword arguments of your own data function")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig:
+    steps: int = setting(2000, "optimizer updates", minimum=1, maximum=100_000_000)
+    batch: int = setting(64, "sequences per update", minimum=1, maximum=65_536)
+    learning_rate: float = setting(4e-3, "peak learning rate", above=0.0, maximum=10.0)
+    ssm_learning_rate_factor: float = setting(
+        0.5, "learning rate of ν, θ, B, γ relative to the rest", above=0.0, maximum=10.0
+    )
+    weight_decay: float = setting(0.05, "AdamW decay; ν, θ, B, γ have none", minimum=0.0, maximum=10.0)
+    schedule: str = setting("cosine", "learning rate after the warm-up", choices=("cosine", "constant"))
+    warmup: float = setting(0.1, "share of the steps with rising learning rate", minimum=0.0, below=1.0)
+    seed: int = setting(0, "seed of weights, data order and dropout", minimum=0, maximum=2**31 - 1)
+    device: str = setting("auto", "where to train", choices=("auto", "cpu", "cuda", "mps"))
+    threads: int = setting(0, "CPU threads; 0 leaves it to PyTorch", minimum=0, maximum=1024)
+    log_every: int = setting(10, "steps between metrics records", minimum=1)
+    evaluate_every: int = setting(100, "steps between evaluations on the validation data", minimum=1)
+    spectra_every: int = setting(100, "steps between snapshots of the spectrum; 0 = never", minimum=0)
+    checkpoint_every: int = setting(500, "steps between scheduled checkpoints; 0 = never", minimum=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReductionConfig:
+    policy: str = setting(
+        "ask", "what decides on a proposal: a person, the rule, or nobody (keep)", choices=POLICIES
+    )
+    tolerance: float = setting(
+        0.05, "share of Σσ that one attempt may discard in each layer", minimum=0.0, below=1.0
+    )
+    attempts: int = setting(4, "proposals, evenly spaced through the window; 0 = never cut", minimum=0)
+    window: float = setting(0.1, "share of the steps in which the attempts lie", above=0.0, maximum=1.0)
+    steps: list[int] = setting([], "explicit steps of the attempts instead of attempts and window", minimum=1)
+    gate: float = setting(0.95, "a layer is cut only to ranks below this share of N", above=0.0, maximum=1.0)
+    moments: str = setting(
+        "transport", "Adam's moments after a cut: carried along, or zero", choices=("transport", "reset")
+    )
+    waiting: str = setting("pause", "while a person decides: pause, or train on", choices=("pause", "train"))
+    slack: float = setting(
+        1.25, "how much more than approved may be discarded when weights moved meanwhile", minimum=1.0
+    )
+    grid: list[float] = setting(
+        [0.25, 0.5, 1.0, 2.0, 4.0], "tolerances to measure, relative to the rule's", above=0.0
+    )
+    evidence_samples: int = setting(2048, "validation sequences used to measure a cut", minimum=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputConfig:
+    tensorboard: bool = setting(True, "write TensorBoard event files beside the journals")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    model: ModelConfig = field(default_factory=ModelConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    reduction: ReductionConfig = field(default_factory=ReductionConfig)
+    output: OutputConfig = field(default_factory=OutputConfig)
+
+    def __post_init__(self) -> None:
+        for section in dataclasses.fields(self):
+            part = getattr(self, section.name)
+            for item in dataclasses.fields(part):
+                _check(f"{section.name}.{item.name}", getattr(part, item.name), item)
+        self._check_combinations()
+
+    def _check_combinations(self) -> None:
+        model, steps = self.model, self.training.steps
+        if model.r_min >= model.r_max:
+            raise ConfigError(f"model.r_min = {model.r_min}: must be below model.r_max = {model.r_max}")
+        if isinstance(model.state_dim, list) and len(model.state_dim) != model.layers:
+            raise ConfigError(
+                f"model.state_dim = {model.state_dim}: needs {model.layers} numbers, one per layer"
+            )
+        for step in self.reduction.steps:
+            if step >= steps:
+                raise ConfigError(
+                    f"reduction.steps = {self.reduction.steps}: {step} is not below {steps} steps"
+                )
+
+    @property
+    def state_dims(self) -> list[int]:
+        """State dimension of each layer at the start."""
+        given = self.model.state_dim
+        return list(given) if isinstance(given, list) else [given] * self.model.layers
+
+    def as_dict(self) -> dict[str, dict[str, Any]]:
+        return dataclasses.asdict(self)
+
+
+def _allowed_types(item: dataclasses.Field[Any]) -> tuple[type, ...]:
+    kinds = typing.get_args(item.type) if isinstance(item.type, types.UnionType) else (item.type,)
+    return tuple(typing.get_origin(kind) or kind for kind in kinds)
+
+
+def _type_name(item: dataclasses.Field[Any]) -> str:
+    names = {int: "a whole number", float: "a number", str: "a text", bool: "true or false", dict: "a table"}
+    return " or ".join(names.get(kind, "a list") for kind in _allowed_types(item))
+
+
+def _check(key: str, value: Any, item: dataclasses.Field[Any]) -> None:
+    kinds = _allowed_types(item)
+    allowed = (*kinds, int) if float in kinds else kinds
+    if not isinstance(value, allowed) or (isinstance(value, bool) and bool not in kinds):
+        raise ConfigError(f"{key} = {value!r}: must be {_type_name(item)}")
+    values = value if isinstance(value, list) else [value]
+    wanted = (int, float) if "list[float]" in str(item.type) else int
+    if isinstance(value, list) and any(isinstance(v, bool) or not isinstance(v, wanted) for v in value):
+        raise ConfigError(f"{key} = {value!r}: must be a list of numbers")
+    for each in values:
+        problem = _limit_problem(each, item.metadata)
+        if problem:
+            raise ConfigError(f"{key} = {value!r}: {problem}")
+
+
+def _limit_problem(value: Any, limits: Mapping[str, Any]) -> str | None:
+    if "choices" in limits and value not in limits["choices"]:
+        return f"must be one of {', '.join(limits['choices'])}"
+    if isinstance(value, float) and not math.isfinite(value):
+        return "must be finite"
+    if "minimum" in limits and value < limits["minimum"]:
+        return f"must be at least {limits['minimum']}"
+    if "maximum" in limits and value > limits["maximum"]:
+        return f"must be at most {limits['maximum']}"
+    if "above" in limits and value <= limits["above"]:
+        return f"must be above {limits['above']}"
+    if "below" in limits and value >= limits["below"]:
+        return f"must be below {limits['below']}"
+    return None
+
+
+def parse(tables: Mapping[str, Any]) -> Config:
+    """A configuration from nested tables, as TOML or JSON give them.
+
+    Raises
+    ------
+    ConfigError
+        If a section or key is unknown or a value is not allowed: names key, value and what is allowed.
+    """
+    sections = {item.name: item.default_factory for item in dataclasses.fields(Config)}
+    parts = {}
+    for name, table in tables.items():
+        if name not in sections:
+            raise ConfigError(f"unknown section {name}{_suggest(name, sections)}")
+        if isinstance(table, str) and name in ("model", "data"):  # model = "package.module:Class"
+            table = {"family" if name == "model" else "task": table}
+        if not isinstance(table, Mapping):
+            raise ConfigError(f"{name} = {table!r}: must be a table of keys")
+        parts[name] = _parse_section(name, sections[name], table)
+    return Config(**parts)
+
+
+def _parse_section(name: str, kind: Any, table: Mapping[str, Any]) -> Any:
+    keys = {item.name: item for item in dataclasses.fields(kind)}
+    values = {}
+    for key, value in table.items():
+        if key not in keys:
+            raise ConfigError(
+                f"unknown key {name}.{key}{_suggest(f'{name}.{key}', [f'{name}.{k}' for k in keys])}"
+            )
+        values[key] = float(value) if keys[key].type is float and type(value) is int else value
+    return kind(**values)
+
+
+def _suggest(name: str, known: Any) -> str:
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean {close[0]}?" if close else f"; there are {', '.join(known)}"
+
+
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """`over` on top of `base`, table by table."""
+    merged = dict(base)
+    for key, value in over.items():
+        both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
+        merged[key] = merge(merged[key], value) if both and key != "options" else value
+    return merged
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The tables of a TOML file; ConfigError says what is wrong with it."""
+    try:
+        return tomllib.loads(path.read_text())
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: {error}") from None
+
+
+def parse_assignment(text: str) -> dict[str, Any]:
+    """`training.steps=300` as nested tables. The value is read as TOML, else taken as text."""
+    key, equals, value = text.partition("=")
+    parts = key.strip().split(".")
+    if not equals or not all(parts):
+        raise ConfigError(f"--set {text!r}: must look like section.key=value, for example training.steps=300")
+    try:
+        parsed = tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        parsed = value.strip()
+    for part in reversed(parts):
+        parsed = {part: parsed}
+    return parsed
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preset:
+    name: str
+    family: str
+    task: str
+    role: str
+    description: str
+    config: Config
+    tables: dict[str, Any]
+
+
+def presets() -> dict[str, Preset]:
+    """The presets that ship with Hankelboard, by name."""
+    folder = resources.files("trainer") / "presets"
+    files = sorted((file for file in folder.iterdir() if file.name.endswith(".toml")), key=lambda f: f.name)
+    found = (_preset(file.name.removesuffix(".toml"), tomllib.loads(file.read_text())) for file in files)
+    return {preset.name: preset for preset in found}
+
+
+def _preset(name: str, tables: dict[str, Any]) -> Preset:
+    role, description = tables.pop("role"), tables.pop("description")
+    config = parse(tables)
+    return Preset(
+        name=name, family=config.model.family, task=config.data.task, role=role, description=description,
+        config=config, tables=tables,
+    )  # fmt: skip
+
+
+def find_preset(name: str) -> Preset:
+    """The preset of that name; ConfigError lists those that are there."""
+    known = presets()
+    if name not in known:
+        raise ConfigError(f"unknown preset {name!r}{_suggest(name, known)}")
+    return known[name]
+
+
+def describe_fields() -> list[dict[str, Any]]:
+    """Every key with type, default, limits and help, for forms and for `hankelboard presets --fields`."""
+    default = Config()
+    rows = []
+    for section in dataclasses.fields(Config):
+        part = getattr(default, section.name)
+        for item in dataclasses.fields(part):
+            limits = {name: item.metadata.get(name) for name in ("minimum", "maximum", "above", "below")}
+            rows.append(
+                {
+                    "key": f"{section.name}.{item.name}",
+                    "type": getattr(item.type, "__name__", str(item.type)),
+                    "default": getattr(part, item.name),
+                    **limits,
+                    "choices": item.metadata.get("choices"),
+                    "help": item.metadata["help"],
+                }
+            )
+    return rows

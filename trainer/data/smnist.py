@@ -1,0 +1,62 @@
+"""Sequential MNIST: images of 28 x 28 pixels as sequences of 784, from idx files in a folder."""
+
+import gzip
+import os
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from storage.errors import ConfigError
+from trainer.config import DataConfig
+from trainer.data.task import Split, Task, hold_out
+
+MEAN, DEVIATION = 0.1307, 0.3081  # of the training pixels
+IMAGES, LABELS = 0x803, 0x801  # magic numbers of the idx format
+
+
+def load_smnist_task(config: DataConfig) -> Task:
+    """MNIST's own test set; validation is held out of its training set."""
+    folder = find_folder(config.folder)
+    images, labels = (
+        read_idx(folder, "train-images-idx3-ubyte", IMAGES),
+        read_idx(folder, "train-labels-idx1-ubyte", LABELS),
+    )
+    train, val = hold_out(len(labels), config.validation, config.split_seed)
+    test = _split(
+        read_idx(folder, "t10k-images-idx3-ubyte", IMAGES), read_idx(folder, "t10k-labels-idx1-ubyte", LABELS)
+    )
+    return Task(_split(images[train], labels[train]), _split(images[val], labels[val]), test, classes=10)
+
+
+def _split(images: np.ndarray, labels: np.ndarray) -> Split:
+    pixels = torch.as_tensor(images.reshape(len(images), -1, 1), dtype=torch.float32) / 255.0  # (n, 784, 1)
+    return Split((pixels - MEAN) / DEVIATION, torch.as_tensor(labels, dtype=torch.int64))
+
+
+def find_folder(configured: str) -> Path:
+    """The folder with the files: data.folder, else $HANKELBOARD_DATA, or an `mnist` folder inside it."""
+    given = configured or os.environ.get("HANKELBOARD_DATA", "")
+    for folder in (Path(given), Path(given) / "mnist"):
+        if given and any(folder.glob("train-images-idx3-ubyte*")):
+            return folder
+    raise ConfigError(
+        f"data.folder = {given!r}: no train-images-idx3-ubyte(.gz) there; get MNIST's four idx files and set "
+        "data.folder or the environment variable HANKELBOARD_DATA to their folder"
+    )
+
+
+def read_idx(folder: Path, name: str, magic: int) -> np.ndarray:
+    """One idx file, plain or gzipped, as an array of bytes; ConfigError when it is not what it should be."""
+    path = folder / name
+    path = path if path.exists() else path.with_name(f"{name}.gz")
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            data = file.read()
+    except (OSError, EOFError) as error:
+        raise ConfigError(f"{path}: cannot be read ({error})") from None
+    axes = magic & 0xFF
+    header = np.frombuffer(data[: 4 + 4 * axes], dtype=">i4")
+    if len(header) != 1 + axes or header[0] != magic or len(data) != 4 + 4 * axes + np.prod(header[1:]):
+        raise ConfigError(f"{path}: is not a complete idx file")
+    return np.frombuffer(data, dtype=np.uint8, offset=4 + 4 * axes).reshape(header[1:])

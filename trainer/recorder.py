@@ -1,0 +1,164 @@
+"""Everything the trainer writes about a run: journals, status with heartbeat, TensorBoard."""
+
+import math
+import resource
+import sys
+import time
+from typing import Any
+
+from storage.journal import Journal
+from storage.layout import RunPaths
+from storage.records import Record, now
+from storage.status import process_identity, write_status
+from trainer.loop_state import LoopState
+
+BEAT_S = 1.0
+QUIET_EVENTS = ("checkpoint_published", "command_accepted", "waiting_started", "waiting_ended")
+EXPECT_S = {"training": 5.0, "evaluating": 60.0, "measuring": 120.0, "checkpointing": 60.0, "restoring": 60.0}
+
+
+class Recorder:
+    """The one writer of a run's journals and status, for the lifetime of one attempt."""
+
+    def __init__(self, paths: RunPaths, *, total_steps: int, attempt: int, tensorboard: bool, keep_log: bool):
+        """`keep_log`: also write log.txt; a worker's child need not, its output goes there already."""
+        self.attempt = attempt
+        self.trouble: str | None = None
+        self.state = LoopState()
+        self.started = time.monotonic()
+        self.steps_per_s: float | None = None
+        self.train_s_noted = 0.0
+        self.state_dims: list[int] = []
+        self._paths = paths
+        self._total_steps = total_steps
+        self._events = Journal(paths.events)
+        self._metrics = Journal(paths.metrics, buffer_s=1.0)
+        self._spectra = Journal(paths.spectra, buffer_s=1.0)
+        self._identity = process_identity()
+        self._beat = 0
+        self._beat_at = -math.inf
+        self._shown = ("starting", "restoring")
+        self._tensorboard = _TensorBoard(paths) if tensorboard else None
+        self._log = paths.log.open("a") if keep_log else None
+
+    def event(self, kind: str, **fields: Any) -> Record:
+        """Append an event, on disk when this returns, and say it in the log; returns the record."""
+        record = {"kind": kind, **self._where(), **fields}
+        self._events.append(record, durable=True)
+        if kind not in QUIET_EVENTS:
+            shown = " ".join(f"{key}={value}" for key, value in fields.items() if value not in (None, ""))
+            self.say(f"step {self.state.step} branch {self.state.branch}: {kind} {shown}")
+        return record
+
+    def say(self, text: str) -> None:
+        """A line for people: to the terminal and to log.txt."""
+        line = f"{now()} {text}"
+        print(line, flush=True)
+        if self._log is not None:
+            self._log.write(line + "\n")
+            self._log.flush()
+
+    def metrics(self, values: dict[str, float | int]) -> None:
+        """Append a metrics record; waits at most a second in memory."""
+        record = {
+            **self._where(),
+            "elapsed_s": round(time.monotonic() - self.started, 3),
+            "train_s": round(self.state.train_s, 3),
+            **values,
+            **{f"state_dim/{layer}": dim for layer, dim in enumerate(self.state_dims)},
+        }
+        self._metrics.append(record)
+        if self._tensorboard:
+            self._tensorboard.scalars(self.state, values)
+
+    def spectrum(self, layer: int, hsv: list[float], *, importance: str, snapshot: str) -> None:
+        """Append one layer's spectrum, six significant digits."""
+        record = {
+            **self._where(), "layer": layer, "state_dim": len(hsv), "importance": importance,
+            "hsv": [float(f"{value:.6g}") for value in hsv], "snapshot": snapshot,
+        }  # fmt: skip
+        self._spectra.append(record)
+
+    def _where(self) -> Record:
+        return {"step": self.state.step, "branch": self.state.branch, "attempt": self.attempt}
+
+    def show(self, state: str, phase: str) -> None:
+        """Replace status.json when state or phase changed, or a second has passed."""
+        if (state, phase) == self._shown and time.monotonic() - self._beat_at < BEAT_S:
+            return
+        self._shown = (state, phase)
+        self._beat += 1
+        self._beat_at = time.monotonic()
+        self._metrics.flush()
+        self._spectra.flush()
+        try:
+            write_status(self._paths, self._status(state, phase))
+        except OSError as error:
+            print(f"status.json not written: {error}", file=sys.stderr)
+
+    def show_phase(self, phase: str) -> None:
+        """The same state in another phase: said before something slow begins."""
+        self.show(self._shown[0], phase)
+
+    def _status(self, state: str, phase: str) -> Record:
+        loop = self.state
+        left = self._total_steps - loop.step
+        return {
+            **self._identity,
+            **self._where(),
+            "beat": self._beat,
+            "expect_next_s": EXPECT_S[phase],
+            "state": state,
+            "phase": phase,
+            "total_steps": self._total_steps,
+            "state_dims": self.state_dims,
+            "steps_per_s": self.steps_per_s and round(self.steps_per_s, 3),
+            "eta_s": self.steps_per_s and round(left / self.steps_per_s, 1),
+            "train_s": round(loop.train_s, 3),
+            "waiting_s": round(loop.waiting_s, 3),
+            "pending_proposal": loop.pending_proposal,
+            "best": loop.best,
+            "trouble": self.trouble or self._metrics.trouble or self._spectra.trouble,
+        }
+
+    def close(self) -> None:
+        self._metrics.close()
+        self._spectra.close()
+        self._events.close()
+        if self._tensorboard:
+            self._tensorboard.close()
+        if self._log is not None:
+            self._log.close()
+
+
+class _TensorBoard:
+    """The same scalars as TensorBoard events, one folder per branch: a rollback overwrites nothing."""
+
+    def __init__(self, paths: RunPaths):
+        self._folder = paths.tensorboard
+        self._branch: int | None = None
+        self._writer: Any = None
+
+    def scalars(self, state: LoopState, values: dict[str, float | int]) -> None:
+        if state.branch != self._branch:
+            self._open(state)
+        for name, value in values.items():
+            self._writer.add_scalar(name, value, state.step)
+
+    def _open(self, state: LoopState) -> None:
+        from torch.utils.tensorboard import SummaryWriter  # 1.6 s to import: only where it is wanted
+
+        self.close()
+        folder = self._folder / f"branch-{state.branch}"
+        self._writer = SummaryWriter(str(folder), purge_step=state.step)
+        self._branch = state.branch
+
+    def close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+
+
+def memory_mb() -> float:
+    """Peak memory of this process, MB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / (1024 * 1024 if sys.platform == "darwin" else 1024), 1)

@@ -1,0 +1,272 @@
+"""The life of a proposal on the trainer's side: offered, decided, applied or refused.
+
+`advance` is called at every step boundary. What it does follows from the loop state, the journal and the
+decision file alone, so that a replay after a crash does the same again.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from storage import proposals
+from storage.errors import AlreadyDecided, ProposalError
+from storage.history import ProposalOutcome
+from storage.proposals import Decision, check_ranks
+from storage.records import Record
+from trainer import evidence
+from trainer.models.build import state_dims
+from trainer.reduction.reducible import RankTable
+from trainer.reduction.schedule import attempt_due, attempt_steps
+from trainer.session import Session
+
+POLICY_VERDICTS = {"auto": "approve", "keep": "reject"}
+
+
+class Reductions:
+    def __init__(self, session: Session):
+        config = session.config
+        self._session = session
+        self._config = config.reduction
+        self._waiting = False
+        self.steps = attempt_steps(
+            config.training.steps,
+            attempts=self._config.attempts,
+            window=self._config.window,
+            explicit=self._config.steps,
+        )
+
+    @property
+    def holds_training(self) -> bool:
+        """Whether training must wait for a person: there is a proposal, no verdict, and waiting = pause."""
+        outcome = self._pending()
+        return outcome is not None and outcome.decision is None and self._config.waiting == "pause"
+
+    def advance(self) -> None:
+        """Offer a reduction when an attempt is due; act on the verdict when there is one."""
+        if self._session.state.pending_proposal is None:
+            self._attempt()
+        outcome = self._pending()
+        if outcome is not None:
+            self._answer(outcome)
+        self._note_waiting()
+
+    def finish(self) -> None:
+        """At the last step: what is still undecided expires, since there is nothing left to train."""
+        outcome = self._pending()
+        if outcome is not None:
+            self._session.state.pending_proposal = None
+            self._session.event(
+                "proposal_expired", proposal=outcome.number, reason="training ended before a decision"
+            )
+
+    def _pending(self) -> ProposalOutcome | None:
+        number = self._session.state.pending_proposal
+        return None if number is None else self._session.history.proposals[number]
+
+    def _note_waiting(self) -> None:
+        if self.holds_training != self._waiting:
+            self._waiting = self.holds_training
+            kind = "waiting_started" if self._waiting else "waiting_ended"
+            self._session.event(kind, proposal=self._session.state.pending_proposal)
+
+    # Offering.
+
+    def _attempt(self) -> None:
+        state = self._session.state
+        due = attempt_due(self.steps, consumed=state.attempts_consumed, step=state.step)
+        if due is None:
+            return
+        state.attempts_consumed = due
+        known = self._known(due)
+        if known is None:
+            self._offer(due)
+        elif known.state in (
+            "pending",
+            "approved",
+            "applied",
+        ):  # a replay: the same proposal, the same verdict
+            state.pending_proposal = known.number
+
+    def _known(self, attempt_step: int) -> ProposalOutcome | None:
+        """The latest proposal of this attempt on this branch, when a replay comes by here again."""
+        branch = self._session.state.branch
+        for outcome in reversed(self._session.history.proposals.values()):
+            if (outcome.branch, outcome.attempt_step) == (branch, attempt_step):
+                return outcome
+        return None
+
+    def _offer(self, attempt_step: int) -> None:
+        session, state = self._session, self._session.state
+        session.recorder.show_phase("measuring")
+        session.record_spectra("proposal")
+        try:
+            measured = evidence.gather(session.model, session.task.val, self._config, session.timing_batch())
+        except ValueError as error:
+            session.event("reduction_refused", attempt_step=attempt_step, reason=f"no proposal: {error}")
+            return
+        if not any(
+            rank < layer["state_dim"]
+            for rank, layer in zip(measured["ranks"], measured["layers"], strict=True)
+        ):
+            session.event(
+                "reduction_refused",
+                attempt_step=attempt_step,
+                reason=f"nothing to cut: at tolerance {self._config.tolerance:g} every layer keeps "
+                f"{self._config.gate:.0%} or more of its states",
+            )
+            return
+        number = max(proposals.proposal_numbers(session.paths), default=0) + 1
+        record = {
+            "branch": state.branch, "attempt": session.recorder.attempt, "step": state.step,
+            "attempt_step": attempt_step, "policy": state.policy, "waiting": self._config.waiting, **measured,
+        }  # fmt: skip
+        left = session.config.training.steps - state.step
+        seconds = record["cost"]["seconds_per_step"]
+        record["cost"]["projected_saving_s"] = left * (seconds["now"] - seconds["after"])
+        proposals.publish_proposal(session.paths, number, record)
+        state.pending_proposal = number
+        session.event(
+            "proposal_published",
+            proposal=number,
+            attempt_step=attempt_step,
+            state_dims=session.state_dims,
+            ranks=measured["ranks"],
+        )
+
+    # Answering.
+
+    def _answer(self, outcome: ProposalOutcome) -> None:
+        if outcome.decision is None:
+            decision = self._find_decision(outcome.number)
+            if decision is None:
+                return
+            self._accept(outcome, decision)
+        if outcome.decision is None or outcome.decision["verdict"] == "reject":
+            self._session.state.pending_proposal = None
+        elif self._session.state.step >= outcome.decision["apply_at_step"]:
+            self._apply(outcome)
+
+    def _find_decision(self, number: int) -> Decision | None:
+        """The verdict on a proposal. A policy that decides by itself writes its decision like anybody else."""
+        session = self._session
+        verdict = POLICY_VERDICTS.get(session.state.policy)
+        if verdict is not None and proposals.read_decision(session.paths, number) is None:
+            policy = session.state.policy
+            reason = f"policy {policy}: " + (
+                f"within the tolerance {self._config.tolerance:g}"
+                if verdict == "approve"
+                else "measures only"
+            )
+            try:
+                return proposals.decide(
+                    session.paths, number, verdict, by=f"policy:{policy}", via="trainer", reason=reason,
+                    history=session.history,
+                )  # fmt: skip
+            except AlreadyDecided:
+                pass  # a person was faster
+        return proposals.read_decision(session.paths, number)
+
+    def _accept(self, outcome: ProposalOutcome, decision: Decision) -> None:
+        session = self._session
+        proposal = self._proposal(outcome.number)
+        try:
+            if not decision.verdict:
+                raise ProposalError("the decision file is no decision")
+            ranks = check_ranks(proposal, decision.ranks or proposal["ranks"])
+        except ProposalError as error:
+            session.event(
+                "decision_refused",
+                proposal=outcome.number,
+                decision_id=decision.decision_id,
+                reason=str(error),
+            )
+            self._offer_again(outcome)
+            return
+        session.event(
+            "decision_accepted",
+            proposal=outcome.number,
+            decision_id=decision.decision_id,
+            verdict=decision.verdict,
+            ranks=ranks,
+            by=decision.by,
+            via=decision.via,
+            reason=decision.reason,
+            apply_at_step=session.state.step,
+        )
+
+    def _offer_again(self, outcome: ProposalOutcome) -> None:
+        self._session.state.pending_proposal = None
+        self._offer(outcome.attempt_step)
+
+    def _proposal(self, number: int) -> Record:
+        record = proposals.read_proposal(self._session.paths, number)
+        if record is None:
+            raise ProposalError(f"proposal {number} cannot be read any more; its file is damaged or gone")
+        return record
+
+    # Applying.
+
+    def _apply(self, outcome: ProposalOutcome) -> None:
+        session, state = self._session, self._session.state
+        proposal, ranks = self._proposal(outcome.number), list((outcome.decision or {})["ranks"])
+        stale = self._staleness(proposal, ranks)
+        if stale:
+            session.event("reduction_refused", proposal=outcome.number, reason=f"stale: {stale}")
+            self._offer_again(outcome)
+            return
+        pinned = session.save("before_reduction", pinned=True)
+        if pinned is None:
+            self._refuse(outcome, f"no checkpoint to go back to could be written: {session.recorder.trouble}")
+            return
+        session.recorder.show_phase("measuring")
+        limit = self._config.evidence_samples
+        before = evidence.evaluate(session.model, session.task.val, limit)
+        dims = session.state_dims
+        try:
+            error = evidence.cut(session.model, session.optimizer, ranks, self._config.moments)
+        except ValueError as problem:
+            self._refuse(outcome, f"cannot be realised: {problem}")
+            return
+        after = evidence.evaluate(session.model, session.task.val, limit)
+        state.reductions = [*state.reductions, outcome.number]
+        state.pending_proposal = None
+        point = proposals.what_if(proposal, ranks)
+        predicted = point["measured"]
+        session.event(
+            "reduction_applied",
+            proposal=outcome.number,
+            **{"from": dims, "to": state_dims(session.model)},
+            discarded_share=point["discarded_share"],
+            before=before,
+            after=after,
+            predicted=predicted and {key: predicted[key] for key in ("loss", "accuracy")},
+            write_back_error=error,
+            checkpoint=str(pinned.name),
+        )
+        session.adopt(replace(state))
+        session.save("after_reduction", pinned=True)
+        session.record_spectra("after_reduction")
+
+    def _refuse(self, outcome: ProposalOutcome, reason: str) -> None:
+        self._session.state.pending_proposal = None
+        self._session.event("reduction_refused", proposal=outcome.number, reason=reason)
+
+    def _staleness(self, proposal: Record, ranks: Sequence[int]) -> str | None:
+        """Why the approved ranks no longer fit, when the weights moved since they were proposed."""
+        session = self._session
+        if [layer["state_dim"] for layer in proposal["layers"]] != session.state_dims:
+            return f"the layers have {session.state_dims} states now"
+        if session.state.step == proposal["step"]:
+            return None
+        try:
+            tables: list[RankTable] = evidence.rank_tables(session.model)
+        except ValueError as error:
+            return str(error)
+        for layer, table, rank in zip(proposal["layers"], tables, ranks, strict=True):
+            approved = layer["discarded_share"][rank]
+            allowed = max(proposal["tolerance"], approved) * self._config.slack
+            if table.discarded_share[rank] > allowed:
+                return (
+                    f"layer {layer['layer']} would lose {table.discarded_share[rank]:.2%} at rank {rank} now, "
+                    f"{approved:.2%} when it was proposed, {allowed:.2%} is allowed"
+                )
+        return None

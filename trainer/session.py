@@ -1,0 +1,253 @@
+"""One attempt at a run: its model, optimizer, data and records, and how it saves and restores them."""
+
+import platform
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from storage import checkpoints
+from storage.checkpoints import Checkpoint
+from storage.errors import CheckpointError
+from storage.history import History
+from storage.layout import CheckpointName, RunPaths
+from trainer.checkpoint import restore_payload, write_payload
+from trainer.config import Config
+from trainer.data import load_task
+from trainer.data.task import Split, Task
+from trainer.evidence import evaluate
+from trainer.loop_state import LoopState
+from trainer.models.build import build_model, state_dims
+from trainer.recorder import Recorder
+from trainer.reduction.surgery import reducible_layers
+
+PRIMARY = "val/accuracy"
+
+
+@dataclass
+class Session:
+    """What loop, control and reductions share. `state` is the loop's and is kept in every checkpoint."""
+
+    paths: RunPaths
+    config: Config
+    history: History
+    task: Task
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    recorder: Recorder
+    device: torch.device
+    state: LoopState
+    forms: list[str | None]
+    saved: tuple[Any, ...] | None = None
+    """What the newest checkpoint holds, so that the same state is not written twice."""
+
+    def event(self, kind: str, **fields: Any) -> None:
+        """Record an event and fold it: the trainer knows its own history as readers do."""
+        self.history.apply(self.recorder.event(kind, **fields))
+
+    @property
+    def state_dims(self) -> list[int]:
+        return state_dims(self.model)
+
+    def adopt(self, state: LoopState) -> None:
+        """Make `state` the current one, everywhere."""
+        self.state = self.recorder.state = state
+        self.recorder.state_dims = self.state_dims
+
+    # Saving and restoring.
+
+    def save(self, cause: str, *, pinned: bool = False) -> Checkpoint | None:
+        """Publish a checkpoint. None when it could not be written: training goes on and status says so."""
+        state = self.state
+        holds = (state.branch, state.step, tuple(state.reductions), state.pending_proposal, pinned)
+        if holds == self.saved and cause in ("scheduled", "before_reduction", "stop", "finish"):
+            return checkpoints.read_checkpoint(self.paths, checkpoints.checkpoint_names(self.paths)[-1])
+        self.recorder.show_phase("checkpointing")
+        try:
+            published = checkpoints.publish(
+                self.paths,
+                self._next_name(),
+                lambda folder: write_payload(folder, self.model, self.optimizer, state),
+                cause=cause,
+                pinned=pinned,
+                state_dims=self.state_dims,
+                metrics=state.last,
+                reductions=state.reductions,
+            )
+        except OSError as error:
+            self.recorder.trouble = f"checkpoint not written: {error.strerror or error}"
+            return None
+        self.recorder.trouble = None
+        self.saved = holds
+        self.event("checkpoint_published", checkpoint=str(published.name), cause=cause, pinned=pinned)
+        return published
+
+    def _next_name(self) -> CheckpointName:
+        last = max((name.sequence for name in checkpoints.checkpoint_names(self.paths)), default=0)
+        return CheckpointName(
+            sequence=last + 1, branch=self.state.branch, step=self.state.step, attempt=self.recorder.attempt
+        )
+
+    def restore(self, name: CheckpointName) -> None:
+        """Bring weights, optimizer, generators and loop state back to a checkpoint.
+
+        Raises CheckpointError, with everything as before, when the checkpoint is damaged.
+        """
+        for problem in checkpoints.problems(self.paths, name):
+            raise CheckpointError(problem)
+        folder = self.paths.checkpoint(name)
+        self.adopt(restore_payload(folder, self.model, self.optimizer, self.device))
+        self.saved = None
+
+    def resume(self) -> str | None:
+        """Restore the newest checkpoint on the live branch's path that verifies; its name, None if none does.
+
+        Damaged ones are named in the log and skipped.
+        """
+        path = self.history.segments()
+        names = [
+            name
+            for name in checkpoints.checkpoint_names(self.paths)
+            if name.branch in path and (path[name.branch] is None or name.step <= (path[name.branch] or 0))
+        ]
+        branch = self.history.branches[self.history.branch]
+        origin = CheckpointName.parse(branch.checkpoint or "")
+        for name in sorted(
+            names, key=lambda n: (n.branch == branch.number, n == origin, n.sequence), reverse=True
+        ):
+            try:
+                self.restore(name)
+            except CheckpointError as error:
+                self.recorder.say(f"{error}; trying the one before")
+                continue
+            if name.branch != branch.number:  # the first checkpoint of a branch is its parent's
+                self._enter(branch.number, branch.attempts_consumed)
+            self.state.policy = self.history.policy or self.state.policy
+            self.adopt(self.state)
+            return str(name)
+        return None
+
+    def _enter(self, branch: int, attempts_consumed: int) -> None:
+        self.state.branch = branch
+        self.state.attempts_consumed = max(self.state.attempts_consumed, attempts_consumed)
+        self.state.pending_proposal = None
+
+    def roll_back(self, name: CheckpointName, *, policy: str, command_id: str) -> None:
+        """Restore a checkpoint as the start of a new branch.
+
+        Attempts up to and including those of the undone reductions are consumed, so that no policy cuts
+        again at the same place. Raises CheckpointError, with everything as before, when it is damaged.
+        """
+        left = self.state
+        self.restore(name)
+        undone = [number for number in left.reductions if number not in self.state.reductions]
+        consumed = [self.history.proposals[number].attempt_step for number in undone]
+        self._enter(max(self.history.branches) + 1, max(consumed, default=0))
+        self.state.policy = policy
+        self.event(
+            "branch_started",
+            parent=name.branch,
+            from_step=name.step,
+            checkpoint=str(name),
+            command_id=command_id,
+            policy=policy,
+            attempts_consumed=self.state.attempts_consumed,
+            state_dims=self.state_dims,
+            undone=undone,
+        )
+        self.adopt(self.state)
+
+    # Measuring.
+
+    def evaluate(self) -> dict[str, float]:
+        """Validation loss and accuracy now; keeps the best of this path."""
+        self.recorder.show_phase("evaluating")
+        measured = evaluate(self.model, self.task.val)
+        self.state.last = {f"val/{name}": value for name, value in measured.items()}
+        value = self.state.last[PRIMARY]
+        if self.state.best is None or value > self.state.best["value"]:
+            self.state.best = {"metric": PRIMARY, "value": value, "step": self.state.step}
+        return self.state.last
+
+    def record_spectra(self, snapshot: str) -> None:
+        """One record per reducible layer."""
+        for index, (name, layer) in enumerate(reducible_layers(self.model)):
+            try:
+                spectrum = layer.spectrum(layer.extract())
+            except ValueError as error:
+                self.recorder.say(f"no spectrum of {name}: {error}")
+                continue
+            self.recorder.spectrum(
+                index, [float(value) for value in spectrum], importance=layer.importance, snapshot=snapshot
+            )
+
+    def note_forms(self) -> None:
+        """Record which form of the recurrence each layer uses, whenever that changes."""
+        forms = [getattr(layer, "form_used", None) for _, layer in reducible_layers(self.model)]
+        if forms != self.forms:
+            self.forms = forms
+            self.event("kernel_chosen", forms=forms)
+
+    def timing_batch(self) -> Split:
+        """The first training sequences, one batch of them, to time a step with."""
+        train, count = self.task.train, self.config.training.batch
+        return Split(train.inputs[:count], train.labels[:count])
+
+
+def open_session(paths: RunPaths, config: Config, history: History, recorder: Recorder) -> Session:
+    """Build task, model and optimizer from the configuration, at their initial state."""
+    training = config.training
+    device = choose_device(training.device)
+    if training.threads:
+        torch.set_num_threads(training.threads)
+    torch.manual_seed(training.seed)
+    np.random.seed(training.seed)  # people's own code may draw from it
+    task = load_task(config.data).to(device)
+    model = build_model(config, task).to(device)
+    session = Session(
+        paths=paths, config=config, history=history, task=task, model=model,
+        optimizer=make_optimizer(model, config), recorder=recorder, device=device,
+        state=LoopState(policy=config.reduction.policy), forms=[],
+    )  # fmt: skip
+    session.adopt(session.state)
+    return session
+
+
+def choose_device(name: str) -> torch.device:
+    """The device of that name; auto takes CUDA, then MPS, then the CPU."""
+    if name != "auto":
+        return torch.device(name)
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def make_optimizer(model: nn.Module, config: Config) -> torch.optim.AdamW:
+    """AdamW with a group of its own for the state-space parameters: factor on the rate, no decay.
+
+    A layer names them in `ssm_parameters` (the LRU: ν, θ, γ, B).
+    """
+    ssm = {
+        id(getattr(layer, name))
+        for _, layer in reducible_layers(model)
+        for name in getattr(layer, "ssm_parameters", ())
+    }
+    parameters = list(model.parameters())
+    training = config.training
+    groups = [
+        {"params": [p for p in parameters if id(p) not in ssm], "factor": 1.0},
+        {
+            "params": [p for p in parameters if id(p) in ssm],
+            "factor": training.ssm_learning_rate_factor,
+            "weight_decay": 0.0,
+        },
+    ]
+    groups = [group for group in groups if group["params"]]
+    return torch.optim.AdamW(groups, lr=training.learning_rate, weight_decay=training.weight_decay)
+
+
+def versions() -> dict[str, str]:
+    """What computed: goes into attempt_started."""
+    return {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__}
