@@ -31,7 +31,7 @@ def _findings(paths: RunPaths) -> Iterator[Finding]:
     try:
         read_run(paths)
     except RunError as error:
-        yield Finding("run.json", str(error))
+        yield Finding(paths.run_json.name, str(error))
         return
     readers = {name: JournalReader(getattr(paths, name)) for name in ("events", "metrics", "spectra")}
     records = {name: reader.read_new() for name, reader in readers.items()}
@@ -40,7 +40,9 @@ def _findings(paths: RunPaths) -> Iterator[Finding]:
     events = records["events"]
     history = fold(events)
     if history.unknown:
-        yield Finding("events.jsonl", f"{history.unknown} events of unknown or incomplete kind", damage=False)
+        yield Finding(
+            paths.events.name, f"{history.unknown} events of unknown or incomplete kind", damage=False
+        )
     yield from _proposals(paths, history)
     yield from _checkpoints(paths, events)
 

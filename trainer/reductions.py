@@ -146,7 +146,7 @@ class Reductions:
             self._apply(outcome)
 
     def _find_decision(self, number: int) -> Decision | None:
-        """The verdict on a proposal. A policy that decides by itself writes its decision like anybody else."""
+        """The verdict on a proposal. Policies decide by writing a decision, like anybody else."""
         session = self._session
         verdict = POLICY_VERDICTS.get(session.state.policy)
         if verdict is not None and proposals.read_decision(session.paths, number) is None:
@@ -265,8 +265,9 @@ class Reductions:
             approved = layer["discarded_share"][rank]
             allowed = max(proposal["tolerance"], approved) * self._config.slack
             if table.discarded_share[rank] > allowed:
+                now = table.discarded_share[rank]
                 return (
-                    f"layer {layer['layer']} would lose {table.discarded_share[rank]:.2%} at rank {rank} now, "
+                    f"layer {layer['layer']} would lose {now:.2%} at rank {rank} now, "
                     f"{approved:.2%} when it was proposed, {allowed:.2%} is allowed"
                 )
         return None

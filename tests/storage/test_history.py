@@ -1,0 +1,107 @@
+import pytest
+
+from storage.history import fold
+
+
+def event(kind, step=0, branch=0, attempt=0, **fields):
+    return {"kind": kind, "step": step, "branch": branch, "attempt": attempt, **fields}
+
+
+def start(attempt=0, step=0, branch=0, dims=(8,)):
+    return event("attempt_started", step, branch, attempt, state_dims=list(dims), policy="ask")
+
+
+def branch(number, parent, from_step, **fields):
+    defaults = {
+        "checkpoint": "b0-00000000-a0-0001",
+        "command_id": f"c{number}",
+        "policy": "ask",
+        "state_dims": [8],
+    }
+    return event(
+        "branch_started", from_step, number, parent=parent, from_step=from_step, **defaults, **fields
+    )
+
+
+def proposed(number=1, step=10, branch=0):
+    return event("proposal_published", step, branch, proposal=number, attempt_step=step)
+
+
+def applied(number=1, step=10, to=(4,)):
+    return event("reduction_applied", step, proposal=number, **{"from": [8], "to": list(to)})
+
+
+def accepted(number=1, step=10, verdict="approve"):
+    return event(
+        "decision_accepted", step, proposal=number, verdict=verdict, ranks=[4], apply_at_step=step, by="a"
+    )
+
+
+def test_no_journal_means_queued():
+    assert fold([]).state == "queued"
+
+
+def test_a_proposal_is_approved_applied_and_rolled_back():
+    events = [start(), proposed(), accepted(), applied()]
+    history = fold(events)
+    assert history.proposals[1].state == "applied" and history.state_dims == [4]
+    history.apply(branch(1, 0, 10, undone=[1]))
+    assert history.proposals[1].state == "rolled_back" and history.state_dims == [8] and history.branch == 1
+
+
+def test_a_rollback_supersedes_what_was_pending_and_answers_its_command():
+    history = fold([start(), proposed(), branch(1, 0, 5)])
+    assert history.proposals[1].state == "superseded" and history.pending() is None
+    assert history.commands["c1"].state == "applied"
+
+
+def test_the_path_of_a_branch_is_its_own_records_and_its_parents_up_to_where_it_left():
+    history = fold([start(), branch(1, 0, 50), branch(2, 1, 80), branch(3, 2, 20)])
+    assert history.segments() == {3: None, 2: 20, 1: 20, 0: 20}
+    assert history.segments(2) == {2: None, 1: 80, 0: 50}
+    assert history.on_path({"branch": 0, "step": 20}) and not history.on_path({"branch": 0, "step": 21})
+    assert history.on_path({"branch": 1, "step": 80}, branch=2)
+
+
+def test_what_an_earlier_attempt_recorded_beyond_the_resume_is_replaced():
+    history = fold([start(), start(attempt=1, step=40)])
+    assert history.on_path({"branch": 0, "step": 40, "attempt": 0})
+    assert not history.on_path({"branch": 0, "step": 50, "attempt": 0})
+    assert history.on_path({"branch": 0, "step": 50, "attempt": 1})
+
+
+@pytest.mark.parametrize(
+    ("kind", "state"),
+    [
+        ("run_finished", "finished"),
+        ("run_stopped", "stopped"),
+        ("run_failed", "failed"),
+        ("run_cancelled", "cancelled"),
+    ],
+)
+def test_how_a_run_ended_is_in_the_journal(kind, state):
+    history = fold([start(), event(kind, reason="r")])
+    assert history.state == state and history.reason == "r"
+    history.apply(start(attempt=1))
+    assert history.state == "running"
+
+
+def test_pause_and_waiting_are_told_apart():
+    history = fold([start(), proposed(), event("waiting_started", proposal=1)])
+    assert history.state == "waiting_for_decision"
+    history.apply(event("paused"))
+    assert history.state == "paused" and history.pending().number == 1
+    history.apply(event("waiting_ended"))
+    assert history.state == "paused"
+    history.apply(event("resumed"))
+    assert history.state == "running"
+
+
+def test_unknown_and_incomplete_events_are_counted_not_fatal():
+    history = fold([start(), event("from_the_future"), {"kind": "reduction_applied"}, {"kind": ["x"]}, {}])
+    assert history.unknown == 4 and history.state == "running"
+
+
+def test_attempts_without_a_checkpoint_are_counted():
+    history = fold([start(), start(1), event("checkpoint_published", checkpoint="x"), start(2)])
+    assert history.attempts_without_checkpoint == 1

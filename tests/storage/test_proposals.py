@@ -1,0 +1,100 @@
+import json
+import subprocess
+import sys
+
+import pytest
+
+from storage import proposals
+from storage.errors import AlreadyDecided, NotDecidable
+from storage.history import read_history
+
+
+def decide(paths, verdict="approve", **fields):
+    return proposals.decide(paths, 1, verdict, by="ada", via="test", **fields)
+
+
+def test_the_first_decision_wins_and_the_second_is_told_who_and_when(paths, proposal):
+    first = decide(paths, ranks=[3], reason="why not")
+    assert proposals.read_decision(paths, 1) == first
+    with pytest.raises(AlreadyDecided, match=f"approved by ada at {first.t}"):
+        decide(paths, "reject")
+
+
+@pytest.mark.parametrize(
+    ("ranks", "message"),
+    [([0], "outside 1…4"), ([5], "outside 1…4"), ([1, 1], "2 ranks given"), ([], "0 ranks given"),
+     ([2], "cannot be realised; nearest that can: 3"), ([True], "outside"), ([1.0], "outside")],
+)  # fmt: skip
+def test_impossible_ranks_are_refused_and_nothing_is_written(paths, proposal, ranks, message):
+    with pytest.raises(NotDecidable, match=message):
+        decide(paths, ranks=ranks)
+    assert proposals.read_decision(paths, 1) is None
+
+
+@pytest.mark.parametrize("kind", ["proposal_superseded", "proposal_expired"])
+def test_a_closed_proposal_is_refused_with_the_reason(paths, proposal, tell, kind):
+    tell("proposal_published", proposal=1)
+    tell(kind, proposal=1, reason="because")
+    with pytest.raises(NotDecidable, match="because"):
+        decide(paths)
+
+
+def test_no_such_proposal_says_which_there_are(paths, proposal):
+    with pytest.raises(NotDecidable, match=r"no proposal 7 \(there: 1\)"):
+        proposals.decide(paths, 7, "approve", by="ada", via="test")
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"verdict": "maybe"}'])
+def test_a_senseless_decision_file_counts_as_the_first_but_has_no_verdict(paths, proposal, content):
+    paths.decision(1).write_bytes(content)
+    assert proposals.read_decision(paths, 1).verdict == ""
+    with pytest.raises(AlreadyDecided):
+        decide(paths)
+
+
+def test_of_many_processes_that_decide_at_once_exactly_one_wins(paths, proposal):
+    program = (
+        "import sys; from pathlib import Path; from storage.layout import RunPaths\n"
+        "from storage import proposals; from storage.errors import AlreadyDecided\n"
+        "sys.stdin.read()\n"
+        "paths = RunPaths(Path(sys.argv[1]))\n"
+        "try: proposals.decide(paths, 1, 'approve', by=sys.argv[2], via='race'); print('won')\n"
+        "except AlreadyDecided as error: print(error)\n"
+    )
+    children = [
+        subprocess.Popen([sys.executable, "-c", program, str(paths.root), f"p{n}"], stdin=subprocess.PIPE,
+                         stdout=subprocess.PIPE, text=True)
+        for n in range(6)
+    ]  # fmt: skip
+    for child in children:
+        child.stdin.close()
+    answers = []
+    for child in children:
+        answers.append(child.stdout.read().strip())
+        child.stdout.close()
+        child.wait()
+    assert answers.count("won") == 1
+    winner = json.loads(paths.decision(1).read_text())["by"]
+    assert all(answer == "won" or f"by {winner}" in answer for answer in answers)
+    assert [p.name for p in paths.decisions.iterdir()] == ["000001.json"]  # no temporaries are left
+
+
+def test_what_if_reads_recorded_arrays_and_never_guesses(proposal):
+    at_rule = proposals.what_if(proposal, [1])
+    assert at_rule["discarded_share"] == [0.6] and at_rule["error_bound"] == [12.0]
+    assert at_rule["parameters"] == 116 and at_rule["measured"]["accuracy"] == 0.5
+    assert proposals.what_if(proposal, [3])["measured"] is None
+
+
+def test_ranks_at_a_tolerance_respect_the_gate_and_realisability(proposal):
+    assert proposals.ranks_at(proposal, 0.3) == [3]  # rank 2 cannot be realised
+    assert proposals.ranks_at(proposal, 0.0) == [4]
+    proposal["gate"] = 0.7
+    assert proposals.ranks_at(proposal, 0.1) == [4]  # 3 is not below 0.7 * 4
+
+
+def test_a_damaged_proposal_is_none_and_its_journal_still_folds(paths, proposal, tell):
+    tell("proposal_published", proposal=1)
+    paths.proposal(1).write_bytes(b"{")
+    assert proposals.read_proposal(paths, 1) is None
+    assert read_history(paths).pending().number == 1

@@ -1,0 +1,100 @@
+"""The rules of the house (docs/ARCHITECTURE.md) that a test can enforce."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGES = ("app", "trainer", "storage")
+FORBIDDEN_NAMES = {"utils", "common", "helpers", "base"}
+
+
+def modules(package):
+    return sorted((ROOT / package).rglob("*.py"))
+
+
+def imported(path):
+    """Top-level names of everything a module imports, wherever in it."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.split(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield (node.module or "").split(".")[0]
+
+
+def test_app_never_imports_trainer_or_torch():
+    for path in modules("app"):
+        assert not {"trainer", "torch"} & set(imported(path)), path
+
+
+def test_trainer_never_imports_app_or_streamlit():
+    for path in modules("trainer"):
+        assert not {"app", "streamlit"} & set(imported(path)), path
+
+
+def test_storage_imports_the_standard_library_only():
+    for path in modules("storage"):
+        assert set(imported(path)) <= set(sys.stdlib_module_names) | {"storage"}, path
+
+
+def test_reduction_is_numpy_but_for_the_bridge():
+    for path in modules("trainer/reduction"):
+        if path.name != "surgery.py":
+            assert "torch" not in set(imported(path)), path
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_no_file_is_named_for_nothing(package):
+    assert not [path for path in modules(package) if path.stem in FORBIDDEN_NAMES]
+
+
+def test_no_module_of_app_shadows_a_package():
+    assert not [path for path in (ROOT / "app").iterdir() if path.stem in PACKAGES]
+
+
+def test_only_layout_builds_paths_inside_a_run():
+    """File names of the format appear in storage/layout.py and nowhere else in code."""
+    names = ("status.json", "events.jsonl", "metrics.jsonl", "spectra.jsonl", "run.json", "manifest.json")
+    for package in PACKAGES:
+        for path in modules(package):
+            if path == ROOT / "storage" / "layout.py":
+                continue
+            tree = ast.parse(path.read_text())
+            texts = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)}
+            assert not texts & set(names), path
+
+
+def test_whole_files_are_written_by_atomic_only():
+    for package in PACKAGES:
+        for path in modules(package):
+            if path == ROOT / "storage" / "atomic.py":
+                continue
+            for node in ast.walk(ast.parse(path.read_text())):
+                if not isinstance(node, ast.Call):
+                    continue
+                name = getattr(node.func, "attr", getattr(node.func, "id", ""))
+                modes = [
+                    a.value for a in node.args if isinstance(a, ast.Constant) and isinstance(a.value, str)
+                ]
+                writes = name == "open" and any(set(mode) & set("wx") and len(mode) <= 3 for mode in modes)
+                assert not writes and name not in ("write_text", "write_bytes"), f"{path}:{node.lineno}"
+
+
+@pytest.mark.parametrize(
+    "statement", ["import app.data", "import storage.summary", "import trainer.cli", "import trainer.config"]
+)
+def test_reading_a_run_does_not_import_torch(statement):
+    check = f"{statement}, sys; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", check], check=True, cwd=ROOT)
+
+
+def test_no_path_of_a_machine_is_in_the_project():
+    tracked = subprocess.run(["git", "ls-files"], capture_output=True, text=True, cwd=ROOT, check=True).stdout
+    for name in tracked.split():
+        path = ROOT / name
+        if path.suffix in {".py", ".md", ".toml", ".txt", ".yaml", ".sh"} and path.exists():
+            text = path.read_text()
+            assert "/work" + "/" not in text and "/root" + "/" not in text, name

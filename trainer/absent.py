@@ -1,0 +1,81 @@
+"""Runs that have no trainer now: what is to become of them, and answers to commands sent to them."""
+
+from collections.abc import Iterator
+
+from storage import commands
+from storage.commands import Command
+from storage.history import History, read_history
+from storage.journal import Journal
+from storage.layout import RunPaths
+from storage.records import Record
+from storage.runs import Run, RunLock
+from storage.summary import ENDED
+
+
+def unanswered(paths: RunPaths, history: History) -> Iterator[Command]:
+    """Valid commands in the inbox that no trainer has applied or refused."""
+    for command_id in commands.command_ids(paths):
+        known = history.commands.get(command_id)
+        if known is None or known.state == "accepted":
+            command = commands.read_command(paths, command_id)
+            if command is not None:
+                yield command
+
+
+def wants_trainer(run: Run, history: History, asked: list[Command]) -> bool:
+    """Whether a worker should start a child for this run."""
+    kinds = {command.kind for command in asked}
+    if history.state == "finished":
+        return "rollback" in kinds
+    if history.state in ("stopped", "failed", "cancelled"):
+        return bool(kinds & {"rollback", "resume"})
+    if history.state == "queued" and "stop" in kinds:
+        return False
+    return run.queued or bool(kinds & {"rollback", "resume"})
+
+
+def refusal(state: str, kind: str) -> str | None:
+    """Why a run in this state does not take this command, None when it does."""
+    if state == "finished" and kind != "rollback":
+        return "the run is finished; roll back to a checkpoint to train on from there"
+    if state == "cancelled" and kind != "resume":
+        return "the run was cancelled before it started"
+    if state in ("stopped", "failed") and kind in ("pause", "stop", "checkpoint"):
+        return f"the run is {state}; resume it or roll it back first"
+    return None
+
+
+def answer(paths: RunPaths, history: History, asked: list[Command]) -> None:
+    """Answer what needs no trainer: cancel a queued run, refuse what makes no sense. Takes run.lock."""
+    with RunLock(paths), Journal(paths.events) as journal:
+        for command in asked:
+            if history.state == "queued" and command.kind == "stop":
+                _append(journal, history, "run_cancelled", reason=f"cancelled by {command.by}")
+                _answer(journal, history, command, "command_applied")
+                history = read_history(paths)
+                continue
+            reason = refusal(history.state, command.kind)
+            if reason:
+                _answer(journal, history, command, "command_refused", reason=reason)
+
+
+def fail(paths: RunPaths, reason: str) -> None:
+    """Give up on a run whose child cannot even start."""
+    with RunLock(paths), Journal(paths.events) as journal:
+        _append(journal, read_history(paths), "run_failed", reason=reason)
+
+
+def _answer(journal: Journal, history: History, command: Command, kind: str, **fields: str) -> None:
+    _append(
+        journal, history, kind, command_id=command.id, command=command.kind, by=command.by, **fields
+    )  # fmt: skip
+
+
+def _append(journal: Journal, history: History, kind: str, **fields: str) -> None:
+    where: Record = {"step": history.step, "branch": history.branch, "attempt": max(history.attempt, 0)}
+    journal.append({"kind": kind, **where, **fields}, durable=True)
+
+
+def needs_nothing(history: History, asked: list[Command]) -> bool:
+    """Whether the run has ended and nobody asks anything of it."""
+    return history.state in ENDED and history.state != "interrupted" and not asked

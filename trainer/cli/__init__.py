@@ -1,0 +1,55 @@
+"""The command line. Importing it does not import torch: only commands that train do."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from storage.errors import ConfigError, HankelboardError
+from trainer.cli import acting, reading, serving
+
+EXAMPLES = """\
+examples:
+  hankelboard demo                                  three runs on embedded data, in the browser
+  hankelboard new --preset digits-lru               queue a run
+  hankelboard new --preset digits-lru --policy auto --set training.steps=300 --no-queue
+  hankelboard run RUN                               train in the foreground; Ctrl-C stops and saves
+  hankelboard show RUN --json | jq .state_dims
+  hankelboard decide RUN 1 approve --ranks 20,24 --reason "flat tail"
+  hankelboard rollback RUN b0-00000500-a0-0003
+
+RUN is a run id, or its beginning or end. Exit code: 0, 1 for a refusal or failure, 2 for wrong usage.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit code."""
+    options = build_parser().parse_args(arguments)
+    try:
+        return options.command(options)
+    except ConfigError as error:
+        print(f"hankelboard: {error}", file=sys.stderr)
+        return 2
+    except HankelboardError as error:
+        print(f"hankelboard: {error}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        print(f"hankelboard: {error.filename or ''}: {error.strerror or error}", file=sys.stderr)
+        return 1
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="hankelboard",
+        description="Train state-space models that get smaller while they train; you approve every cut.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    serving.add_commands(commands)
+    acting.add_commands(commands)
+    reading.add_commands(commands)
+    return parser

@@ -1,0 +1,191 @@
+"""Commands that create: new, decide, send, rollback."""
+
+import argparse
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from storage import commands
+from storage.commands import KINDS, POLICIES
+from storage.errors import CommandRefused, ConfigError
+from storage.history import read_history
+from storage.layout import RunPaths
+from storage.proposals import VERDICTS, decide
+from storage.runs import create_run, is_held
+from storage.workers import present
+from trainer import absent
+from trainer.cli.arguments import add_command, run_of, runs_of, user
+from trainer.cli.reading import print_json
+from trainer.config import Config, Preset, find_preset, merge, parse, parse_assignment, read_toml
+
+
+def add_commands(subcommands: Any) -> None:
+    parser = add_command(subcommands, "new", new, "create a run and queue it", json=True,
+                         example="hankelboard new --preset digits-lru --set training.steps=3000")  # fmt: skip
+    parser.add_argument("--preset", required=True, metavar="NAME", help="see `hankelboard presets`")
+    parser.add_argument(
+        "--config", metavar="FILE", type=Path, help="TOML with keys that differ from the preset"
+    )
+    parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], dest="assignments",
+                        help="one key; see `hankelboard presets --fields`")  # fmt: skip
+    parser.add_argument("--policy", choices=POLICIES, help="what decides on proposals")
+    parser.add_argument("--name", help="name for people (default: the preset's)")
+    parser.add_argument("--group", default="", help="runs that belong together")
+    parser.add_argument(
+        "--no-queue", action="store_true", help="leave it to `hankelboard run`, not to a worker"
+    )
+
+    parser = add_command(subcommands, "decide", decide_proposal, "approve or reject a proposal", json=True,
+                         example="hankelboard decide RUN 1 approve --ranks 20,24")  # fmt: skip
+    parser.add_argument("run", metavar="RUN")
+    parser.add_argument("proposal", type=int, metavar="PROPOSAL")
+    parser.add_argument("verdict", choices=VERDICTS)
+    parser.add_argument(
+        "--ranks", type=_ranks, metavar="R,R,…", help="other ranks than proposed, one per layer"
+    )
+    parser.add_argument("--reason", default="")
+
+    parser = add_command(subcommands, "send", send, "pause, resume, stop or checkpoint a run", json=True,
+                         example="hankelboard send RUN pause --wait 10")  # fmt: skip
+    parser.add_argument("run", metavar="RUN")
+    parser.add_argument("kind", choices=[kind for kind in KINDS if kind != "rollback"])
+    _add_wait(parser)
+
+    parser = add_command(subcommands, "rollback", rollback, "go back to a checkpoint", json=True,
+                         example="hankelboard rollback RUN b0-00000500-a0-0003")  # fmt: skip
+    parser.add_argument("run", metavar="RUN")
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="see `hankelboard checkpoints RUN`")
+    parser.add_argument("--policy", choices=POLICIES, default="ask", help="of the new branch (default: ask)")
+    _add_wait(parser)
+
+
+def _add_wait(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--reason", default="")
+    parser.add_argument("--wait", type=float, default=0.0, metavar="S", help="wait for the trainer's answer")
+
+
+def _ranks(text: str) -> list[int]:
+    return [int(part) for part in text.replace(" ", "").strip("[]").split(",")]
+
+
+def new(options: argparse.Namespace) -> int:
+    preset = find_preset(options.preset)
+    config = resolve(preset, options.config, options.assignments, options.policy)
+    run = create_run(
+        runs_of(options),
+        name=options.name or preset.name,
+        config=config.as_dict(),
+        preset=preset.name,
+        group=options.group,
+        role=preset.role,
+        seed=config.training.seed,
+        queued=not options.no_queue,
+        by=user(),
+    )
+    if options.json:
+        print_json({"run": run.id})
+    else:
+        next_step = f"train it with: hankelboard run {run.id}" if options.no_queue else "queued"
+        print(f"{run.id}\n{next_step}")
+        if not options.no_queue:
+            _say_when_nobody_works(runs_of(options))
+    return 0
+
+
+def resolve(preset: Preset, file: Path | None, assignments: list[str], policy: str | None) -> Config:
+    """Preset, then file, then --set, then --policy; ConfigError names the first key that is wrong."""
+    tables = preset.tables
+    if file is not None:
+        tables = merge(tables, _in_tables(read_toml(file)))
+    for assignment in assignments:
+        tables = merge(tables, _in_tables(parse_assignment(assignment)))
+    if policy:
+        tables = merge(tables, {"reduction": {"policy": policy}})
+    return parse(_with_import_folders(tables))
+
+
+def _in_tables(tables: dict[str, Any]) -> dict[str, Any]:
+    """model = "package.module:Class" as a table, so that it can be merged."""
+    short = {"model": "family", "data": "task"}
+    return {
+        name: {short[name]: value} if name in short and isinstance(value, str) else value
+        for name, value in tables.items()
+    }
+
+
+def _with_import_folders(tables: dict[str, Any]) -> dict[str, Any]:
+    """One's own model or data is imported from the folder in which the run was created."""
+    for section, key in (("model", "family"), ("data", "task")):
+        part = tables.get(section, {})
+        if isinstance(part, dict) and ":" in str(part.get(key, "")) and not part.get("path"):
+            tables = merge(tables, {section: {"path": str(Path.cwd())}})
+    return tables
+
+
+def decide_proposal(options: argparse.Namespace) -> int:
+    paths = run_of(options)
+    if options.ranks and options.verdict == "reject":
+        raise ConfigError("--ranks: makes sense with approve only")
+    decision = decide(
+        paths, options.proposal, options.verdict, ranks=options.ranks, by=user(), via="command line",
+        reason=options.reason,
+    )  # fmt: skip
+    if options.json:
+        print_json(vars(decision))
+    else:
+        print(
+            f"{options.verdict} recorded for proposal {options.proposal}; the trainer acts at its next step"
+        )
+        _say_when_nobody_listens(paths)
+    return 0
+
+
+def send(options: argparse.Namespace) -> int:
+    return _send(options, options.kind)
+
+
+def rollback(options: argparse.Namespace) -> int:
+    return _send(options, "rollback", checkpoint=options.checkpoint, policy=options.policy)
+
+
+def _send(options: argparse.Namespace, kind: str, **arguments: str) -> int:
+    paths = run_of(options)
+    reason = absent.refusal(read_history(paths).state, kind)
+    if reason:
+        raise CommandRefused(f"{kind} refused: {reason}")
+    command_id = commands.send_command(
+        paths, kind, by=user(), via="command line", reason=options.reason, **arguments
+    )
+    state, step, why = _wait_for_answer(paths, command_id, options.wait)
+    if options.json:
+        print_json({"command_id": command_id, "state": state, "step": step, "reason": why})
+    else:
+        at = f" at step {step}" if step is not None else ""
+        print(f"{kind} {state}{at}{': ' + why if why else ''}")
+        if state == "requested":
+            _say_when_nobody_listens(paths)
+    return 1 if state == "refused" else 0
+
+
+def _wait_for_answer(paths: RunPaths, command_id: str, wait_s: float) -> tuple[str, int | None, str]:
+    deadline = time.monotonic() + wait_s
+    while True:
+        outcome = read_history(paths).commands.get(command_id)
+        if outcome and outcome.state != "accepted":
+            return outcome.state, outcome.step, outcome.reason
+        if time.monotonic() >= deadline:
+            return (outcome.state, outcome.step, "") if outcome else ("requested", None, "")
+        time.sleep(0.1)
+
+
+def _say_when_nobody_listens(paths: RunPaths) -> None:
+    if not is_held(paths):
+        _say_when_nobody_works(paths.root.parent)
+
+
+def _say_when_nobody_works(runs: Path) -> None:
+    if not present(runs):
+        where = "" if "HANKELBOARD_RUNS" in os.environ or str(runs) == "runs" else f" --runs-dir {runs}"
+        print(f"no worker is running; start one with: hankelboard worker{where}", file=sys.stderr)

@@ -1,0 +1,51 @@
+"""Arguments that commands share."""
+
+import argparse
+import getpass
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from storage.layout import RunPaths, runs_directory
+from storage.runs import find_run
+
+Command = Callable[[argparse.Namespace], int]
+
+
+def add_command(
+    commands: Any, name: str, command: Command, help: str, *, example: str = "", json: bool = False
+) -> argparse.ArgumentParser:
+    """A subcommand with --runs-dir and, where it prints data, --json."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=help,
+        description=help[0].upper() + help[1:] + ".",
+        epilog=f"example: {example}" if example else None,
+    )
+    parser.add_argument(
+        "--runs-dir", metavar="DIR", help="folder of the runs (default: $HANKELBOARD_RUNS, else ./runs)"
+    )
+    if json:
+        parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.set_defaults(command=command)
+    return parser
+
+
+def runs_of(options: argparse.Namespace) -> Path:
+    return runs_directory(options.runs_dir)
+
+
+def run_of(options: argparse.Namespace) -> RunPaths:
+    return find_run(runs_of(options), options.run)
+
+
+def user() -> str:
+    """Who decides: $HANKELBOARD_USER, else the login name."""
+    name = os.environ.get("HANKELBOARD_USER")
+    if name:
+        return name
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "unknown"

@@ -1,0 +1,193 @@
+"""Commands that only read: presets, runs, show, proposals, checkpoints, verify."""
+
+import argparse
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from storage import checkpoints
+from storage.history import History, read_history
+from storage.proposals import proposal_numbers, read_decision, read_proposal
+from storage.runs import list_runs
+from storage.summary import Summary, summarise
+from storage.verification import verify_run
+from trainer.cli.arguments import add_command, run_of, runs_of
+from trainer.config import describe_fields, presets
+
+
+def add_commands(commands: Any) -> None:
+    parser = add_command(commands, "presets", list_presets, "list the presets", json=True)
+    parser.add_argument("--fields", action="store_true", help="list the configuration keys instead")
+    add_command(commands, "runs", show_runs, "list the runs", json=True)
+    for name, command, help in (
+        ("show", show_run, "show one run"),
+        ("proposals", show_proposals, "list a run's proposals and what became of them"),
+        ("checkpoints", show_checkpoints, "list a run's checkpoints"),
+        ("verify", verify, "check journals, proposals and the hashes of all checkpoints"),
+    ):
+        parser = add_command(commands, name, command, help, example=f"hankelboard {name} RUN", json=True)
+        parser.add_argument("run", metavar="RUN")
+
+
+def print_json(value: Any) -> None:
+    print(json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False))
+
+
+def print_table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    cells = [[str(cell) for cell in row] for row in [head, *rows]]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    for row in cells:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def list_presets(options: argparse.Namespace) -> int:
+    if options.fields:
+        fields = describe_fields()
+        if options.json:
+            print_json(fields)
+        else:
+            print_table(("key", "default", "help"), [(f["key"], f["default"], f["help"]) for f in fields])
+        return 0
+    rows = [
+        {key: getattr(preset, key) for key in ("name", "family", "task", "role", "description")}
+        | {"config": preset.config.as_dict()}
+        for preset in presets().values()
+    ]
+    if options.json:
+        print_json(rows)
+    else:
+        print_table(("preset", "task", "role", "description"),
+                    [(r["name"], r["task"], r["role"], r["description"]) for r in rows])  # fmt: skip
+    return 0
+
+
+def show_runs(options: argparse.Namespace) -> int:
+    summaries = [summarise(paths) for paths in list_runs(runs_of(options))]
+    if options.json:
+        print_json([asdict(summary) for summary in summaries])
+    elif not summaries:
+        print(f"no runs in {runs_of(options)}; start one with: hankelboard new --preset digits-lru")
+    else:
+        print_table(("run", "state", "step", "N", "best", "role"), [_row(s) for s in summaries])
+    return 0
+
+
+def _row(summary: Summary) -> tuple[object, ...]:
+    best = summary.best
+    return (
+        summary.run,
+        summary.problem or _state(summary),
+        f"{summary.step}/{summary.total_steps}",
+        dims_in_words(summary),
+        f"{best['value']:.2%}" if best else "",
+        summary.role,
+    )
+
+
+def _state(summary: Summary) -> str:
+    waits = summary.pending_proposal and summary.state == "waiting_for_decision"
+    return f"waiting for you (proposal {summary.pending_proposal})" if waits else summary.state
+
+
+def dims_in_words(summary: Summary) -> str:
+    """64,64 → 20,23."""
+    first, now = (",".join(map(str, d)) for d in (summary.initial_state_dims, summary.state_dims))
+    return now if first == now else f"{first} → {now}"
+
+
+def show_run(options: argparse.Namespace) -> int:
+    paths = run_of(options)
+    summary, history = summarise(paths), read_history(paths)
+    if options.json:
+        branches = [asdict(branch) for branch in history.branches.values()]
+        print_json(asdict(summary) | {"branches": branches, "commands": _commands(history)})
+        return 1 if summary.problem else 0
+    if summary.problem:
+        print(summary.problem)
+        return 1
+    best, test = summary.best, summary.test
+    lines = [
+        ("run", summary.run), ("name", summary.name), ("state", _state(summary)), ("phase", summary.phase),
+        ("why", summary.reason), ("step", f"{summary.step} of {summary.total_steps}"),
+        ("branch", f"{summary.branch} of {len(history.branches)}"), ("policy", summary.policy),
+        ("state dimension N", dims_in_words(summary)),
+        ("best", best and f"{best['value']:.2%} on validation at step {best['step']}"),
+        ("test", test and f"{test['accuracy']:.2%}"),
+        ("training", summary.train_s and f"{summary.train_s:.1f} s, waiting {summary.waiting_s or 0:.1f} s"),
+    ]  # fmt: skip
+    for name, value in lines:
+        if value:
+            print(f"{name:18} {value}")
+    return 0
+
+
+def _commands(history: History) -> list[dict[str, Any]]:
+    return [{"command_id": key, **asdict(outcome)} for key, outcome in history.commands.items()]
+
+
+def show_proposals(options: argparse.Namespace) -> int:
+    paths = run_of(options)
+    history = read_history(paths)
+    rows = []
+    for number in proposal_numbers(paths):
+        proposal, outcome = read_proposal(paths, number), history.proposals.get(number)
+        decision = read_decision(paths, number)
+        rows.append(
+            {
+                "proposal": number,
+                "state": outcome.state if outcome else "pending",
+                "reason": outcome.reason if outcome else "",
+                "step": proposal and proposal["step"],
+                "branch": proposal and proposal["branch"],
+                "state_dims": proposal and [layer["state_dim"] for layer in proposal["layers"]],
+                "ranks": proposal and proposal["ranks"],
+                "tolerance": proposal and proposal["tolerance"],
+                "decision": decision and asdict(decision),
+                "applied": outcome and outcome.applied,
+            }
+        )
+    if options.json:
+        print_json(rows)
+    else:
+        print_table(
+            ("proposal", "step", "branch", "N", "proposed", "state", "by"),
+            [(r["proposal"], r["step"], r["branch"], r["state_dims"], r["ranks"], r["state"],
+              r["decision"]["by"] if r["decision"] else "") for r in rows],
+        )  # fmt: skip
+    return 0
+
+
+def show_checkpoints(options: argparse.Namespace) -> int:
+    good, damaged = checkpoints.list_checkpoints(run_of(options))
+    rows = [
+        {
+            "checkpoint": str(c.name), "branch": c.name.branch, "step": c.name.step, "cause": c.cause,
+            "pinned": c.pinned, "state_dims": c.state_dims, "bytes": c.bytes, "metrics": c.metrics, "t": c.t,
+        }
+        for c in good
+    ]  # fmt: skip
+    if options.json:
+        print_json(rows)
+    else:
+        print_table(
+            ("checkpoint", "N", "cause", "validation", "kB"),
+            [(r["checkpoint"], ",".join(map(str, r["state_dims"])), r["cause"],
+              f"{r['metrics'].get('val/accuracy', 0):.2%}", r["bytes"] // 1000) for r in rows],
+        )  # fmt: skip
+    for message in damaged:
+        print(f"damaged: {message}", file=os.sys.stderr)
+    return 1 if damaged else 0
+
+
+def verify(options: argparse.Namespace) -> int:
+    findings = verify_run(run_of(options))
+    damage = any(finding.damage for finding in findings)
+    if options.json:
+        print_json({"sound": not damage, "findings": [asdict(finding) for finding in findings]})
+    else:
+        for finding in findings:
+            print(f"{'damaged' if finding.damage else 'note'}: {finding.where}: {finding.what}")
+        print("damaged" if damage else "sound: journals, proposals and every checkpoint's hash agree")
+    return 1 if damage else 0

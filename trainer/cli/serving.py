@@ -1,0 +1,145 @@
+"""Commands that keep running: demo, up, run, worker."""
+
+import argparse
+import os
+import socket
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from storage.errors import CommandRefused, DamagedRun, HankelboardError
+from storage.history import read_history
+from storage.runs import create_run, list_runs, read_run
+from trainer import absent
+from trainer.cli.arguments import add_command, run_of, runs_of, user
+from trainer.config import find_preset, merge, parse
+
+DEMO_GROUP = "demo"
+# (preset, name, keys that differ). One CPU thread each: two runs train side by side on two cores.
+DEMO_RUNS: tuple[tuple[str, str, dict[str, Any]], ...] = (
+    ("digits-lru", "Digits, cut while it trains", {"reduction": {"policy": "ask"}}),
+    ("digits-baseline", "Digits, full size", {}),
+    ("digits-scratch", "Digits, small from scratch", {}),
+)
+DEMO_TRAINING = {"training": {"threads": 1}}
+
+
+def add_commands(commands: Any) -> None:
+    parser = add_command(commands, "demo", demo, "queue three runs on embedded data and start everything")
+    _add_port(parser)
+    parser = add_command(commands, "up", up, "start the dashboard and a worker")
+    _add_port(parser)
+    _add_jobs(parser)
+    parser = add_command(commands, "run", run, "train one run in the foreground; Ctrl-C stops and saves",
+                         example="hankelboard run RUN")  # fmt: skip
+    parser.add_argument("run", metavar="RUN")
+    parser = add_command(commands, "worker", worker, "train queued runs, one child process each")
+    parser.add_argument("--once", action="store_true", help="end when nothing is left to do")
+    _add_jobs(parser)
+
+
+def _add_port(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--port", type=int, default=8501, help="of the dashboard (default: 8501)")
+    parser.add_argument(
+        "--host", default="127.0.0.1", help="address to bind (default: 127.0.0.1; there is no sign-in)"
+    )
+
+
+def _add_jobs(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="runs to train at once (default: 1)")
+
+
+def demo(options: argparse.Namespace) -> int:
+    _refuse_used_port(options)
+    runs = runs_of(options)
+    if any(_is_demo(paths) for paths in list_runs(runs)):
+        print(f"the demo's runs are in {runs} already; starting the servers")
+    else:
+        for preset_name, name, keys in DEMO_RUNS:
+            preset = find_preset(preset_name)
+            config = parse(merge(merge(preset.tables, DEMO_TRAINING), keys))
+            create_run(
+                runs, name=name, config=config.as_dict(), preset=preset.name, group=DEMO_GROUP,
+                role=preset.role, seed=config.training.seed, by=user(),
+            )  # fmt: skip
+        print(f"three runs queued in {runs}; the first one will ask you for a decision within two minutes")
+    return serve(options, jobs=2)
+
+
+def _is_demo(paths: Any) -> bool:
+    try:
+        return read_run(paths).group == DEMO_GROUP
+    except HankelboardError:
+        return False
+
+
+def up(options: argparse.Namespace) -> int:
+    _refuse_used_port(options)
+    return serve(options, jobs=options.jobs)
+
+
+def _refuse_used_port(options: argparse.Namespace) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((options.host, options.port))
+        except OSError as error:
+            raise CommandRefused(
+                f"port {options.port} on {options.host}: {error.strerror}; choose another with --port "
+                f"(make demo PORT={options.port + 1})"
+            ) from None
+
+
+def serve(options: argparse.Namespace, *, jobs: int) -> int:
+    """Web and worker side by side, as the Procfile says, until Ctrl-C or until one of them ends."""
+    from honcho.manager import Manager
+    from honcho.printer import Printer
+
+    runs = str(runs_of(options).resolve())
+    environment = {**os.environ, "HANKELBOARD_RUNS": runs, "PYTHONUNBUFFERED": "1"}
+    manager = Manager(Printer(sys.stdout))
+    web = f"-m streamlit run {dashboard()} --server.port {options.port} --server.address {options.host}"
+    manager.add_process("web", f"{sys.executable} {web}", env=environment)
+    manager.add_process("trainer", f"{sys.executable} -m trainer worker --jobs {jobs}", env=environment)
+    print(f"\n    Hankelboard: http://{options.host}:{options.port}    (Ctrl-C ends it; runs are saved)\n")
+    sys.stdout.flush()
+    manager.loop()
+    return int(manager.returncode or 0)
+
+
+def dashboard() -> Path:
+    """The script that Streamlit runs. Found, not imported: trainer knows nothing of app."""
+    spec = find_spec("app")
+    if spec is None or spec.origin is None:
+        raise CommandRefused("the package app is not installed; reinstall hankelboard")
+    return Path(spec.origin).with_name("server.py")
+
+
+def run(options: argparse.Namespace) -> int:
+    paths = run_of(options)
+    identity, history = read_run(paths), read_history(paths)
+    asked = list(absent.unanswered(paths, history))
+    if history.state == "finished" and not any(command.kind == "rollback" for command in asked):
+        print(f"{identity.id} is finished; roll it back to train on from a checkpoint")
+        return 0
+    if history.state == "cancelled" and not any(command.kind == "resume" for command in asked):
+        raise CommandRefused(
+            f"{identity.id} was cancelled; `hankelboard send {identity.id} resume` revives it"
+        )
+    if not os.access(paths.root, os.W_OK):
+        raise DamagedRun(f"{identity.id}: the directory is read-only; copy it to a place that can be written")
+    from trainer.train import train_run  # imports torch
+    from trainer.worker import CHILD_MARK
+
+    outcome = train_run(paths, keep_log=CHILD_MARK not in os.environ)
+    return 0 if outcome in ("finished", "stopped") else 1
+
+
+def worker(options: argparse.Namespace) -> int:
+    from trainer.worker import Worker
+
+    if options.jobs < 1:
+        raise CommandRefused("--jobs: must be at least 1")
+    Worker(runs_of(options), jobs=options.jobs).work(once=options.once)
+    return 0

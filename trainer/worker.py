@@ -1,0 +1,154 @@
+"""The worker: claims queued runs, one child process per run, and outlives a child that dies."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from types import FrameType
+
+from storage import workers
+from storage.errors import RunError
+from storage.history import read_history
+from storage.layout import RunPaths
+from storage.runs import is_held, list_runs, read_run
+from trainer import absent
+
+SCAN_S = 1.0
+PATIENCE_S = 20.0
+MAX_DEATHS = 3
+CHILD_MARK = "HANKELBOARD_CHILD"
+
+
+class Worker:
+    """Watches a folder of runs. Either side may be killed: a child trains on without its worker, and a
+    worker resumes what a dead child left, from its newest valid checkpoint."""
+
+    def __init__(self, runs: Path, *, jobs: int = 1, device: str | None = None):
+        self._runs = runs
+        self._jobs = jobs
+        self._device = device
+        self._children: dict[str, subprocess.Popen[bytes]] = {}
+        self._settled: dict[str, tuple[int, int]] = {}
+        self._deaths: Counter[str] = Counter()
+        self._beat = 0
+        self._ending = False
+
+    def work(self, *, once: bool = False) -> None:
+        """Until a signal comes; with `once` until nothing is left to do."""
+        signal.signal(signal.SIGTERM, self._on_signal)
+        signal.signal(signal.SIGINT, self._on_signal)
+        self._runs.mkdir(parents=True, exist_ok=True)
+        print(f"worker {os.getpid()} watches {self._runs} ({self._jobs} at once)", flush=True)
+        try:
+            while not self._ending:
+                self._reap()
+                waiting = self._start_what_waits()
+                self._announce()
+                if once and not self._children and not waiting:
+                    return
+                time.sleep(SCAN_S / 4 if once else SCAN_S)
+        finally:
+            self._end_children()
+            workers.withdraw(self._runs)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        self._ending = True
+
+    def _announce(self) -> None:
+        self._beat += 1
+        try:
+            workers.announce(self._runs, self._beat, sorted(self._children), 5 * SCAN_S)
+        except OSError as error:
+            print(f"worker heartbeat not written: {error}", file=sys.stderr, flush=True)
+
+    def _start_what_waits(self) -> bool:
+        """Start children while there is room; returns whether runs are left that wait for room."""
+        for paths in reversed(list_runs(self._runs)):
+            if paths.run_id in self._children or not self._wants_child(paths):
+                continue
+            if len(self._children) >= self._jobs:
+                return True
+            self._start(paths)
+        return False
+
+    def _wants_child(self, paths: RunPaths) -> bool:
+        mark = _mark(paths)
+        if self._settled.get(paths.run_id) == mark:
+            return False
+        try:
+            run, history = read_run(paths), read_history(paths)
+        except (RunError, OSError) as error:
+            self._settle(paths, mark, str(error))
+            return False
+        asked = list(absent.unanswered(paths, history))
+        if absent.needs_nothing(history, asked):
+            self._settled[paths.run_id] = mark
+            return False
+        if is_held(paths):
+            return False  # somebody trains it, and answers its commands
+        if self._deaths[paths.run_id] >= MAX_DEATHS:
+            self._give_up(paths)
+            return False
+        if absent.wants_trainer(run, history, asked):
+            return True
+        if asked:
+            absent.answer(paths, history, asked)
+        return False
+
+    def _settle(self, paths: RunPaths, mark: tuple[int, int], why: str) -> None:
+        print(f"{paths.run_id} left alone: {why}", flush=True)
+        self._settled[paths.run_id] = mark
+
+    def _give_up(self, paths: RunPaths) -> None:
+        absent.fail(paths, f"{MAX_DEATHS} processes died before training began; log.txt says more")
+        self._deaths[paths.run_id] = 0
+
+    def _start(self, paths: RunPaths) -> None:
+        command = [sys.executable, "-m", "trainer", "run", paths.run_id, "--runs-dir", str(self._runs)]
+        with paths.log.open("ab") as log:
+            # A session of its own: Ctrl-C at the terminal reaches the worker, which tells the child to save.
+            self._children[paths.run_id] = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+                env={**os.environ, CHILD_MARK: "1"},
+            )  # fmt: skip
+        print(f"{paths.run_id} started, process {self._children[paths.run_id].pid}", flush=True)
+
+    def _reap(self) -> None:
+        for run_id, child in list(self._children.items()):
+            code = child.poll()
+            if code is None:
+                continue
+            del self._children[run_id]
+            print(f"{run_id} ended with {code}", flush=True)
+            self._count_death(run_id, code)
+
+    def _count_death(self, run_id: str, code: int) -> None:
+        """Deaths before any record count here; later ones are counted by the journal (attempts)."""
+        history = read_history(RunPaths(self._runs / run_id))
+        if code != 0 and history.state == "queued":
+            self._deaths[run_id] += 1
+
+    def _end_children(self) -> None:
+        """Ask the children to save and leave; they go on saving by themselves if the worker must go."""
+        for child in self._children.values():
+            child.terminate()
+        deadline = time.monotonic() + PATIENCE_S
+        for run_id, child in self._children.items():
+            try:
+                child.wait(max(0.0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                print(f"{run_id} is still saving (process {child.pid})", flush=True)
+
+
+def _mark(paths: RunPaths) -> tuple[int, int]:
+    """Changes whenever something could be asked of an ended run: its journal and its inbox."""
+    marks = []
+    for path in (paths.events, paths.inbox):
+        try:
+            marks.append(path.stat().st_mtime_ns)
+        except OSError:
+            marks.append(0)
+    return marks[0], marks[1]
