@@ -179,7 +179,10 @@ class History:
     def _proposal_published(self, event: Record) -> None:
         number = event["proposal"]
         self.proposals[number] = ProposalOutcome(
-            number, event["branch"], event["step"], event.get("attempt_step", event["step"])
+            number,
+            event["branch"],
+            event["step"],
+            event["attempt_step"] if "attempt_step" in event else event["step"],
         )
 
     def _proposal_superseded(self, event: Record) -> None:

@@ -30,8 +30,8 @@ def load_smnist_task(config: DataConfig) -> Task:
 
 
 def _split(images: np.ndarray, labels: np.ndarray) -> Split:
-    pixels = torch.as_tensor(images.reshape(len(images), -1, 1), dtype=torch.float32) / 255.0  # (n, 784, 1)
-    return Split((pixels - MEAN) / DEVIATION, torch.as_tensor(labels, dtype=torch.int64))
+    pixels = images.reshape(len(images), -1, 1).astype(np.float32) / 255.0  # (n, 784, 1)
+    return Split(torch.from_numpy((pixels - MEAN) / DEVIATION), torch.from_numpy(labels.astype(np.int64)))
 
 
 def find_folder(configured: str) -> Path:

@@ -1,0 +1,69 @@
+import pytest
+
+from storage.errors import ConfigError
+from trainer.config import Config, describe_fields, find_preset, merge, parse, parse_assignment, presets
+
+
+def assign(*assignments):
+    tables = {}
+    for assignment in assignments:
+        tables = merge(tables, parse_assignment(assignment))
+    return parse(tables)
+
+
+@pytest.mark.parametrize(
+    ("assignment", "words"),
+    [
+        ("training.stepz=3", ["training.stepz", "did you mean training.steps"]),
+        ("trainin.steps=3", ["unknown section trainin", "training"]),
+        ("training.steps=0", ["training.steps = 0", "at least 1"]),
+        ("training.steps=ten", ["training.steps = 'ten'", "a whole number"]),
+        ("training.steps=1.5", ["training.steps = 1.5", "a whole number"]),
+        ("training.steps=true", ["training.steps = True", "a whole number"]),
+        ("training.learning_rate=nan", ["training.learning_rate = nan", "finite"]),
+        ("training.learning_rate=0", ["above 0.0"]),
+        ("reduction.policy=maybe", ["reduction.policy = 'maybe'", "ask, auto, keep"]),
+        ("reduction.tolerance=1.0", ["reduction.tolerance = 1.0", "below 1.0"]),
+        ("reduction.steps=[5000]", ["5000 is not below 2000"]),
+        ("model.state_dim=[8]", ["model.state_dim = [8]", "2 numbers"]),
+        ("model.state_dim=[8,true]", ["list of numbers"]),
+        ("model.r_min=0.9999", ["model.r_min", "below model.r_max"]),
+        ("output.tensorboard=1", ["true or false"]),
+        ("training", ["section.key=value"]),
+    ],
+)
+def test_a_wrong_value_is_named_with_what_is_allowed(assignment, words):
+    with pytest.raises(ConfigError) as caught:
+        assign(assignment)
+    assert all(word in str(caught.value) for word in words), caught.value
+    assert "\n" not in str(caught.value)
+
+
+def test_values_are_read_as_toml_and_else_as_text():
+    config = assign("training.learning_rate=1", "reduction.steps=[10, 20]", "data.folder=some/where")
+    assert config.training.learning_rate == 1.0
+    assert config.reduction.steps == [10, 20] and config.data.folder == "some/where"
+
+
+def test_a_model_of_ones_own_may_be_a_single_text():
+    assert parse({"model": "package.module:Class"}).model.family == "package.module:Class"
+
+
+def test_a_configuration_survives_its_json():
+    config = assign("model.state_dim=[4, 8]", "model.options.x=1")
+    assert parse(config.as_dict()) == config and config.state_dims == [4, 8]
+
+
+def test_every_preset_is_valid_and_says_what_it_is_for():
+    assert {"digits-lru", "digits-baseline", "digits-scratch", "smnist-lru"} <= set(presets())
+    assert all(preset.description and preset.role for preset in presets().values())
+    with pytest.raises(ConfigError, match="did you mean digits-lru"):
+        find_preset("digits-lrv")
+
+
+def test_every_key_has_help():
+    rows = describe_fields()
+    assert all(row["help"] for row in rows)
+    assert {row["key"] for row in rows} == {
+        f"{section}.{key}" for section, keys in Config().as_dict().items() for key in keys
+    }
