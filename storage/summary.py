@@ -58,10 +58,7 @@ def summarise(paths: RunPaths, history: History | None = None) -> Summary:
     try:
         run = read_run(paths)
     except (RunError, OSError) as error:
-        return Summary(
-            run=paths.run_id, name=paths.run_id, state="unreadable", problem=str(error),
-            state_dims=[], initial_state_dims=[], tags=[],
-        )  # fmt: skip
+        return unreadable(paths, str(error))
     try:
         history = history or read_history(paths)
     except OSError as error:
@@ -69,14 +66,29 @@ def summarise(paths: RunPaths, history: History | None = None) -> Summary:
     return combine(run, history, read_status(paths), read_notes(paths), paths)
 
 
+def unreadable(paths: RunPaths, problem: str) -> Summary:
+    """The summary of a run whose identity cannot be read."""
+    return Summary(
+        run=paths.run_id, name=paths.run_id, state="unreadable", problem=problem,
+        state_dims=[], initial_state_dims=[], tags=[],
+    )  # fmt: skip
+
+
 def combine(
-    run: Run, history: History, status: Record | None, notes: list[Record], paths: RunPaths
+    run: Run,
+    history: History,
+    status: Record | None,
+    notes: list[Record],
+    paths: RunPaths,
+    metrics: list[Record] | None = None,
 ) -> Summary:
-    """The summary from parts that were read already."""
+    """The summary from parts that were read already; metrics are read from the run where they are needed."""
     pending = history.pending()
     status = status or {}
     ended = history.state in ENDED
-    best = status.get("best") or best_on_path(history, read_journal(paths.metrics)[0])
+    best = status.get("best")
+    if best is None:
+        best = best_on_path(history, read_journal(paths.metrics)[0] if metrics is None else metrics)
     folded = fold_notes(run, notes)
     return Summary(
         run=run.id,
