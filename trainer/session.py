@@ -175,7 +175,7 @@ class Session:
         """One record per reducible layer."""
         for index, (name, layer) in enumerate(reducible_layers(self.model)):
             try:
-                spectrum = layer.propose(layer.extract()).hsv
+                spectrum = layer.spectrum(layer.extract())
             except ValueError as error:
                 self.recorder.say(f"no spectrum of {name}: {error}")
                 continue

@@ -63,7 +63,7 @@ class LRU(nn.Module):
         """The layer at exactly this rank."""
         return lru_reduction.reduce(system, rank)
 
-    def apply(self, reduction: LruReduction) -> None:
+    def write_back(self, reduction: LruReduction) -> None:
         """Replace the parameters by those of the reduction."""
         for name, values in reduction.parameters.items():
             old = getattr(self, name)
@@ -74,7 +74,7 @@ class LRU(nn.Module):
     def transport_moments(
         self, reduction: LruReduction, first: Arrays, second: Arrays
     ) -> tuple[Arrays, Arrays]:
-        """Adam's moments in the coordinates of the reduction; called before `apply`."""
+        """Adam's moments in the coordinates of the reduction; called before `write_back`."""
         return lru_reduction.transport_moments(self.extract(), reduction, first, second)
 
     def verify(self, reduction: LruReduction) -> float:

@@ -49,21 +49,26 @@ class Reducible(Protocol):
     def extract(self) -> Any:
         """Float64 copy of the system that the reduction works on; opaque to all callers."""
 
+    def spectrum(self, system: Any) -> FloatArray:
+        """Importances for monitoring, descending; may be cheaper and less precise than a proposal's."""
+
     def propose(self, system: Any) -> RankTable:
         """Spectrum and consequences of every rank. Raises ValueError when no cut can be proposed."""
 
     def reduce(self, system: Any, rank: int) -> Any:
         """The reduced system at exactly this rank. Raises ValueError when it cannot be realised."""
 
-    def apply(self, reduction: Any) -> None:
-        """Replace the layer's parameters by those of the reduction (new Parameters, new shapes)."""
+    def write_back(self, reduction: Any) -> None:
+        """Replace the layer's parameters by those of the reduction: new Parameters, never written in place.
 
-    def transport_moments(
-        self, reduction: Any, first: Arrays, second: Arrays
-    ) -> tuple[Arrays, Arrays]:
+        Not called `apply`: that is nn.Module's own.
+        """
+
+    def transport_moments(self, reduction: Any, first: Arrays, second: Arrays) -> tuple[Arrays, Arrays]:
         """Adam's moments, by parameter name, carried into the coordinates of the reduction.
 
-        Called before `apply`, with the moments of all the layer's parameters that changed or did not.
+        Called before `write_back`, with bias-corrected averages of the gradient and of its square, for all
+        parameters of the layer; so a family may compare the two.
         """
 
     def verify(self, reduction: Any) -> float:

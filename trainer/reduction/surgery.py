@@ -30,7 +30,7 @@ def apply_reduction(
     """Cut a layer and carry on with the same optimizer.
 
     New Parameters take the place of the old ones in the layer, in the optimizer's groups and in its state,
-    with the old device, dtype, `requires_grad` and `step`. Parameters that the reduction does not change keep
+    with the old device, dtype and `requires_grad`. Parameters that the reduction does not change keep
     their object and their state.
 
     Parameters
@@ -42,8 +42,8 @@ def apply_reduction(
     reduction : object
         What `layer.reduce` returned.
     moments : "transport" or "reset"
-        Carry Adam's moments into the new coordinates, or start them at zero. `layer.transport_moments` is
-        given bias-corrected averages, so that a family may compare first and second moments.
+        Carry Adam's moments into the new coordinates and keep the step, or start both at zero.
+        `layer.transport_moments` is given bias-corrected averages, so that a family may compare them.
 
     Returns
     -------
@@ -66,7 +66,7 @@ def apply_reduction(
     if moments == "transport" and states:
         averages = layer.transport_moments(reduction, *averages)
     with _restored_on_error(module):
-        layer.apply(reduction)
+        layer.write_back(reduction)
         after = dict(module.named_parameters())
         _match(before, after)
         changed = [name for name in before if after[name] is not before[name]]
@@ -130,8 +130,10 @@ def _new_state(
     corrections: tuple[float, float],
     moments: str,
 ) -> State:
-    """State of a new parameter: its moments, and everything else (`step`) as it was."""
+    """State of a new parameter: its moments and the old `step`; all zero after a reset, as for a new one."""
     new = {key: value.clone() if torch.is_tensor(value) else value for key, value in state.items()}
+    if moments == "reset":  # with the old step the first update would be about three learning rates
+        new["step"] = torch.zeros_like(new["step"])
     for moment, average, correction in zip(MOMENT_NAMES, averages, corrections, strict=True):
         old = state[moment]
         values = np.zeros(parameter.shape) if moments == "reset" else average[name] * correction

@@ -1,0 +1,109 @@
+"""A real dashboard, a real worker and a real Chromium."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent.parent
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking"]
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def chromium_path():
+    names = (os.environ.get("HANKELBOARD_CHROMIUM", ""), "chromium", "chromium-browser", "google-chrome")
+    path = next((found for name in names if name and (found := shutil.which(name))), None)
+    if path is None:
+        pytest.fail("no Chromium: run `sudo apt-get install chromium`, or set HANKELBOARD_CHROMIUM to one")
+    return path
+
+
+class Services:
+    """The two lines of the Procfile, on a folder of runs of their own."""
+
+    def __init__(self, runs):
+        self.runs = runs
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.environment = {**os.environ, "HANKELBOARD_RUNS": str(runs), "HANKELBOARD_USER": "ada"}
+        self._processes = []
+
+    def start(self):
+        # From another folder than the project: the configuration beside the script must be found.
+        web = ["-m", "streamlit", "run", str(ROOT / "app" / "server.py"), "--server.port", str(self.port)]
+        self._spawn("web", web)
+        self._spawn("worker", ["-m", "trainer", "worker"])
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            try:
+                with urllib.request.urlopen(f"{self.url}/_stcore/health", timeout=2) as answer:
+                    if answer.status == 200:
+                        return
+            except OSError:
+                time.sleep(0.2)
+        raise RuntimeError((self.runs / "web.log").read_text())
+
+    def _spawn(self, name, arguments):
+        with (self.runs / f"{name}.log").open("wb") as log:
+            process = subprocess.Popen(
+                [sys.executable, *arguments], cwd=self.runs, env=self.environment, stdout=log, stderr=log
+            )
+        self._processes.append(process)
+
+    def command(self, *arguments):
+        """A command of the command line; returns what it printed."""
+        done = subprocess.run(
+            [sys.executable, "-m", "trainer", *arguments],
+            env=self.environment,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def stop(self):
+        for process in self._processes:
+            process.send_signal(signal.SIGTERM)
+        for process in self._processes:
+            process.wait(30)
+
+
+@pytest.fixture(scope="module")
+def services(tmp_path_factory):
+    running = Services(tmp_path_factory.mktemp("runs"))
+    running.start()
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=chromium_path(), args=FLAGS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def page(browser):
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    page = context.new_page()
+    page.set_default_timeout(30_000)
+    page.problems = []
+    page.on("pageerror", lambda error: page.problems.append(str(error)))
+    yield page
+    context.close()

@@ -1,0 +1,72 @@
+"""The whole loop in a real browser: wait for the proposal, decide, see the cut, roll back."""
+
+import json
+
+import pytest
+
+pytestmark = pytest.mark.browser
+
+SMALL = (
+    "model.width=16", "model.state_dim=24", "training.steps=100000", "training.threads=1",
+    "training.evaluate_every=20", "reduction.steps=[40]", "reduction.tolerance=0.1",
+)  # fmt: skip
+
+
+def ready(page):
+    page.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for()
+
+
+def show(services, run):
+    return json.loads(services.command("show", run, "--json"))
+
+
+def test_wait_move_the_slider_approve_roll_back(services, page):
+    keys = [part for key in SMALL for part in ("--set", key)]
+    run = json.loads(services.command("new", "--preset", "digits-lru", *keys, "--json"))["run"]
+
+    page.goto(services.url)
+    page.get_by_text("waiting for you").first.wait_for()  # appears by itself, without a reload
+    assert show(services, run)["state"] == "waiting_for_decision"
+
+    page.goto(f"{services.url}/truncation?run={run}")
+    ready(page)
+    slider = page.locator(".st-key-rank_0").get_by_role("slider")
+    proposed = int(slider.get_attribute("aria-valuetext") or slider.get_attribute("aria-valuenow"))
+    slider.focus()
+    slider.press("ArrowLeft")
+    slider.press("ArrowLeft")
+    ready(page)
+    mine = page.locator(".st-key-approve_mine button")
+    mine.and_(page.locator("button:not([disabled])")).wait_for()
+    mine.click()
+    dialog = page.get_by_role("dialog")
+    dialog.wait_for()
+    assert "24 → " in dialog.inner_text()
+    page.locator(".st-key-confirm button").click()
+    page.get_by_text("applied").first.wait_for()
+
+    after = show(services, run)
+    assert after["state_dims"][0] < proposed and after["state"] == "running"
+
+    page.goto(f"{services.url}/run?run={run}")
+    page.locator(".st-key-state_dims").get_by_text(f"→ {after['state_dims'][0]}").first.wait_for()
+    first = show(services, run)["step"]
+    page.wait_for_timeout(1500)
+    assert show(services, run)["step"] > first  # training goes on
+
+    page.goto(f"{services.url}/checkpoints?run={run}")
+    ready(page)
+    page.locator(".st-key-rollback button").first.click()
+    page.locator(".st-key-confirm_rollback button").click()
+    page.get_by_text("branch 1").first.wait_for()
+    page.get_by_text("applied at step").first.wait_for()
+    back = show(services, run)
+    assert back["branch"] == 1 and back["state_dims"] == [24, 24]
+    assert {branch["number"] for branch in back["branches"]} == {0, 1}
+
+    page.goto(f"{services.url}/run?run={run}")
+    page.locator(".st-key-state_dims").get_by_text("24 · 24").first.wait_for()
+    page.locator(".st-key-stop button").click()
+    page.get_by_text("stopped", exact=False).first.wait_for()
+    assert page.problems == []
+    services.command("verify", run)
