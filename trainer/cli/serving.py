@@ -22,7 +22,7 @@ DEMO_RUNS: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("digits-baseline", "Digits, full size", {}),
     ("digits-scratch", "Digits, small from scratch", {}),
 )
-DEMO_TRAINING = {"training": {"threads": 1}}
+DEMO_TRAINING = {"training": {"threads": 1, "steps": 6000}}
 
 
 def add_commands(commands: Any) -> None:
@@ -129,6 +129,8 @@ def run(options: argparse.Namespace) -> int:
         )
     if not os.access(paths.root, os.W_OK):
         raise DamagedRun(f"{identity.id}: the directory is read-only; copy it to a place that can be written")
+    # Several runs on one machine: threads that spin while they wait would take the cores from each other.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from trainer.train import train_run  # imports torch
     from trainer.worker import CHILD_MARK
 
