@@ -276,19 +276,20 @@ class Preset:
 
 
 def presets() -> dict[str, Preset]:
-    """The presets that ship with Hankelboard, by name."""
+    """The presets that ship with Hankelboard, by name. One may extend another: only what differs is in its file."""
     folder = resources.files("trainer") / "presets"
-    files = sorted((file for file in folder.iterdir() if file.name.endswith(".toml")), key=lambda f: f.name)
-    found = (_preset(file.name.removesuffix(".toml"), tomllib.loads(file.read_text())) for file in files)
-    return {preset.name: preset for preset in found}
+    files = {file.name.removesuffix(".toml"): tomllib.loads(file.read_text()) for file in folder.iterdir()}
+    return {name: _preset(name, files) for name in sorted(files)}
 
 
-def _preset(name: str, tables: dict[str, Any]) -> Preset:
-    role, description = tables.pop("role"), tables.pop("description")
+def _preset(name: str, files: dict[str, dict[str, Any]]) -> Preset:
+    own = {key: value for key, value in files[name].items() if key not in ("role", "description", "extends")}
+    base = files[name].get("extends")
+    tables = merge(_preset(base, files).tables, own) if base else own
     config = parse(tables)
     return Preset(
-        name=name, family=config.model.family, task=config.data.task, role=role, description=description,
-        config=config, tables=tables,
+        name=name, family=config.model.family, task=config.data.task, role=files[name]["role"],
+        description=files[name]["description"], config=config, tables=tables,
     )  # fmt: skip
 
 
