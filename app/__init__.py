@@ -1,0 +1,1 @@
+"""What people see: a Streamlit dashboard that reads runs and writes decisions and commands."""

@@ -4,6 +4,7 @@ import fcntl
 import os
 import re
 import secrets
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -148,14 +149,22 @@ class RunLock:
     The kernel releases it when the holder dies, so a lock is never stale and never times out.
     """
 
-    def __init__(self, paths: RunPaths):
+    def __init__(self, paths: RunPaths, *, patience_s: float = 1.0):
+        """Take the lock; somebody who only looks (`is_held`) may have it for a moment, hence the patience.
+
+        Raises
+        ------
+        RunHeld
+            If another process has it for longer than `patience_s`.
+        """
         self._descriptor = os.open(paths.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            holder = os.pread(self._descriptor, 64, 0).decode("ascii", "replace").strip() or "unknown"
-            os.close(self._descriptor)
-            raise RunHeld(f"{paths.run_id} is being trained by another process (pid {holder})") from None
+        deadline = time.monotonic() + patience_s
+        while not _try_lock(self._descriptor):
+            if time.monotonic() >= deadline:
+                holder = os.pread(self._descriptor, 64, 0).decode("ascii", "replace").strip() or "unknown"
+                os.close(self._descriptor)
+                raise RunHeld(f"{paths.run_id} is being trained by another process (pid {holder})")
+            time.sleep(0.05)
         os.ftruncate(self._descriptor, 0)
         os.pwrite(self._descriptor, f"{os.getpid()}\n".encode(), 0)
 
@@ -172,11 +181,20 @@ class RunLock:
 
 
 def is_held(paths: RunPaths) -> bool:
-    """Whether a trainer holds the run now. Takes the lock for a moment where it is free."""
+    """Whether a trainer holds the run now. Writes nothing; where the lock is free it is taken for a moment."""
     try:
-        RunLock(paths).release()
-    except RunHeld:
-        return True
+        descriptor = os.open(paths.lock, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
-        return False  # read-only directory: nobody can train it here
-    return False
+        return False  # no trainer has been here yet
+    try:
+        return not _try_lock(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _try_lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True

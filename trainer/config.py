@@ -276,7 +276,7 @@ class Preset:
 
 
 def presets() -> dict[str, Preset]:
-    """The presets that ship with Hankelboard, by name. One may extend another: only what differs is in its file."""
+    """The presets that ship with Hankelboard, by name. One may extend another: its file says what differs."""
     folder = resources.files("trainer") / "presets"
     files = {file.name.removesuffix(".toml"): tomllib.loads(file.read_text()) for file in folder.iterdir()}
     return {name: _preset(name, files) for name in sorted(files)}

@@ -64,7 +64,7 @@ def test_the_second_trainer_is_refused_and_the_lock_dies_with_its_holder(paths):
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
         holder.stdout.readline()
         with pytest.raises(RunHeld, match=str(holder.pid)):
-            runs.RunLock(paths)
+            runs.RunLock(paths, patience_s=0.2)
         assert runs.is_held(paths)
         holder.kill()
         holder.wait()
