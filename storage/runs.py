@@ -181,7 +181,7 @@ class RunLock:
 
 
 def is_held(paths: RunPaths) -> bool:
-    """Whether a trainer holds the run now. Writes nothing; where the lock is free it is taken for a moment."""
+    """Whether a trainer holds the run now. Writes nothing; a free lock is taken for a moment."""
     try:
         descriptor = os.open(paths.lock, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:

@@ -25,7 +25,7 @@ def test_wait_move_the_slider_approve_roll_back(services, page):
     run = json.loads(services.command("new", "--preset", "digits-lru", *keys, "--json"))["run"]
 
     page.goto(services.url)
-    page.get_by_text("waiting for you").first.wait_for()  # appears by itself, without a reload
+    page.get_by_text("Look at the evidence and decide").first.wait_for()  # appears by itself, without a reload
     assert show(services, run)["state"] == "waiting_for_decision"
 
     page.goto(f"{services.url}/truncation?run={run}")
@@ -43,7 +43,7 @@ def test_wait_move_the_slider_approve_roll_back(services, page):
     dialog.wait_for()
     assert "24 → " in dialog.inner_text()
     page.locator(".st-key-confirm button").click()
-    page.get_by_text("applied").first.wait_for()
+    page.get_by_text("It is applied").first.wait_for()
 
     after = show(services, run)
     assert after["state_dims"][0] < proposed and after["state"] == "running"
@@ -65,7 +65,7 @@ def test_wait_move_the_slider_approve_roll_back(services, page):
     assert {branch["number"] for branch in back["branches"]} == {0, 1}
 
     page.goto(f"{services.url}/run?run={run}")
-    page.locator(".st-key-state_dims").get_by_text("24 · 24").first.wait_for()
+    page.locator(".st-key-state_dims").get_by_text("24, 24").first.wait_for()
     page.locator(".st-key-stop button").click()
     page.get_by_text("stopped", exact=False).first.wait_for()
     assert page.problems == []

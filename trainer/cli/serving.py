@@ -18,7 +18,11 @@ from trainer.config import find_preset, merge, parse
 DEMO_GROUP = "demo"
 # (preset, name, keys that differ). One CPU thread each: two runs train side by side on two cores.
 DEMO_RUNS: tuple[tuple[str, str, dict[str, Any]], ...] = (
-    ("digits-lru", "Digits, cut while it trains", {"reduction": {"policy": "ask"}}),
+    (
+        "digits-lru",
+        "Digits, cut while it trains",
+        {"reduction": {"policy": "ask", "steps": [450, 900, 1500], "tolerance": 0.07}},
+    ),
     ("digits-baseline", "Digits, full size", {}),
     ("digits-scratch", "Digits, small from scratch", {}),
 )

@@ -1,49 +1,114 @@
-"""temporary"""
+"""The linear recurrent unit (LRU), a diagonal state-space layer (Orvieto et al. 2023, arXiv 2303.06349).
+
+x[t] = λ ∘ x[t−1] + B u[t],   y[t] = Re(C x[t]) + D ∘ u[t]
+λ = exp(−exp(nu_log) + i exp(theta_log)),   B = exp(gamma_log) ∘ (B_re + i B_im),   C = C_re + i C_im
+"""
+
 import math
+
 import torch
-from torch import nn
+from torch import Tensor, nn
+
+from trainer.reduction import lru_reduction
 from trainer.reduction.lru_reduction import LruReduction
 from trainer.reduction.reducible import Arrays, FloatArray, RankTable
-from trainer.reduction import lru_reduction
-
-
-def lru_kernel(u, eigenvalues, B, C):
-    L = u.shape[1]
-    powers = torch.exp(torch.log(eigenvalues)[:, None] * torch.arange(L))  # (N, L)
-    CB = torch.einsum("on,ni->oin", C, B)
-    K = torch.einsum("oin,nl->oil", CB, powers).real
-    U = torch.fft.rfft(u, 2 * L, dim=1)
-    Kf = torch.fft.rfft(K, 2 * L, dim=2)
-    return torch.fft.irfft(torch.einsum("bfi,oif->bfo", U, Kf), 2 * L, dim=1)[:, :L]
+from trainer.scan import FORMS, Form, choose_form, lru_recurrence
 
 
 class LRU(nn.Module):
+    """A linear recurrent unit with H inputs, H outputs and N complex states.
+
+    Stable for every value of its parameters: |λ| = exp(−exp(nu_log)) < 1.
+
+    Parameters
+    ----------
+    width : int
+        Channels H.
+    state_dim : int
+        States N at the start. Later the shape of the parameters says how many there are.
+    r_min, r_max : float
+        Bounds of |λ| at initialisation, 0 <= r_min <= r_max < 1 and r_max > 0; |λ|² is uniform in between.
+    max_phase : float
+        arg λ is uniform in (0, max_phase] at initialisation, radians; 0 < max_phase <= 2π.
+    form : str
+        "scan", "kernel", or "auto" for the cheaper one at the shape at hand.
+
+    Raises
+    ------
+    ValueError
+        If an argument is outside these limits.
+    """
+
     importance = "hsv"
     ssm_parameters = ("nu_log", "theta_log", "gamma_log", "B_re", "B_im")
+    """Parameters of the optimizer's group without weight decay and with its own learning rate."""
+    forms = ("auto", *FORMS)
 
-    def __init__(self, width, state_dim, *, r_min=0.9, r_max=0.999, max_phase=2 * math.pi, form="auto"):
+    def __init__(
+        self,
+        width: int,
+        state_dim: int,
+        *,
+        r_min: float = 0.9,
+        r_max: float = 0.999,
+        max_phase: float = 2.0 * math.pi,
+        form: str = "auto",
+    ) -> None:
         super().__init__()
-        N, H = state_dim, width
-        u1, u2 = torch.rand(N), torch.rand(N)
-        nu = -0.5 * torch.log(u1 * (r_max**2 - r_min**2) + r_min**2)
-        self.nu_log = nn.Parameter(torch.log(nu))
-        self.theta_log = nn.Parameter(torch.log(max_phase * u2))
-        self.gamma_log = nn.Parameter(0.5 * torch.log1p(-torch.exp(-2 * nu)))
-        self.B_re = nn.Parameter(torch.randn(N, H) / math.sqrt(2 * H))
-        self.B_im = nn.Parameter(torch.randn(N, H) / math.sqrt(2 * H))
-        self.C_re = nn.Parameter(torch.randn(H, N) / math.sqrt(N))
-        self.C_im = nn.Parameter(torch.randn(H, N) / math.sqrt(N))
-        self.D = nn.Parameter(torch.randn(H))
-        self.form_used = "kernel"
+        _check_arguments(width, state_dim, r_min, r_max, max_phase)
+        self.form = form
+        self.form_used: Form | None = None
+        """Form of the last forward pass."""
+        nu, theta = _ring(state_dim, r_min, r_max, max_phase)  # (N,)
+        self.nu_log = nn.Parameter(nu.log())  # (N,)
+        self.theta_log = nn.Parameter(theta.log())  # (N,)
+        self.gamma_log = nn.Parameter(torch.log(-torch.expm1(-2.0 * nu)) / 2.0)  # (N,) γ = sqrt(1 − |λ|²)
+        self.B_re = nn.Parameter(torch.randn(state_dim, width) / math.sqrt(2 * width))  # (N, H)
+        self.B_im = nn.Parameter(torch.randn(state_dim, width) / math.sqrt(2 * width))  # (N, H)
+        self.C_re = nn.Parameter(torch.randn(width, state_dim) / math.sqrt(state_dim))  # (H, N)
+        self.C_im = nn.Parameter(torch.randn(width, state_dim) / math.sqrt(state_dim))  # (H, N)
+        self.D = nn.Parameter(torch.randn(width))  # (H,)
 
     @property
-    def state_dim(self):
-        return len(self.nu_log)
+    def form(self) -> str:
+        """Form asked for: auto, scan or kernel."""
+        return self._form
 
-    def forward(self, u):
-        lam = torch.exp(torch.complex(-torch.exp(self.nu_log), torch.exp(self.theta_log)))
-        B = torch.exp(self.gamma_log)[:, None] * torch.complex(self.B_re, self.B_im)
-        return lru_kernel(u, lam, B, torch.complex(self.C_re, self.C_im)) + self.D * u
+    @form.setter
+    def form(self, form: str) -> None:
+        if form not in self.forms:
+            raise ValueError(f"form is {form!r}; allowed are {', '.join(self.forms)}")
+        self._form = form
+
+    @property
+    def width(self) -> int:
+        """Channels H."""
+        return self.D.shape[0]
+
+    @property
+    def state_dim(self) -> int:
+        """States now, N."""
+        return self.nu_log.shape[0]
+
+    def system(self) -> tuple[Tensor, Tensor, Tensor]:
+        """λ (N,), B with γ folded in (N, H), C (H, N); complex, and differentiable."""
+        eigenvalues = torch.exp(torch.complex(-self.nu_log.exp(), self.theta_log.exp()))  # (N,)
+        B = self.gamma_log.exp()[:, None] * torch.complex(self.B_re, self.B_im)  # (N, H)
+        return eigenvalues, B, torch.complex(self.C_re, self.C_im)
+
+    def forward(self, u: Tensor) -> Tensor:
+        """y = Re(C x) + D ∘ u, (batch, L, H) to (batch, L, H)."""
+        self.form_used = self._form_for(*u.shape[:2])
+        y = lru_recurrence(u, *self.system(), self.form_used)  # (batch, L, H)
+        return torch.addcmul(y, self.D, u)  # (batch, L, H)
+
+    def extra_repr(self) -> str:
+        return f"width={self.width}, state_dim={self.state_dim}, form={self.form!r}"
+
+    def _form_for(self, batch: int, length: int) -> Form:
+        if self._form == "auto":
+            return choose_form(batch, length, self.width, self.state_dim)
+        return "scan" if self._form == "scan" else "kernel"
 
     # What makes the layer Reducible: each answer is one function of trainer/reduction/lru_reduction.py.
 
@@ -80,3 +145,19 @@ class LRU(nn.Module):
     def verify(self, reduction: LruReduction) -> float:
         """Relative error between the layer now and the dense reduced system."""
         return lru_reduction.verify(self.extract(), reduction)
+
+
+def _ring(state_dim: int, r_min: float, r_max: float, max_phase: float) -> tuple[Tensor, Tensor]:
+    """ν = −log|λ| and θ = arg λ, (N,) each, with λ uniform on a ring of the plane; neither is ever 0."""
+    area, angle = 1.0 - torch.rand(2, state_dim)  # (N,) each, in (0, 1]
+    squared = r_min**2 + area * (r_max**2 - r_min**2)  # (N,) |λ|²
+    return -0.5 * squared.log(), max_phase * angle
+
+
+def _check_arguments(width: int, state_dim: int, r_min: float, r_max: float, max_phase: float) -> None:
+    if width < 1 or state_dim < 1:
+        raise ValueError(f"width and state_dim must be at least 1; they are {width} and {state_dim}")
+    if not 0.0 <= r_min <= r_max < 1.0 or r_max == 0.0:
+        raise ValueError(f"0 <= r_min <= r_max < 1 and r_max > 0 are required; they are {r_min} and {r_max}")
+    if not 0.0 < max_phase <= 2.0 * math.pi:
+        raise ValueError(f"max_phase must be in (0, 2π]; it is {max_phase}")

@@ -1,0 +1,241 @@
+"""Tables in, charts out: constant Vega-Lite specifications and the Arrow tables they draw.
+
+A specification never holds data or a domain that depends on it: when only data changes the browser
+updates the chart in place, without flicker, and keeps its zoom. Whatever varies is a column.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from app import series
+
+Spec = dict[str, Any]
+
+MARK_OF_EVENT = {
+    "proposal_published": "proposal",
+    "decision_accepted": "proposal",
+    "reduction_applied": "cut",
+    "reduction_refused": "rejected",
+    "branch_started": "rollback",
+    "paused": "pause",
+    "resumed": "pause",
+    "loss_not_finite": "not finite",
+}
+MARKS = {  # kind: (sign above the line, colour for both grounds, dash); the later kind wins at one step
+    "pause": ("II", "#7C8798", [2, 3]),
+    "rejected": ("×", "#7C8798", [4, 2]),
+    "proposal": ("?", "#C98A00", [6, 3]),
+    "cut": ("▼", "#E0591B", [1, 0]),
+    "rollback": ("↺", "#8E63D9", [8, 2]),
+    "not finite": ("!", "#DC2626", [2, 2]),
+}
+ZOOM = {
+    "name": "zoom",
+    "bind": "scales",
+    # The wheel alone scrolls the page; with Ctrl (or ⌘) held it zooms the step axis.
+    "select": {"type": "interval", "encodings": ["x"], "zoom": "wheel![event.ctrlKey || event.metaKey]"},
+}
+PADDING = {"left": 2, "top": 4, "right": 6, "bottom": 2}
+SVG = {"embedOptions": {"renderer": "svg"}}
+FAINT = {"domain": ["live", "left"], "range": [1.0, 0.38]}
+DASH = {"domain": ["live", "left"], "range": [[1, 0], [4, 3]]}
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricChart:
+    """A chart of the run page: which metrics it shows and how."""
+
+    title: str
+    unit: str
+    keys: tuple[str, ...] = ()
+    prefix: str = ""
+    """Instead of keys: one series per metric with this prefix (state_dim/0, state_dim/1, …)."""
+    names: tuple[str, ...] = ()
+    format: str = ".4~g"
+    stepped: bool = False
+    dots: bool = False
+    """A dot at each value: for values measured now and then."""
+
+    def shows(self, key: str) -> bool:
+        return key.startswith(self.prefix) if self.prefix else key in self.keys
+
+
+METRIC_CHARTS = {
+    "loss": MetricChart(
+        title="Loss", unit="cross-entropy, nats", keys=("train/loss", "val/loss"),
+        names=("training", "validation"),
+    ),
+    "accuracy": MetricChart(
+        title="Accuracy", unit="share correct", keys=("val/accuracy",), names=("validation",),
+        format=".1%", dots=True,
+    ),
+    "state_dim": MetricChart(
+        title="State dimension", unit="states N per layer", prefix="state_dim/", format=".0f", stepped=True
+    ),
+    "lr": MetricChart(title="Learning rate", unit="learning rate", keys=("lr",), names=("learning rate",)),
+    "speed": MetricChart(
+        title="Throughput", unit="steps per second", keys=("steps_per_s",), names=("steps per second",),
+        format=".3~s",
+    ),
+    "memory": MetricChart(
+        title="Memory", unit="MB, peak of the process", keys=("memory_mb",), names=("memory",), format=",.0f"
+    ),
+}  # fmt: skip
+
+
+def layer_name(layer: int) -> str:
+    return f"layer {layer}"
+
+
+def series_name(key: str, chart: MetricChart) -> str:
+    if chart.prefix:
+        return f"layer {key.removeprefix(chart.prefix)}"
+    return chart.names[chart.keys.index(key)]
+
+
+def _codes(values: Sequence[str]) -> pa.Array:
+    """Names as a dictionary column: each is sent once, not per row."""
+    return pa.array(values, pa.string()).dictionary_encode()
+
+
+def lines_table(lines: Mapping[str, Iterable[series.Line]]) -> pa.Table:
+    """Polylines of a chart, reduced to what it can show: step, value, series, line, path."""
+    steps, values, names, ids, paths = [], [], [], [], []
+    for name, polylines in lines.items():
+        for number, line in enumerate(polylines):
+            kept_steps, kept_values = series.decimate(line.steps, line.values)
+            steps.append(kept_steps)
+            values.append(kept_values)
+            path = "live" if line.live else "left"
+            names += [name] * len(kept_steps)
+            paths += [path] * len(kept_steps)
+            ids += [f"{name} {number}"] * len(kept_steps)
+    all_steps = np.concatenate(steps) if steps else np.zeros(0)
+    all_values = np.concatenate(values) if values else np.zeros(0)
+    return pa.table(
+        {
+            "step": pa.array(all_steps.astype(np.int32)),
+            "value": pa.array(all_values.astype(np.float32), from_pandas=True),
+            "series": _codes(names),
+            "line": _codes(ids),
+            "path": _codes(paths),
+        }
+    )
+
+
+def marks_table(marks: Iterable[Mapping[str, Any]], last_step: int) -> pa.Table:
+    """Interventions, one row per step: kind, sign, text, path. Two invisible rows span the step axis."""
+    rows: dict[tuple[int, bool], dict[str, Any]] = {}
+    for mark in marks:
+        key = (mark["step"], mark["live"])
+        row = rows.setdefault(key, {"kinds": [], "texts": []})
+        row["kinds"].append(mark["kind"])
+        row["texts"].append(mark["text"])
+    strength = list(MARKS).index
+    kinds = [max(row["kinds"], key=strength) for row in rows.values()]
+    signs = [_signs(sorted(set(row["kinds"]), key=strength)) for row in rows.values()]
+    ends = [0, max(1, last_step)]
+    return pa.table(
+        {
+            "step": pa.array([step for step, _ in rows] + ends, pa.int32()),
+            "kind": _codes([*kinds, "axis", "axis"]),
+            "sign": _codes([*signs, "", ""]),
+            "text": _codes([*(" · ".join(row["texts"]) for row in rows.values()), "", ""]),
+            "path": _codes([*("live" if live else "left" for _, live in rows), "live", "live"]),
+        }
+    )
+
+
+def _signs(kinds: Sequence[str]) -> str:
+    """The signs of one step side by side; what became of a proposal stands for it."""
+    told = [kind for kind in kinds if kind != "proposal"] or kinds
+    return "".join(MARKS[kind][0] for kind in told)
+
+
+def metric_spec(chart: MetricChart, layers: int) -> Spec:
+    """The specification of one chart of the run page; constant for a run."""
+    names = [layer_name(layer) for layer in range(layers)] if chart.prefix else list(chart.names)
+    x = {"field": "step", "type": "quantitative", "title": "step", "axis": {"format": "~s", "grid": False}}
+    y = {
+        "field": "value", "type": "quantitative", "title": chart.unit,
+        "scale": {"zero": chart.stepped}, "axis": {"format": chart.format, "tickCount": 5},
+    }  # fmt: skip
+    color = {
+        "field": "series", "type": "nominal", "scale": {"domain": names},
+        "legend": {"orient": "top", "title": None, "offset": 16} if len(names) > 1 else None,
+    }  # fmt: skip
+    common = {
+        "x": x, "y": y, "color": color, "detail": {"field": "line"},
+        "opacity": {"field": "path", "type": "ordinal", "scale": FAINT, "legend": None},
+    }  # fmt: skip
+    line = {
+        "data": {"name": "lines"},
+        "params": [ZOOM],
+        "mark": {
+            "type": "line", "clip": True, "strokeWidth": 1.8,
+            "interpolate": "step-after" if chart.stepped else "linear",
+        },
+        "encoding": {
+            **common, "strokeDash": {"field": "path", "type": "ordinal", "scale": DASH, "legend": None},
+            **({"strokeWidth": _widths(names)} if chart.stepped else {}),
+        },
+    }  # fmt: skip
+    tooltip = [
+        {"field": "series", "type": "nominal", "title": chart.title},
+        {"field": "step", "type": "quantitative", "title": "step", "format": ","},
+        {"field": "value", "type": "quantitative", "title": chart.unit, "format": chart.format},
+        {"field": "path", "type": "nominal", "title": "path"},
+    ]
+    dots = {
+        "data": {"name": "lines"},
+        "mark": {"type": "point", "filled": True, "clip": True, "size": 26 if chart.dots else 40},
+        "encoding": {
+            "x": x, "y": y, "color": {**color, "legend": None},
+            "opacity": common["opacity"] if chart.dots else {"value": 0},
+            "tooltip": tooltip,
+        },
+    }  # fmt: skip
+    return {
+        "height": 230, "padding": PADDING, "layer": [_mark_layers(), line, dots], "usermeta": SVG,
+        "resolve": {"scale": {"color": "independent", "strokeDash": "independent"}},
+    }  # fmt: skip
+
+
+def _widths(names: Sequence[str]) -> Spec:
+    """The first series widest: where series coincide, each can still be seen."""
+    widest = 6.5 if len(names) > 1 else 2.0
+    widths = [widest - (widest - 1.5) * i / max(1, len(names) - 1) for i in range(len(names))]
+    scale = {"domain": list(names), "range": widths}
+    return {"field": "series", "type": "ordinal", "scale": scale, "legend": None}
+
+
+def _mark_layers() -> Spec:
+    kinds = [*MARKS, "axis"]
+    colors = {"domain": kinds, "range": [*(color for _, color, _ in MARKS.values()), "transparent"]}
+    dashes = {"domain": kinds, "range": [*(dash for _, _, dash in MARKS.values()), [1, 0]]}
+    x = {"field": "step", "type": "quantitative", "title": "step"}
+    color = {"field": "kind", "type": "nominal", "scale": colors, "legend": None}
+    opacity = {"field": "path", "type": "ordinal", "scale": FAINT, "legend": None}
+    told = [{"field": "step", "format": ",", "title": "step"}, {"field": "text", "title": "what"}]
+    data = {"name": "marks"}
+    rule = {
+        "data": data, "mark": {"type": "rule", "strokeWidth": 1.4, "clip": True},
+        "encoding": {"x": x, "color": color, "opacity": opacity,
+                     "strokeDash": {"field": "kind", "type": "nominal", "scale": dashes, "legend": None}},
+    }  # fmt: skip
+    touch = {
+        "data": data, "transform": [{"filter": "datum.kind != 'axis'"}],
+        "mark": {"type": "rule", "strokeWidth": 12, "opacity": 0, "clip": True},
+        "encoding": {"x": x, "tooltip": told},
+    }  # fmt: skip
+    sign = {
+        "data": data,
+        "mark": {"type": "text", "fontSize": 13, "fontWeight": 700, "clip": False, "dy": -6},
+        "encoding": {"x": x, "y": {"value": 0}, "text": {"field": "sign", "type": "nominal"},
+                     "color": color, "opacity": opacity, "tooltip": told},
+    }  # fmt: skip
+    return {"layer": [rule, touch, sign]}

@@ -1,0 +1,89 @@
+"""Buttons that ask the trainer for something, and what became of earlier requests."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import streamlit as st
+
+from app import data, frame, words
+from storage.commands import send_command
+from storage.errors import HankelboardError
+from storage.summary import ENDED
+
+VERBS = {
+    "pause": "Pause",
+    "resume": "Resume",
+    "checkpoint": "Checkpoint now",
+    "stop": "Stop and save",
+    "rollback": "Roll back",
+}
+
+
+def ask(run_id: str, kind: str, **arguments: str) -> bool:
+    """Put a command into the run's inbox (for callbacks). Returns whether it got there."""
+    st.session_state.pop("command_error", None)
+    try:
+        send_command(data.paths_of(run_id), kind, by=data.user(), via="browser", **arguments)
+    except HankelboardError as error:
+        st.session_state["command_error"] = str(error)
+        return False
+    except OSError as error:
+        st.session_state["command_error"] = f"{kind} could not be written: {error.strerror}"
+        return False
+    finally:
+        data.forget(run_id)
+    return True
+
+
+def buttons(row: Mapping[str, Any]) -> None:
+    """Pause, resume, checkpoint, stop: enabled where they make sense, with the reason where not."""
+    run_id, state = row["run"], row["state"]
+    writable = data.is_writable(run_id)
+    ended = state in ENDED
+    finished = state in ("finished", "unreadable")
+    why_not = {
+        "pause": "The run is not training." if ended or state in ("queued", "unreadable") else
+                 "The run is paused already." if state == "paused" else "",
+        "resume": "The run is finished: roll back to a checkpoint to train on." if finished else
+                  "" if state in ("paused", "stopped", "failed", "cancelled") else
+                  "The run is neither paused nor stopped.",
+        "checkpoint": "The run is not training." if ended or state in ("queued", "unreadable") else "",
+        "stop": "The run has ended." if ended or state == "unreadable" else "",
+    }  # fmt: skip
+    icons = {"pause": "pause", "resume": "play_arrow", "checkpoint": "save", "stop": "stop"}
+    with st.container(horizontal=True, gap="small", key="commands"):
+        for kind, reason in why_not.items():
+            label = "Cancel" if kind == "stop" and state == "queued" else VERBS[kind]
+            st.button(
+                label,
+                key=kind,
+                icon=f":material/{icons[kind]}:",
+                on_click=ask,
+                args=(run_id, kind),
+                disabled=bool(reason) or not writable,
+                help=reason or None,
+            )
+
+
+def answers(run_id: str, limit: int = 3) -> None:
+    """What was asked lately and what the trainer answered: requested, accepted, applied or refused."""
+    error = st.session_state.get("command_error")
+    if error:
+        st.error(words.plain(error), icon=":material/error:")
+    for command in data.commands(run_id)[:limit]:
+        st.markdown(_answer(command))
+
+
+def _answer(command: Mapping[str, Any]) -> str:
+    kind = VERBS.get(command["kind"], command["kind"] or "unreadable command")
+    target = f" to {command['checkpoint']}" if command.get("checkpoint") else ""
+    who = f"{command.get('by') or 'unknown'}, {words.moment(command.get('t'), frame.zone())}"
+    step = f" at step {words.count(command['step'])}" if command["step"] is not None else ""
+    reason = f": {words.plain(command['reason'])}" if command["reason"] else ""
+    chain = {
+        "requested": ":gray[:material/schedule: requested, no answer from the trainer yet]",
+        "accepted": f":blue[:material/hourglass_top: accepted{step}]",
+        "applied": f":green[:material/check_circle: applied{step}]",
+        "refused": f":red[:material/block: refused{step}]{reason}",
+    }.get(command["state"], words.plain(command["state"]))
+    return f"**{words.plain(kind + target)}** ({words.plain(who)}) → {chain}"

@@ -1,0 +1,334 @@
+"""The only cache: every session reads runs through here, and gets plain data (rule 9).
+
+Nothing here imports the trainer or torch. What is asked again within `PATIENCE_S`, by whatever tab, is
+answered from memory.
+"""
+
+import getpass
+import os
+import re
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from app import charts, event_words, series
+from app.run_cache import RunCache
+from storage import checkpoints as checkpoint_files
+from storage import proposals as proposal_files
+from storage import workers as worker_files
+from storage.history import History
+from storage.layout import CheckpointName, RunPaths, run_paths, runs_directory
+from storage.records import Record
+from storage.runs import list_runs
+from storage.status import BeatWatch
+from storage.summary import PRIMARY_METRIC
+
+PATIENCE_S = 0.15
+LOG_BYTES = 16_000
+_ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
+_lock = threading.Lock()
+_caches: dict[Path, RunCache] = {}
+_refreshed: dict[Path, float] = {}
+_worker_watches: dict[str, BeatWatch] = {}
+
+
+def user() -> str:
+    """Who decides in this browser: $HANKELBOARD_USER, else the login name of the web process."""
+    try:
+        return os.environ.get("HANKELBOARD_USER") or getpass.getuser()
+    except (KeyError, OSError):
+        return "unknown"
+
+
+def paths_of(run_id: str) -> RunPaths:
+    """The run's paths. Raises RunNotFound for what is no run id or no run."""
+    return run_paths(runs_directory(), run_id)
+
+
+def _cache(paths: RunPaths) -> RunCache:
+    with _lock:
+        cache = _caches.setdefault(paths.root, RunCache(paths))
+        fresh = time.monotonic() - _refreshed.get(paths.root, -PATIENCE_S) < PATIENCE_S
+        _refreshed[paths.root] = _refreshed[paths.root] if fresh else time.monotonic()
+    if not fresh:
+        cache.refresh()
+    return cache
+
+
+def _run(run_id: str) -> RunCache:
+    return _cache(paths_of(run_id))
+
+
+def forget(run_id: str) -> None:
+    """Read the run anew at the next question, whatever the clock says: after one's own action."""
+    with _lock:
+        _refreshed.pop(runs_directory() / run_id, None)
+
+
+def summaries() -> list[dict[str, Any]]:
+    """All runs in short, newest first."""
+    listed = list_runs(runs_directory())
+    _drop_absent({paths.root for paths in listed})
+    return [{**_cache(paths).summary(), "sparkline": _sparkline(_cache(paths))} for paths in listed]
+
+
+def _drop_absent(present: set[Path]) -> None:
+    folder = runs_directory()
+    with _lock:
+        for root in [root for root in _caches if root.parent == folder and root not in present]:
+            _caches.pop(root)
+            _refreshed.pop(root, None)
+
+
+def _sparkline(cache: RunCache) -> list[float]:
+    def compute() -> list[float]:
+        lines = cache.columns.lines(PRIMARY_METRIC, cache.history.on_path)
+        live = next((line for line in lines if line.live), None)
+        if live is None:
+            return []
+        _, values = series.decimate(live.steps, live.values, 32)
+        return [float(value) for value in values[~np.isnan(values)]]
+
+    return cache.derived("sparkline", compute)
+
+
+def summary(run_id: str) -> dict[str, Any]:
+    """One run in short: storage.summary.Summary and living, trouble, damaged, unknown_events."""
+    return _run(run_id).summary()
+
+
+def config(run_id: str) -> dict[str, Any]:
+    return _run(run_id).config()
+
+
+def commands(run_id: str) -> list[dict[str, Any]]:
+    """The latest commands, newest first, each with the trainer's answer: state, step, reason."""
+    return _run(run_id).commands()
+
+
+def chart_table(run_id: str, chart: str) -> Any:
+    """The Arrow table of one of charts.METRIC_CHARTS."""
+    cache = _run(run_id)
+    return cache.derived(f"chart {chart}", lambda: _chart_table(cache, charts.METRIC_CHARTS[chart]))
+
+
+def _chart_table(cache: RunCache, chart: charts.MetricChart) -> Any:
+    lines = {
+        charts.series_name(key, chart): cache.columns.lines(key, cache.history.on_path)
+        for key in cache.columns.metrics()
+        if chart.shows(key)
+    }
+    return charts.lines_table(lines)
+
+
+def marks_table(run_id: str, chart: str) -> Any:
+    """The Arrow table of interventions on the step axis, the same for all charts of a run."""
+    cache = _run(run_id)
+
+    def compute() -> Any:
+        shown = charts.METRIC_CHARTS[chart]
+        lines = [
+            line
+            for key in cache.columns.metrics()
+            if shown.shows(key)
+            for line in cache.columns.lines(key, cache.history.on_path)
+        ]
+        marks = [_mark(event, cache.history) for event in cache.history.interventions]
+        holes = [
+            {"step": step, "kind": "not finite", "text": f"not a finite number at step {step}", "live": True}
+            for step in series.not_finite_steps(lines)
+        ]
+        return charts.marks_table(marks + holes, last_step=cache.history.step)
+
+    return cache.derived(f"marks {chart}", compute)
+
+
+def _mark(event: Record, history: History) -> dict[str, Any]:
+    kind = charts.MARK_OF_EVENT.get(str(event.get("kind")), "pause")
+    if event.get("kind") == "decision_accepted" and event.get("verdict") == "reject":
+        kind = "rejected"
+    step = event["from_step"] if event.get("kind") == "branch_started" else event.get("step", 0)
+    live = history.on_path({**event, "step": step}) or event.get("kind") == "branch_started"
+    return {"step": step, "kind": kind, "text": event_words.describe(event), "live": live}
+
+
+def layer_count(run_id: str) -> int:
+    cache = _run(run_id)
+    return len(cache.history.initial_state_dims)
+
+
+def timeline(run_id: str, limit: int = 200) -> list[Record]:
+    """Events worth telling, newest first, each with `words` and `live` (whether on the live path)."""
+    cache = _run(run_id)
+
+    def compute() -> list[Record]:
+        told = [event for event in cache.events if event.get("kind") not in event_words.QUIET][-limit:]
+        return [
+            {**event, "words": event_words.describe(event), "live": cache.history.on_path(event)}
+            for event in reversed(told)
+        ]
+
+    return cache.derived("timeline", compute)
+
+
+def latest_spectra(run_id: str) -> list[Record]:
+    """The newest spectrum of each layer on the live path, by layer."""
+    cache = _run(run_id)
+
+    def compute() -> list[Record]:
+        newest: dict[int, Record] = {}
+        for record in reversed(cache.spectra):
+            if record["layer"] not in newest and cache.history.on_path(record):
+                newest[record["layer"]] = record
+            if len(newest) == max(1, len(cache.history.state_dims)):
+                break
+        return [newest[layer] for layer in sorted(newest)]
+
+    return cache.derived("latest spectra", compute)
+
+
+def log_tail(run_id: str, lines: int = 80) -> str:
+    """The last lines of log.txt: a bounded read, control sequences of terminals removed."""
+    try:
+        with paths_of(run_id).log.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - LOG_BYTES))
+            text = file.read(LOG_BYTES).decode("utf-8", "replace")
+    except OSError:
+        return ""
+    cut = text.split("\n", 1)[-1] if size > LOG_BYTES else text
+    return "\n".join(_ANSI.sub("", cut).splitlines()[-lines:])
+
+
+def proposals(run_id: str) -> list[dict[str, Any]]:
+    """All proposals in short, newest first: number, state, step, N, ranks, decision, predicted, measured."""
+    cache = _run(run_id)
+    return cache.derived(
+        "proposals", lambda: [_proposal_row(cache, number) for number in reversed(cache.proposal_numbers())]
+    )
+
+
+def _proposal_row(cache: RunCache, number: int) -> dict[str, Any]:
+    record = proposal_files.read_proposal(cache.paths, number) or {}
+    decision = proposal_files.read_decision(cache.paths, number)
+    outcome = cache.history.proposals.get(number)
+    layers = record.get("layers", [])
+    return {
+        "number": number,
+        "readable": bool(record),
+        "state": outcome.state if outcome else "pending",
+        "reason": outcome.reason if outcome else "",
+        "accepted": outcome.decision if outcome else None,
+        "applied": outcome.applied if outcome else None,
+        "on_live_branch": outcome is None or outcome.branch == cache.history.branch,
+        "step": record.get("step"),
+        "branch": record.get("branch", 0),
+        "state_dims": [layer.get("state_dim") for layer in layers],
+        "ranks": record.get("ranks", []),
+        "decision": asdict(decision) if decision else None,
+    }
+
+
+def proposal(run_id: str, number: int) -> Record | None:
+    """A proposal with all its evidence, or None when it is absent or damaged."""
+    cache = _run(run_id)
+
+    def compute() -> Record | None:
+        record = proposal_files.read_proposal(cache.paths, number)
+        return record if record is not None and _is_whole(record) else None
+
+    return cache.derived(f"proposal {number}", compute)
+
+
+def _is_whole(record: Record) -> bool:
+    """Whether the record answers what the page asks of it: a damaged one must not take the page down."""
+    try:
+        full = [layer["state_dim"] for layer in record["layers"]]
+        for ranks in (full, record["ranks"], proposal_files.ranks_at(record, record["tolerance"])):
+            proposal_files.what_if(record, ranks)
+        return all(len(layer["hsv"]) == layer["state_dim"] for layer in record["layers"])
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError):
+        return False
+
+
+def what_if(record: Record, ranks: Sequence[int]) -> Record:
+    """What the recorded arrays say about these ranks (storage.proposals.what_if)."""
+    return proposal_files.what_if(record, ranks)
+
+
+def checkpoints(run_id: str) -> tuple[list[dict[str, Any]], list[str]]:
+    """Published checkpoints, newest first, and a message for each damaged one."""
+    cache = _run(run_id)
+
+    def compute() -> tuple[list[dict[str, Any]], list[str]]:
+        good, damaged = checkpoint_files.list_checkpoints(cache.paths)
+        return [_checkpoint_row(cache, item) for item in reversed(good)], damaged
+
+    return cache.derived("checkpoints", compute)
+
+
+def _checkpoint_row(cache: RunCache, item: checkpoint_files.Checkpoint) -> dict[str, Any]:
+    name = item.name
+    where = {"branch": name.branch, "step": name.step, "attempt": name.attempt}
+    applied = [o for o in cache.history.proposals.values() if o.state == "applied"]
+    return {
+        **where,
+        "name": str(name),
+        "t": item.t,
+        "cause": item.cause,
+        "pinned": item.pinned,
+        "state_dims": item.state_dims,
+        "bytes": item.bytes,
+        "metrics": item.metrics,
+        "live": cache.history.on_path(where),
+        "undoes": [o.number for o in applied if o.number not in item.reductions],
+    }
+
+
+def verify(run_id: str, checkpoint: str) -> list[str]:
+    """What is wrong with a checkpoint, in words; empty when every file has its size and hash."""
+    name = CheckpointName.parse(checkpoint)
+    if name is None:
+        return [f"{checkpoint} is not a checkpoint's name"]
+    return list(checkpoint_files.problems(paths_of(run_id), name))
+
+
+def branches(run_id: str) -> list[dict[str, Any]]:
+    """The branches, by number: where each began, how far it went, what of it is on the live path."""
+    cache = _run(run_id)
+    return cache.derived("branches", lambda: _branch_rows(cache))
+
+
+def _branch_rows(cache: RunCache) -> list[dict[str, Any]]:
+    history = cache.history
+    last = dict.fromkeys(history.branches, 0)
+    for event in cache.events:
+        branch, step = event.get("branch"), event.get("step")
+        if branch in last and isinstance(step, int) and event.get("kind") != "branch_started":
+            last[branch] = max(last[branch], step)
+    for key in ("train/loss", PRIMARY_METRIC):
+        for line in cache.columns.lines(key, lambda record: False):
+            if line.branch in last and len(line.steps):
+                last[line.branch] = max(last[line.branch], int(line.steps[-1]))
+    path = history.segments()
+    return [
+        {**asdict(branch), "last_step": max(last[number], branch.from_step), "live": number in path,
+         "live_until": path.get(number)}
+        for number, branch in sorted(history.branches.items())
+    ]  # fmt: skip
+
+
+def workers() -> int:
+    """How many workers watch the folder of runs."""
+    with _lock:
+        return len(worker_files.present(runs_directory(), _worker_watches))
+
+
+def is_writable(run_id: str) -> bool:
+    """Whether decisions and commands can be left here (a mounted copy may be read-only)."""
+    return os.access(paths_of(run_id).inbox, os.W_OK)

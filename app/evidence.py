@@ -1,0 +1,153 @@
+"""What a proposal shows about the ranks one looks at: cost, measured effect, spectra. From recorded arrays."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from app import data, evidence_charts, frame, words
+from storage.records import Record
+
+
+def consequences(record: Record, ranks: Sequence[int]) -> None:
+    """Size, time and accuracy after the cut; time and accuracy only where they were measured."""
+    point = data.what_if(record, ranks)
+    full = [layer["state_dim"] for layer in record["layers"]]
+    cost = record.get("cost") or {}
+    seconds = cost.get("seconds_per_step") or {}
+    as_proposed = list(ranks) == list(record["ranks"])
+    measured_point = point["measured"] or {}
+    time_after = seconds.get("after") if as_proposed else measured_point.get("seconds_per_step")
+    with st.grid("auto", min_column_width=150, gap="small"):
+        _figure("States, all layers", words.count(sum(ranks)), f"now {words.count(sum(full))}")
+        parameters_now = data.what_if(record, full)["parameters"]
+        _figure("Parameters", words.count(point["parameters"]), f"now {words.count(parameters_now)}")
+        _figure("Time per step", words.seconds_per_step(time_after) if time_after else "not measured",
+                f"now {words.seconds_per_step(seconds.get('now'))}",
+                help="Forward and backward; measured at the proposed ranks")  # fmt: skip
+        if as_proposed and cost.get("projected_saving_s") is not None:
+            _figure("Projected saving", words.duration(cost["projected_saving_s"]), "until the last step",
+                    help="Steps that are left × the difference of the measured times")  # fmt: skip
+        before = (record.get("measured") or {}).get("before") or {}
+        accuracy = words.percent(measured_point.get("accuracy")) if measured_point else "not measured"
+        _figure("Accuracy after the cut", accuracy, _difference(before, measured_point),
+                help="On validation, without further training")  # fmt: skip
+
+
+def _figure(label: str, value: str, note: str, help: str | None = None) -> None:
+    st.metric(label, words.plain(value), delta=words.plain(note), delta_color="off", delta_arrow="off", border=True,
+              height="stretch", help=help)  # fmt: skip
+
+
+def _difference(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
+    if not after:
+        return "not at these ranks"
+    if before.get("accuracy") is None or after.get("accuracy") is None:
+        return "no figure now"
+    return words.points(after["accuracy"] - before["accuracy"])
+
+
+def measured(record: Record, ranks: Sequence[int]) -> None:
+    """Validation against the states kept: the points that were measured, and the choice."""
+    facts = record.get("measured") or {}
+    point = data.what_if(record, ranks)
+    known = point["measured"] or not point["cuts"]
+    choice = "measured: the ringed point." if known else "**not measured at these ranks.**"
+    sequences = f"{words.count(facts.get('samples'))} {words.plain(facts.get('split', ''))} sequences"
+    st.subheader("Measured: what the cut does to validation", anchor=False)
+    st.caption(
+        f"Copies of the model, cut and evaluated on {sequences} without further training. Points were measured; "
+        f"nothing is drawn between them. The dashed line is your choice, {choice}"
+    )
+    tables = evidence_charts.measured_tables(record, ranks)
+    axes = (("accuracy", "accuracy, share correct", ".1%"), ("loss", "loss, cross-entropy in nats", ".3~g"))
+    with st.grid(2, min_column_width=330, gap="small"):
+        for field, title, format in axes:
+            with st.container(border=True, key=f"measured_{field}"):
+                spec = evidence_charts.measured_spec(field, title, format)
+                frame.draw(spec, f"measured-{field}", f"Measured {title} against states kept", **tables)
+    with st.expander("The measured points as a table", key="measured_points"):
+        st.dataframe(_measured_frame(record), hide_index=True, alt="Measured points")
+
+
+def _measured_frame(record: Record) -> pd.DataFrame:
+    facts = record.get("measured") or {}
+    full = [layer["state_dim"] for layer in record["layers"]]
+    rows = [
+        {
+            "Point": "as proposed" if point.get("rule") else "",
+            "Tolerance": words.percent(point.get("tolerance"), 2),
+            "States per layer": words.dims(point["ranks"]),
+            "Loss": words.number(point.get("loss")),
+            "Accuracy": words.percent(point.get("accuracy")),
+        }
+        for point in facts.get("points", [])
+    ]
+    before = facts.get("before") or {}
+    now = {
+        "Point": "now, not cut",
+        "Tolerance": "",
+        "States per layer": words.dims(full),
+        "Loss": words.number(before.get("loss")),
+        "Accuracy": words.percent(before.get("accuracy")),
+    }
+    return pd.DataFrame([now, *rows])
+
+
+def layers(record: Record, ranks: Sequence[int], tolerance: float) -> None:
+    """Per layer: spectrum with cut and gate, discarded share and error bound along the rank."""
+    for position, (layer, rank) in enumerate(zip(record["layers"], ranks, strict=True)):
+        state_dim = layer["state_dim"]
+        cut = f"{state_dim} → {rank}" if rank < state_dim else f"stays at {state_dim}"
+        st.subheader(words.plain(f"Layer {layer['layer']} ({layer['name']}): {cut}"), anchor=False)
+        st.caption(words.plain(_layer_figures(layer, rank)))
+        tables = evidence_charts.layer_tables(layer, rank, record["gate"], tolerance)
+        with st.grid(2, min_column_width=330, gap="small"):
+            _spectrum(position, layer, record, tables)
+            _curves(position, layer, tables)
+
+
+def _spectrum(position: int, layer: Record, record: Record, tables: Mapping[str, Any]) -> None:
+    importance = evidence_charts.importance_title(record.get("importance", "hsv"))
+    with st.container(border=True, key=f"spectrum_{position}"):
+        frame.draw(
+            evidence_charts.layer_spectrum_spec(importance),
+            f"spectrum-{position}",
+            f"{importance} of the states of layer {layer['layer']}, with the cut and the gate",
+            states=tables["states"],
+            lines=tables["lines"],
+        )
+
+
+def _curves(position: int, layer: Record, tables: Mapping[str, Any]) -> None:
+    with st.container(border=True, key=f"curves_{position}"):
+        frame.draw(
+            evidence_charts.rank_curve_spec("share", "discarded share", percent=True, limit=True),
+            f"share-{position}",
+            f"Discarded share against rank, layer {layer['layer']}",
+            ranks=tables["ranks"],
+            limit=tables["limit"],
+        )
+        if layer["error_bound"]:
+            frame.draw(
+                evidence_charts.rank_curve_spec("bound", "error bound (H∞)", percent=False, limit=False),
+                f"bound-{position}",
+                f"Error bound against rank, layer {layer['layer']}",
+                ranks=tables["ranks"],
+            )
+
+
+def _layer_figures(layer: Record, rank: int) -> str:
+    parts = [f"Discards {words.percent(layer['discarded_share'][rank])}"]
+    bound, condition = layer["error_bound"], layer.get("condition")
+    if bound:
+        parts.append(
+            f"error bound {words.number(bound[rank], 3)} (H∞, this layer's linear part, not the loss)"
+        )
+    if rank < layer["state_dim"] and condition and condition[rank] is not None:
+        parts.append(f"condition of the write-back {words.number(condition[rank], 3)}")
+    left_out = sum(not isinstance(value, int | float) or value <= 0 for value in layer["hsv"])
+    if left_out:
+        parts.append(f"{left_out} values ≤ 0 have no place on a log axis and are left out")
+    return ", ".join(parts) + "."

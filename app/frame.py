@@ -1,0 +1,195 @@
+"""What all pages about one run share: which run, its links, and what must be said about its state."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import streamlit as st
+
+from app import data, words
+from app.charts import Spec
+from storage.errors import RunError
+from storage.layout import RUN_ID
+
+PAGES = {
+    "run": ("views/run.py", "Run", ":material/monitoring:"),
+    "truncation": ("views/truncation.py", "Truncation", ":material/content_cut:"),
+    "checkpoints": ("views/checkpoints.py", "Checkpoints", ":material/account_tree:"),
+}
+FALLBACK_S = 10
+"""How often a live region looks by itself, when no push comes."""
+
+
+def zone() -> str | None:
+    """The reader's time zone, as the browser gives it."""
+    return getattr(st.context, "timezone", None)
+
+
+def choose_run() -> str:
+    """The run of this page: from the URL, else the last one looked at. Without one the page ends here."""
+    wanted = st.query_params.get("run") or st.session_state.get("run")
+    listed = {row["run"]: row for row in data.summaries()}
+    if wanted is None:
+        _offer_runs(listed)
+        st.stop()
+    if RUN_ID.fullmatch(wanted) is None or wanted not in listed:
+        st.session_state.pop("run", None)
+        _say_unknown(wanted)
+        _offer_runs(listed)
+        st.stop()
+    st.session_state["run"] = wanted
+    if st.query_params.get("run") != wanted:
+        st.query_params["run"] = wanted
+    _switcher(listed, wanted)
+    return wanted
+
+
+def _say_unknown(wanted: str) -> None:
+    with st.container(border=True, key="unknown_run"):
+        st.markdown(f":material/search_off: **There is no run** {words.plain(wanted[:120])} **here.**")
+        st.caption(
+            "The link may be from another folder of runs, or the run was moved. "
+            "`hankelboard runs` lists those that are there."
+        )
+
+
+def _offer_runs(listed: Mapping[str, Mapping[str, Any]]) -> None:
+    if not listed:
+        st.page_link("views/runs.py", label="No runs yet: how to start one", icon=":material/list:")
+        return
+    st.caption("Choose a run:")
+    for run_id, row in list(listed.items())[:20]:
+        label = f"{words.plain(row['name'])} ({words.plain(run_id)})"
+        st.page_link(PAGES["run"][0], label=label, query_params={"run": run_id})
+
+
+def _switcher(listed: Mapping[str, Mapping[str, Any]], run_id: str) -> None:
+    """Another run on the same page, from the side bar."""
+    with st.sidebar:
+        st.session_state["switch_run"] = run_id
+        st.selectbox(
+            "Run",
+            list(listed),
+            key="switch_run",
+            format_func=lambda item: f"{listed[item]['name']} · {item[-4:]}",
+            on_change=_switch,
+        )
+
+
+def _switch() -> None:
+    st.session_state["run"] = st.session_state["switch_run"]
+    st.query_params.clear()
+    st.query_params["run"] = st.session_state["switch_run"]
+
+
+def title(run_id: str, page: str) -> None:
+    """The run's name, and links to its other pages."""
+    row = data.summary(run_id)
+    st.title(words.plain(row["name"]), anchor=False)
+    with st.container(horizontal=True, gap="small", vertical_alignment="center", key="links"):
+        for name, (path, label, icon) in PAGES.items():
+            if name != page:
+                st.page_link(path, label=label, icon=icon, query_params={"run": run_id})
+        st.caption(words.plain(run_id))
+
+
+def still_there(run_id: str) -> dict[str, Any] | None:
+    """The run's summary, or None (said on the page) when the run vanished meanwhile."""
+    try:
+        return data.summary(run_id)
+    except RunError as error:
+        st.error(words.plain(error), icon=":material/broken_image:")
+        return None
+
+
+def badge(state: str) -> None:
+    label, icon, color = words.STATES.get(state, (state, "help", "gray"))
+    st.badge(words.plain(label), icon=f":material/{icon}:", color=color)
+
+
+def notes_on(row: Mapping[str, Any]) -> None:
+    """What a person must know about this run: damage, trouble, no trainer, read-only."""
+    if row["problem"]:
+        st.error(words.plain(row["problem"]), icon=":material/broken_image:")
+    if row["trouble"]:
+        st.warning(f"The trainer reports: {words.plain(row['trouble'])}", icon=":material/warning:")
+    damaged = ", ".join(f"{count} in {name}" for name, count in row["damaged"].items())
+    if damaged:
+        st.warning(
+            f"Damaged lines were skipped: {words.plain(damaged)}. The rest is shown; "
+            f"`hankelboard verify {row['run']}` tells more.",
+            icon=":material/warning:",
+        )
+    if row["unknown_events"]:
+        st.caption(f"{row['unknown_events']} events of unknown or incomplete kind were left out.")
+    hint = trainer_hint(row)
+    if hint:
+        st.info(hint, icon=":material/info:")
+    if not data.is_writable(row["run"]):
+        st.info(
+            "This directory is read-only here: it can be looked at, but not decided on or commanded.",
+            icon=":material/lock:",
+        )
+
+
+def trainer_hint(row: Mapping[str, Any]) -> str:
+    """Why nothing happens to this run now and what starts it, or nothing."""
+    state, worker = row["state"], data.workers() > 0
+    start = "" if worker else " " + words.WORKER_HINT
+    if state == "queued" and not row["queued"]:
+        return f"Waits to be started by hand: `hankelboard run {row['run']}`."
+    if state == "queued":
+        return "Queued: the worker takes it when it has room." if worker else "Queued." + start
+    if state in ("dead", "interrupted"):
+        return "Its process is gone. A worker resumes it from the newest checkpoint." + start
+    if state == "stale":
+        return "No sign of life for a while: the machine may be busy or asleep, or the process may be gone."
+    if state == "unreadable":
+        return ""
+    unanswered = any(command["state"] == "requested" for command in data.commands(row["run"]))
+    if unanswered and not row["living"] and not worker:
+        return "A command waits for an answer." + start
+    return ""
+
+
+def pending_banner(row: Mapping[str, Any], *, link: bool = True) -> None:
+    """The proposal that waits, prominently."""
+    number = row["pending_proposal"]
+    if number is None:
+        return
+    proposal = next((p for p in data.proposals(row["run"]) if p["number"] == number), None)
+    what = words.change(proposal["state_dims"], proposal["ranks"]) if proposal else ""
+    held = ": training waits for you" if row["state"] == "waiting_for_decision" else ""
+    with st.container(border=True, key=f"pending_{row['run'].replace('.', '_')}"):
+        st.markdown(
+            f":orange[:material/gavel:] **Proposal {number} of {words.plain(row['name'])}**{held}. "
+            f"State dimension **{words.plain(what)}** at step {words.count(proposal and proposal['step'])}."
+        )
+        if link:
+            st.page_link(
+                PAGES["truncation"][0],
+                label="Look at the evidence and decide",
+                icon=":material/arrow_forward:",
+                query_params={"run": row["run"], "proposal": str(number)},
+            )
+
+
+def draw(spec: Spec, key: str, alt: str, **tables: Any) -> None:
+    """A chart whose specification is constant: only its tables change. Zoom survives refreshes."""
+    zoomable = any("params" in layer for layer in spec["layer"])
+    st.vega_lite_chart(
+        spec={**spec, "datasets": tables},
+        key=key,
+        on_select="rerun" if zoomable else "ignore",
+        selection_mode="zoom" if zoomable else None,
+        alt=alt,
+    )
+
+
+def say_later(message: str) -> None:
+    """Queue a short message for the next full run: a rerun would swallow it now."""
+    st.session_state.setdefault("messages", []).append(message)
+
+
+def say_now() -> None:
+    for message in st.session_state.pop("messages", []):
+        st.toast(words.plain(message))

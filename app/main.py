@@ -1,0 +1,29 @@
+"""The router: every page is a URL, and every selection on it a query parameter."""
+
+from pathlib import Path
+
+import streamlit as st
+
+STATIC = Path(__file__).parent / "static"
+
+st.set_page_config(page_title="Hankelboard", page_icon=str(STATIC / "mark.svg"), layout="wide")
+st.logo(str(STATIC / "logo.svg"), icon_image=str(STATIC / "mark.svg"), size="medium")
+page = st.navigation(
+    {
+        "": [
+            st.Page("views/runs.py", title="Runs", icon=":material/list:", default=True,
+                    help="All runs; what waits for a decision stands first."),
+            st.Page("views/new_run.py", title="New run", icon=":material/add:", url_path="new",
+                    help="Queue a run from a preset."),
+        ],
+        "One run": [
+            st.Page("views/run.py", title="Run", icon=":material/monitoring:", url_path="run",
+                    help="State, charts, events and log of one run, live."),
+            st.Page("views/truncation.py", title="Truncation", icon=":material/content_cut:",
+                    url_path="truncation", help="What a cut would do, and the decision on it."),
+            st.Page("views/checkpoints.py", title="Checkpoints", icon=":material/account_tree:",
+                    url_path="checkpoints", help="Branches and checkpoints; roll back."),
+        ],
+    }
+)  # fmt: skip
+page.run()

@@ -1,0 +1,134 @@
+"""Growing columns of a run's metrics, and their reduction to what a chart can show.
+
+A run's records come as pieces: one piece per (branch, attempt), in each of which the step only rises.
+A chart shows the live path as one line and what was left behind (by a rollback, or trained again after
+a crash) as faint lines of their own.
+"""
+
+import bisect
+import itertools
+from array import array
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from storage.records import Record
+
+NOT_METRICS = {"t", "step", "branch", "attempt", "elapsed_s"}
+POINTS_PER_SERIES = 400
+
+
+@dataclass
+class Piece:
+    """One metric of one (branch, attempt): parallel columns. A null is kept as NaN: it marks a gap."""
+
+    steps: array = field(default_factory=lambda: array("q"))
+    values: array = field(default_factory=lambda: array("d"))
+
+
+@dataclass
+class Line:
+    """One polyline of a chart."""
+
+    steps: np.ndarray  # (points,) int64, ascending
+    values: np.ndarray  # (points,) float64, NaN = gap
+    live: bool
+    branch: int
+
+
+class Columns:
+    """All metrics of a run, appended record by record."""
+
+    def __init__(self) -> None:
+        self._pieces: dict[str, dict[tuple[int, int], Piece]] = {}
+
+    def append(self, record: Record) -> None:
+        """Take one metrics record in. Values that are neither number nor null are left out."""
+        step, branch, attempt = record.get("step"), record.get("branch", 0), record.get("attempt", 0)
+        if not all(isinstance(number, int) for number in (step, branch, attempt)):
+            return
+        for key, value in record.items():
+            if key in NOT_METRICS or isinstance(value, bool) or not isinstance(value, int | float | None):
+                continue
+            piece = self._pieces.setdefault(key, {}).setdefault((branch, attempt), Piece())
+            if not piece.steps or step >= piece.steps[-1]:
+                piece.steps.append(step)
+                piece.values.append(float("nan") if value is None else value)
+
+    def metrics(self) -> list[str]:
+        return list(self._pieces)
+
+    def lines(self, key: str, on_path: Callable[[Record], bool]) -> list[Line]:
+        """The live path of a metric as one line, and each piece that was left as a line of its own.
+
+        Parameters
+        ----------
+        on_path : whether a record {step, branch, attempt} lies on the live path; within a piece true up
+            to some step and false from there on (History.on_path)
+        """
+        live_steps, live_values, left = [], [], []
+        for (branch, attempt), piece in sorted(self._pieces.get(key, {}).items()):
+            steps = np.array(piece.steps, dtype=np.int64)
+            values = np.array(piece.values, dtype=np.float64)
+            end = _first_off_path(piece.steps, branch, attempt, on_path)
+            if end:
+                live_steps.append(steps[:end])
+                live_values.append(values[:end])
+            if end < len(steps):
+                start = max(0, end - 1)  # joined to the last live point
+                left.append(Line(steps[start:], values[start:], live=False, branch=branch))
+        if not live_steps:
+            return left
+        steps, values = np.concatenate(live_steps), np.concatenate(live_values)
+        order = np.argsort(steps, kind="stable")
+        branch = max(branch for branch, _ in self._pieces[key])
+        return [Line(steps[order], values[order], live=True, branch=branch), *left]
+
+
+def _first_off_path(steps: array, branch: int, attempt: int, on_path: Callable[[Record], bool]) -> int:
+    def off(step: int) -> bool:
+        return not on_path({"step": step, "branch": branch, "attempt": attempt})
+
+    return bisect.bisect_left(steps, True, key=off)
+
+
+def decimate(
+    steps: np.ndarray, values: np.ndarray, limit: int = POINTS_PER_SERIES
+) -> tuple[np.ndarray, np.ndarray]:
+    """At most `limit` points: smallest and largest value of each bucket of equal length, and the gaps.
+
+    No spike disappears, whatever the number of records. A bucket that holds a NaN keeps one, so that a gap
+    stays a gap. The first and the last point are kept.
+    """
+    count = len(steps)
+    if count <= limit:
+        return steps, values
+    holes = bool(np.isnan(values).any())
+    buckets = max(1, (limit - 2) // (3 if holes else 2))
+    edges = np.linspace(0, count, buckets + 1).astype(np.intp)
+    keep = {0, count - 1}
+    for start, stop in itertools.pairwise(edges):
+        keep.update(_extremes(values[start:stop], int(start)))
+    chosen = np.fromiter(sorted(keep), dtype=np.intp)
+    return steps[chosen], values[chosen]
+
+
+def _extremes(bucket: np.ndarray, offset: int) -> Iterable[int]:
+    finite = np.flatnonzero(~np.isnan(bucket))
+    if len(finite):
+        yield offset + int(finite[np.argmin(bucket[finite])])
+        yield offset + int(finite[np.argmax(bucket[finite])])
+    if len(finite) < len(bucket):
+        yield offset + int(np.flatnonzero(np.isnan(bucket))[0])
+
+
+def not_finite_steps(lines: Iterable[Line]) -> list[int]:
+    """Steps on the live path at which there is no finite value, the first of each stretch."""
+    found = []
+    for line in lines:
+        if line.live:
+            holes = np.isnan(line.values)
+            starts = holes & ~np.concatenate([[False], holes[:-1]])
+            found += [int(step) for step in line.steps[starts]]
+    return found

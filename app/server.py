@@ -1,0 +1,153 @@
+"""The web server: Streamlit's application with a push socket, a guard and one watch on the runs.
+
+Start it with `hankelboard up`, or `python -m streamlit run app/server.py`.
+"""
+
+import asyncio
+import base64
+import contextlib
+import hashlib
+import importlib
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+from starlette.middleware import Middleware
+from starlette.responses import PlainTextResponse
+from starlette.routing import WebSocketRoute
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from app.watch import Watch
+from storage.layout import RUN_ID, runs_directory
+
+PUSH_PATH = "/api/push"
+PUSH_PAUSE_S = 0.2
+MODULES_OF_PAGES = ("app.controls", "app.decisions", "app.evidence", "app.rollback", "app.pulse")
+LOOPBACK = {"localhost", "127.0.0.1", "[::1]", "::1"}
+HOST = re.compile(r"(?P<name>[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::(?P<port>\d{1,5}))?")
+
+
+class Guard:
+    """Refuses foreign host names on a loopback address, and adds security headers to every answer.
+
+    There is no sign-in: whoever reaches the port decides. The address is 127.0.0.1 by default, and a page
+    of another site that lets its name point there (DNS rebinding) is refused by its name.
+    """
+
+    def __init__(self, app: ASGIApp):
+        self._app = app
+        self._hashes = " ".join(inline_script_hashes())
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in ("http", "websocket"):
+            await self._app(scope, receive, send)
+            return
+        host = dict(scope["headers"]).get(b"host", b"").decode("latin-1")
+        match = HOST.fullmatch(host)
+        if match is None or not host_is_allowed(match["name"]):
+            await self._refuse(scope, receive, send)
+            return
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", []), *self._headers(host)]
+            await send(message)
+
+        await self._app(scope, receive, send_with_headers)
+
+    async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1008})
+        else:
+            await PlainTextResponse("This host name is not served here.", 421)(scope, receive, send)
+
+    def _headers(self, host: str) -> list[tuple[bytes, bytes]]:
+        policy = (
+            f"default-src 'self'; script-src 'self' blob: {self._hashes}; style-src 'self' 'unsafe-inline'; "
+            f"img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self' ws://{host} wss://{host}; "
+            "worker-src 'self' blob:; object-src 'none'; base-uri 'self'; form-action 'self'; "
+            "frame-ancestors 'none'"
+        )
+        return [
+            (b"content-security-policy", policy.encode("latin-1")),
+            (b"x-content-type-options", b"nosniff"),
+            (b"x-frame-options", b"DENY"),
+            (b"referrer-policy", b"same-origin"),
+        ]
+
+
+def inline_script_hashes() -> list[str]:
+    """CSP sources for the inline scripts of Streamlit's page: they are let through by their hash."""
+    page = (Path(st.__file__).parent / "static" / "index.html").read_text()
+    scripts = re.findall(r"<script>(.*?)</script>", page, re.DOTALL)
+    digests = (hashlib.sha256(script.encode()).digest() for script in scripts)
+    return [f"'sha256-{base64.b64encode(digest).decode()}'" for digest in digests]
+
+
+def host_is_allowed(name: str) -> bool:
+    """Any name when the server listens to the network; on loopback its own names and server.allowedHosts."""
+    address = st.get_option("server.address") or ""
+    if address not in LOOPBACK:
+        return True
+    return name.lower() in LOOPBACK or name in (st.get_option("server.allowedHosts") or [])
+
+
+def is_same_origin(socket: WebSocket) -> bool:
+    """Whether a page of this server opened the socket. Browsers always say which page did."""
+    origin = socket.headers.get("origin", "")
+    return origin.partition("://")[2] == socket.headers.get("host")
+
+
+async def push(socket: WebSocket) -> None:
+    """Says `changed` whenever the run (`?run=`), or without one any run, changed on disk."""
+    run_id = socket.query_params.get("run")
+    if not is_same_origin(socket) or (run_id is not None and RUN_ID.fullmatch(run_id) is None):
+        await socket.close(1008)
+        return
+    await socket.accept()
+    telling = asyncio.create_task(_tell(socket, run_id))
+    try:
+        while True:
+            await socket.receive_text()
+    except WebSocketDisconnect:
+        pass
+    finally:
+        telling.cancel()
+
+
+async def _tell(socket: WebSocket, run_id: str | None) -> None:
+    watch: Watch = socket.app.state["watch"]
+    with watch.subscribe(run_id) as changed, contextlib.suppress(WebSocketDisconnect, RuntimeError):
+        while True:
+            await changed.wait()
+            changed.clear()
+            await socket.send_text("changed")
+            await asyncio.sleep(PUSH_PAUSE_S)
+
+
+@contextlib.asynccontextmanager
+async def lifespan(app: Any) -> AsyncIterator[dict[str, Any]]:
+    """One watch for the life of the server.
+
+    The pages' modules are imported here, once: two sessions that import them at the same time disturb
+    each other.
+    """
+    for name in MODULES_OF_PAGES:
+        importlib.import_module(name)
+    watch = Watch(runs_directory())
+    watch.start()
+    try:
+        yield {"watch": watch}
+    finally:
+        await asyncio.to_thread(watch.stop)
+
+
+app = st.App(
+    Path(__file__).with_name("main.py").resolve(),
+    lifespan=lifespan,
+    routes=[WebSocketRoute(PUSH_PATH, push)],
+    middleware=[Middleware(Guard)],
+)

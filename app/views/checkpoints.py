@@ -1,0 +1,130 @@
+"""Branches and checkpoints of a run; going back to one."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from app import controls, data, evidence_charts, frame, rollback, words
+from app.pulse import pulse
+
+
+@st.fragment(run_every=frame.FALLBACK_S)
+def live(run_id: str) -> None:
+    row = frame.still_there(run_id)
+    if row is not None:
+        frame.notes_on(row)
+        found, damaged = data.checkpoints(run_id)
+        for message in damaged:
+            st.warning(words.plain(message), icon=":material/broken_image:")
+        controls.answers(run_id)
+        if found:
+            tree(run_id, found)
+            choose(row, found)
+            table(run_id, found)
+        else:
+            st.markdown(":material/hourglass_empty: **No checkpoint yet.**")
+            st.caption("The trainer writes the first one when it starts, and pins one before every cut.")
+    pulse(run_id)
+
+
+def tree(run_id: str, found: Sequence[Mapping[str, Any]]) -> None:
+    branches = data.branches(run_id)
+    told = [
+        {
+            **item,
+            "cause_words": words.CAUSES.get(item["cause"], item["cause"]),
+            "dims_words": words.dims(item["state_dims"]),
+        }
+        for item in found
+    ]
+    st.subheader("Branches", anchor=False)
+    st.caption(
+        "Every rollback starts a branch; nothing is deleted. Solid: the live path. Faint and dashed: left. "
+        "Purple: rolled back to here."
+    )
+    with st.container(border=True, key="tree"):
+        frame.draw(
+            evidence_charts.tree_spec(len(branches)),
+            key=f"tree-{run_id}",
+            alt="Branches and checkpoints along the training step",
+            **evidence_charts.tree_tables(branches, told),
+        )
+    for branch in branches[1:]:
+        until = "live" if branch["live"] else "left"
+        told = (
+            f"Branch {branch['number']} ({until}): from step {words.count(branch['from_step'])} of branch "
+            f"{branch['parent']}, checkpoint {branch['checkpoint']}, N {words.dims(branch['state_dims'])}"
+        )
+        st.caption(words.plain(told))
+
+
+def choose(row: Mapping[str, Any], found: Sequence[Mapping[str, Any]]) -> None:
+    """Pick a checkpoint, verify it, go back to it."""
+    by_name = {item["name"]: item for item in found}
+    wanted = st.query_params.get("checkpoint")
+    if st.session_state.get("checkpoint_choice") not in by_name:
+        st.session_state["checkpoint_choice"] = wanted if wanted in by_name else default_choice(found)
+    with st.container(border=True, key="choice"):
+        name = st.selectbox("Checkpoint", list(by_name), key="checkpoint_choice", on_change=_remember,
+                            format_func=lambda key: label(by_name[key]))  # fmt: skip
+        item = by_name[name]
+        why_not = rollback.why_not(row)
+        with st.container(horizontal=True, gap="small"):
+            clicked = st.button("Roll back to it", key="rollback", type="primary", icon=":material/undo:",
+                                disabled=bool(why_not), help=why_not or None)  # fmt: skip
+            st.button("Verify its files", key="verify", icon=":material/verified:", on_click=rollback.verify,
+                      args=(row["run"], name))  # fmt: skip
+        rollback.verdict_on(row["run"], name)
+    if clicked:
+        rollback.open_dialog()
+        rollback.confirm(row, item)
+
+
+def default_choice(found: Sequence[Mapping[str, Any]]) -> str:
+    """The newest checkpoint before a cut on the live path: what one goes back to after a mistake."""
+    for item in found:
+        if item["cause"] == "before_reduction" and item["live"]:
+            return str(item["name"])
+    return str(found[0]["name"])
+
+
+def _remember() -> None:
+    st.query_params["checkpoint"] = st.session_state["checkpoint_choice"]
+
+
+def label(item: Mapping[str, Any]) -> str:
+    cause = words.CAUSES.get(item["cause"], item["cause"])
+    accuracy = item["metrics"].get("val/accuracy")
+    measured = f", validation {words.percent(accuracy)}" if accuracy is not None else ""
+    branch = f"branch {item['branch']}{'' if item['live'] else ', left'}"
+    return f"step {item['step']:,} · {cause} · N {words.dims(item['state_dims'])}{measured} ({branch})"
+
+
+def table(run_id: str, found: Sequence[Mapping[str, Any]]) -> None:
+    st.subheader("All checkpoints", anchor=False)
+    rows = [
+        {
+            "Step": item["step"],
+            "Branch": f"{item['branch']}" + ("" if item["live"] else " (left)"),
+            "Cause": words.CAUSES.get(item["cause"], item["cause"]),
+            "States per layer": words.dims(item["state_dims"]),
+            "Validation accuracy": words.percent(item["metrics"].get("val/accuracy")),
+            "Size": words.size(item["bytes"]),
+            "Pinned": "pinned" if item["pinned"] else "",
+            "Verified": rollback.verified_word(run_id, item["name"]),
+            "Written": words.moment(item["t"], frame.zone()),
+            "Name": item["name"],
+        }
+        for item in found
+    ]
+    st.dataframe(
+        pd.DataFrame(rows), hide_index=True, key="checkpoints_table", alt="Checkpoints, newest first"
+    )
+
+
+frame.say_now()
+chosen = frame.choose_run()
+frame.title(chosen, "checkpoints")
+live(chosen)

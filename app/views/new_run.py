@@ -1,0 +1,190 @@
+"""Queue a run: a preset, what differs from it, and the command line that does the same."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import streamlit as st
+
+from app import command_line, data, frame, words
+from app.command_line import CommandLineError
+from storage.commands import POLICIES
+
+MAIN = (
+    "training.steps", "training.seed", "training.learning_rate", "model.layers", "model.width",
+    "model.state_dim", "reduction.tolerance", "reduction.attempts", "reduction.window", "reduction.waiting",
+)  # fmt: skip
+ELSEWHERE = ("reduction.policy",)
+SECTIONS = {
+    "model": "Model",
+    "data": "Data",
+    "training": "Training",
+    "reduction": "Reduction",
+    "output": "Output",
+}
+
+
+def page() -> None:
+    st.title("New run", anchor=False)
+    try:
+        presets, fields = command_line.presets(), command_line.fields()
+    except CommandLineError as error:
+        st.error(f"The presets cannot be listed: {words.plain(error)}", icon=":material/error:")
+        st.caption("`hankelboard presets` at the command line says more.")
+        return
+    if not data.workers():
+        st.info(f"{words.WORKER_HINT} Until then runs stay queued.", icon=":material/info:")
+    by_name = {preset["name"]: preset for preset in presets}
+    arguments, problems = form(by_name, fields)
+    st.markdown("**The same at the command line**")
+    st.code(command_line.shown(arguments), language="bash", wrap_lines=True)
+    st.button("Queue the run", key="create", type="primary", icon=":material/add:", disabled=bool(problems),
+              on_click=create, args=(arguments,),
+              help="Correct the marked fields first" if problems else None)  # fmt: skip
+    refusal = st.session_state.get("refusal")
+    if refusal:
+        st.error(words.plain(refusal), icon=":material/block:")
+    done = st.session_state.get("created")
+    if done:
+        with st.container(border=True, key="created"):
+            st.markdown(f":green[:material/check_circle:] Queued as {words.plain(done)}.")
+            st.page_link("views/run.py", label="Open the run", icon=":material/monitoring:",
+                         query_params={"run": done})  # fmt: skip
+
+
+def form(
+    presets: Mapping[str, Mapping[str, Any]], fields: Sequence[Mapping[str, Any]]
+) -> tuple[list[str], list[str]]:
+    """The choices as arguments of `hankelboard new`, and what is wrong with them."""
+    with st.container(border=True, key="what"):
+        name = st.selectbox("Preset", list(presets), key="preset", index=default_preset(presets),
+                            bind="query-params", on_change=forget_answers)  # fmt: skip
+        preset = presets[name]
+        told = f"{preset['description']}. Model {preset['family']}, task {preset['task']}, role {preset['role']}."
+        st.caption(words.plain(told))
+        preset_policy = preset["config"]["reduction"]["policy"]
+        policy = st.segmented_control("Who decides on cuts", POLICIES, default=preset_policy,
+                                      key=f"policy-{name}", required=True, on_change=forget_answers)  # fmt: skip
+        st.caption(words.plain(words.POLICIES.get(policy or "", "")))
+        with st.grid(2, min_column_width=240):
+            title = st.text_input("Name", key=f"name-{name}", placeholder=name, max_chars=100)
+            group = st.text_input("Group", key="group", placeholder="runs that belong together", max_chars=60)
+    changed, problems = settings(name, preset["config"], fields)
+    arguments = command_line.new_arguments(
+        name,
+        changed,
+        policy=policy if policy and policy != preset_policy else "",
+        name=title.strip(),
+        group=group.strip(),
+    )
+    return arguments, problems
+
+
+def default_preset(presets: Mapping[str, Mapping[str, Any]]) -> int:
+    """The first preset that compresses: what this board is for."""
+    return next((i for i, preset in enumerate(presets.values()) if preset["role"] == "compressed"), 0)
+
+
+def settings(
+    preset: str, config: Mapping[str, Any], fields: Sequence[Mapping[str, Any]]
+) -> tuple[dict[str, Any], list[str]]:
+    """All settings, the usual ones first; returns what differs from the preset, and the keys that are wrong."""
+    changed: dict[str, Any] = {}
+    problems: list[str] = []
+    shown = [field for field in fields if field["key"] not in ELSEWHERE]
+    main = sorted((f for f in shown if f["key"] in MAIN), key=lambda f: MAIN.index(f["key"]))
+    with st.container(border=True, key="settings"), st.grid(2, min_column_width=240):
+        for field in main:
+            take(field, preset, config, changed, problems)
+    for section, title in SECTIONS.items():
+        rest = [f for f in shown if f["key"].startswith(f"{section}.") and f["key"] not in MAIN]
+        if rest:
+            with st.expander(f"More: {title}", key=f"more_{section}"), st.grid(2, min_column_width=240):
+                for field in rest:
+                    take(field, preset, config, changed, problems)
+    return changed, problems
+
+
+def take(
+    field: Mapping[str, Any],
+    preset: str,
+    config: Mapping[str, Any],
+    changed: dict[str, Any],
+    problems: list[str],
+) -> None:
+    """One field: widget, help, and what is wrong with it right below."""
+    section, _, name = field["key"].partition(".")
+    default = config.get(section, {}).get(name, field["default"])
+    with st.container(gap="xxsmall", key=f"field_{section}_{name}"):
+        value, problem = ask(field, f"{field['key']}-{preset}", default)
+        refused = st.session_state.get("refused_key") == field["key"]
+        problem = problem or (st.session_state.get("refusal", "") if refused else "")
+        if problem:
+            st.markdown(f":red[:material/error: {words.plain(problem)}]")
+        else:
+            st.caption(words.plain(field["help"]))
+    if problem and not refused:
+        problems.append(field["key"])
+    elif value != default:
+        changed[field["key"]] = value
+
+
+def ask(field: Mapping[str, Any], key: str, default: Any) -> tuple[Any, str]:
+    """The widget that fits the type; text where a number may be a list. Returns value and problem."""
+    label, kind = field["key"], field["type"]
+    if field["choices"]:
+        return st.selectbox(label, field["choices"], index=field["choices"].index(default), key=key,
+                            on_change=forget_answers), ""  # fmt: skip
+    if kind == "bool":
+        return st.toggle(label, value=default, key=key, on_change=forget_answers), ""
+    text = st.text_input(label, value=command_line.written(default), key=key, on_change=forget_answers)
+    return parse(text.strip(), field, default)
+
+
+def parse(text: str, field: Mapping[str, Any], default: Any) -> tuple[Any, str]:
+    """Text as the field's type, and what is wrong with it. What only the trainer can judge it judges."""
+    kind = field["type"]
+    if kind in ("int", "float"):
+        try:
+            value = int(text) if kind == "int" else float(text)
+        except ValueError:
+            return (
+                default,
+                f"{text or 'nothing'}: must be {'a whole number' if kind == 'int' else 'a number'}",
+            )
+        problem = limit_problem(value, field)
+        return (value if value != default else default), problem
+    return (default if text == command_line.written(default) else text), ""
+
+
+def limit_problem(value: float, field: Mapping[str, Any]) -> str:
+    checks = (
+        ("minimum", "at least", lambda limit: value >= limit),
+        ("maximum", "at most", lambda limit: value <= limit),
+        ("above", "above", lambda limit: value > limit),
+        ("below", "below", lambda limit: value < limit),
+    )
+    for name, words_, holds in checks:
+        limit = field.get(name)
+        if limit is not None and not holds(limit):
+            return f"must be {words_} {limit:g}"
+    return ""
+
+
+def forget_answers() -> None:
+    for key in ("refusal", "refused_key", "created"):
+        st.session_state.pop(key, None)
+
+
+def create(arguments: Sequence[str]) -> None:
+    """Queue the run (a callback); a refusal is shown beside the field that it names."""
+    forget_answers()
+    try:
+        st.session_state["created"] = command_line.create(arguments)
+    except CommandLineError as error:
+        st.session_state["refusal"] = str(error)
+        words_ = str(error).replace(":", " ").split()
+        st.session_state["refused_key"] = next((word for word in words_ if "." in word), "")
+
+
+frame.say_now()
+page()

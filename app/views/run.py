@@ -1,0 +1,152 @@
+"""One run, live: what it does now, its charts with every intervention, its events, configuration, log."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import streamlit as st
+
+from app import charts, controls, data, event_words, evidence_charts, frame, words
+from app.pulse import pulse
+
+
+@st.fragment(run_every=frame.FALLBACK_S)
+def live(run_id: str) -> None:
+    row = frame.still_there(run_id)
+    if row is not None:
+        header(row)
+        frame.notes_on(row)
+        frame.pending_banner(row)
+        controls.buttons(row)
+        controls.answers(run_id)
+        metric_charts(row)
+        spectrum(row)
+        timeline(run_id)
+        details(row)
+    pulse(run_id)
+
+
+def header(row: Mapping[str, Any]) -> None:
+    with st.container(horizontal=True, gap="small", vertical_alignment="center", key="state"):
+        frame.badge(row["state"])
+        doing = words.PHASES.get(row["phase"], row["phase"]) if row["living"] else ""
+        reason = f"because: {row['reason']}" if row["reason"] else ""
+        queue = [row["task"], row["family"], row["role"], f"policy {row['policy']}" if row["policy"] else ""]
+        st.caption(words.plain(" · ".join(part for part in (doing, reason, *queue) if part)))
+    if row["total_steps"]:
+        share = min(1.0, row["step"] / row["total_steps"])
+        eta = (
+            f" · about {words.duration(row['eta_s'])} of training left"
+            if row["eta_s"] and row["living"]
+            else ""
+        )
+        text = f"step {words.count(row['step'])} of {words.count(row['total_steps'])}"
+        st.progress(share, text=words.plain(f"{text} · {share:.0%}{eta}"))
+    figures(row)
+
+
+def figures(row: Mapping[str, Any]) -> None:
+    best, test = row["best"], row["test"]
+    with st.grid("auto", min_column_width=150, gap="small"):
+        with st.container(border=True, key="state_dims", height="stretch"):
+            st.metric(
+                "States per layer, N",
+                words.plain(words.change(row["initial_state_dims"], row["state_dims"])),
+                help="N of each layer at the start → now",
+            )
+        st.metric(
+            "Best on validation",
+            words.plain(words.percent(best and best.get("value"))),
+            border=True, height="stretch", delta_color="off", delta_arrow="off",
+            delta=f"at step {words.count(best.get('step'))}" if best else None,
+        )  # fmt: skip
+        if test:
+            st.metric("Test accuracy", words.plain(words.percent(test.get("accuracy"))), border=True,
+                      height="stretch", delta="once, at the end", delta_color="off", delta_arrow="off")  # fmt: skip
+        st.metric("Training", words.duration(row["train_s"]), border=True, height="stretch",
+                  help="Seconds spent training: waiting, pausing and measuring excluded")  # fmt: skip
+        st.metric("Waiting", words.duration(row["waiting_s"]), border=True, height="stretch",
+                  help="Seconds spent paused or waiting for a decision")  # fmt: skip
+        if row["steps_per_s"] and row["living"]:
+            st.metric(
+                "Speed", f"{words.number(row['steps_per_s'], 3)} steps/s", border=True, height="stretch"
+            )
+
+
+def metric_charts(row: Mapping[str, Any]) -> None:
+    run_id = row["run"]
+    st.subheader("Metrics", anchor=False)
+    st.caption(
+        "Every intervention stands on the step axis: **?** proposed, **▼** cut, **×** rejected or refused, "
+        "**↺** rolled back to here, **II** paused, **!** not finite; hover over one to read it. "
+        "Faint and dashed: left by a rollback. Drag to pan, Ctrl + wheel to zoom, double click to reset."
+    )
+    with st.grid(2, min_column_width=330, gap="small"):
+        for name, chart in charts.METRIC_CHARTS.items():
+            with st.container(border=True, key=f"chart_{name}"):
+                st.markdown(f"**{chart.title}**")
+                frame.draw(
+                    charts.metric_spec(chart, len(row["initial_state_dims"])),
+                    key=f"{name}-{run_id}",
+                    alt=f"{chart.title} ({chart.unit}) against training step",
+                    lines=data.chart_table(run_id, name),
+                    marks=data.marks_table(run_id, name),
+                )
+
+
+def spectrum(row: Mapping[str, Any]) -> None:
+    run_id = row["run"]
+    spectra = data.latest_spectra(run_id)
+    st.subheader("Latest spectrum", anchor=False)
+    if not spectra:
+        st.caption("No spectrum was recorded yet.")
+        return
+    importance = evidence_charts.importance_title(spectra[0].get("importance", "hsv"))
+    steps = sorted({record["step"] for record in spectra})
+    table, left_out = evidence_charts.spectra_table(spectra)
+    note = f" {left_out} values ≤ 0 have no place on a log axis and are left out." if left_out else ""
+    st.caption(words.plain(f"At step {', '.join(map(words.count, steps))}, all layers, log axis.{note}"))
+    with st.container(border=True, key="chart_spectrum"):
+        frame.draw(
+            evidence_charts.spectra_spec(max(1, len(row["initial_state_dims"])), importance),
+            key=f"spectrum-{run_id}",
+            alt=f"{importance} of every state, per layer, log axis",
+            points=table,
+        )
+
+
+def timeline(run_id: str) -> None:
+    st.subheader("Events", anchor=False)
+    events = data.timeline(run_id)
+    if not events:
+        st.caption("Nothing happened yet.")
+        return
+    lines = [event_line(event) for event in events]
+    with st.container(height=320 if len(lines) > 8 else "content", border=True, key="timeline"):
+        st.markdown("\n\n".join(lines))
+
+
+def event_line(event: Mapping[str, Any]) -> str:
+    left = "" if event["live"] else f" · branch {event.get('branch')}, left"
+    where = words.plain(f"{words.moment(event.get('t'), frame.zone())} · step {event.get('step', 0):,}{left}")
+    return f":material/{event_words.icon(event)}: {words.plain(event['words'])} :small[:gray[{where}]]"
+
+
+def details(row: Mapping[str, Any]) -> None:
+    run_id = row["run"]
+    with st.expander("Configuration", icon=":material/tune:", key="configuration"):
+        st.caption(
+            words.plain(
+                f"Preset {row['preset'] or '–'}, seed {row['seed']}, group {row['group'] or '–'}, "
+                f"created {words.moment(row['created'], frame.zone())}"
+            )
+        )
+        st.json(data.config(run_id), expanded=2)
+    with st.expander("Log", icon=":material/article:", key="log", on_change="rerun") as log:
+        if log.open:
+            st.code(data.log_tail(run_id) or "The log is empty.", language=None, wrap_lines=True, height=320)
+
+
+frame.say_now()
+chosen = frame.choose_run()
+frame.title(chosen, "run")
+live(chosen)

@@ -1,0 +1,156 @@
+"""All runs: what waits for a decision first, then everything, to search and to open."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from app import data, frame, words
+from app.pulse import pulse
+from storage.layout import runs_directory
+from storage.summary import ENDED
+
+ALIVE = "running or waiting"
+SHOWN = ("all", ALIVE, "ended", "archived")
+
+
+@st.fragment(run_every=frame.FALLBACK_S)
+def live() -> None:
+    rows = data.summaries()
+    if st.session_state.pop("open_run", None):
+        st.switch_page("views/run.py", query_params={"run": st.session_state["run"]})
+    if not rows:
+        explain_empty()
+    else:
+        for row in rows:
+            if row["pending_proposal"] is not None and row["state"] not in ENDED:
+                frame.pending_banner(row)
+        figures(rows)
+        if not data.workers() and any(row["state"] in ("queued", "dead", "interrupted") for row in rows):
+            st.info(f"Runs wait to be trained. {words.WORKER_HINT}", icon=":material/info:")
+        table(filtered(rows), rows)
+    pulse(min_ms=1000)
+
+
+def explain_empty() -> None:
+    with st.container(border=True, key="empty"):
+        st.subheader("No runs yet", anchor=False)
+        st.markdown(
+            "Start with the demo, three runs on embedded data, or queue one run and a worker to train it:"
+        )
+        st.code(
+            "hankelboard demo\n\nhankelboard new --preset digits-lru\nhankelboard worker", language="bash"
+        )
+        st.page_link("views/new_run.py", label="Queue a run here", icon=":material/add:")
+        st.caption(f"Folder of runs: {words.plain(runs_directory().resolve())}")
+
+
+def figures(rows: Sequence[Mapping[str, Any]]) -> None:
+    living = sum(row["state"] in ("running", "starting", "stopping") for row in rows)
+    waiting = sum(row["pending_proposal"] is not None and row["state"] not in ENDED for row in rows)
+    queued = sum(row["state"] == "queued" for row in rows)
+    trouble = sum(row["state"] in ("failed", "dead", "stale", "unreadable") for row in rows)
+    with st.grid(4, min_column_width=130, gap="small"):
+        st.metric("Running", living, border=True)
+        st.metric("Waiting for you", waiting, border=True)
+        st.metric("Queued", queued, border=True)
+        st.metric("In trouble", trouble, border=True)
+
+
+def filtered(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        text = st.text_input(
+            "Search", key="q", placeholder="name, id, group, tag, task", bind="query-params", width=280,
+            icon=":material/search:",
+        )  # fmt: skip
+        shown = st.segmented_control(
+            "Show", SHOWN, default="all", key="show", required=True, bind="query-params"
+        )
+    wanted = (text or "").lower().split()
+    return [row for row in rows if _is_shown(row, shown) and all(word in _haystack(row) for word in wanted)]
+
+
+def _is_shown(row: Mapping[str, Any], shown: str | None) -> bool:
+    if shown == "archived":
+        return bool(row["archived"])
+    ended = row["state"] in (*ENDED, "unreadable")
+    return not row["archived"] and (shown in (None, "all") or (shown == "ended") == ended)
+
+
+def _haystack(row: Mapping[str, Any]) -> str:
+    parts = [row[key] for key in ("name", "run", "group", "role", "preset", "state")]
+    return " ".join([*parts, *row["tags"]]).lower()
+
+
+def table(shown: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[str, Any]]) -> None:
+    if not shown:
+        st.caption("No run fits the search.")
+        return
+    baselines = baseline_accuracies(rows)
+    columns = pd.DataFrame([table_row(row, baselines) for row in shown])
+    config = st.column_config
+    st.dataframe(
+        columns,
+        hide_index=True,
+        key="runs_table",
+        placeholder="",
+        column_config={
+            "Run": config.ButtonColumn(
+                key="clicked_run", type="tertiary", alignment="left", on_click=remember_click, pinned=True,
+                args=([row["run"] for row in shown],), width=210, help="Opens the run",
+            ),
+            "Progress": config.ProgressColumn(format="percent", min_value=0.0, max_value=1.0, width="small"),
+            "Accuracy": config.LineChartColumn(help="Validation accuracy over the run", width="small"),
+            "Best": config.NumberColumn(format="percent", help="Best validation accuracy on the live path"),
+            "vs baseline": config.TextColumn(help="Difference to the newest baseline of the same group"),
+            "N → now": config.TextColumn(help="State dimension per layer at the start and now"),
+            "Steps/s": config.NumberColumn(format="%.1f"),
+        },
+        alt="Runs with their state, progress and accuracy",
+    )  # fmt: skip
+    st.caption(f"{len(shown)} of {len(rows)} runs. Click a name to open the run.")
+
+
+def remember_click(run_ids: Sequence[str]) -> None:
+    row = st.session_state["clicked_run"]["row"]
+    st.session_state["run"] = run_ids[row]
+    st.session_state["open_run"] = True
+
+
+def table_row(row: Mapping[str, Any], baselines: Mapping[tuple[str, str], float]) -> dict[str, Any]:
+    best = row["best"] or {}
+    value = best.get("value")
+    baseline = baselines.get((row["group"], row["task"]))
+    compared = value is not None and baseline is not None and row["role"] != "baseline"
+    state = words.STATES.get(row["state"], (row["state"],))[0]
+    return {
+        "Run": row["name"],
+        "State": state if row["pending_proposal"] is None else f"{state} · proposal",
+        "Progress": min(1.0, row["step"] / row["total_steps"]) if row["total_steps"] else None,
+        "ETA": words.duration(row["eta_s"]) if row["eta_s"] and row["state"] == "running" else "",
+        "Accuracy": row["sparkline"],
+        "Best": value,
+        "vs baseline": words.points(value - baseline) if compared else "",
+        "N → now": words.change(row["initial_state_dims"], row["state_dims"]) if row["state_dims"] else "",
+        "Role": row["role"],
+        "Task": row["task"],
+        "Steps/s": row["steps_per_s"] if row["state"] == "running" else None,
+        "Started": words.age(row["created"]),
+        "Group": row["group"],
+        "Id": row["run"],
+    }
+
+
+def baseline_accuracies(rows: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], float]:
+    """Best accuracy of the newest baseline of each (group, task)."""
+    found: dict[tuple[str, str], float] = {}
+    for row in rows:
+        if row["role"] == "baseline" and row["best"]:
+            found.setdefault((row["group"], row["task"]), row["best"]["value"])
+    return found
+
+
+frame.say_now()
+st.title("Runs", anchor=False)
+live()

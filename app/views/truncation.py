@@ -1,0 +1,165 @@
+"""A proposal with its evidence, and the decision on it."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from app import data, decisions, evidence, evidence_charts, frame, words
+from app.pulse import pulse
+from storage.records import Record
+
+TOLERANCES = [0.0, *(round(0.001 * i, 4) for i in range(1, 10)), *(round(0.01 * i, 4) for i in range(1, 51))]
+
+
+@st.fragment(run_every=frame.FALLBACK_S)
+def live(run_id: str) -> None:
+    row = frame.still_there(run_id)
+    if row is not None:
+        frame.notes_on(row)
+        proposals = data.proposals(run_id)
+        if proposals:
+            shown = choose_proposal(row, proposals)
+            present(row, shown)
+            past(proposals)
+        else:
+            explain_empty(row)
+    pulse(run_id)
+
+
+def explain_empty(row: Mapping[str, Any]) -> None:
+    st.markdown(":material/hourglass_empty: **No proposal yet.**")
+    st.caption(
+        "The trainer proposes a cut at the steps that the configuration sets (reduction.attempts, window, "
+        "steps), when the rule at the tolerance finds one. What it did not propose, and why, is among the "
+        "run's events."
+    )
+
+
+def choose_proposal(row: Mapping[str, Any], proposals: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """The proposal of the URL, else the pending one, else the newest; with a switch where there are several."""
+    by_number = {proposal["number"]: proposal for proposal in proposals}
+    wanted = st.query_params.get("proposal", "")
+    number = int(wanted) if wanted.isdecimal() and int(wanted) in by_number else row["pending_proposal"]
+    number = number if number in by_number else proposals[0]["number"]
+    if wanted and wanted != str(number):
+        st.caption(f"There is no proposal {words.plain(wanted[:20])}; this is proposal {number}.")
+    pending = row["pending_proposal"]
+    if pending is not None and pending != number:
+        frame.pending_banner(row)
+    if len(proposals) > 1:
+        st.session_state["proposal_choice"] = number
+        st.selectbox(
+            "Proposal", list(by_number), key="proposal_choice", on_change=_switch, width=420,
+            format_func=lambda n: _proposal_label(by_number[n]),
+        )  # fmt: skip
+    return by_number[number]
+
+
+def _proposal_label(proposal: Mapping[str, Any]) -> str:
+    outcome = words.OUTCOMES.get(proposal["state"], (proposal["state"],))[0]
+    return f"{proposal['number']}: step {words.count(proposal['step'])}, {outcome}"
+
+
+def _switch() -> None:
+    st.query_params["proposal"] = str(st.session_state["proposal_choice"])
+
+
+def present(row: Mapping[str, Any], shown: Mapping[str, Any]) -> None:
+    number = shown["number"]
+    record = data.proposal(row["run"], number)
+    if record is None:
+        st.error(
+            f"Proposal {number} cannot be read: its file is damaged or incomplete. "
+            "The trainer offers a cut again when it cannot use it.",
+            icon=":material/broken_image:",
+        )
+        return
+    head(row, shown, record)
+    decisions.outcome(row["run"], shown)
+    ranks = sliders(row["run"], record)
+    decisions.buttons(row, shown, record, ranks)
+    evidence.consequences(record, ranks)
+    evidence.measured(record, ranks)
+    evidence.layers(record, ranks, st.session_state["tolerance"])
+
+
+def head(row: Mapping[str, Any], shown: Mapping[str, Any], record: Record) -> None:
+    label, icon, color = words.OUTCOMES.get(shown["state"], (shown["state"], "help", "gray"))
+    with st.container(horizontal=True, gap="small", vertical_alignment="center", key="proposal_state"):
+        st.subheader(f"Proposal {shown['number']}", anchor=False, width="content")
+        st.badge(label, icon=f":material/{icon}:", color=color)
+    st.caption(
+        words.plain(
+            f"Step {words.count(record['step'])}, branch {record.get('branch', 0)}, tolerance "
+            f"{words.percent(record['tolerance'], 1)}: each layer may lose at most this share of its summed "
+            f"{evidence_charts.importance_title(record.get('importance', 'hsv'))}; cuts only below "
+            f"{words.percent(record['gate'], 0)} of N."
+        )
+    )
+    with st.grid("auto", min_column_width=150, gap="small"):
+        for layer in record["layers"]:
+            cut = layer["rank"] < layer["state_dim"]
+            st.metric(
+                words.plain(f"Layer {layer['layer']} ({layer['name']})"),
+                f"{layer['state_dim']} → {layer['rank']}" if cut else f"{layer['state_dim']}",
+                delta=_badge(layer, record), delta_color="off", delta_arrow="off", border=True, height="stretch",
+            )  # fmt: skip
+
+
+def _badge(layer: Record, record: Record) -> str:
+    if layer["rank"] == layer["state_dim"]:
+        return "stays: the gate keeps it" if layer.get("gated") else "stays"
+    return f"discards {words.percent(layer['discarded_share'][layer['rank']])}"
+
+
+def sliders(run_id: str, record: Record) -> list[int]:
+    """The ranks to look at: the tolerance slider sets all layers, a layer's slider overrides one."""
+    decisions.begin_choice(run_id, record)
+    with st.container(border=True, key="what_if"):
+        st.markdown("**Your ranks.** Every figure and chart below follows; nothing is cut until you approve.")
+        tolerances = sorted({*TOLERANCES, record["tolerance"]})
+        st.select_slider(
+            "Tolerance: share of the importance that each layer may lose", tolerances, key="tolerance",
+            format_func=lambda value: words.percent(value, 1), on_change=decisions.follow_tolerance,
+            args=(record,),
+        )  # fmt: skip
+        with st.grid(2, min_column_width=260, gap="medium"):
+            ranks = [_rank_slider(position, layer) for position, layer in enumerate(record["layers"])]
+        if ranks != decisions.rule_ranks(record):
+            st.caption("Set by hand: not what the rule gives at this tolerance.")
+        st.button("Back to the proposed ranks", key="reset_ranks", type="tertiary", icon=":material/restart_alt:",
+                  on_click=decisions.reset_choice, args=(record,), disabled=ranks == record["ranks"])  # fmt: skip
+    return ranks
+
+
+def _rank_slider(position: int, layer: Record) -> int:
+    options = decisions.realisable_ranks(layer)
+    state_dim = layer["state_dim"]
+    if len(options) == 1:
+        st.caption(f"Layer {layer['layer']}: only N = {state_dim} can be realised")
+        return state_dim
+    left_out = state_dim - len(options)
+    return st.select_slider(
+        f"Layer {layer['layer']}: rank r of N = {state_dim}",
+        options,
+        key=f"rank_{position}",
+        help=f"{left_out} ranks cannot be realised and are skipped" if left_out else None,
+    )
+
+
+def past(proposals: Sequence[Mapping[str, Any]]) -> None:
+    st.subheader("All proposals of this run", anchor=False)
+    st.dataframe(
+        pd.DataFrame([decisions.past_row(proposal) for proposal in proposals]),
+        hide_index=True,
+        key="past_proposals",
+        alt="Proposals with their outcome, predicted and measured",
+    )
+
+
+frame.say_now()
+chosen = frame.choose_run()
+frame.title(chosen, "truncation")
+live(chosen)
