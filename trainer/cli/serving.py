@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import signal
 import socket
 import sys
 from importlib.util import find_spec
@@ -109,7 +110,8 @@ def serve(options: argparse.Namespace, *, jobs: int) -> int:
     print(f"\n    Hankelboard: http://{options.host}:{options.port}    (Ctrl-C ends it; runs are saved)\n")
     sys.stdout.flush()
     manager.loop()
-    return int(manager.returncode or 0)
+    ended_by_signal = (-signal.SIGINT, -signal.SIGTERM, 128 + signal.SIGINT, 128 + signal.SIGTERM)
+    return 0 if manager.returncode in (None, 0, *ended_by_signal) else 1
 
 
 def dashboard() -> Path:

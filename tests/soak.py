@@ -1,0 +1,57 @@
+"""Longer than `make test` may take: a run whose process is killed again and again ends as if nothing happened."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from storage import checkpoints
+from storage.history import read_history
+from storage.layout import run_paths
+from storage.runs import create_run
+from storage.verification import verify_run
+from trainer.config import find_preset, merge, parse
+
+KILLS = 15
+KEYS = {
+    "model": {"width": 16, "state_dim": 24},
+    "training": {"steps": 1500, "threads": 1, "checkpoint_every": 100, "seed": 3},
+    "reduction": {"policy": "auto", "steps": [200, 500, 900]},
+}
+
+
+def new_run(folder):
+    config = parse(merge(find_preset("digits-lru").tables, KEYS))
+    return run_paths(folder, create_run(folder, name="soak", config=config.as_dict()).id)
+
+
+def train(paths, kill_after=None):
+    command = [sys.executable, "-m", "trainer", "run", paths.run_id, "--runs-dir", str(paths.root.parent)]
+    child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    if kill_after is not None:
+        time.sleep(kill_after)
+        os.kill(child.pid, signal.SIGKILL)
+    child.wait()
+
+
+def final_hash(paths):
+    name = checkpoints.checkpoint_names(paths)[-1]
+    return checkpoints.read_checkpoint(paths, name).files["model.safetensors"]["sha256"]
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_run_that_is_killed_again_and_again_ends_with_the_same_weights(tmp_path, seed):
+    chance = random.Random(seed)
+    quiet, killed = new_run(tmp_path / "quiet"), new_run(tmp_path / "killed")
+    train(quiet)
+    for _ in range(KILLS):
+        train(killed, kill_after=chance.uniform(3.0, 9.0))
+        assert not [finding for finding in verify_run(killed) if finding.damage]
+    while read_history(killed).state != "finished":
+        assert read_history(killed).state != "failed"
+        train(killed)
+    assert final_hash(killed) == final_hash(quiet)
