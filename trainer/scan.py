@@ -103,12 +103,12 @@ def choose_form(batch: int, length: int, width: int, state_dim: int) -> Form:
     """The form whose forward and backward pass cost less, by a model of the cost in nanoseconds.
 
         scan      L (min(6000, 6 batch N) + batch N (10 + 0.37 H))
-        kernel    L (9.5 (batch H + 0.17 H²) log2 2L + 0.6 N H² + 0.13 batch H²)
+        kernel    1.5e6 + L (9.5 (batch H + 0.17 H²) log2 2L + 0.6 N H² + 0.13 batch H²)
 
-    In words: calls, passes over the states, matrix products; FFTs, making K, products of the transforms.
+    In words: calls, passes over the states, matrix products; calls, FFTs, making K, products of transforms.
     Narrow layers with many states want the kernel. The constants are a fit to 23 shapes (L 64 to 4096, H 1
-    to 128, N 16 to 384; AMD EPYC, 2 cores, torch 2.13, single precision); the choice was wrong only where the
-    forms were within 20 % of each other. No GPU was measured.
+    to 128, N 16 to 384; AMD EPYC, 2 cores, torch 2.13, single precision), for which the choice is never more
+    than 20 % slower than the other form, medians averaged over 1 and 2 threads. No GPU was measured.
 
     >>> choose_form(batch=50, length=784, width=8, state_dim=256)
     'kernel'
@@ -118,7 +118,7 @@ def choose_form(batch: int, length: int, width: int, state_dim: int) -> Form:
     states = batch * state_dim
     scan = length * (min(6000, 6 * states) + states * (10 + 0.37 * width))
     transforms = 9.5 * (batch * width + 0.17 * width**2) * math.log2(2 * length)
-    kernel = length * (transforms + (0.6 * state_dim + 0.13 * batch) * width**2)
+    kernel = 1.5e6 + length * (transforms + (0.6 * state_dim + 0.13 * batch) * width**2)
     return "scan" if scan <= kernel else "kernel"
 
 

@@ -245,7 +245,10 @@ def make_optimizer(model: nn.Module, config: Config) -> torch.optim.AdamW:
         },
     ]
     groups = [group for group in groups if group["params"]]
-    return torch.optim.AdamW(groups, lr=training.learning_rate, weight_decay=training.weight_decay)
+    fused = parameters[0].device.type in ("cpu", "cuda")  # a third of the time on the CPU
+    return torch.optim.AdamW(
+        groups, lr=training.learning_rate, weight_decay=training.weight_decay, fused=fused
+    )
 
 
 def versions() -> dict[str, str]:
