@@ -33,6 +33,7 @@ MARKS = {  # kind: (sign above the line, colour for both grounds, dash); the lat
     "rollback": ("↺", "#8E63D9", [8, 2]),
     "not finite": ("!", "#DC2626", [2, 2]),
 }
+SPOTS = 100
 ZOOM = {
     "name": "zoom",
     "bind": "scales",
@@ -40,6 +41,7 @@ ZOOM = {
     "select": {"type": "interval", "encodings": ["x"], "zoom": "wheel![event.ctrlKey || event.metaKey]"},
 }
 PADDING = {"left": 2, "top": 4, "right": 6, "bottom": 2}
+STEPS = {"format": ",d", "grid": False, "tickMinStep": 1, "tickCount": 6, "labelOverlap": True}
 SVG = {"embedOptions": {"renderer": "svg"}}
 FAINT = {"domain": ["live", "left"], "range": [1.0, 0.38]}
 DASH = {"domain": ["live", "left"], "range": [[1, 0], [4, 3]]}
@@ -102,8 +104,8 @@ def _codes(values: Sequence[str]) -> pa.Array:
     return pa.array(values, pa.string()).dictionary_encode()
 
 
-def lines_table(lines: Mapping[str, Iterable[series.Line]]) -> pa.Table:
-    """Polylines of a chart, reduced to what it can show: step, value, series, line, path."""
+def lines_table(lines: Mapping[str, Iterable[series.Line]], *, dots: bool = False) -> pa.Table:
+    """Polylines of a chart, reduced to what it can show: step, value, series, line, path, spot."""
     steps, values, names, ids, paths = [], [], [], [], []
     for name, polylines in lines.items():
         for number, line in enumerate(polylines):
@@ -114,6 +116,7 @@ def lines_table(lines: Mapping[str, Iterable[series.Line]]) -> pa.Table:
             names += [name] * len(kept_steps)
             paths += [path] * len(kept_steps)
             ids += [f"{name} {number}"] * len(kept_steps)
+    spots = [_spots(len(kept), dots) for kept in steps]
     all_steps = np.concatenate(steps) if steps else np.zeros(0)
     all_values = np.concatenate(values) if values else np.zeros(0)
     return pa.table(
@@ -123,8 +126,16 @@ def lines_table(lines: Mapping[str, Iterable[series.Line]]) -> pa.Table:
             "series": _codes(names),
             "line": _codes(ids),
             "path": _codes(paths),
+            "spot": pa.array(np.concatenate(spots) if spots else np.zeros(0, bool)),
         }
     )
+
+
+def _spots(count: int, dots: bool) -> np.ndarray:
+    """Which points carry a dot or, unseen, a tooltip: all dots, else SPOTS of them, the last included."""
+    spots = np.full(count, dots or count <= SPOTS)
+    spots[np.linspace(0, count - 1, min(count, SPOTS)).astype(np.intp)] = True
+    return spots
 
 
 def marks_table(marks: Iterable[Mapping[str, Any]], last_step: int) -> pa.Table:
@@ -159,7 +170,7 @@ def _signs(kinds: Sequence[str]) -> str:
 def metric_spec(chart: MetricChart, layers: int) -> Spec:
     """The specification of one chart of the run page; constant for a run."""
     names = [layer_name(layer) for layer in range(layers)] if chart.prefix else list(chart.names)
-    x = {"field": "step", "type": "quantitative", "title": "step", "axis": {"format": "~s", "grid": False}}
+    x = {"field": "step", "type": "quantitative", "title": "step", "axis": STEPS}
     y = {
         "field": "value", "type": "quantitative", "title": chart.unit,
         "scale": {"zero": chart.stepped}, "axis": {"format": chart.format, "tickCount": 5},
@@ -181,7 +192,7 @@ def metric_spec(chart: MetricChart, layers: int) -> Spec:
         },
         "encoding": {
             **common, "strokeDash": {"field": "path", "type": "ordinal", "scale": DASH, "legend": None},
-            **({"strokeWidth": _widths(names)} if chart.stepped else {}),
+            **({"size": _widths(names)} if chart.stepped else {}),
         },
     }  # fmt: skip
     tooltip = [
@@ -192,6 +203,7 @@ def metric_spec(chart: MetricChart, layers: int) -> Spec:
     ]
     dots = {
         "data": {"name": "lines"},
+        "transform": [{"filter": "datum.spot"}],
         "mark": {"type": "point", "filled": True, "clip": True, "size": 26 if chart.dots else 40},
         "encoding": {
             "x": x, "y": y, "color": {**color, "legend": None},

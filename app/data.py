@@ -123,7 +123,7 @@ def _chart_table(cache: RunCache, chart: charts.MetricChart) -> Any:
         for key in cache.columns.metrics()
         if chart.shows(key)
     }
-    return charts.lines_table(lines)
+    return charts.lines_table(lines, dots=chart.dots)
 
 
 def marks_table(run_id: str, chart: str) -> Any:

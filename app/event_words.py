@@ -95,8 +95,8 @@ def _reduction_refused(event: Record) -> str:
 
 def _branch(event: Record) -> str:
     return (
-        f"Rolled back to step {event['from_step']}{_by(event)}: branch {event['branch']} starts from checkpoint "
-        f"{event['checkpoint']}, policy {event['policy']}"
+        f"Rolled back to step {event['from_step']}{_by(event)}: branch {event['branch']} starts from "
+        f"checkpoint {event['checkpoint']}, policy {event['policy']}"
     )
 
 

@@ -1,4 +1,4 @@
-"""What a proposal shows about the ranks one looks at: cost, measured effect, spectra. From recorded arrays."""
+"""What a proposal shows about the ranks one looks at, from recorded arrays: cost, effect, spectra."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -19,25 +19,30 @@ def consequences(record: Record, ranks: Sequence[int]) -> None:
     as_proposed = list(ranks) == list(record["ranks"])
     measured_point = point["measured"] or {}
     time_after = seconds.get("after") if as_proposed else measured_point.get("seconds_per_step")
+    before = (record.get("measured") or {}).get("before") or {}
+    parameters_now = data.what_if(record, full)["parameters"]
     with st.grid("auto", min_column_width=150, gap="small"):
-        _figure("States, all layers", words.count(sum(ranks)), f"now {words.count(sum(full))}")
-        parameters_now = data.what_if(record, full)["parameters"]
-        _figure("Parameters", words.count(point["parameters"]), f"now {words.count(parameters_now)}")
-        _figure("Time per step", words.seconds_per_step(time_after) if time_after else "not measured",
-                f"now {words.seconds_per_step(seconds.get('now'))}",
-                help="Forward and backward; measured at the proposed ranks")  # fmt: skip
+        frame.figure("States, all layers", words.count(sum(ranks)), f"now {words.count(sum(full))}")
+        frame.figure("Parameters", words.count(point["parameters"]), f"now {words.count(parameters_now)}")
+        frame.figure(
+            "Time per step",
+            words.seconds_per_step(time_after) if time_after else "not measured",
+            f"now {words.seconds_per_step(seconds.get('now'))}",
+            help="Forward and backward; measured at the proposed ranks",
+        )
         if as_proposed and cost.get("projected_saving_s") is not None:
-            _figure("Projected saving", words.duration(cost["projected_saving_s"]), "until the last step",
-                    help="Steps that are left × the difference of the measured times")  # fmt: skip
-        before = (record.get("measured") or {}).get("before") or {}
-        accuracy = words.percent(measured_point.get("accuracy")) if measured_point else "not measured"
-        _figure("Accuracy after the cut", accuracy, _difference(before, measured_point),
-                help="On validation, without further training")  # fmt: skip
-
-
-def _figure(label: str, value: str, note: str, help: str | None = None) -> None:
-    st.metric(label, words.plain(value), delta=words.plain(note), delta_color="off", delta_arrow="off", border=True,
-              height="stretch", help=help)  # fmt: skip
+            frame.figure(
+                "Projected saving",
+                words.duration(cost["projected_saving_s"]),
+                "until the last step",
+                help="Steps that are left × the difference of the measured times",
+            )
+        frame.figure(
+            "Accuracy after the cut",
+            words.percent(measured_point.get("accuracy")) if measured_point else "not measured",
+            _difference(before, measured_point),
+            help="On validation, without further training",
+        )
 
 
 def _difference(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
@@ -57,8 +62,8 @@ def measured(record: Record, ranks: Sequence[int]) -> None:
     sequences = f"{words.count(facts.get('samples'))} {words.plain(facts.get('split', ''))} sequences"
     st.subheader("Measured: what the cut does to validation", anchor=False)
     st.caption(
-        f"Copies of the model, cut and evaluated on {sequences} without further training. Points were measured; "
-        f"nothing is drawn between them. The dashed line is your choice, {choice}"
+        f"Copies of the model, cut and evaluated on {sequences} without further training. "
+        f"Points were measured, nothing is drawn between them. The dashed line is your choice, {choice}"
     )
     tables = evidence_charts.measured_tables(record, ranks)
     axes = (("accuracy", "accuracy, share correct", ".1%"), ("loss", "loss, cross-entropy in nats", ".3~g"))

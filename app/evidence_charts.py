@@ -5,7 +5,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from app.charts import DASH, FAINT, PADDING, SVG, ZOOM, Spec, layer_name
+from app.charts import DASH, FAINT, PADDING, STEPS, SVG, ZOOM, Spec, layer_name
 from storage.records import Record
 
 SHAPES = ["circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right", "wedge"]
@@ -194,7 +194,8 @@ def layer_spectrum_spec(importance: str) -> Spec:
         "data": {"name": "lines"},
         "mark": _mark("rule", strokeWidth=2),
         "encoding": {
-            **common, "strokeDash": _by("kind", kinds, [[1, 0], [4, 3]], type="ordinal"), "tooltip": _told(("text", "line")),
+            **common, "tooltip": _told(("text", "line")),
+            "strokeDash": _by("kind", kinds, [[1, 0], [4, 3]], type="ordinal"),
         },
     }  # fmt: skip
     label = {
@@ -223,7 +224,9 @@ def rank_curve_spec(field: str, title: str, *, percent: bool, limit: bool) -> Sp
         "data": data,
         "mark": _mark("point", filled=True, color=CUT_COLOR),
         "encoding": {
-            "x": x, "y": y, "size": _by("chosen", choices, [130, 40], type="ordinal"), "opacity": _by("chosen", choices, [1, 0], type="ordinal"),
+            "x": x, "y": y,
+            "size": _by("chosen", choices, [130, 40], type="ordinal"),
+            "opacity": _by("chosen", choices, [1, 0], type="ordinal"),
             "tooltip": _told(("rank", "rank"), (field, title, ".3%" if percent else ".4g")),
         },
     }  # fmt: skip
@@ -337,7 +340,7 @@ def tree_spec(branches: int) -> Spec:
     lanes = [f"branch {number}" for number in range(branches)]
     y = {**_by("branch", lanes, None), "title": None, "axis": {"grid": False, "ticks": False}}
     del y["legend"]
-    x = {"type": "quantitative", "title": "step", "axis": {"format": "~s", "grid": False}}
+    x = {"type": "quantitative", "title": "step", "axis": STEPS}
     lane = {
         "data": {"name": "pieces"},
         "mark": _mark("rule", strokeWidth=3, color=POINT_COLOR),

@@ -173,6 +173,14 @@ def pending_banner(row: Mapping[str, Any], *, link: bool = True) -> None:
             )
 
 
+def figure(label: str, value: str, note: str = "", *, help: str | None = None) -> None:
+    """A figure in a box, with a quiet note below."""
+    st.metric(
+        words.plain(label), words.plain(value), delta=words.plain(note) or None, delta_color="off",
+        delta_arrow="off", border=True, height="stretch", help=help,
+    )  # fmt: skip
+
+
 def draw(spec: Spec, key: str, alt: str, **tables: Any) -> None:
     """A chart whose specification is constant: only its tables change. Zoom survives refreshes."""
     zoomable = any("params" in layer for layer in spec["layer"])

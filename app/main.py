@@ -13,7 +13,7 @@ page = st.navigation(
         "": [
             st.Page("views/runs.py", title="Runs", icon=":material/list:", default=True,
                     help="All runs; what waits for a decision stands first."),
-            st.Page("views/new_run.py", title="New run", icon=":material/add:", url_path="new",
+            st.Page("views/new_run.py", title="New run", icon=":material/add:",
                     help="Queue a run from a preset."),
         ],
         "One run": [

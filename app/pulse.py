@@ -50,7 +50,7 @@ _COMPONENT = st.components.v2.component("hankelboard_pulse", html="<span></span>
 
 
 def pulse(run_id: str | None = None, *, min_ms: int = MIN_MS) -> None:
-    """Rerun the surrounding fragment when this run (None: any run) changed on disk, at most every `min_ms`."""
+    """Rerun the surrounding fragment when this run (None: any) changed on disk, at most every `min_ms`."""
     base = (st.get_option("server.baseUrlPath") or "").strip("/")
     path = f"/{base}/api/push" if base else "/api/push"
     _COMPONENT(

@@ -67,7 +67,8 @@ class Guard:
     def _headers(self, host: str) -> list[tuple[bytes, bytes]]:
         policy = (
             f"default-src 'self'; script-src 'self' blob: {self._hashes}; style-src 'self' 'unsafe-inline'; "
-            f"img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self' ws://{host} wss://{host}; "
+            f"img-src 'self' data: blob:; font-src 'self' data:; "
+            f"connect-src 'self' ws://{host} wss://{host}; "
             "worker-src 'self' blob:; object-src 'none'; base-uri 'self'; form-action 'self'; "
             "frame-ancestors 'none'"
         )
@@ -116,10 +117,12 @@ async def push(socket: WebSocket) -> None:
         pass
     finally:
         telling.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await telling
 
 
 async def _tell(socket: WebSocket, run_id: str | None) -> None:
-    watch: Watch = socket.app.state["watch"]
+    watch: Watch = app.state["watch"]
     with watch.subscribe(run_id) as changed, contextlib.suppress(WebSocketDisconnect, RuntimeError):
         while True:
             await changed.wait()

@@ -73,7 +73,7 @@ def plain(text: object) -> str:
     '\\*\\*a\\*\\* \\<b\\>'
     """
     escaped = re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", " ".join(str(text).split()))
-    return escaped.replace(":", ":\u2060").replace(r"\@", "\\@\u2060").replace("www", "www\u2060")
+    return re.sub(r"(:(?=[^\s\d])|@|www)", "\\1\u2060", escaped)
 
 
 def dims(values: Sequence[int] | None) -> str:

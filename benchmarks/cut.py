@@ -1,4 +1,4 @@
-"""Claim: a smaller state dimension makes the training step cheaper. One LRU layer, chosen form, interleaved."""
+"""Claim: a smaller state dimension makes the training step cheaper. One LRU layer, interleaved."""
 
 import statistics
 

@@ -1,4 +1,4 @@
-"""Claim: at width 8 the kernel form beats the scan in time many times over; at width 256 it is the reverse.
+"""Claim: at width 8 the kernel form beats the scan in time; at width 256 it is the reverse.
 
 Forward and backward of one LRU layer, float32, the forms interleaved in one process; medians.
 """

@@ -1,4 +1,4 @@
-"""Longer than `make test` may take: a run whose process is killed again and again ends as if nothing happened."""
+"""Longer than `make test` may take: a run that is killed again and again ends as if nothing happened."""
 
 import os
 import random

@@ -59,11 +59,13 @@ def form(
         name = st.selectbox("Preset", list(presets), key="preset", index=default_preset(presets),
                             bind="query-params", on_change=forget_answers)  # fmt: skip
         preset = presets[name]
-        told = f"{preset['description']}. Model {preset['family']}, task {preset['task']}, role {preset['role']}."
-        st.caption(words.plain(told))
+        kind = f"Model {preset['family']}, task {preset['task']}, role {preset['role']}."
+        st.caption(words.plain(f"{preset['description']}. {kind}"))
         preset_policy = preset["config"]["reduction"]["policy"]
-        policy = st.segmented_control("Who decides on cuts", POLICIES, default=preset_policy,
-                                      key=f"policy-{name}", required=True, on_change=forget_answers)  # fmt: skip
+        policy = st.segmented_control(
+            "Who decides on cuts", POLICIES, default=preset_policy, key=f"policy-{name}", required=True,
+            on_change=forget_answers,
+        )  # fmt: skip
         st.caption(words.plain(words.POLICIES.get(policy or "", "")))
         with st.grid(2, min_column_width=240):
             title = st.text_input("Name", key=f"name-{name}", placeholder=name, max_chars=100)
@@ -87,7 +89,7 @@ def default_preset(presets: Mapping[str, Mapping[str, Any]]) -> int:
 def settings(
     preset: str, config: Mapping[str, Any], fields: Sequence[Mapping[str, Any]]
 ) -> tuple[dict[str, Any], list[str]]:
-    """All settings, the usual ones first; returns what differs from the preset, and the keys that are wrong."""
+    """All settings, the usual ones first; returns what differs from the preset, and the wrong keys."""
     changed: dict[str, Any] = {}
     problems: list[str] = []
     shown = [field for field in fields if field["key"] not in ELSEWHERE]

@@ -46,30 +46,22 @@ def header(row: Mapping[str, Any]) -> None:
 
 def figures(row: Mapping[str, Any]) -> None:
     best, test = row["best"], row["test"]
+    dims = words.change(row["initial_state_dims"], row["state_dims"])
     with st.grid("auto", min_column_width=150, gap="small"):
-        with st.container(border=True, key="state_dims", height="stretch"):
-            st.metric(
-                "States per layer, N",
-                words.plain(words.change(row["initial_state_dims"], row["state_dims"])),
-                help="N of each layer at the start → now",
-            )
-        st.metric(
-            "Best on validation",
-            words.plain(words.percent(best and best.get("value"))),
-            border=True, height="stretch", delta_color="off", delta_arrow="off",
-            delta=f"at step {words.count(best.get('step'))}" if best else None,
-        )  # fmt: skip
+        with st.container(key="state_dims", height="stretch"):
+            frame.figure("States per layer, N", dims, help="State dimension at the start → now")
+        accuracy = words.percent(best.get("value")) if best else "–"
+        frame.figure(
+            "Best on validation", accuracy, f"at step {words.count(best.get('step'))}" if best else ""
+        )
         if test:
-            st.metric("Test accuracy", words.plain(words.percent(test.get("accuracy"))), border=True,
-                      height="stretch", delta="once, at the end", delta_color="off", delta_arrow="off")  # fmt: skip
-        st.metric("Training", words.duration(row["train_s"]), border=True, height="stretch",
-                  help="Seconds spent training: waiting, pausing and measuring excluded")  # fmt: skip
-        st.metric("Waiting", words.duration(row["waiting_s"]), border=True, height="stretch",
-                  help="Seconds spent paused or waiting for a decision")  # fmt: skip
+            frame.figure("Test accuracy", words.percent(test.get("accuracy")), "once, at the end")
+        frame.figure("Training", words.duration(row["train_s"]),
+                     help="Seconds spent training: waiting, pausing and measuring excluded")  # fmt: skip
+        frame.figure("Waiting", words.duration(row["waiting_s"]),
+                     help="Seconds spent paused or waiting for a decision")  # fmt: skip
         if row["steps_per_s"] and row["living"]:
-            st.metric(
-                "Speed", f"{words.number(row['steps_per_s'], 3)} steps/s", border=True, height="stretch"
-            )
+            frame.figure("Speed", f"{words.number(row['steps_per_s'], 3)} steps/s")
 
 
 def metric_charts(row: Mapping[str, Any]) -> None:

@@ -38,7 +38,7 @@ def explain_empty(row: Mapping[str, Any]) -> None:
 
 
 def choose_proposal(row: Mapping[str, Any], proposals: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
-    """The proposal of the URL, else the pending one, else the newest; with a switch where there are several."""
+    """The proposal of the URL, else the pending one, else the newest; with a switch between several."""
     by_number = {proposal["number"]: proposal for proposal in proposals}
     wanted = st.query_params.get("proposal", "")
     number = int(wanted) if wanted.isdecimal() and int(wanted) in by_number else row["pending_proposal"]
@@ -100,15 +100,15 @@ def head(row: Mapping[str, Any], shown: Mapping[str, Any], record: Record) -> No
     )
     with st.grid("auto", min_column_width=150, gap="small"):
         for layer in record["layers"]:
-            cut = layer["rank"] < layer["state_dim"]
-            st.metric(
-                words.plain(f"Layer {layer['layer']} ({layer['name']})"),
-                f"{layer['state_dim']} → {layer['rank']}" if cut else f"{layer['state_dim']}",
-                delta=_badge(layer, record), delta_color="off", delta_arrow="off", border=True, height="stretch",
-            )  # fmt: skip
+            cut = f"{layer['state_dim']} → {layer['rank']}"
+            frame.figure(
+                f"Layer {layer['layer']} ({layer['name']})",
+                cut if layer["rank"] < layer["state_dim"] else str(layer["state_dim"]),
+                _badge(layer),
+            )
 
 
-def _badge(layer: Record, record: Record) -> str:
+def _badge(layer: Record) -> str:
     if layer["rank"] == layer["state_dim"]:
         return "stays: the gate keeps it" if layer.get("gated") else "stays"
     return f"discards {words.percent(layer['discarded_share'][layer['rank']])}"
@@ -129,8 +129,10 @@ def sliders(run_id: str, record: Record) -> list[int]:
             ranks = [_rank_slider(position, layer) for position, layer in enumerate(record["layers"])]
         if ranks != decisions.rule_ranks(record):
             st.caption("Set by hand: not what the rule gives at this tolerance.")
-        st.button("Back to the proposed ranks", key="reset_ranks", type="tertiary", icon=":material/restart_alt:",
-                  on_click=decisions.reset_choice, args=(record,), disabled=ranks == record["ranks"])  # fmt: skip
+        st.button(
+            "Back to the proposed ranks", key="reset_ranks", type="tertiary", icon=":material/restart_alt:",
+            on_click=decisions.reset_choice, args=(record,), disabled=ranks == record["ranks"],
+        )  # fmt: skip
     return ranks
 
 

@@ -29,8 +29,8 @@ CONFIG = {
 class SyntheticRun:
     """Plays the trainer of one run. Every method leaves the files as the trainer would."""
 
-    def __init__(self, folder, name="Digits, cut while it trains", *, steps=2000, state_dim=64, role="compressed",
-                 group="demo", seed=0, queued=True, layers=2):  # fmt: skip
+    def __init__(self, folder, name="Digits, cut while it trains", *, steps=2000, state_dim=64, layers=2,
+                 role="compressed", group="demo", seed=0, queued=True):  # fmt: skip
         config = {**CONFIG, "training": {**CONFIG["training"], "steps": steps, "seed": seed}}
         run = runs.create_run(folder, name=name, config=config, preset="digits-lru", group=group, role=role,
                               seed=seed, queued=queued, by="ada")  # fmt: skip
@@ -153,7 +153,7 @@ class SyntheticRun:
                 "realised_modes": list(range(state_dim + 1)),
                 "parameters": [130 * r for r in range(state_dim + 1)], "importance": "hsv",
             })  # fmt: skip
-        record = {"step": self.step, "attempt_step": self.step, "branch": self.branch, "attempt": self.attempt,
+        record = {**self.where(), "attempt_step": self.step,
                   "policy": "ask", "waiting": "pause", "tolerance": tolerance, "gate": gate,
                   "importance": "hsv", "parameters_elsewhere": 8200, "layers": layers}  # fmt: skip
         record["ranks"] = proposals.ranks_at(record, tolerance)
@@ -171,7 +171,7 @@ class SyntheticRun:
             lost = 0.02 * factor**1.5
             points.append({"tolerance": record["tolerance"] * factor, "ranks": ranks,
                            "rule": ranks == record["ranks"], "loss": before["loss"] + lost,
-                           "accuracy": before["accuracy"] - 0.3 * lost, "seconds_per_step": None})  # fmt: skip
+                           "accuracy": before["accuracy"] - 0.3 * lost})  # fmt: skip
         parameters = 8200 + sum(130 * n for n in self.dims)
         record |= {
             "measured": {"split": "val", "samples": 270, "seconds": 1.2, "before": before, "points": points},
@@ -196,9 +196,9 @@ class SyntheticRun:
         decision = proposals.read_decision(self.paths, number)
         record = proposals.read_proposal(self.paths, number)
         ranks = decision.ranks or record["ranks"]
-        self.event("decision_accepted", proposal=number, decision_id=decision.decision_id, verdict=decision.verdict,
-                   ranks=ranks, by=decision.by, via=decision.via, reason=decision.reason,
-                   apply_at_step=self.step)  # fmt: skip
+        self.event("decision_accepted", proposal=number, decision_id=decision.decision_id,
+                   verdict=decision.verdict, ranks=ranks, by=decision.by, via=decision.via,
+                   reason=decision.reason, apply_at_step=self.step)  # fmt: skip
         self.event("waiting_ended", proposal=number)
         self.pending = None
         self.waiting_s += 41.0
@@ -224,6 +224,7 @@ class SyntheticRun:
         name = CheckpointName.parse(checkpoint)
         parent = name.branch
         self.step, self.dims, self.dent, self.pending = name.step, list(dims), 0.0, None
+        self.best = None
         self.reductions = [number for number in self.reductions if number not in undone]
         self.branch = max(self.branch, parent) + 1
         self.event("branch_started", parent=parent, from_step=name.step, checkpoint=checkpoint,
@@ -325,7 +326,7 @@ if __name__ == "__main__":
     parser.add_argument("--live", type=float, default=0.0, metavar="S")
     options = parser.parse_args()
     waiting = showcase(options.runs)
-    live = SyntheticRun(options.runs, "Live now", seed=21).start()
+    live = SyntheticRun(options.runs, "Live now", seed=21, steps=20_000).start()
     live.train(300)
     print(f"{now()} {waiting.id} waits, {live.id} lives", flush=True)
     keep_going([waiting, live], options.live)

@@ -25,7 +25,8 @@ def test_wait_move_the_slider_approve_roll_back(services, page):
     run = json.loads(services.command("new", "--preset", "digits-lru", *keys, "--json"))["run"]
 
     page.goto(services.url)
-    page.get_by_text("Look at the evidence and decide").first.wait_for()  # appears by itself, without a reload
+    # The proposal appears by itself, without a reload.
+    page.get_by_text("Look at the evidence and decide").first.wait_for()
     assert show(services, run)["state"] == "waiting_for_decision"
 
     page.goto(f"{services.url}/truncation?run={run}")
