@@ -31,7 +31,10 @@ class Branch:
     state_dims: list[int] = field(default_factory=list)
     """State dimensions where the branch began."""
     attempts: list[tuple[int, int]] = field(default_factory=list)
-    """(attempt, step it began at): a later attempt replaces what earlier ones recorded beyond that step."""
+    """(attempt, step it began at): a later attempt replaces what earlier ones recorded beyond that step.
+
+    The step is -1 where an attempt began without a checkpoint: then it records step 0 again.
+    """
     attempts_consumed: int = 0
     """Attempts of a reduction up to and including this step are not made again on this branch."""
 
@@ -145,9 +148,8 @@ class History:
     def _attempt_started(self, event: Record) -> None:
         self.attempt = event["attempt"]
         self.branch = event["branch"]
-        self.branches.setdefault(self.branch, Branch(self.branch)).attempts.append(
-            (self.attempt, event["step"])
-        )
+        begins = event["step"] if event.get("checkpoint") else -1  # without one it starts afresh
+        self.branches.setdefault(self.branch, Branch(self.branch)).attempts.append((self.attempt, begins))
         self.policy = event.get("policy", self.policy)
         self.state_dims = list(event["state_dims"])
         if not self.initial_state_dims:
@@ -159,6 +161,8 @@ class History:
         self.state = ENDINGS[event["kind"]]
         self.reason = event.get("reason", "")
         self.finished = event if event["kind"] == "run_finished" else None
+        if event.get("command_id"):
+            self.commands[event["command_id"]] = CommandOutcome("applied", event["step"])
 
     def _paused(self, event: Record) -> None:
         self.paused, self.state = True, "paused"

@@ -21,6 +21,8 @@ class Control:
         self.ending: str | None = None
         """Why the loop must end now: stopped (asked for) or interrupted (this process must go)."""
         self.reason = ""
+        self.command_id: str | None = None
+        """The command that asked for the end: answered by the event that ends the run, after the save."""
         self._session = session
         self._polled_at = float("-inf")
         self._commands = {
@@ -67,6 +69,8 @@ class Control:
         if command.id not in session.history.commands:
             session.event("command_accepted", **who)
         reason = self._commands[command.kind](command)
+        if command.id == self.command_id:
+            return
         if reason is None:
             session.event("command_applied", **who)
         else:
@@ -87,6 +91,7 @@ class Control:
     def _stop(self, command: Command) -> str | None:
         self._session.event("stop_requested", by=command.by, command_id=command.id)
         self.ending, self.reason = "stopped", f"asked for by {command.by}"
+        self.command_id = command.id
         return None
 
     def _checkpoint(self, command: Command) -> str | None:

@@ -44,8 +44,11 @@ def evaluate(model: nn.Module, split: Split, limit: int | None = None) -> dict[s
 def rank_tables(model: nn.Module) -> list[RankTable]:
     """What every rank of every reducible layer would mean.
 
-    Raises ValueError, naming the layer, when a layer allows no statement (all zero, not finite).
+    Raises ValueError, naming the layer, when a layer allows no statement (all zero, not finite), or when
+    there is no such layer.
     """
+    if not reducible_layers(model):
+        raise ValueError("the model has no layer that can be cut")
     tables = []
     for name, layer in reducible_layers(model):
         try:

@@ -140,7 +140,9 @@ class Reductions:
             if decision is None:
                 return
             self._accept(outcome, decision)
-        if outcome.decision is None or outcome.decision["verdict"] == "reject":
+        if outcome.decision is None:
+            return  # refused: another proposal stands in its place
+        if outcome.decision["verdict"] == "reject":
             self._session.state.pending_proposal = None
         elif self._session.state.step >= outcome.decision["apply_at_step"]:
             self._apply(outcome)

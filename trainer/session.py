@@ -40,6 +40,8 @@ class Session:
     device: torch.device
     state: LoopState
     forms: list[str | None]
+    loss_was_finite: bool = True
+    """Whether the last recorded loss was a number: the change is an event, not every record."""
     saved: tuple[Any, ...] | None = None
     """What the newest checkpoint holds, so that the same state is not written twice."""
 

@@ -79,7 +79,7 @@ def run_attempt(session: Session) -> str:
     session.recorder.show("stopping", "checkpointing")
     session.save("stop")
     kind = "run_stopped" if control.ending == "stopped" else "attempt_ended"
-    session.event(kind, reason=control.reason)
+    session.event(kind, reason=control.reason, command_id=control.command_id)
     session.recorder.show(control.ending, "training")
     return control.ending
 
@@ -183,8 +183,10 @@ def record_step(session: Session, losses: list[torch.Tensor]) -> None:
         loss = torch.stack(losses).mean().item()
         note_speed(session, len(losses))
         losses.clear()
-        if not math.isfinite(loss):
+        finite = math.isfinite(loss)
+        if not finite and session.loss_was_finite:
             session.event("loss_not_finite")
+        session.loss_was_finite = finite
         log(session, {"train/loss": loss, **evaluated})
         session.note_forms()
     if training.spectra_every and state.step % training.spectra_every == 0:

@@ -7,8 +7,10 @@ def event(kind, step=0, branch=0, attempt=0, **fields):
     return {"kind": kind, "step": step, "branch": branch, "attempt": attempt, **fields}
 
 
-def start(attempt=0, step=0, branch=0, dims=(8,)):
-    return event("attempt_started", step, branch, attempt, state_dims=list(dims), policy="ask")
+def start(attempt=0, step=0, branch=0, dims=(8,), checkpoint=None):
+    return event(
+        "attempt_started", step, branch, attempt, state_dims=list(dims), policy="ask", checkpoint=checkpoint
+    )
 
 
 def branch(number, parent, from_step, **fields):
@@ -64,10 +66,23 @@ def test_the_path_of_a_branch_is_its_own_records_and_its_parents_up_to_where_it_
 
 
 def test_what_an_earlier_attempt_recorded_beyond_the_resume_is_replaced():
-    history = fold([start(), start(attempt=1, step=40)])
+    history = fold([start(), start(attempt=1, step=40, checkpoint="b0-00000040-a0-0002")])
     assert history.on_path({"branch": 0, "step": 40, "attempt": 0})
     assert not history.on_path({"branch": 0, "step": 50, "attempt": 0})
     assert history.on_path({"branch": 0, "step": 50, "attempt": 1})
+
+
+def test_an_attempt_without_a_checkpoint_replaces_even_the_first_record():
+    history = fold([start(), start(attempt=1)])
+    assert not history.on_path({"branch": 0, "step": 0, "attempt": 0})
+    assert history.on_path({"branch": 0, "step": 0, "attempt": 1})
+
+
+def test_the_command_that_stopped_a_run_is_answered_by_its_end():
+    history = fold([start(), event("command_accepted", 5, command_id="c")])
+    assert history.commands["c"].state == "accepted"
+    history.apply(event("run_stopped", 5, reason="asked for by ada", command_id="c"))
+    assert (history.state, history.commands["c"].state) == ("stopped", "applied")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,49 @@
+"""A model and data of one's own, as a user would write them."""
+
+import torch
+from torch import nn
+
+from trainer.config import DataConfig
+from trainer.data.digits import load_digits_task
+from trainer.data.task import Split, Task
+from trainer.models.lru import LRU
+
+
+class TinyModel(nn.Module):
+    """One LRU without blocks around it."""
+
+    def __init__(self, channels, classes, states=10):
+        super().__init__()
+        self.encoder = nn.Linear(channels, 4)
+        self.mixer = LRU(4, states)
+        self.head = nn.Linear(4, classes)
+
+    def forward(self, inputs):
+        return self.head(self.mixer(self.encoder(inputs)).mean(1))
+
+
+class NothingToCut(nn.Module):
+    def __init__(self, channels, classes):
+        super().__init__()
+        self.head = nn.Linear(channels, classes)
+
+    def forward(self, inputs):
+        return self.head(inputs.mean(1))
+
+
+def parity(samples=96, length=12):
+    """Sequences of bits; the label says whether their sum is odd."""
+    generator = torch.Generator().manual_seed(5)
+    bits = torch.randint(0, 2, (samples, length, 1), generator=generator)
+    splits = [Split(part.float(), part.sum((1, 2)) % 2) for part in bits.split(samples // 3)]
+    return Task(*splits, classes=2)
+
+
+def with_nan():
+    task = load_digits_task(DataConfig())
+    broken = Split(task.train.inputs * float("nan"), task.train.labels)
+    return Task(broken, task.val, task.test, task.classes)
+
+
+def broken():
+    return 1 / 0

@@ -1,0 +1,107 @@
+"""Small real runs: an LRU of 12 states per layer on digits, 60 steps, well under a second each."""
+
+import contextlib
+import threading
+import time
+
+from storage import checkpoints, commands, proposals
+from storage.history import read_history
+from storage.journal import read_journal
+from storage.layout import run_paths
+from storage.runs import create_run
+from trainer.config import find_preset, merge, parse
+from trainer.train import train_run
+
+SMALL = {
+    "model": {"width": 8, "state_dim": 12},
+    "training": {
+        "steps": 60, "batch": 16, "threads": 1, "log_every": 5, "evaluate_every": 10, "spectra_every": 20,
+        "checkpoint_every": 15,
+    },
+    "reduction": {
+        "policy": "auto", "steps": [20, 40], "tolerance": 0.2, "evidence_samples": 64, "grid": [0.5, 1.0],
+    },
+    "output": {"tensorboard": False},
+}  # fmt: skip
+WAIT_S = 20
+
+
+class SmallRun:
+    """A run directory with a small configuration, and what a test asks of it."""
+
+    def __init__(self, folder, **keys):
+        config = parse(merge(merge(find_preset("digits-lru").tables, SMALL), keys))
+        self.paths = run_paths(folder, create_run(folder, name="small", config=config.as_dict()).id)
+
+    def train(self):
+        return train_run(self.paths, keep_log=False)
+
+    @property
+    def history(self):
+        return read_history(self.paths)
+
+    def events(self, *kinds):
+        return [event for event in read_journal(self.paths.events)[0] if event["kind"] in kinds]
+
+    def live_path(self, history=None):
+        """(step, training loss, validation loss, state dimensions) on the live path."""
+        history = history or self.history
+        return sorted(
+            (
+                r["step"],
+                r.get("train/loss", -1.0),
+                r.get("val/loss", -1.0),
+                r["state_dim/0"],
+                r["state_dim/1"],
+            )
+            for r in read_journal(self.paths.metrics)[0]
+            if history.on_path(r)
+        )
+
+    def checkpoints(self, cause=None):
+        return [c for c in checkpoints.list_checkpoints(self.paths)[0] if cause in (None, c.cause)]
+
+    def final_weights(self):
+        return checkpoints.list_checkpoints(self.paths)[0][-1].files["model.safetensors"]["sha256"]
+
+    # What a person does.
+
+    def send(self, kind, **arguments):
+        return commands.send_command(self.paths, kind, by="ada", via="test", **arguments)
+
+    def decide(self, number, verdict, **arguments):
+        return proposals.decide(self.paths, number, verdict, by="ada", via="test", **arguments)
+
+    def wait(self, what):
+        """Until what(history) holds; returns the history."""
+        deadline = time.monotonic() + WAIT_S
+        while time.monotonic() < deadline:
+            history = self.history
+            if what(history):
+                return history
+            time.sleep(0.01)
+        raise AssertionError(f"still {self.history.state} after {WAIT_S} s")
+
+    def wait_pending(self, number):
+        return self.wait(lambda history: (p := history.pending()) and p.number == number)
+
+    def wait_answer(self, command_id):
+        """The trainer's answer to a command."""
+        done = ("applied", "refused")
+        history = self.wait(lambda h: command_id in h.commands and h.commands[command_id].state in done)
+        return history.commands[command_id]
+
+    @contextlib.contextmanager
+    def training(self):
+        """Train in the background; at the end of the block the run is asked to stop when it goes on."""
+        outcome = []
+        thread = threading.Thread(target=lambda: outcome.append(self.train()))
+        thread.start()
+        try:
+            yield outcome
+        except BaseException:
+            self.send("stop")
+            raise
+        finally:
+            thread.join(WAIT_S)
+        assert outcome, "the trainer is still at work"

@@ -1,0 +1,173 @@
+"""The command line as a shell sees it: exit codes, one line per error, JSON that can be read."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from storage.layout import run_paths
+from storage.runs import RunLock
+from trainer.cli import main
+
+
+@pytest.fixture(autouse=True)
+def runs(tmp_path, monkeypatch):
+    folder = tmp_path / "runs"
+    monkeypatch.setenv("HANKELBOARD_RUNS", str(folder))
+    monkeypatch.setenv("HANKELBOARD_USER", "ada")
+    return folder
+
+
+@pytest.fixture
+def call(capsys):
+    """Runs a command in this process; returns (exit code, stdout, stderr)."""
+
+    def run(*arguments):
+        try:
+            code = main(arguments)
+        except SystemExit as error:
+            code = error.code
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run
+
+
+@pytest.fixture
+def asked(small_run, call, runs):
+    """A run that stopped while a proposal waits."""
+    run = small_run(reduction={"policy": "ask", "steps": [20]})
+    with run.training():
+        run.wait_pending(1)
+        run.send("stop")
+    run.paths.root.rename(moved := make(runs) / run.paths.run_id)
+    call("runs")
+    return run_paths(runs, moved.name)
+
+
+def make(folder):
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--preset", "digits-lrx"], ["digits-lrx", "digits-lru"]),
+        (["--preset", "digits-lru", "--set", "training.stepz=3"], ["training.stepz", "training.steps"]),
+        (["--preset", "digits-lru", "--set", "training.steps=-1"], ["training.steps = -1", "at least 1"]),
+        (["--preset", "digits-lru", "--set", "training.steps"], ["training.steps", "section.key=value"]),
+        (["--preset", "digits-lru", "--config", "absent.toml"], ["absent.toml"]),
+    ],
+)
+def test_bad_input_is_one_line_and_creates_nothing(call, runs, arguments, words):
+    code, out, err = call("new", *arguments)
+    assert code in (1, 2) and out == "" and err.count("\n") == 1
+    assert all(word in err for word in words)
+    assert not runs.exists()
+
+
+def test_wrong_usage_is_exit_code_2(call):
+    assert call("new")[0] == 2
+    assert call("frobnicate")[0] == 2
+    assert call("new", "--preset", "digits-lru", "--policy", "perhaps")[0] == 2
+    assert call("new", "--preset", "digits-lru", "--set", "training.steps=-1")[0] == 2
+
+
+def test_new_and_show(call, runs):
+    code, out, _ = call("new", "--preset", "digits-lru", "--policy", "auto", "--set", "training.seed=7",
+                        "--no-queue", "--json")  # fmt: skip
+    run = json.loads(out)["run"]
+    assert code == 0 and (runs / run).is_dir()
+    shown = json.loads(call("show", run, "--json")[1])
+    assert {"run", "state", "phase", "step", "total_steps", "branch", "state_dims", "pending_proposal",
+            "best"} <= set(shown)  # fmt: skip
+    assert (shown["state"], shown["seed"], shown["queued"]) == ("queued", 7, False)
+    assert run in call("runs")[1]
+    assert {"name", "family", "task", "role", "description"} <= set(
+        json.loads(call("presets", "--json")[1])[0]
+    )
+
+
+def test_an_unknown_run_is_named(call):
+    code, _, err = call("show", "nothing-here")
+    assert code == 1 and "nothing-here" in err
+    assert call("show", "../../etc/passwd")[0] == 1
+
+
+def test_decide_and_what_is_refused(call, asked):
+    listed = json.loads(call("proposals", asked.run_id, "--json")[1])
+    assert [row["state"] for row in listed] == ["pending"]
+    for arguments, words in (
+        (["1", "approve", "--ranks", "99,1"], "rank 99 is outside 1…12"),
+        (["1", "approve", "--ranks", "5"], "1 ranks given, the proposal has 2 layers"),
+        (["7", "approve"], "has no proposal 7 (there: 1)"),
+    ):
+        code, _, err = call("decide", asked.run_id, *arguments)
+        assert code == 1 and words in err
+    assert call("decide", asked.run_id, "1", "reject", "--ranks", "5,5")[0] == 2
+    code, out, err = call("decide", asked.run_id, "1", "approve", "--ranks", "5,6", "--json")
+    assert code == 0 and json.loads(out)["ranks"] == [5, 6]
+    code, _, err = call("decide", asked.run_id, "1", "reject")
+    assert code == 1 and "already approved by ada at 20" in err
+    assert call("run", asked.run_id)[0] == 0
+    shown = json.loads(call("show", asked.run_id, "--json")[1])
+    assert (shown["state"], shown["state_dims"]) == ("finished", [5, 6])
+    assert call("verify", asked.run_id)[0] == 0
+
+
+def test_rollback_of_a_finished_run_waits_for_the_next_trainer(call, asked):
+    call("decide", asked.run_id, "1", "approve")
+    call("run", asked.run_id)
+    code, _, err = call("send", asked.run_id, "pause")
+    assert code == 1 and "finished; roll back to a checkpoint" in err
+    code, out, _ = call("run", asked.run_id)
+    assert code == 0 and "is finished" in out
+    rows = json.loads(call("checkpoints", asked.run_id, "--json")[1])
+    start = next(row["checkpoint"] for row in rows if row["cause"] == "start")
+    code, out, err = call("rollback", asked.run_id, start, "--policy", "keep")
+    assert code == 0 and "requested" in out and "no worker is running" in err
+    assert call("rollback", asked.run_id, "b9-00000000-a0-0001")[0] == 1
+    assert call("run", asked.run_id)[0] == 0
+    shown = json.loads(call("show", asked.run_id, "--json")[1])
+    assert (shown["branch"], shown["state"], shown["policy"]) == (1, "finished", "keep")
+
+
+def test_verify_names_what_is_damaged(call, asked):
+    name = json.loads(call("checkpoints", asked.run_id, "--json")[1])[0]["checkpoint"]
+    model = asked.root / "checkpoints" / name / "model.safetensors"
+    model.write_bytes(model.read_bytes()[:-1] + b"\x7f")
+    code, out, _ = call("verify", asked.run_id)
+    assert code == 1 and f"checkpoints/{name}" in out and "SHA-256" in out
+
+
+def test_run_refuses_what_another_process_trains(call, asked):
+    with RunLock(asked):
+        code, _, err = call("run", asked.run_id)
+    assert code == 1 and "is being trained by another process" in err
+
+
+def test_commands_that_only_read_or_write_the_directory_import_no_torch(asked):
+    for arguments in (
+        ["presets", "--json"], ["runs"], ["show", asked.run_id], ["proposals", asked.run_id],
+        ["checkpoints", asked.run_id], ["verify", asked.run_id], ["send", asked.run_id, "resume"],
+        ["decide", asked.run_id, "1", "approve"], ["new", "--preset", "digits-lru"],
+    ):  # fmt: skip
+        code = (
+            "import sys; from trainer.cli import main; code = main(sys.argv[1:]); "
+            "assert not {'torch', 'numpy'} & set(sys.modules), 'heavy'; sys.exit(code)"
+        )
+        done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True)
+        assert done.returncode == 0, (arguments, done.stderr)
+
+
+def test_a_used_port_is_named_with_the_way_out(call):
+    import socket
+
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        code, _, err = call("up", "--port", str(port))
+    assert code == 1 and f"port {port}" in err and "--port" in err

@@ -1,0 +1,177 @@
+"""Commands to a living trainer: carried out at a step boundary, answered with step and reason."""
+
+import json
+import time
+
+import pytest
+
+from storage.errors import CommandRefused
+from storage.verification import verify_run
+
+LONG = {"training": {"steps": 5000}, "reduction": {"attempts": 0, "steps": []}}
+
+
+def status(run):
+    return json.loads(run.paths.status.read_text())
+
+
+def test_pause_holds_training_and_every_other_command_still_works(small_run):
+    run = small_run(**LONG)
+    with run.training() as outcome:
+        paused = run.wait_answer(run.send("pause"))
+        run.wait(lambda history: status(run)["state"] == "paused")
+        time.sleep(0.3)
+        assert status(run)["step"] == paused.step
+        saved = run.wait_answer(run.send("checkpoint"))
+        assert (saved.state, saved.step) == ("applied", paused.step)
+        assert run.checkpoints("command")[0].pinned
+        run.wait_answer(run.send("rollback", checkpoint=str(run.checkpoints("start")[0].name)))
+        assert run.history.branch == 1 and run.history.paused
+        time.sleep(0.3)
+        assert status(run)["step"] == 0
+        run.wait_answer(run.send("resume"))
+        run.wait(lambda history: status(run)["step"] > 20)
+        run.wait_answer(run.send("pause"))
+        run.send("stop")
+    assert outcome == ["stopped"]
+    assert run.history.reason == "asked for by ada"
+
+
+def test_stop_saves_and_the_run_goes_on_where_it_stopped(small_run):
+    run = small_run(**LONG)
+    with run.training():
+        run.wait(lambda history: history.attempt == 0)
+        time.sleep(0.3)
+        run.send("stop")
+    stopped = run.history.step
+    assert run.checkpoints("stop")[-1].name.step == stopped
+    with run.training():
+        run.wait(lambda history: status(run)["step"] > stopped)
+        run.send("stop")
+    assert run.events("attempt_started")[1]["step"] == stopped
+
+
+def test_a_command_is_carried_out_once(small_run):
+    run = small_run(**LONG)
+    with run.training():
+        run.wait_answer(run.send("checkpoint"))
+        run.send("stop")
+    with run.training():
+        run.wait(lambda history: history.attempt == 1)
+        time.sleep(0.5)
+        run.send("stop")
+    assert len(run.checkpoints("command")) == 1
+    assert len(run.events("stop_requested")) == 2
+
+
+def test_rollback_twice_to_one_checkpoint_gives_two_branches(small_run):
+    run = small_run(reduction={"steps": [20]})
+    run.train()
+    before = run.checkpoints("before_reduction")[0]
+    weights = before.files["model.safetensors"]["sha256"]
+    finals = []
+    for branch in (1, 2):
+        run.send("rollback", checkpoint=str(before.name), policy="ask")
+        assert run.train() == "finished"  # the attempt that was undone is not made again
+        history = run.history
+        assert (history.branch, history.state_dims) == (branch, [12, 12])
+        assert history.branches[branch].parent == 0 and history.branches[branch].from_step == 20
+        assert run.checkpoints("branch")[-1].files["model.safetensors"]["sha256"] == weights
+        finals.append(run.final_weights())
+    assert finals[0] == finals[1]  # generators and position in the data came back, too
+    assert run.history.proposals[1].state == "rolled_back"
+    uncut = small_run(reduction={"attempts": 0, "steps": []})
+    uncut.train()
+    assert run.live_path() == uncut.live_path() and finals[0] == uncut.final_weights()
+    assert len(run.checkpoints("before_reduction")) == 1  # nothing was deleted
+    assert not [finding for finding in verify_run(run.paths) if finding.damage]
+
+
+def test_rollback_while_a_proposal_waits_supersedes_it(small_run):
+    run = small_run(reduction={"policy": "ask", "steps": [20]})
+    with run.training():
+        run.wait_pending(1)
+        run.wait_answer(run.send("rollback", checkpoint=str(run.checkpoints("scheduled")[0].name)))
+        history = run.wait_pending(2)  # nothing was undone, so the attempt is due again on the new branch
+        assert history.proposals[1].state == "superseded"
+        assert (history.proposals[2].branch, history.proposals[2].attempt_step) == (1, 20)
+        run.decide(2, "reject")
+        run.wait(lambda history: history.state == "finished")
+
+
+@pytest.mark.parametrize("policy", ["ask", "auto"])
+def test_the_policy_of_the_new_branch_is_the_one_asked_for(small_run, policy):
+    run = small_run(reduction={"policy": "keep", "steps": [20]})
+    run.train()
+    run.send("rollback", checkpoint=str(run.checkpoints("start")[0].name), policy=policy)
+    with run.training():
+        run.wait(lambda history: history.branch == 1 and 2 in history.proposals)
+        if policy == "ask":
+            run.wait_pending(2)
+        run.send("stop")
+    assert run.history.policy == policy
+    assert bool(run.events("reduction_applied")) == (policy == "auto")
+
+
+def test_rollback_to_a_damaged_checkpoint_is_refused_and_training_goes_on(small_run):
+    run = small_run(reduction={"policy": "ask", "steps": [20]})
+    with run.training():
+        run.wait_pending(1)
+        target = run.checkpoints("scheduled")[0].name
+        flip_a_bit(run.paths.checkpoint(target) / "model.safetensors")
+        answer = run.wait_answer(run.send("rollback", checkpoint=str(target)))
+        assert answer.state == "refused" and "does not have the recorded SHA-256" in answer.reason
+        assert run.history.branch == 0 and run.history.pending().number == 1
+        run.decide(1, "approve")
+        run.wait(lambda history: history.state == "finished")
+
+
+def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(small_run, capsys):
+    run = small_run(**LONG)
+    with run.training():
+        run.wait(lambda history: len(run.checkpoints("scheduled")) >= 2)
+        run.send("stop")
+    newest, before = run.checkpoints()[-1], run.checkpoints()[-2]
+    flip_a_bit(run.paths.checkpoint(newest.name) / "optimizer.safetensors")
+    with run.training():
+        run.wait(lambda history: history.attempt == 1)
+        run.send("stop")
+    assert run.events("attempt_started")[1]["checkpoint"] == str(before.name)
+    assert f"checkpoint {newest.name}: optimizer.safetensors does not have" in capsys.readouterr().out
+
+
+def test_a_file_in_the_inbox_that_is_no_command_is_refused_once(small_run):
+    run = small_run(**LONG)
+    with run.training():
+        good = run.send("checkpoint")
+        run.wait_answer(good)
+        odd = run.paths.command("0" * 26)
+        odd.write_text('{"command": "format the disk"}')
+        (run.paths.inbox / "README.txt").write_text("not an id")
+        run.wait(lambda history: "0" * 26 in history.commands)
+        time.sleep(0.5)
+        run.send("stop")
+    refused = run.events("command_refused")
+    assert [event["reason"] for event in refused] == ["the file is no command"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "arguments", "words"),
+    [
+        ("explode", {}, "unknown command 'explode'"),
+        ("rollback", {"checkpoint": "../../etc"}, "no checkpoint '../../etc'"),
+        ("rollback", {"checkpoint": "b0-00000000-a0-0099"}, "hankelboard checkpoints"),
+        ("rollback", {}, "no checkpoint None"),
+    ],
+)
+def test_impossible_commands_are_refused_by_the_sender(small_run, kind, arguments, words):
+    run = small_run()
+    with pytest.raises(CommandRefused, match=words):
+        run.send(kind, **arguments)
+    assert not list(run.paths.inbox.iterdir())
+
+
+def flip_a_bit(path):
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)

@@ -1,0 +1,51 @@
+"""People's own models and data come in by their names and are cut like ours."""
+
+import pytest
+
+from storage.errors import ConfigError
+from trainer.imports import import_object
+
+OWN_DATA = {"task": "tests.trainer.own:parity", "options": {"samples": 60}}
+
+
+def test_a_model_and_data_of_ones_own_are_trained_cut_and_rolled_back(small_run):
+    model = {"family": "tests.trainer.own:TinyModel", "options": {"states": 9}, "state_dim": 12, "width": 8}
+    run = small_run(model=model, data=OWN_DATA, reduction={"steps": [20], "tolerance": 0.3})
+    assert run.train() == "finished"
+    applied = run.events("reduction_applied")[0]
+    assert applied["from"] == [9] and applied["to"] == run.history.state_dims and applied["to"][0] < 9
+    run.send("rollback", checkpoint=applied["checkpoint"])
+    assert run.train() == "finished"
+    assert run.history.state_dims == [9]
+
+
+def test_a_model_without_states_trains_and_says_that_there_is_nothing_to_cut(small_run):
+    run = small_run(model={"family": "tests.trainer.own:NothingToCut"}, reduction={"steps": [20]})
+    assert run.train() == "finished"
+    assert "no layer that can be cut" in run.events("reduction_refused")[0]["reason"]
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("lrx", "must be lru or package.module:Name"),
+        ("no_such_package:Model", "No module named 'no_such_package'"),
+        ("tests.trainer.own:Nothing", "module tests.trainer.own has no Nothing"),
+        (":x", "must be lru or"),
+    ],
+)
+def test_a_name_that_leads_nowhere(name, words):
+    with pytest.raises(ConfigError, match=r"model\.family") as caught:
+        import_object(name, key="model.family", builtin=("lru",))
+    assert words in str(caught.value)
+
+
+def test_a_module_beside_the_configuration_is_found(tmp_path):
+    (tmp_path / "beside_it.py").write_text("value = 3\n")
+    assert import_object("beside_it:value", key="data.task", builtin=(), folder=str(tmp_path)) == 3
+
+
+def test_data_of_the_wrong_kind_fails_the_run_with_what_is_wanted(small_run):
+    run = small_run(data={"task": "builtins:dict"})
+    assert run.train() == "failed"
+    assert "must return trainer.data.task.Task, not dict" in run.history.reason

@@ -1,0 +1,79 @@
+"""A real worker with real children, which die for real."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from storage import status, workers
+from storage.runs import is_held
+from storage.verification import verify_run
+
+LONG = {"training": {"steps": 4000, "checkpoint_every": 200}, "reduction": {"steps": [20]}}
+
+
+@pytest.fixture
+def worker(tmp_path):
+    """Starts a worker on the folder of the runs; ends it by SIGTERM."""
+
+    @contextlib.contextmanager
+    def start(*arguments):
+        command = [sys.executable, "-m", "trainer", "worker", "--runs-dir", str(tmp_path), *arguments]
+        log = (tmp_path / "worker.log").open("wb")
+        process = subprocess.Popen(command, stdout=log, stderr=log)
+        try:
+            yield process
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(30)
+            log.close()
+
+    return start
+
+
+def test_a_worker_with_once_trains_what_is_queued_and_ends(small_run, worker):
+    first, second, kept_back = small_run(), small_run(), small_run()
+    second.send("stop")  # cancelled before it began
+    run_json = kept_back.paths.run_json
+    run_json.write_text(run_json.read_text().replace('"queued":true', '"queued":false'))
+    with worker("--once", "--jobs", "2") as process:
+        assert process.wait(60) == 0
+    assert first.history.state == "finished"
+    assert (second.history.state, second.history.reason) == ("cancelled", "cancelled by ada")
+    assert kept_back.history.state == "queued"
+
+
+def test_the_worker_resumes_what_a_killed_child_left(small_run, worker):
+    run = small_run(**LONG)
+    with worker():
+        run.wait(lambda history: history.step >= 200)
+        child = status.read_status(run.paths)["pid"]
+        os.kill(child, signal.SIGKILL)
+        history = run.wait(lambda history: history.attempt == 1)
+        assert history.state == "running"
+        resumed = run.events("attempt_started")[1]
+        assert resumed["checkpoint"] is not None and resumed["state_dims"] == history.state_dims != [12, 12]
+        assert workers.present(run.paths.root.parent)
+    # The worker's SIGTERM reached the child: it saved, and left the run to be resumed.
+    assert (run.history.state, run.history.reason) == ("interrupted", "the process was asked to end")
+    assert run.checkpoints("stop") and not is_held(run.paths)
+    assert not [finding for finding in verify_run(run.paths) if finding.damage]
+    assert not workers.present(run.paths.root.parent)
+
+
+def test_a_child_outlives_its_worker_and_the_next_worker_leaves_it_alone(small_run, worker):
+    run = small_run(**LONG)
+    with worker() as process:
+        run.wait(lambda history: history.step >= 20)
+        process.kill()
+    child = status.read_status(run.paths)["pid"]
+    assert is_held(run.paths)
+    with worker():
+        time.sleep(2.5)
+        assert run.history.attempt == 0 and status.read_status(run.paths)["pid"] == child
+        run.send("stop")
+        run.wait(lambda history: history.state == "stopped")
