@@ -38,10 +38,10 @@ def consequences(record: Record, ranks: Sequence[int]) -> None:
                 help="Steps that are left × the difference of the measured times",
             )
         frame.figure(
-            "Accuracy after the cut",
+            "Accuracy after",
             words.percent(measured_point.get("accuracy")) if measured_point else "not measured",
             _difference(before, measured_point),
-            help="On validation, without further training",
+            help="On validation, right after the cut, without further training",
         )
 
 

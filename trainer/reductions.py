@@ -215,20 +215,18 @@ class Reductions:
             session.event("reduction_refused", proposal=outcome.number, reason=f"stale: {stale}")
             self._offer_again(outcome)
             return
+        before = self._measure()
         pinned = session.save("before_reduction", pinned=True)
         if pinned is None:
             self._refuse(outcome, f"no checkpoint to go back to could be written: {session.recorder.trouble}")
             return
-        session.recorder.show_phase("measuring")
-        limit = self._config.evidence_samples
-        before = evidence.evaluate(session.model, session.task.val, limit)
         dims = session.state_dims
         try:
             error = evidence.cut(session.model, session.optimizer, ranks, self._config.moments)
         except ValueError as problem:
             self._refuse(outcome, f"cannot be realised: {problem}")
             return
-        after = evidence.evaluate(session.model, session.task.val, limit)
+        after = self._measure()
         state.reductions = [*state.reductions, outcome.number]
         state.pending_proposal = None
         point = proposals.what_if(proposal, ranks)
@@ -247,6 +245,13 @@ class Reductions:
         session.adopt(replace(state))
         session.save("after_reduction", pinned=True)
         session.record_spectra("after_reduction")
+
+    def _measure(self) -> dict[str, float]:
+        """Validation as it is now: for the event, and for the checkpoint that is written next."""
+        self._session.recorder.show_phase("measuring")
+        measured = evidence.evaluate(self._session.model, self._session.task.val)
+        self._session.state.last = {f"val/{name}": value for name, value in measured.items()}
+        return measured
 
     def _refuse(self, outcome: ProposalOutcome, reason: str) -> None:
         self._session.state.pending_proposal = None

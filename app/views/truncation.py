@@ -102,9 +102,10 @@ def head(row: Mapping[str, Any], shown: Mapping[str, Any], record: Record) -> No
         for layer in record["layers"]:
             cut = f"{layer['state_dim']} → {layer['rank']}"
             frame.figure(
-                f"Layer {layer['layer']} ({layer['name']})",
+                f"Layer {layer['layer']}",
                 cut if layer["rank"] < layer["state_dim"] else str(layer["state_dim"]),
                 _badge(layer),
+                help=words.plain(layer["name"]),
             )
 
 

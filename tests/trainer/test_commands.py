@@ -44,7 +44,7 @@ def test_stop_saves_and_the_run_goes_on_where_it_stopped(small_run):
         time.sleep(0.3)
         run.send("stop")
     stopped = run.history.step
-    assert run.checkpoints("stop")[-1].name.step == stopped
+    assert run.checkpoints()[-1].name.step == stopped
     with run.training():
         run.wait(lambda history: status(run)["step"] > stopped)
         run.send("stop")
