@@ -18,7 +18,7 @@ class Journal:
     Atomicity: a record is one write(2); a crash leaves at most one torn line at the end, which the next
     writer removes and readers ignore. Durability: `append(…, durable=True)` returns after fsync; other
     records wait at most `buffer_s` in memory. On a full disk the file is left as it was, the records
-    are kept and written later; `trouble` says so meanwhile.
+    are kept in order and written later; `trouble` says so meanwhile.
     """
 
     def __init__(self, path: Path, *, buffer_s: float = 0.0, clock: Callable[[], float] = time.monotonic):
@@ -37,7 +37,7 @@ class Journal:
             self.flush(durable=durable)
 
     def flush(self, *, durable: bool = False) -> None:
-        """Write what waits. Raises OSError only for a durable record that could not be written."""
+        """Write what waits. Raises OSError only when durability was asked for; the records are kept."""
         try:
             while self._waiting:
                 self._write(self._waiting[0])
@@ -48,7 +48,6 @@ class Journal:
         except OSError as error:
             self.trouble = f"cannot write: {error.strerror}"
             if durable:
-                self._waiting.clear()
                 raise
         self._written_at = self._clock()
 
