@@ -1,6 +1,7 @@
 """Whole files: published by temporary, fsync and rename (or link), never written in place."""
 
 import contextlib
+import errno
 import os
 from pathlib import Path
 
@@ -8,14 +9,14 @@ from storage.layout import STRAY_PREFIX
 from storage.records import Record, encode, new_ulid
 
 
-def replace(path: Path, record: Record, *, durable: bool = True) -> None:
+def replace(path: Path, record: Record, *, durable: bool = True, fill: int = 0) -> None:
     """Put `record` at `path`, whatever was there.
 
     Atomicity: readers see the old file or the new one, whole. Durability: on disk when this returns,
     unless `durable` is false (a crash of the machine may then bring back the old file).
-    Concurrency: one writer.
+    Concurrency: one writer. The file is filled with spaces up to `fill` bytes.
     """
-    temporary = _write_temporary(path, record, durable)
+    temporary = _write_temporary(path, record, durable, fill)
     try:
         temporary.replace(path)
     except OSError:
@@ -23,6 +24,22 @@ def replace(path: Path, record: Record, *, durable: bool = True) -> None:
         raise
     if durable:
         sync_folder(path.parent)
+
+
+def overwrite(path: Path, record: Record, *, fill: int) -> None:
+    """Write over a file that `replace` filled, when the disk has no room for another one.
+
+    Atomicity: none; a reader in between may find no record. Raises OSError when it does not fit.
+    """
+    descriptor = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        size = os.fstat(descriptor).st_size
+        content = _line(record, max(fill, size))  # nothing of a longer record may stay behind it
+        if len(content) > size:
+            raise OSError(errno.ENOSPC, "no space left on device", str(path))
+        os.pwrite(descriptor, content, 0)
+    finally:
+        os.close(descriptor)
 
 
 def create(path: Path, record: Record) -> None:
@@ -39,16 +56,24 @@ def create(path: Path, record: Record) -> None:
     temporary = _write_temporary(path, record, durable=True)
     try:
         os.link(temporary, path)
+    except FileExistsError:
+        if not _same_file(temporary, path):
+            raise  # else it was us: a file server that answers a repeated request
     finally:
         temporary.unlink(missing_ok=True)
     sync_folder(path.parent)
 
 
-def _write_temporary(path: Path, record: Record, durable: bool) -> Path:
+def _line(record: Record, fill: int = 0) -> bytes:
+    return encode(record).encode().ljust(fill - 1) + b"\n"
+
+
+def _write_temporary(path: Path, record: Record, durable: bool, fill: int = 0) -> Path:
     temporary = path.with_name(f"{STRAY_PREFIX}{new_ulid()}")
+    content = _line(record, fill)
     try:
         with temporary.open("xb") as file:
-            file.write(encode(record).encode() + b"\n")
+            file.write(content)
             file.flush()
             if durable:
                 os.fsync(file.fileno())
@@ -59,11 +84,21 @@ def _write_temporary(path: Path, record: Record, durable: bool) -> Path:
     return temporary
 
 
+def _same_file(one: Path, other: Path) -> bool:
+    try:
+        return os.path.samestat(one.lstat(), other.lstat())
+    except OSError:
+        return False
+
+
 def sync_folder(folder: Path) -> None:
-    """Make names in `folder` survive a crash of the machine."""
+    """Make names in `folder` survive a crash of the machine, where the file system can."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some network file systems sync no folders
+            raise
     finally:
         os.close(descriptor)
 

@@ -136,6 +136,19 @@ def problems(paths: RunPaths, name: CheckpointName) -> Iterator[str]:
             yield f"checkpoint {name}: {file} does not have the recorded SHA-256"
 
 
+def remove(paths: RunPaths, name: CheckpointName) -> int:
+    """Remove a checkpoint; returns the bytes that this frees.
+
+    Atomicity: it is renamed to a stray first, so a checkpoint never stands there half removed.
+    Concurrency: the holder of run.lock only.
+    """
+    stray = paths.building(name)
+    paths.checkpoint(name).rename(stray)
+    freed = sum(path.stat().st_size for path in stray.iterdir() if path.is_file())
+    shutil.rmtree(stray, ignore_errors=True)
+    return freed
+
+
 def remove_strays(paths: RunPaths) -> None:
     """Remove what a dead writer was still building. Only the holder of run.lock may call this."""
     for folder in (paths.root, paths.checkpoints):

@@ -11,15 +11,16 @@ from storage.errors import CommandRefused
 from storage.layout import ULID_JSON, CheckpointName, RunPaths
 from storage.records import MAX_PERSONS_FILE_BYTES, Record, new_ulid, now, read_record
 
-KINDS = ("pause", "resume", "stop", "checkpoint", "rollback")
-POLICIES = ("ask", "auto", "keep")
+KINDS = ("pause", "resume", "stop", "kill", "checkpoint", "rollback", "policy")
+POLICIES = ("ask", "auto", "pragmatic", "keep")
+WAITING = ("pause", "train")
 NOTE_KINDS = ("text", "rename", "tag", "archive", "pin", "baseline")
 MAX_TEXT = 2_000
 
 
 @dataclass(frozen=True)
 class Command:
-    """pause, resume, stop, checkpoint or rollback, asked for by a person."""
+    """What a person asks of a run. stop saves and ends; kill ends without saving."""
 
     id: str
     kind: str
@@ -28,7 +29,11 @@ class Command:
     t: str
     checkpoint: str | None = None
     policy: str | None = None
-    """For a rollback: the policy of the new branch."""
+    """Of the new branch for a rollback, from now on for the command policy."""
+    waiting: str | None = None
+    """For the command policy: whether training pauses or goes on while a person decides."""
+    at_step: int | None = None
+    """Carried out at the first step boundary at or after this step; None: at the next one."""
     reason: str = ""
 
 
@@ -40,6 +45,8 @@ def send_command(
     via: str,
     checkpoint: str | None = None,
     policy: str | None = None,
+    waiting: str | None = None,
+    at_step: int | None = None,
     reason: str = "",
 ) -> str:
     """Put a command into the run's inbox; returns its id, by which the trainer will answer.
@@ -60,13 +67,23 @@ def send_command(
                 f"no checkpoint {checkpoint!r} in {paths.run_id}; `hankelboard checkpoints {paths.run_id}` "
                 "lists those that are there"
             )
-    if policy is not None and policy not in POLICIES:
-        raise CommandRefused(f"unknown policy {policy!r}; there are {', '.join(POLICIES)}")
+    _check_choices(kind, policy, waiting)
+    if at_step is not None and at_step < 0:
+        raise CommandRefused(f"at step {at_step}: must be 0 or later")
     record = {
         "command": kind, "by": by, "via": via, "t": now(), "checkpoint": checkpoint, "policy": policy,
-        "reason": reason[:MAX_TEXT],
+        "waiting": waiting, "at_step": at_step, "reason": reason[:MAX_TEXT],
     }  # fmt: skip
     return _create_under_new_id(paths.inbox, record)
+
+
+def _check_choices(kind: str, policy: str | None, waiting: str | None) -> None:
+    if kind == "policy" and policy is None and waiting is None:
+        raise CommandRefused("policy: say which policy, or what waiting means, or both")
+    if policy is not None and policy not in POLICIES:
+        raise CommandRefused(f"unknown policy {policy!r}; there are {', '.join(POLICIES)}")
+    if waiting is not None and waiting not in WAITING:
+        raise CommandRefused(f"unknown waiting {waiting!r}; there are {', '.join(WAITING)}")
 
 
 def read_command(paths: RunPaths, command_id: str) -> Command | None:
@@ -83,6 +100,8 @@ def read_command(paths: RunPaths, command_id: str) -> Command | None:
         t=_text(record, "t"),
         checkpoint=_text(record, "checkpoint") or None,
         policy=_text(record, "policy") or None,
+        waiting=_text(record, "waiting") or None,
+        at_step=at_step if isinstance(at_step := record.get("at_step"), int) else None,
         reason=_text(record, "reason"),
     )
 

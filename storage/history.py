@@ -14,9 +14,11 @@ ENDINGS = {
     "run_cancelled": "cancelled",
     "attempt_ended": "interrupted",
 }
+TIMEOUT = "policy:timeout"
+"""Who decides when nobody did before the deadline or the end of training."""
 INTERVENTIONS = {
     "proposal_published", "reduction_applied", "reduction_refused", "branch_started", "paused", "resumed",
-    "decision_accepted", "loss_not_finite",
+    "decision_accepted", "loss_not_finite", "reduction_judged", "policy_changed",
 }  # fmt: skip
 
 
@@ -54,6 +56,8 @@ class ProposalOutcome:
     """The decision_accepted event: verdict, ranks, by, apply_at_step."""
     applied: Record | None = None
     """The reduction_applied event: state dimensions and validation before and after."""
+    judged: Record | None = None
+    """The reduction_judged event of a trial: validation at its end, and whether the cut was kept."""
     reason: str = ""
 
 
@@ -65,6 +69,8 @@ class CommandOutcome:
     """accepted, applied or refused."""
     step: int
     reason: str = ""
+    at_step: int | None = None
+    """Step it was scheduled for, when it was."""
 
 
 @dataclass
@@ -77,6 +83,8 @@ class History:
     attempt: int = -1
     branch: int = 0
     policy: str = ""
+    waiting: str = ""
+    """pause or train while a person decides, where somebody changed it; else the configuration says."""
     paused: bool = False
     state_dims: list[int] = field(default_factory=list)
     initial_state_dims: list[int] = field(default_factory=list)
@@ -199,6 +207,8 @@ class History:
         outcome = self.proposals[event["proposal"]]
         outcome.decision = event
         outcome.state = "approved" if event["verdict"] == "approve" else "rejected"
+        if outcome.state == "rejected" and event["by"] == TIMEOUT:
+            outcome.state, outcome.reason = "expired", event.get("reason", "")
 
     def _decision_refused(self, event: Record) -> None:
         self._close(event, "refused")
@@ -207,6 +217,9 @@ class History:
         outcome = self.proposals[event["proposal"]]
         outcome.state, outcome.applied = "applied", event
         self.state_dims = list(event["to"])
+
+    def _reduction_judged(self, event: Record) -> None:
+        self.proposals[event["proposal"]].judged = event
 
     def _reduction_refused(self, event: Record) -> None:
         self._close(event, "refused")
@@ -233,7 +246,8 @@ class History:
             attempts=[(event["attempt"], event["from_step"])],
             attempts_consumed=event.get("attempts_consumed", 0),
         )
-        self.commands[event["command_id"]] = CommandOutcome("applied", event["step"])
+        if event.get("command_id"):
+            self.commands[event["command_id"]] = CommandOutcome("applied", event["step"])
         for number in event.get("undone", []):
             self.proposals[number].state = "rolled_back"
         for outcome in self.proposals.values():
@@ -243,10 +257,13 @@ class History:
 
     def _command(self, event: Record) -> None:
         state = event["kind"].removeprefix("command_")
-        self.commands[event["command_id"]] = CommandOutcome(state, event["step"], event.get("reason", ""))
+        self.commands[event["command_id"]] = CommandOutcome(
+            state, event["step"], event.get("reason", ""), event.get("at_step")
+        )
 
     def _policy_changed(self, event: Record) -> None:
         self.policy = event["policy"]
+        self.waiting = event["waiting"]
 
     def _nothing(self, event: Record) -> None:
         """Known, and changes nothing here."""
@@ -266,6 +283,7 @@ _HANDLERS: dict[str, Callable[[History, Record], None]] = {
     "decision_accepted": History._decision_accepted,
     "decision_refused": History._decision_refused,
     "reduction_applied": History._reduction_applied,
+    "reduction_judged": History._reduction_judged,
     "reduction_refused": History._reduction_refused,
     "reduction_rolled_back": History._reduction_rolled_back,
     "branch_started": History._branch_started,

@@ -1,15 +1,23 @@
 """Append-only journals: one record = one line = one write. The reader tolerates, the writer heals."""
 
+import contextlib
+import errno
 import os
+import stat
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
+from typing import BinaryIO
 
-from storage.records import Record, decode, encode, now
+from storage.atomic import sync_folder
+from storage.records import NotAFile, Record, decode, encode, now, open_regular
 
 READ_CHUNK = 4 * 1024 * 1024
+MAX_LINE_BYTES = READ_CHUNK  # a spectrum of 1,024 states is 8 kB; a longer line is no record
+_REMEMBERED = 128  # bytes before the offset by which a reader knows a file again
 
 
 class Journal:
@@ -18,30 +26,48 @@ class Journal:
     Atomicity: a record is one write(2); a crash leaves at most one torn line at the end, which the next
     writer removes and readers ignore. Durability: `append(…, durable=True)` returns after fsync; other
     records wait at most `buffer_s` in memory. On a full disk the file is left as it was, the records
-    are kept in order and written later; `trouble` says so meanwhile.
+    are kept and written later; `trouble` says so meanwhile. A link, a pipe or a folder in the file's place
+    is an OSError: nothing outside the run directory is ever written or healed.
     """
 
     def __init__(self, path: Path, *, buffer_s: float = 0.0, clock: Callable[[], float] = time.monotonic):
         self.trouble: str | None = None
-        self._waiting: list[bytes] = []
+        self._waiting: deque[bytes] = deque()
         self._buffer_s = buffer_s
         self._clock = clock
         self._written_at = clock()
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        self._size = _drop_torn_tail(self._descriptor)
+        self._descriptor = _open_to_append(path)
+        try:
+            self._size = _drop_torn_tail(self._descriptor)
+            if self._size == 0:
+                sync_folder(path.parent)  # the name is new: without this a durable record has none
+        except BaseException:
+            os.close(self._descriptor)
+            raise
 
     def append(self, record: Record, *, durable: bool = False) -> None:
-        """Append one record; `t` is filled in."""
-        self._waiting.append(encode({"t": now(), **record}).encode() + b"\n")
-        if durable or self._clock() - self._written_at >= self._buffer_s:
-            self.flush(durable=durable)
+        """Append one record; `t` is filled in.
+
+        Raises OSError only for a durable record that could not be written; it is then not in the file and
+        will not be. What waited before it is kept.
+        """
+        line = encode({"t": now(), **record}).encode() + b"\n"
+        self._waiting.append(line)
+        if durable:
+            try:
+                self.flush(durable=True)
+            except OSError:
+                self._take_back(line)
+                raise
+        elif self._clock() - self._written_at >= self._buffer_s:
+            self.flush()
 
     def flush(self, *, durable: bool = False) -> None:
-        """Write what waits. Raises OSError only when durability was asked for; the records are kept."""
+        """Write what waits. With `durable` on disk when this returns, else OSError."""
         try:
             while self._waiting:
                 self._write(self._waiting[0])
-                self._waiting.pop(0)
+                self._waiting.popleft()
             if durable:
                 os.fsync(self._descriptor)
             self.trouble = None
@@ -55,11 +81,21 @@ class Journal:
         try:
             written = os.pwrite(self._descriptor, line, self._size)
             if written != len(line):
-                raise OSError(28, "no space left on device")
+                raise OSError(errno.ENOSPC, "no space left on device")
         except OSError:
-            os.ftruncate(self._descriptor, self._size)
+            with contextlib.suppress(OSError):  # what is left over is overwritten, or healed as a torn tail
+                os.ftruncate(self._descriptor, self._size)
             raise
         self._size += len(line)
+
+    def _take_back(self, line: bytes) -> None:
+        """Forget the last record: its writer was told that it is not there."""
+        if self._waiting:
+            self._waiting.pop()
+            return
+        self._size -= len(line)
+        with contextlib.suppress(OSError):
+            os.ftruncate(self._descriptor, self._size)
 
     def close(self) -> None:
         self.flush()
@@ -72,6 +108,15 @@ class Journal:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _open_to_append(path: Path) -> int:
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+    descriptor = os.open(path, flags, 0o644)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise NotAFile(errno.EINVAL, "is not a plain file", str(path))
+    return descriptor
 
 
 def _drop_torn_tail(descriptor: int) -> int:
@@ -96,7 +141,8 @@ class JournalReader:
 
     Never blocks the writer and never fails on what it finds: a torn tail is left for later, a line that
     is no record is counted in `damaged`, a file that shrank or was replaced is read again from the
-    start (`restarts` rises, so that a fold can begin anew).
+    start (`restarts` rises, so that a fold can begin anew). What is no plain file (a link, a folder, a pipe)
+    counts as one damaged line. OSError only when the system refuses to read what is there.
     """
 
     path: Path
@@ -104,33 +150,104 @@ class JournalReader:
     restarts: int = 0
     offset: int = 0
     _inode: int | None = field(default=None, repr=False)
+    _before: bytes = field(default=b"", repr=False)
+    """The last bytes before the offset: a file that differs there is another one, whatever its inode."""
+    _searched: int = field(default=0, repr=False)
+    """From the offset to here there is no newline: an endless line is looked through once."""
 
     def read_new(self) -> list[Record]:
-        """New whole records, in order."""
+        """New whole records, in order, all at once: ten times the size of the file in memory."""
+        return [record for batch in self.batches() for record in batch]
+
+    def batches(self, limit_bytes: int = READ_CHUNK) -> Iterator[list[Record]]:
+        """New whole records, in order, in pieces of at most about `limit_bytes` of the file.
+
+        Ends where the file ended when the first piece was read. `restarts` can rise before the first piece
+        only, and rises also when nothing is left to read: look at it at the first piece and after the last.
+        A caller may stop after any piece; the next call goes on there.
+        """
         try:
-            with self.path.open("rb") as file:
-                self._notice_replacement(os.fstat(file.fileno()))
-                file.seek(self.offset)
-                return list(self._records(file))
-        except FileNotFoundError:
-            return []
+            descriptor = open_regular(self.path)
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        except NotAFile:
+            self._notice_no_file()
+            return
+        with os.fdopen(descriptor, "rb", buffering=0) as file:
+            end = self._notice_replacement(file)
+            while lines := self._next_lines(file, min(limit_bytes, MAX_LINE_BYTES), end):
+                if records := self._decode(lines):
+                    yield records
 
-    def _notice_replacement(self, stat: os.stat_result) -> None:
-        if self._inode is not None and (stat.st_ino != self._inode or stat.st_size < self.offset):
-            self.offset, self.damaged = 0, 0
+    def _notice_no_file(self) -> None:
+        if self._inode != _NO_FILE:
+            self._start_again()
+            self._inode, self.damaged = _NO_FILE, 1
+
+    def _notice_replacement(self, file: BinaryIO) -> int:
+        """Start again when this is another file than last time. Returns how far it reaches now."""
+        found = os.fstat(file.fileno())
+        before = os.pread(file.fileno(), len(self._before), self.offset - len(self._before))
+        if found.st_ino != self._inode or found.st_size < self.offset or before != self._before:
+            self._start_again()
+        if found.st_size < self._searched:
+            self._searched = 0
+        self._inode = found.st_ino
+        return found.st_size
+
+    def _start_again(self) -> None:
+        if self._inode is not None:
             self.restarts += 1
-        self._inode = stat.st_ino
+        self.offset, self.damaged, self._before, self._searched = 0, 0, b"", 0
 
-    def _records(self, file: Iterator[bytes]) -> Iterator[Record]:
-        for line in file:
-            if not line.endswith(b"\n"):
-                return
-            self.offset += len(line)
-            record = decode(line)
-            if record is None:
+    def _next_lines(self, file: BinaryIO, limit: int, end: int) -> bytes:
+        """The next whole lines, as many as fit into `limit`, or one longer one. Empty at the end."""
+        size = max(1, limit)
+        while self.offset < end:
+            data = self._read(file, min(size, end - self.offset))
+            whole = data.rfind(b"\n") + 1 if size <= limit else data.find(b"\n") + 1
+            if whole:
+                return data[:whole]
+            if len(data) < size:
+                break  # a torn tail
+            if size < MAX_LINE_BYTES:
+                size = min(8 * size, MAX_LINE_BYTES)
+            elif not self._skip_endless_line(file, end):
+                break
+        return b""
+
+    def _read(self, file: BinaryIO, size: int) -> bytes:
+        """Bytes from the offset on; none when what lies before it is no longer what was read."""
+        known = len(self._before)
+        data = os.pread(file.fileno(), known + size, self.offset - known)
+        return data[known:] if data.startswith(self._before) else b""
+
+    def _skip_endless_line(self, file: BinaryIO, end: int) -> bool:
+        """Go beyond a line that is longer than any record; False while its end is not there yet."""
+        position = max(self._searched, self.offset + MAX_LINE_BYTES)
+        while position < end:
+            data = os.pread(file.fileno(), min(READ_CHUNK, end - position), position)
+            newline = data.find(b"\n")
+            if newline >= 0:
+                self.offset, self._before, self._searched = position + newline + 1, b"\n", 0
                 self.damaged += 1
-            else:
-                yield record
+                return True
+            if not data:
+                break
+            position += len(data)
+        self._searched = position
+        return False
+
+    def _decode(self, lines: bytes) -> list[Record]:
+        self.offset += len(lines)
+        self._before, self._searched = lines[-_REMEMBERED:], 0
+        found = [decode(line) for line in lines[:-1].split(b"\n")]
+        records = [record for record in found if record is not None]
+        self.damaged += len(found) - len(records)
+        return records
+
+
+_NO_FILE = -1
 
 
 def read_journal(path: Path) -> tuple[list[Record], int]:

@@ -9,9 +9,10 @@ from storage.errors import RunNotFound
 
 FORMAT_VERSION = 1
 RUN_ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
-CHECKPOINT_NAME = re.compile(r"b(\d{1,6})-(\d{8,12})-a(\d{1,6})-(\d{4,9})")
-NUMBERED_JSON = re.compile(r"(\d{6,9})\.json")
-ULID_JSON = re.compile(r"([0-9A-HJKMNP-TV-Z]{26})\.json")
+CHECKPOINT_NAME = re.compile(r"b(\d{1,6})-(\d{8,12})-a(\d{1,6})-(\d{4,9})", re.ASCII)
+NUMBERED_JSON = re.compile(r"([0-9]{6}|[1-9][0-9]{6,8})\.json")  # one name per number
+ULID = re.compile(r"[0-9A-HJKMNP-TV-Z]{26}")
+ULID_JSON = re.compile(rf"({ULID.pattern})\.json")
 STRAY_PREFIX = ".writing-"  # a temporary that atomic.py or checkpoints.py had not published yet
 
 
@@ -34,12 +35,16 @@ class CheckpointName:
 
     @classmethod
     def parse(cls, name: str) -> "CheckpointName | None":
-        """The parts of a checkpoint's name, or None when it is not one."""
+        """The parts of a checkpoint's name, or None when it is not one as `str` would write it.
+
+        So two folders never have one name: zeros in front of a number make it none.
+        """
         match = CHECKPOINT_NAME.fullmatch(name)
         if match is None:
             return None
         branch, step, attempt, sequence = map(int, match.groups())
-        return cls(sequence=sequence, branch=branch, step=step, attempt=attempt)
+        parsed = cls(sequence=sequence, branch=branch, step=step, attempt=attempt)
+        return parsed if str(parsed) == name else None
 
 
 @dataclass(frozen=True)
@@ -111,10 +116,10 @@ class RunPaths:
         return self.decisions / f"{number:06d}.json"
 
     def command(self, command_id: str) -> Path:
-        return self.inbox / f"{command_id}.json"
+        return self.inbox / f"{_checked_ulid(command_id)}.json"
 
     def note(self, note_id: str) -> Path:
-        return self.notes / f"{note_id}.json"
+        return self.notes / f"{_checked_ulid(note_id)}.json"
 
     def checkpoint(self, name: CheckpointName) -> Path:
         return self.checkpoints / str(name)
@@ -131,6 +136,12 @@ class RunPaths:
         return (self.proposals, self.decisions, self.inbox, self.notes, self.checkpoints)
 
 
+def _checked_ulid(name: str) -> str:
+    if ULID.fullmatch(name) is None:
+        raise ValueError(f"{name[:100]!r} is not the id of a command or a note")
+    return name
+
+
 def manifest_in(checkpoint: Path) -> Path:
     """The manifest of a checkpoint folder, published or still being built."""
     return checkpoint / "manifest.json"
@@ -145,7 +156,8 @@ def run_paths(runs: Path, run_id: str) -> RunPaths:
         If `run_id` is not a run id (letters, digits, dot, dash, underscore) or no such folder exists.
     """
     if RUN_ID.fullmatch(run_id) is None:
-        raise RunNotFound(f"{run_id!r} is not a run id: lower-case letters, digits, '.', '_' and '-' only")
+        shown = run_id if len(run_id) <= 110 else f"{run_id[:100]}…"
+        raise RunNotFound(f"{shown!r} is not a run id: lower-case letters, digits, '.', '_' and '-' only")
     root = runs / run_id
     if not root.is_dir():
         raise RunNotFound(f"no run {run_id} in {runs}; `hankelboard runs` lists those that are there")

@@ -122,7 +122,8 @@ def _refuse_decided(paths: RunPaths, number: int) -> None:
     winner = read_decision(paths, number)
     if winner is not None:
         verb = {"approve": "approved", "reject": "rejected"}.get(winner.verdict, "decided")
-        raise AlreadyDecided(f"proposal {number} was already {verb} by {winner.by} at {winner.t}")
+        why = f": {winner.reason}" if winner.reason else ""
+        raise AlreadyDecided(f"proposal {number} was already {verb} by {winner.by} at {winner.t}{why}")
 
 
 def _refuse_closed(history: History, number: int) -> None:
@@ -165,6 +166,21 @@ def nearest_realisable(layer: Record, rank: int) -> int:
 def ranks_at(proposal: Record, tolerance: float) -> list[int]:
     """The rank per layer that the rule gives at a tolerance: gate and realisability included."""
     return [_rank_of(layer, tolerance, proposal["gate"]) for layer in proposal["layers"]]
+
+
+def ranks_of_share(proposal: Record, share: float) -> list[int]:
+    """The rank per layer that leaves out a fixed share of the states, at least one, where realisable.
+
+    >>> layer = {"state_dim": 40, "realisable": [True] * 41}
+    >>> ranks_of_share({"layers": [layer]}, 0.1)
+    [36]
+    """
+    return [
+        nearest_realisable(
+            layer, max(1, min(layer["state_dim"] - 1, round((1 - share) * layer["state_dim"])))
+        )
+        for layer in proposal["layers"]
+    ]
 
 
 def _rank_of(layer: Record, tolerance: float, gate: float) -> int:

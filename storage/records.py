@@ -1,8 +1,10 @@
 """Records: JSON objects with a time, without NaN, of bounded size. And the ids of what people create."""
 
+import errno
 import json
 import math
 import os
+import stat
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,6 +14,7 @@ Record = dict[str, Any]
 
 MAX_FILE_BYTES = 16 * 1024 * 1024  # a proposal of 12 layers x 1,024 states is about 2 MB
 MAX_PERSONS_FILE_BYTES = 64 * 1024  # what people write: decisions, commands, notes
+MAX_DEPTH = 64  # objects and lists inside one another; what the format describes stays below 10
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
 
@@ -21,8 +24,9 @@ def now() -> str:
 
 
 def encode(record: Record) -> str:
-    """One line of JSON. What is not finite becomes null: JSON has no NaN."""
-    return json.dumps(_finite(record), separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    """One line of JSON. What is not finite becomes null: JSON has no NaN; half a character becomes "?"."""
+    text = json.dumps(_finite(record), separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _finite(value: Any) -> Any:
@@ -36,29 +40,107 @@ def _finite(value: Any) -> Any:
 
 
 def decode(line: str | bytes) -> Record | None:
-    """The record in a line, or None when it is not a JSON object. NaN and Infinity do not parse."""
+    """The record in a line, or None when it is not a JSON object that every reader understands alike.
+
+    None as well for NaN, Infinity, numbers that a double cannot hold, a key given twice, text that is not
+    Unicode and nesting beyond MAX_DEPTH: what passes here can be computed with, shown and written again.
+    """
     try:
-        record = json.loads(line, parse_constant=_refuse_constant)
+        data = line.encode() if isinstance(line, str) else line
+        record = (_CAREFUL if _may_overflow(data) else _STRICT).decode(data.decode("utf-8"))
+        if b"\\ud" in data or b"\\uD" in data:
+            json.dumps(record, ensure_ascii=False).encode()  # half a character, written as an escape
     except (ValueError, RecursionError):
         return None
-    return record if isinstance(record, dict) else None
+    if not isinstance(record, dict) or (_may_be_deep(data) and _is_deeper(record, MAX_DEPTH)):
+        return None
+    return record
+
+
+# Looking at every number would cost more than parsing does, so the bytes are asked first: digits become 0,
+# e and E become e, plus signs go. Three digits of exponent or 200 in a row deserve a closer look.
+_SHAPE = bytes(48 if byte in b"0123456789" else 101 if byte in b"eE" else 32 for byte in range(256))
+_MANY_DIGITS = b"0" * 200
+
+
+def _may_overflow(data: bytes) -> bool:
+    shape = data.translate(_SHAPE, b"+")
+    return b"e000" in shape or _MANY_DIGITS in shape
+
+
+def _may_be_deep(data: bytes) -> bool:
+    return data.count(b"{") + data.count(b"[") > MAX_DEPTH
+
+
+def _is_deeper(value: Any, room: int) -> bool:
+    if not isinstance(value, dict | list):
+        return False
+    items = value.values() if isinstance(value, dict) else value
+    return room == 0 or any(_is_deeper(item, room - 1) for item in items if isinstance(item, dict | list))
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> Record:
+    record = dict(pairs)
+    if len(record) != len(pairs):
+        raise ValueError("a key is given twice")
+    return record
 
 
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
 
 
-def read_record(path: Path, max_bytes: int = MAX_FILE_BYTES) -> Record | None:
-    """The record in a whole file, or None when it is absent, too large, a link or not a record."""
+def _finite_float(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError("a double cannot hold this number")
+    return number
+
+
+def _finite_int(text: str) -> int:
+    _finite_float(text)
+    return int(text)
+
+
+_STRICT = json.JSONDecoder(parse_constant=_refuse_constant, object_pairs_hook=_unique)
+_CAREFUL = json.JSONDecoder(
+    parse_constant=_refuse_constant,
+    object_pairs_hook=_unique,
+    parse_float=_finite_float,
+    parse_int=_finite_int,
+)
+
+
+class NotAFile(OSError):
+    """Something else lies where a plain file belongs."""
+
+
+def open_regular(path: Path) -> int:
+    """A descriptor for reading a plain file; it never waits.
+
+    Raises OSError: FileNotFoundError when nothing is there, NotAFile when it is a link, a folder, a pipe or a
+    device. Only the last part of the path is looked at: a run directory may be reached by a link.
+    """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.EMLINK, errno.ENXIO, errno.EOPNOTSUPP):
+            raise NotAFile(error.errno, "is not a plain file", str(path)) from None
+        raise
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise NotAFile(errno.EINVAL, "is not a plain file", str(path))
+    return descriptor
+
+
+def read_record(path: Path, max_bytes: int = MAX_FILE_BYTES) -> Record | None:
+    """The record in a whole file, or None when it is absent, too large, no plain file or not a record."""
+    try:
+        with os.fdopen(open_regular(path), "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            data = file.read(size + 1) if size <= max_bytes else b""
+    except (OSError, ValueError):  # ValueError: a NUL in the path
         return None
-    with os.fdopen(descriptor, "rb") as file:
-        try:
-            data = file.read(max_bytes + 1)
-        except OSError:
-            return None
     return decode(data) if len(data) <= max_bytes else None
 
 

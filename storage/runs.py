@@ -1,5 +1,6 @@
 """Runs: creation, listing, identity, and the lock that one trainer holds."""
 
+import contextlib
 import fcntl
 import os
 import re
@@ -165,8 +166,9 @@ class RunLock:
                 os.close(self._descriptor)
                 raise RunHeld(f"{paths.run_id} is being trained by another process (pid {holder})")
             time.sleep(0.05)
-        os.ftruncate(self._descriptor, 0)
-        os.pwrite(self._descriptor, f"{os.getpid()}\n".encode(), 0)
+        with contextlib.suppress(OSError):  # for people only; a full disk does not matter here
+            os.ftruncate(self._descriptor, 0)
+            os.pwrite(self._descriptor, f"{os.getpid()}\n".encode(), 0)
 
     def release(self) -> None:
         os.close(self._descriptor)

@@ -1,5 +1,6 @@
 """status.json: the trainer's latest word and its heartbeat. A convenience; the journals are the truth."""
 
+import errno
 import os
 import socket
 import subprocess
@@ -13,11 +14,22 @@ from storage.layout import RunPaths
 from storage.records import Record, now, read_record
 
 GRACE_S = 10.0
+BLOCK_BYTES = 4096
 
 
 def write_status(paths: RunPaths, status: Record) -> None:
-    """Replace status.json whole. Not fsynced: a machine crash may lose the last second of it."""
-    atomic.replace(paths.status, {"t": now(), **status}, durable=False)
+    """Replace status.json whole. Not fsynced: a machine crash may lose the last second of it.
+
+    On a full disk the file that is there is overwritten in place, which needs no new space: it always fills
+    one block. A reader in that very moment may see no record; the next beat mends it.
+    """
+    record = {"t": now(), **status}
+    try:
+        atomic.replace(paths.status, record, durable=False, fill=BLOCK_BYTES)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        atomic.overwrite(paths.status, record, fill=BLOCK_BYTES)
 
 
 def read_status(paths: RunPaths) -> Record | None:

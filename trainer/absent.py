@@ -25,6 +25,8 @@ def unanswered(paths: RunPaths, history: History) -> Iterator[Command]:
 def wants_trainer(run: Run, history: History, asked: list[Command]) -> bool:
     """Whether a worker should start a child for this run."""
     kinds = {command.kind for command in asked}
+    if "kill" in kinds:
+        return False
     if history.state == "finished":
         return "rollback" in kinds
     if history.state in ("stopped", "failed", "cancelled"):
@@ -40,7 +42,7 @@ def refusal(state: str, kind: str) -> str | None:
         return "the run is finished; roll back to a checkpoint to train on from there"
     if state == "cancelled" and kind != "resume":
         return "the run was cancelled before it started"
-    if state in ("stopped", "failed") and kind in ("pause", "stop", "checkpoint"):
+    if state in ("stopped", "failed") and kind in ("pause", "stop", "kill", "checkpoint", "policy"):
         return f"the run is {state}; resume it or roll it back first"
     return None
 
@@ -49,9 +51,12 @@ def answer(paths: RunPaths, history: History, asked: list[Command]) -> None:
     """Answer what needs no trainer: cancel a queued run, refuse what makes no sense. Takes run.lock."""
     with RunLock(paths), Journal(paths.events) as journal:
         for command in asked:
-            if history.state == "queued" and command.kind == "stop":
-                _append(journal, history, "run_cancelled", reason=f"cancelled by {command.by}")
-                _answer(journal, history, command, "command_applied")
+            if history.state == "queued" and command.kind in ("stop", "kill"):
+                _end(journal, history, command, "run_cancelled", f"cancelled by {command.by}")
+                history = read_history(paths)
+                continue
+            if command.kind == "kill" and (history.state not in ENDED or history.state == "interrupted"):
+                _end(journal, history, command, "run_stopped", f"killed by {command.by}, without saving")
                 history = read_history(paths)
                 continue
             reason = refusal(history.state, command.kind)
@@ -63,6 +68,10 @@ def fail(paths: RunPaths, reason: str) -> None:
     """Give up on a run whose child cannot even start."""
     with RunLock(paths), Journal(paths.events) as journal:
         _append(journal, read_history(paths), "run_failed", reason=reason)
+
+
+def _end(journal: Journal, history: History, command: Command, kind: str, reason: str) -> None:
+    _append(journal, history, kind, reason=reason, command_id=command.id)
 
 
 def _answer(journal: Journal, history: History, command: Command, kind: str, **fields: str) -> None:

@@ -4,11 +4,13 @@ Nothing is ever unpickled: tensors are safetensors, the rest is JSON.
 """
 
 import base64
-from dataclasses import asdict
+import errno
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -22,9 +24,12 @@ MODEL, OPTIMIZER, LOOP = "model.safetensors", "optimizer.safetensors", "loop.jso
 
 
 def write_payload(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, state: LoopState) -> None:
-    """Write model, optimizer and loop state into a folder that is being built."""
-    save_file(_contiguous(model.state_dict()), folder / MODEL)
-    save_file(_contiguous(_optimizer_tensors(model, optimizer)), folder / OPTIMIZER)
+    """Write model, optimizer and loop state into a folder that is being built. Raises OSError."""
+    try:
+        save_file(_contiguous(model.state_dict()), folder / MODEL)
+        save_file(_contiguous(_optimizer_tensors(model, optimizer)), folder / OPTIMIZER)
+    except SafetensorError as error:  # how that library tells of a full disk
+        raise OSError(errno.EIO, str(error)) from None
     atomic.replace(folder / LOOP, {"loop": asdict(state), "generators": generator_states()})
 
 
@@ -42,7 +47,8 @@ def restore_payload(
     load_tensors(model, optimizer, load_file(folder / MODEL, device=str(device)))
     _load_moments(model, optimizer, load_file(folder / OPTIMIZER, device=str(device)))
     restore_generators(record["generators"])
-    return LoopState(**record["loop"])
+    known = {item.name for item in fields(LoopState)}
+    return LoopState(**{key: value for key, value in record["loop"].items() if key in known})
 
 
 def _contiguous(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -16,8 +16,9 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from storage.commands import POLICIES
+from storage.commands import POLICIES, WAITING
 from storage.errors import ConfigError
+from storage.proposals import VERDICTS
 
 
 def setting(default: Any, help: str, **limits: Any) -> Any:
@@ -80,12 +81,17 @@ class TrainingConfig:
     evaluate_every: int = setting(100, "steps between evaluations on the validation data", minimum=1)
     spectra_every: int = setting(100, "steps between snapshots of the spectrum; 0 = never", minimum=0)
     checkpoint_every: int = setting(500, "steps between scheduled checkpoints; 0 = never", minimum=0)
+    keep_checkpoints: int = setting(
+        5, "unpinned checkpoints kept per branch, and the best one; 0 = all", minimum=0
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReductionConfig:
     policy: str = setting(
-        "ask", "what decides on a proposal: a person, the rule, or nobody (keep)", choices=POLICIES
+        "ask",
+        "what decides: a person, the rule, a fixed share that is undone when it hurts, or nobody (keep)",
+        choices=POLICIES,
     )
     tolerance: float = setting(
         0.05, "share of Σσ that one attempt may discard in each layer", minimum=0.0, below=1.0
@@ -97,7 +103,28 @@ class ReductionConfig:
     moments: str = setting(
         "transport", "Adam's moments after a cut: carried along, or zero", choices=("transport", "reset")
     )
-    waiting: str = setting("pause", "while a person decides: pause, or train on", choices=("pause", "train"))
+    waiting: str = setting("pause", "while a person decides: pause, or train on", choices=WAITING)
+    deadline_s: float = setting(
+        0.0, "seconds after which an undecided proposal takes the default; 0 = never", minimum=0.0
+    )
+    deadline_steps: int = setting(
+        0, "steps trained on after which an undecided proposal takes the default; 0 = never", minimum=0
+    )
+    default: str = setting("reject", "what a deadline decides", choices=VERDICTS)
+    at_end: str = setting(
+        "expire",
+        "a proposal that is undecided at the last step: expires, or waits",
+        choices=("expire", "wait"),
+    )
+    share: float = setting(
+        0.1, "policy pragmatic: share of the states that one attempt cuts", above=0.0, below=1.0
+    )
+    threshold: float = setting(
+        0.02, "policy pragmatic: loss of validation accuracy that undoes a cut", minimum=0.0, maximum=1.0
+    )
+    trial: int = setting(
+        0, "policy pragmatic: steps until a cut is judged; 0 = the distance of two attempts", minimum=0
+    )
     slack: float = setting(
         1.25, "how much more than approved may be discarded when weights moved meanwhile", minimum=1.0
     )

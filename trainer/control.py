@@ -19,16 +19,20 @@ class Control:
 
     def __init__(self, session: Session):
         self.ending: str | None = None
-        """Why the loop must end now: stopped (asked for) or interrupted (this process must go)."""
+        """Why the loop must end now: stopped (asked for), killed (asked for, without saving) or
+        interrupted (this process must go)."""
         self.reason = ""
         self.command_id: str | None = None
         """The command that asked for the end: answered by the event that ends the run, after the save."""
         self._session = session
         self._polled_at = float("-inf")
+        self._scheduled: dict[str, int] = {}
         self._commands = {
             "pause": self._pause,
             "resume": self._resume,
             "stop": self._stop,
+            "kill": self._kill,
+            "policy": self._policy,
             "checkpoint": self._checkpoint,
             "rollback": self._rollback,
         }
@@ -51,12 +55,13 @@ class Control:
 
     def obey(self, *, at_once: bool = False) -> None:
         """Carry out the commands that came since the last poll; looks at the inbox every 0.2 s."""
-        if not at_once and time.monotonic() - self._polled_at < POLL_S:
+        due = any(step <= self._session.state.step for step in self._scheduled.values())
+        if not (at_once or due) and time.monotonic() - self._polled_at < POLL_S:
             return
         self._polled_at = time.monotonic()
         for command_id in commands.command_ids(self._session.paths):
             known = self._session.history.commands.get(command_id)
-            if known is None or known.state == "accepted":
+            if self.ending is None and (known is None or known.state == "accepted"):
                 self._answer(command_id)
 
     def _answer(self, command_id: str) -> None:
@@ -67,7 +72,11 @@ class Control:
             return
         who = {"command_id": command.id, "command": command.kind, "by": command.by}
         if command.id not in session.history.commands:
-            session.event("command_accepted", **who)
+            session.event("command_accepted", **who, at_step=command.at_step)
+        if command.at_step is not None and session.state.step < command.at_step:
+            self._scheduled[command.id] = command.at_step
+            return  # later: the first boundary at or after that step
+        self._scheduled.pop(command.id, None)
         reason = self._commands[command.kind](command)
         if command.id == self.command_id:
             return
@@ -75,6 +84,14 @@ class Control:
             session.event("command_applied", **who)
         else:
             session.event("command_refused", **who, reason=reason)
+
+    def finish(self) -> None:
+        """Refuse what was scheduled for a step that training does not reach."""
+        session = self._session
+        for command_id, outcome in session.history.commands.items():
+            if outcome.state == "accepted" and outcome.at_step is not None:
+                reason = f"training ended at step {session.state.step}, before step {outcome.at_step}"
+                session.event("command_refused", command_id=command_id, reason=reason)
 
     # Each returns None when it was carried out, else why not.
 
@@ -94,6 +111,20 @@ class Control:
         self.command_id = command.id
         return None
 
+    def _kill(self, command: Command) -> str | None:
+        self.ending, self.reason = "killed", f"killed by {command.by}, without saving"
+        self.command_id = command.id
+        return None
+
+    def _policy(self, command: Command) -> str | None:
+        state = self._session.state
+        state.policy = command.policy if command.policy in commands.POLICIES else state.policy
+        state.waiting = command.waiting if command.waiting in commands.WAITING else state.waiting
+        self._session.event(
+            "policy_changed", policy=state.policy, waiting=state.waiting, by=command.by, command_id=command.id
+        )
+        return None
+
     def _checkpoint(self, command: Command) -> str | None:
         saved = self._session.save("command", pinned=True)
         return None if saved else self._session.recorder.trouble
@@ -105,7 +136,7 @@ class Control:
         policy = command.policy if command.policy in commands.POLICIES else "ask"
         self._session.recorder.show_phase("restoring")
         try:
-            self._session.roll_back(name, policy=policy, command_id=command.id)
+            self._session.roll_back(name, policy=policy, by=command.by, command_id=command.id)
         except CheckpointError as error:
             return str(error)
         self._session.save("branch")

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from storage.proposals import ranks_at
+from storage.proposals import ranks_at, ranks_of_share
 from storage.records import Record
 from trainer.config import ReductionConfig
 from trainer.data.task import Split
@@ -76,14 +76,24 @@ def cut(
     return max(errors, default=0.0)
 
 
-def gather(model: nn.Module, split: Split, config: ReductionConfig, timing_batch: Split) -> Record:
+def gather(
+    model: nn.Module,
+    split: Split,
+    config: ReductionConfig,
+    timing_batch: Split,
+    *,
+    share: float | None = None,
+) -> Record:
     """The evidence of a proposal, as it goes into its file.
 
-    Raises ValueError when nothing can be proposed. `ranks` is what the rule gives at the tolerance.
+    `ranks` is what the rule gives at the tolerance, or what leaves out a fixed `share` of the states. Raises
+    ValueError when nothing can be proposed.
     """
     started = time.monotonic()
     proposal = layers_record(model, config)
-    proposal["ranks"] = ranks_at(proposal, config.tolerance)
+    proposal["ranks"] = (
+        ranks_at(proposal, config.tolerance) if share is None else ranks_of_share(proposal, share)
+    )
     for layer, rank in zip(proposal["layers"], proposal["ranks"], strict=True):
         layer["rank"] = rank
         layer["gated"] = rank == layer["state_dim"]
@@ -131,12 +141,13 @@ def layers_record(model: nn.Module, config: ReductionConfig) -> Record:
 def _measured_points(
     model: nn.Module, split: Split, config: ReductionConfig, proposal: Record
 ) -> list[dict[str, Any]]:
-    """Validation loss and accuracy after the cut, for tolerances around the rule's."""
+    """Validation loss and accuracy after the cut: as proposed, and for tolerances around the rule's."""
     full = [layer["state_dim"] for layer in proposal["layers"]]
+    shares = [layer["discarded_share"][layer["rank"]] for layer in proposal["layers"]]
+    wanted = [(config.tolerance * factor, None) for factor in sorted({*config.grid, 1.0})]
     points: dict[tuple[int, ...], dict[str, Any]] = {}
-    for factor in sorted({*config.grid, 1.0}):
-        tolerance = config.tolerance * factor
-        ranks = ranks_at(proposal, tolerance) if tolerance < 1.0 else full
+    for tolerance, given in [*wanted, (max(shares), proposal["ranks"])]:
+        ranks = given or (ranks_at(proposal, tolerance) if tolerance < 1.0 else full)
         if ranks == full or tuple(ranks) in points:
             continue
         trial = copy.deepcopy(model)

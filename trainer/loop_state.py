@@ -14,9 +14,15 @@ class LoopState:
     policy: str = ""
     attempts_consumed: int = 0
     """Attempt steps up to and including this one are done: proposed, skipped or rolled back."""
+    waiting: str = ""
+    """pause or train while a person decides."""
     reductions: list[int] = field(default_factory=list)
     """Proposals whose reductions are in the weights."""
     pending_proposal: int | None = None
+    pending_s: float = 0.0
+    """Seconds that the pending proposal has waited here: downtime and pauses excluded."""
+    trial: dict[str, Any] | None = None
+    """A cut of the policy pragmatic that is not judged yet: proposal, checkpoint, before, until."""
     train_s: float = 0.0
     """Seconds spent training: waiting, pausing and measuring excluded."""
     waiting_s: float = 0.0

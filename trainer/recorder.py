@@ -1,9 +1,11 @@
 """Everything the trainer writes about a run: journals, status with heartbeat, TensorBoard."""
 
+import contextlib
 import math
 import resource
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 from storage.journal import Journal
@@ -13,6 +15,7 @@ from storage.status import process_identity, write_status
 from trainer.loop_state import LoopState
 
 BEAT_S = 1.0
+RETRY_S = 0.5
 QUIET_EVENTS = ("checkpoint_published", "command_accepted", "waiting_started", "waiting_ended")
 EXPECT_S = {"training": 5.0, "evaluating": 60.0, "measuring": 120.0, "checkpointing": 60.0, "restoring": 60.0}
 
@@ -42,9 +45,17 @@ class Recorder:
         self._log = paths.log.open("a") if keep_log else None
 
     def event(self, kind: str, **fields: Any) -> Record:
-        """Append an event, on disk when this returns, and say it in the log; returns the record."""
+        """Append an event and say it in the log; returns the record.
+
+        It is on disk when this returns, unless the disk is full: then it is kept, in order, until there is
+        room, and `unwritten` holds.
+        """
         record = {"kind": kind, **self._where(), **fields}
-        self._events.append(record, durable=True)
+        try:
+            self._events.append(record, durable=True)
+        except OSError as error:
+            self.say(f"{kind} not written yet: {error.strerror or error}")
+            self._events.append(record)  # waits in memory for room
         if kind not in QUIET_EVENTS:
             shown = " ".join(f"{key}={value}" for key, value in fields.items() if value not in (None, ""))
             self.say(f"step {self.state.step} branch {self.state.branch}: {kind} {shown}")
@@ -53,10 +64,17 @@ class Recorder:
     def say(self, text: str) -> None:
         """A line for people: to the terminal and to log.txt."""
         line = f"{now()} {text}"
-        print(line, flush=True)
+        with contextlib.suppress(OSError):  # a full disk, or nobody at the other end of a pipe
+            print(line, flush=True)
         if self._log is not None:
-            self._log.write(line + "\n")
-            self._log.flush()
+            with contextlib.suppress(OSError):
+                self._log.write(line + "\n")
+                self._log.flush()
+
+    @property
+    def unwritten(self) -> bool:
+        """Whether events wait for room on the disk: nothing that follows from them may be done yet."""
+        return self._events.trouble is not None
 
     def metrics(self, values: dict[str, float | int]) -> None:
         """Append a metrics record; waits at most a second in memory."""
@@ -69,7 +87,11 @@ class Recorder:
         }
         self._metrics.append(record)
         if self._tensorboard:
-            self._tensorboard.scalars(self.state, values)
+            try:
+                self._tensorboard.scalars(self.state, values)
+            except (OSError, RuntimeError) as error:
+                self._tensorboard = None
+                self.say(f"no more TensorBoard events in this attempt: {error}")
 
     def spectrum(self, layer: int, hsv: list[float], *, importance: str, snapshot: str) -> None:
         """Append one layer's spectrum, six significant digits."""
@@ -89,12 +111,12 @@ class Recorder:
         self._shown = (state, phase)
         self._beat += 1
         self._beat_at = time.monotonic()
-        self._metrics.flush()
-        self._spectra.flush()
+        for journal in (self._events, self._metrics, self._spectra):
+            journal.flush()
         try:
             write_status(self._paths, self._status(state, phase))
         except OSError as error:
-            print(f"status.json not written: {error}", file=sys.stderr)
+            self.say(f"status.json not written: {error.strerror or error}")
 
     def show_phase(self, phase: str) -> None:
         """The same state in another phase: said before something slow begins."""
@@ -118,8 +140,14 @@ class Recorder:
             "waiting_s": round(loop.waiting_s, 3),
             "pending_proposal": loop.pending_proposal,
             "best": loop.best,
-            "trouble": self.trouble or self._metrics.trouble or self._spectra.trouble,
+            "trouble": self.trouble or self._events.trouble or self._metrics.trouble or self._spectra.trouble,
         }
+
+    def settle(self, give_up: Callable[[], bool]) -> None:
+        """Wait until every event is on disk: what follows is true only then."""
+        while self.unwritten and not give_up():
+            self.show(*self._shown)
+            time.sleep(RETRY_S)
 
     def close(self) -> None:
         self._metrics.close()
@@ -128,7 +156,8 @@ class Recorder:
         if self._tensorboard:
             self._tensorboard.close()
         if self._log is not None:
-            self._log.close()
+            with contextlib.suppress(OSError):
+                self._log.close()
 
 
 class _TensorBoard:

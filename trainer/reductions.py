@@ -4,12 +4,14 @@
 decision file alone, so that a replay after a crash does the same again.
 """
 
+import contextlib
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 
 from storage import proposals
 from storage.errors import AlreadyDecided, ProposalError
-from storage.history import ProposalOutcome
+from storage.history import TIMEOUT, ProposalOutcome
 from storage.proposals import Decision, check_ranks
 from storage.records import Record
 from trainer import evidence
@@ -17,8 +19,10 @@ from trainer.models.build import state_dims
 from trainer.reduction.reducible import RankTable
 from trainer.reduction.schedule import attempt_due, attempt_steps
 from trainer.session import Session
+from trainer.trials import POLICY as PRAGMATIC
+from trainer.trials import Trials
 
-POLICY_VERDICTS = {"auto": "approve", "keep": "reject"}
+RETRY_S = 5.0
 
 
 class Reductions:
@@ -27,36 +31,88 @@ class Reductions:
         self._session = session
         self._config = config.reduction
         self._waiting = False
+        self._ticked: float | None = None
+        self._retry_at = 0.0
         self.steps = attempt_steps(
             config.training.steps,
             attempts=self._config.attempts,
             window=self._config.window,
             explicit=self._config.steps,
         )
+        self._trials = Trials(session, self.steps)
+
+    @property
+    def _at_end(self) -> bool:
+        return self._session.state.step >= self._session.config.training.steps
 
     @property
     def holds_training(self) -> bool:
-        """Whether training must wait for a person: there is a proposal, no verdict, and waiting = pause."""
+        """Whether training must wait for a person: there is a proposal, no verdict, and waiting = pause.
+
+        At the last step there is nothing left to train on: what has not expired there is waited for.
+        """
         outcome = self._pending()
-        return outcome is not None and outcome.decision is None and self._config.waiting == "pause"
+        if outcome is None or outcome.decision is not None:
+            return False
+        return self._session.state.waiting == "pause" or self._at_end
 
     def advance(self) -> None:
-        """Offer a reduction when an attempt is due; act on the verdict when there is one."""
-        if self._session.state.pending_proposal is None:
+        """Judge a cut on trial, offer a reduction when an attempt is due, act on the verdict.
+
+        What a full disk prevents is tried again later; training goes on meanwhile.
+        """
+        if time.monotonic() < self._retry_at and not self._at_end:
+            return
+        consumed = self._session.state.attempts_consumed
+        try:
+            self._advance()
+        except OSError as error:
+            self._session.state.attempts_consumed = consumed
+            self._put_off(f"proposal or decision not written: {error.strerror or error}")
+
+    def _put_off(self, trouble: str) -> None:
+        self._session.recorder.trouble = trouble
+        self._retry_at = time.monotonic() + RETRY_S
+
+    def _advance(self) -> None:
+        if self._trials.judge(at_end=self._at_end):
+            return
+        if self._session.state.pending_proposal is None and not self._at_end and not self._trials.running:
             self._attempt()
         outcome = self._pending()
         if outcome is not None:
+            self._tick(outcome)
             self._answer(outcome)
+        else:
+            self._ticked = None
         self._note_waiting()
 
-    def finish(self) -> None:
-        """At the last step: what is still undecided expires, since there is nothing left to train."""
-        outcome = self._pending()
-        if outcome is not None:
-            self._session.state.pending_proposal = None
-            self._session.event(
-                "proposal_expired", proposal=outcome.number, reason="training ended before a decision"
-            )
+    def hold(self) -> None:
+        """Called instead of `advance` while a person paused the run: a pause does not use up a deadline."""
+        self._ticked = None
+
+    def _tick(self, outcome: ProposalOutcome) -> None:
+        """Count the seconds that a proposal waits; decide by default when its time is over."""
+        if outcome.decision is not None:
+            return
+        now, state, config = time.monotonic(), self._session.state, self._config
+        state.pending_s += now - (now if self._ticked is None else self._ticked)
+        self._ticked = now
+        if config.deadline_s and state.pending_s >= config.deadline_s:
+            self._default(outcome, config.default, f"nobody decided within {config.deadline_s:g} s")
+        elif config.deadline_steps and state.step - outcome.step >= config.deadline_steps:
+            self._default(outcome, config.default, f"nobody decided within {config.deadline_steps} steps")
+        elif self._at_end and config.at_end == "expire":
+            self._default(outcome, "reject", "training ended before a decision")
+
+    def _default(self, outcome: ProposalOutcome, verdict: str, reason: str) -> None:
+        """The default as a decision like any other: of two deciders the first one wins, here too."""
+        session = self._session
+        with contextlib.suppress(AlreadyDecided):
+            proposals.decide(
+                session.paths, outcome.number, verdict, by=TIMEOUT, via="trainer", reason=reason,
+                history=session.history,
+            )  # fmt: skip
 
     def _pending(self) -> ProposalOutcome | None:
         number = self._session.state.pending_proposal
@@ -75,7 +131,7 @@ class Reductions:
         due = attempt_due(self.steps, consumed=state.attempts_consumed, step=state.step)
         if due is None:
             return
-        state.attempts_consumed = due
+        state.attempts_consumed, state.pending_s = due, 0.0
         known = self._known(due)
         if known is None:
             self._offer(due)
@@ -99,7 +155,10 @@ class Reductions:
         session.recorder.show_phase("measuring")
         session.record_spectra("proposal")
         try:
-            measured = evidence.gather(session.model, session.task.val, self._config, session.timing_batch())
+            measured = evidence.gather(
+                session.model, session.task.val, self._config, session.timing_batch(),
+                share=self._config.share if state.policy == PRAGMATIC else None,
+            )  # fmt: skip
         except ValueError as error:
             session.event("reduction_refused", attempt_step=attempt_step, reason=f"no proposal: {error}")
             return
@@ -117,13 +176,14 @@ class Reductions:
         number = max(proposals.proposal_numbers(session.paths), default=0) + 1
         record = {
             "branch": state.branch, "attempt": session.recorder.attempt, "step": state.step,
-            "attempt_step": attempt_step, "policy": state.policy, "waiting": self._config.waiting, **measured,
+            "attempt_step": attempt_step, "policy": state.policy, "waiting": state.waiting,
+            "deadline": self._deadline(), **measured,
         }  # fmt: skip
         left = session.config.training.steps - state.step
         seconds = record["cost"]["seconds_per_step"]
         record["cost"]["projected_saving_s"] = left * (seconds["now"] - seconds["after"])
         proposals.publish_proposal(session.paths, number, record)
-        state.pending_proposal = number
+        state.pending_proposal, state.pending_s = number, 0.0
         session.event(
             "proposal_published",
             proposal=number,
@@ -131,6 +191,13 @@ class Reductions:
             state_dims=session.state_dims,
             ranks=measured["ranks"],
         )
+
+    def _deadline(self) -> Record | None:
+        """For people: when a default decides, and how."""
+        config = self._config
+        if not config.deadline_s and not config.deadline_steps:
+            return None
+        return {"s": config.deadline_s, "steps": config.deadline_steps, "default": config.default}
 
     # Answering.
 
@@ -150,14 +217,14 @@ class Reductions:
     def _find_decision(self, number: int) -> Decision | None:
         """The verdict on a proposal. Policies decide by writing a decision, like anybody else."""
         session = self._session
-        verdict = POLICY_VERDICTS.get(session.state.policy)
+        policy = session.state.policy
+        verdict, why = {
+            "auto": ("approve", f"within the tolerance {self._config.tolerance:g}"),
+            "keep": ("reject", "measures only"),
+            PRAGMATIC: ("approve", f"cuts {self._config.share:.0%} of the states on trial"),
+        }.get(policy, (None, ""))
         if verdict is not None and proposals.read_decision(session.paths, number) is None:
-            policy = session.state.policy
-            reason = f"policy {policy}: " + (
-                f"within the tolerance {self._config.tolerance:g}"
-                if verdict == "approve"
-                else "measures only"
-            )
+            reason = f"policy {policy}: {why}"
             try:
                 return proposals.decide(
                     session.paths, number, verdict, by=f"policy:{policy}", via="trainer", reason=reason,
@@ -210,15 +277,17 @@ class Reductions:
     def _apply(self, outcome: ProposalOutcome) -> None:
         session, state = self._session, self._session.state
         proposal, ranks = self._proposal(outcome.number), list((outcome.decision or {})["ranks"])
+        if session.recorder.unwritten:
+            return  # first what decided it must be on disk
         stale = self._staleness(proposal, ranks)
         if stale:
             session.event("reduction_refused", proposal=outcome.number, reason=f"stale: {stale}")
             self._offer_again(outcome)
             return
-        before = self._measure()
+        before = session.measure()
         pinned = session.save("before_reduction", pinned=True)
         if pinned is None:
-            self._refuse(outcome, f"no checkpoint to go back to could be written: {session.recorder.trouble}")
+            self._without_checkpoint(outcome)
             return
         dims = session.state_dims
         try:
@@ -226,7 +295,7 @@ class Reductions:
         except ValueError as problem:
             self._refuse(outcome, f"cannot be realised: {problem}")
             return
-        after = self._measure()
+        after = session.measure()
         state.reductions = [*state.reductions, outcome.number]
         state.pending_proposal = None
         point = proposals.what_if(proposal, ranks)
@@ -243,15 +312,17 @@ class Reductions:
             checkpoint=str(pinned.name),
         )
         session.adopt(replace(state))
+        if state.policy == PRAGMATIC:
+            self._trials.begin(outcome.number, str(pinned.name), before)
         session.save("after_reduction", pinned=True)
         session.record_spectra("after_reduction")
 
-    def _measure(self) -> dict[str, float]:
-        """Validation as it is now: for the event, and for the checkpoint that is written next."""
-        self._session.recorder.show_phase("measuring")
-        measured = evidence.evaluate(self._session.model, self._session.task.val)
-        self._session.state.last = {f"val/{name}": value for name, value in measured.items()}
-        return measured
+    def _without_checkpoint(self, outcome: ProposalOutcome) -> None:
+        """Without a checkpoint to go back to nothing is cut: training goes on and it is tried again."""
+        trouble = self._session.recorder.trouble or ""
+        self._put_off(trouble)
+        if self._at_end:
+            self._refuse(outcome, f"no checkpoint to go back to could be written: {trouble}")
 
     def _refuse(self, outcome: ProposalOutcome, reason: str) -> None:
         self._session.state.pending_proposal = None

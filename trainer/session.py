@@ -22,6 +22,7 @@ from trainer.loop_state import LoopState
 from trainer.models.build import build_model, state_dims
 from trainer.recorder import Recorder
 from trainer.reduction.surgery import reducible_layers
+from trainer.retention import superfluous
 
 PRIMARY = "val/accuracy"
 
@@ -63,7 +64,8 @@ class Session:
     def save(self, cause: str, *, pinned: bool = False) -> Checkpoint | None:
         """Publish a checkpoint. None when it could not be written: training goes on and status says so."""
         state = self.state
-        holds = (state.branch, state.step, tuple(state.reductions), state.pending_proposal, pinned)
+        waits = (state.pending_proposal, state.trial is not None)
+        holds = (state.branch, state.step, tuple(state.reductions), waits, pinned)
         if holds == self.saved and cause in ("scheduled", "before_reduction", "stop", "finish"):
             return checkpoints.read_checkpoint(self.paths, checkpoints.checkpoint_names(self.paths)[-1])
         self.recorder.show_phase("checkpointing")
@@ -84,7 +86,19 @@ class Session:
         self.recorder.trouble = None
         self.saved = holds
         self.event("checkpoint_published", checkpoint=str(published.name), cause=cause, pinned=pinned)
+        self._prune()
         return published
+
+    def _prune(self) -> None:
+        """Remove the checkpoints that retention does not keep, and say what that freed."""
+        keep = self.config.training.keep_checkpoints
+        for checkpoint in superfluous(self.paths, self.history, keep=keep):
+            name = str(checkpoint.name)
+            self.event("checkpoint_pruned", checkpoint=name, bytes=checkpoint.bytes)
+            try:
+                checkpoints.remove(self.paths, checkpoint.name)
+            except OSError as error:
+                self.recorder.say(f"checkpoint {name} not removed: {error.strerror or error}")
 
     def _next_name(self) -> CheckpointName:
         last = max((name.sequence for name in checkpoints.checkpoint_names(self.paths)), default=0)
@@ -127,6 +141,7 @@ class Session:
             if name.branch != branch.number:  # the first checkpoint of a branch is its parent's
                 self._enter(branch.number, branch.attempts_consumed)
             self.state.policy = self.history.policy or self.state.policy
+            self.state.waiting = self.history.waiting or self.state.waiting or self.config.reduction.waiting
             self.adopt(self.state)
             return str(name)
         return None
@@ -134,26 +149,36 @@ class Session:
     def _enter(self, branch: int, attempts_consumed: int) -> None:
         self.state.branch = branch
         self.state.attempts_consumed = max(self.state.attempts_consumed, attempts_consumed)
-        self.state.pending_proposal = None
+        self.state.pending_proposal, self.state.pending_s, self.state.trial = None, 0.0, None
 
-    def roll_back(self, name: CheckpointName, *, policy: str, command_id: str) -> None:
+    def roll_back(
+        self,
+        name: CheckpointName,
+        *,
+        policy: str,
+        by: str,
+        command_id: str | None = None,
+        consumed: int = 0,
+    ) -> None:
         """Restore a checkpoint as the start of a new branch.
 
-        Attempts up to and including those of the undone reductions are consumed, so that no policy cuts
-        again at the same place. Raises CheckpointError, with everything as before, when it is damaged.
+        Attempts up to and including those of the undone reductions, and up to the step `consumed`, are not
+        made again, so that no policy cuts at the same place. Raises CheckpointError, with everything as
+        before, when it is damaged.
         """
         left = self.state
         self.restore(name)
         undone = [number for number in left.reductions if number not in self.state.reductions]
-        consumed = [self.history.proposals[number].attempt_step for number in undone]
-        self._enter(max(self.history.branches) + 1, max(consumed, default=0))
-        self.state.policy = policy
+        attempts = [self.history.proposals[number].attempt_step for number in undone]
+        self._enter(max(self.history.branches) + 1, max([consumed, *attempts]))
+        self.state.policy, self.state.waiting = policy, left.waiting
         self.event(
             "branch_started",
             parent=name.branch,
             from_step=name.step,
             checkpoint=str(name),
             command_id=command_id,
+            by=by,
             policy=policy,
             attempts_consumed=self.state.attempts_consumed,
             state_dims=self.state_dims,
@@ -163,11 +188,16 @@ class Session:
 
     # Measuring.
 
-    def evaluate(self) -> dict[str, float]:
-        """Validation loss and accuracy now; keeps the best of this path."""
+    def measure(self) -> dict[str, float]:
+        """Validation loss and accuracy now, for an event; the next checkpoint carries them, too."""
         self.recorder.show_phase("evaluating")
         measured = evaluate(self.model, self.task.val)
         self.state.last = {f"val/{name}": value for name, value in measured.items()}
+        return measured
+
+    def evaluate(self) -> dict[str, float]:
+        """`measure`, as metrics; keeps the best of this path."""
+        self.measure()
         value = self.state.last[PRIMARY]
         if self.state.best is None or value > self.state.best["value"]:
             self.state.best = {"metric": PRIMARY, "value": value, "step": self.state.step}
@@ -211,7 +241,7 @@ def open_session(paths: RunPaths, config: Config, history: History, recorder: Re
     session = Session(
         paths=paths, config=config, history=history, task=task, model=model,
         optimizer=make_optimizer(model, config), recorder=recorder, device=device,
-        state=LoopState(policy=config.reduction.policy), forms=[],
+        state=LoopState(policy=config.reduction.policy, waiting=config.reduction.waiting), forms=[],
     )  # fmt: skip
     session.adopt(session.state)
     return session

@@ -75,13 +75,24 @@ def run_attempt(session: Session) -> str:
     control.listen_to_signals()
     train_loop(session, control, reductions)
     if control.ending is None:
-        return finish(session)
+        control.finish()
+        outcome = finish(session)
+    else:
+        outcome = leave(session, control)
+    session.recorder.settle(lambda: control.ending == "interrupted")
+    session.recorder.show(outcome, "training")
+    return outcome
+
+
+def leave(session: Session, control: Control) -> str:
+    """End before the last step: saved, unless somebody asked to kill."""
     session.recorder.show("stopping", "checkpointing")
-    session.save("stop")
-    kind = "run_stopped" if control.ending == "stopped" else "attempt_ended"
+    if control.ending != "killed":
+        session.save("stop")
+    outcome = "interrupted" if control.ending == "interrupted" else "stopped"
+    kind = "run_stopped" if outcome == "stopped" else "attempt_ended"
     session.event(kind, reason=control.reason, command_id=control.command_id)
-    session.recorder.show(control.ending, "training")
-    return control.ending
+    return outcome
 
 
 def begin(session: Session) -> None:
@@ -126,12 +137,11 @@ def hold_at_boundary(session: Session, control: Control, reductions: Reductions)
     while control.ending is None:
         control.obey(at_once=reductions.holds_training or control.paused)
         if control.ending is None and not control.paused:
-            if session.state.step < session.config.training.steps:
-                reductions.advance()
-            else:
-                reductions.finish()
+            reductions.advance()
             if not reductions.holds_training:
                 return
+        else:
+            reductions.hold()
         state = "paused" if control.paused else "waiting_for_decision"
         session.recorder.show(state, "training")
         time.sleep(POLL_S / 2)
@@ -223,7 +233,6 @@ def finish(session: Session) -> str:
     session.recorder.show("running", "evaluating")
     test = evaluate(session.model, session.task.test)
     session.event("run_finished", best=session.state.best, test=test, train_s=session.state.train_s)
-    session.recorder.show("finished", "training")
     session.recorder.say(
         f"finished: test accuracy {test['accuracy']:.2%}, N {session.state_dims}, "
         f"{session.state.train_s:.1f} s of training"

@@ -19,6 +19,7 @@ from trainer import absent
 SCAN_S = 1.0
 PATIENCE_S = 20.0
 MAX_DEATHS = 3
+KILL_PATIENCE_S = 5.0
 CHILD_MARK = "HANKELBOARD_CHILD"
 
 
@@ -33,6 +34,9 @@ class Worker:
         self._children: dict[str, subprocess.Popen[bytes]] = {}
         self._settled: dict[str, tuple[int, int]] = {}
         self._deaths: Counter[str] = Counter()
+        self._kills: dict[str, float] = {}
+        self._looked_at: dict[str, int] = {}
+        self._to_kill: dict[str, bool] = {}
         self._beat = 0
         self._ending = False
 
@@ -45,6 +49,7 @@ class Worker:
         try:
             while not self._ending:
                 self._reap()
+                self._kill_what_does_not_listen()
                 waiting = self._start_what_waits()
                 self._announce()
                 if once and not self._children and not waiting:
@@ -98,6 +103,24 @@ class Worker:
             absent.answer(paths, history, asked)
         return False
 
+    def _kill_what_does_not_listen(self) -> None:
+        """A child that hangs cannot obey `kill`: it gets some seconds, then SIGKILL."""
+        for run_id, child in self._children.items():
+            paths = RunPaths(self._runs / run_id)
+            if not self._asked_to_kill(paths):
+                self._kills.pop(run_id, None)
+            elif time.monotonic() - self._kills.setdefault(run_id, time.monotonic()) > KILL_PATIENCE_S:
+                print(f"{run_id} did not obey kill, process {child.pid} is killed", flush=True)
+                child.kill()
+
+    def _asked_to_kill(self, paths: RunPaths) -> bool:
+        mark = _mtime(paths.inbox)
+        if self._kills.get(paths.run_id) or self._looked_at.get(paths.run_id) != mark:
+            self._looked_at[paths.run_id] = mark
+            asked = absent.unanswered(paths, read_history(paths))
+            self._to_kill[paths.run_id] = any(command.kind == "kill" for command in asked)
+        return self._to_kill[paths.run_id]
+
     def _settle(self, paths: RunPaths, mark: tuple[int, int], why: str) -> None:
         print(f"{paths.run_id} left alone: {why}", flush=True)
         self._settled[paths.run_id] = mark
@@ -145,10 +168,11 @@ class Worker:
 
 def _mark(paths: RunPaths) -> tuple[int, int]:
     """Changes whenever something could be asked of an ended run: its journal and its inbox."""
-    marks = []
-    for path in (paths.events, paths.inbox):
-        try:
-            marks.append(path.stat().st_mtime_ns)
-        except OSError:
-            marks.append(0)
-    return marks[0], marks[1]
+    return _mtime(paths.events), _mtime(paths.inbox)
+
+
+def _mtime(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0

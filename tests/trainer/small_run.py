@@ -9,6 +9,7 @@ from storage.history import read_history
 from storage.journal import read_journal
 from storage.layout import run_paths
 from storage.runs import create_run
+from storage.status import read_status
 from trainer.config import find_preset, merge, parse
 from trainer.train import train_run
 
@@ -39,6 +40,11 @@ class SmallRun:
     @property
     def history(self):
         return read_history(self.paths)
+
+    @property
+    def status(self):
+        """The latest status; step 0 before there is one."""
+        return {"step": 0, "state": "queued", "trouble": None, **(read_status(self.paths) or {})}
 
     def events(self, *kinds):
         return [event for event in read_journal(self.paths.events)[0] if event["kind"] in kinds]

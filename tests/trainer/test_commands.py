@@ -1,6 +1,5 @@
 """Commands to a living trainer: carried out at a step boundary, answered with step and reason."""
 
-import json
 import time
 
 import pytest
@@ -11,26 +10,22 @@ from storage.verification import verify_run
 LONG = {"training": {"steps": 5000}, "reduction": {"attempts": 0, "steps": []}}
 
 
-def status(run):
-    return json.loads(run.paths.status.read_text())
-
-
 def test_pause_holds_training_and_every_other_command_still_works(small_run):
     run = small_run(**LONG)
     with run.training() as outcome:
         paused = run.wait_answer(run.send("pause"))
-        run.wait(lambda history: status(run)["state"] == "paused")
+        run.wait(lambda history: run.status["state"] == "paused")
         time.sleep(0.3)
-        assert status(run)["step"] == paused.step
+        assert run.status["step"] == paused.step
         saved = run.wait_answer(run.send("checkpoint"))
         assert (saved.state, saved.step) == ("applied", paused.step)
         assert run.checkpoints("command")[0].pinned
         run.wait_answer(run.send("rollback", checkpoint=str(run.checkpoints("start")[0].name)))
         assert run.history.branch == 1 and run.history.paused
         time.sleep(0.3)
-        assert status(run)["step"] == 0
+        assert run.status["step"] == 0
         run.wait_answer(run.send("resume"))
-        run.wait(lambda history: status(run)["step"] > 20)
+        run.wait(lambda history: run.status["step"] > 20)
         run.wait_answer(run.send("pause"))
         run.send("stop")
     assert outcome == ["stopped"]
@@ -46,7 +41,7 @@ def test_stop_saves_and_the_run_goes_on_where_it_stopped(small_run):
     stopped = run.history.step
     assert run.checkpoints()[-1].name.step == stopped
     with run.training():
-        run.wait(lambda history: status(run)["step"] > stopped)
+        run.wait(lambda history: run.status["step"] > stopped)
         run.send("stop")
     assert run.events("attempt_started")[1]["step"] == stopped
 
@@ -155,9 +150,71 @@ def test_a_file_in_the_inbox_that_is_no_command_is_refused_once(small_run):
     assert [event["reason"] for event in refused] == ["the file is no command"]
 
 
+def test_a_command_for_a_later_step_is_carried_out_there(small_run):
+    run = small_run(reduction={"attempts": 0, "steps": []})
+    saved, stopped = run.send("checkpoint", at_step=17), run.send("stop", at_step=33)
+    run.train()
+    assert run.checkpoints("command")[0].name.step == 17 and run.history.step == 33
+    outcomes = run.history.commands
+    assert (outcomes[saved].state, outcomes[stopped].state) == ("applied", "applied")
+    assert run.events("command_accepted")[0]["at_step"] == 17
+
+
+def test_a_command_for_a_step_that_never_comes_is_refused_with_the_reason(small_run):
+    run = small_run(reduction={"attempts": 0, "steps": []})
+    command = run.send("checkpoint", at_step=1000)
+    assert run.train() == "finished"
+    assert run.history.commands[command].state == "refused"
+    assert "training ended at step 60, before step 1000" in run.history.commands[command].reason
+
+
+def test_kill_ends_without_saving(small_run):
+    run = small_run(**LONG)
+    with run.training() as outcome:
+        run.wait(lambda history: run.status["step"] > 20)
+        before = len(run.checkpoints())
+        command = run.send("kill")
+        run.wait(lambda history: history.state == "stopped")
+    assert outcome == ["stopped"] and run.history.commands[command].state == "applied"
+    assert run.history.reason == "killed by ada, without saving"
+    assert len(run.checkpoints()) - before <= 1 and not run.checkpoints("stop")
+
+
+def test_the_policy_can_be_changed_while_a_proposal_waits_and_outlives_a_restart(small_run):
+    run = small_run(reduction={"policy": "ask", "steps": [20, 40]})
+    with run.training():
+        run.wait_pending(1)
+        run.wait_answer(run.send("policy", policy="auto"))
+        run.wait(lambda history: history.state == "finished")
+    assert [outcome.state for outcome in run.history.proposals.values()] == ["applied", "applied"]
+    assert run.events("decision_accepted")[0]["by"] == "policy:auto"
+    assert run.history.policy == "auto"
+
+
+def test_waiting_can_be_changed_to_train_on(small_run):
+    run = small_run(training={"steps": 400}, reduction={"policy": "ask", "steps": [20]})
+    with run.training():
+        run.wait_pending(1)
+        run.wait_answer(run.send("policy", waiting="train"))
+        run.wait(lambda history: run.status["step"] > 60)
+        assert run.history.pending().number == 1
+        run.send("stop")
+    with run.training():
+        run.wait(
+            lambda history: history.attempt == 1 and run.status["step"] > run.events("run_stopped")[0]["step"]
+        )
+        run.decide(1, "approve")
+        run.wait(lambda history: history.state == "finished")
+    assert run.history.proposals[1].state == "applied"
+
+
 @pytest.mark.parametrize(
     ("kind", "arguments", "words"),
     [
+        ("policy", {}, "say which policy"),
+        ("policy", {"policy": "perhaps"}, "unknown policy 'perhaps'"),
+        ("policy", {"waiting": "never"}, "unknown waiting 'never'"),
+        ("stop", {"at_step": -1}, "must be 0 or later"),
         ("explode", {}, "unknown command 'explode'"),
         ("rollback", {"checkpoint": "../../etc"}, "no checkpoint '../../etc'"),
         ("rollback", {"checkpoint": "b0-00000000-a0-0099"}, "hankelboard checkpoints"),

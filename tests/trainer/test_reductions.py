@@ -1,7 +1,6 @@
 """A proposal's whole life, with a real trainer on the other side."""
 
 import copy
-import json
 import re
 
 import pytest
@@ -36,7 +35,7 @@ def test_ask_pauses_and_a_person_approves_other_ranks(small_run):
     with run.training():
         run.wait_pending(1)
         run.wait(lambda history: history.state == "waiting_for_decision")
-        assert json.loads(run.paths.status.read_text())["step"] == 20
+        assert run.status["step"] == 20
         run.decide(1, "approve", ranks=[5, 7], reason="flat tail")
         run.wait(lambda history: history.state == "finished")
     event = run.events("reduction_applied")[0]
@@ -44,7 +43,7 @@ def test_ask_pauses_and_a_person_approves_other_ranks(small_run):
     accepted = run.events("decision_accepted")[0]
     assert (accepted["by"], accepted["reason"], accepted["apply_at_step"]) == ("ada", "flat tail", 20)
     assert run.live_path()[-1][3:] == (5, 7)
-    assert json.loads(run.paths.status.read_text())["waiting_s"] > 0
+    assert run.status["waiting_s"] > 0
     with pytest.raises(AlreadyDecided, match=r"proposal 1 was already approved by ada at 20\d\d-"):
         run.decide(1, "reject")
 
@@ -95,7 +94,7 @@ def test_training_goes_on_while_one_thinks_and_a_stale_approval_is_offered_again
     with run.training():
         run.wait_pending(1)
         first = read_proposal(run.paths, 1)
-        run.wait(lambda history: json.loads(run.paths.status.read_text())["step"] >= 120)
+        run.wait(lambda history: run.status["step"] >= 120)
         run.decide(1, "approve", ranks=[1, 1])
         run.wait_pending(2)
         run.send("stop")
@@ -111,8 +110,18 @@ def test_what_is_undecided_at_the_last_step_expires(small_run):
     run = small_run(reduction={"policy": "ask", "waiting": "train", "steps": [40]})
     assert run.train() == "finished"
     assert run.history.proposals[1].state == "expired"
-    with pytest.raises(NotDecidable, match="no longer open, it is expired"):
+    with pytest.raises(AlreadyDecided, match=r"rejected by policy:timeout at .*: training ended before"):
         run.decide(1, "approve")
+
+
+def test_at_the_last_step_a_run_can_wait_for_the_decision(small_run):
+    run = small_run(reduction={"policy": "ask", "waiting": "train", "steps": [40], "at_end": "wait"})
+    with run.training():
+        run.wait(lambda history: history.state == "waiting_for_decision" and history.step == 60)
+        run.decide(1, "approve")
+        run.wait(lambda history: history.state == "finished")
+    assert run.events("reduction_applied")[0]["step"] == 60
+    assert run.checkpoints()[-1].state_dims == run.history.state_dims != [12, 12]
 
 
 def test_a_cut_that_cannot_be_saved_before_is_not_made(small_run, monkeypatch):

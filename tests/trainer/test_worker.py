@@ -65,6 +65,21 @@ def test_the_worker_resumes_what_a_killed_child_left(small_run, worker):
     assert not workers.present(run.paths.root.parent)
 
 
+def test_a_child_that_hangs_is_killed_when_asked_and_not_resumed(small_run, worker):
+    run = small_run(**LONG)
+    with worker():
+        run.wait(lambda history: history.step >= 20)
+        child = status.read_status(run.paths)["pid"]
+        os.kill(child, signal.SIGSTOP)  # hangs: obeys nothing any more
+        command = run.send("kill")
+        history = run.wait(lambda history: history.state == "stopped")
+        time.sleep(2.0)
+        assert run.history.attempt == 0
+    assert history.commands[command].state == "applied"
+    assert history.reason == "killed by ada, without saving"
+    assert status.process_is_gone(status.read_status(run.paths))
+
+
 def test_a_child_outlives_its_worker_and_the_next_worker_leaves_it_alone(small_run, worker):
     run = small_run(**LONG)
     with worker() as process:

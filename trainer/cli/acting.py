@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from storage import commands
-from storage.commands import KINDS, POLICIES
+from storage.commands import KINDS, POLICIES, WAITING
 from storage.errors import CommandRefused, ConfigError
 from storage.history import read_history
 from storage.layout import RunPaths
@@ -47,10 +47,18 @@ def add_commands(subcommands: Any) -> None:
     )
     parser.add_argument("--reason", default="")
 
-    parser = add_command(subcommands, "send", send, "pause, resume, stop or checkpoint a run", json=True,
-                         example="hankelboard send RUN pause --wait 10")  # fmt: skip
+    parser = add_command(subcommands, "send", send, "pause, resume, checkpoint, stop or kill", json=True,
+                         example="hankelboard send RUN stop --at-step 5000",
+                         more="stop saves and ends; kill ends without saving, also what hangs")  # fmt: skip
     parser.add_argument("run", metavar="RUN")
-    parser.add_argument("kind", choices=[kind for kind in KINDS if kind != "rollback"])
+    parser.add_argument("kind", choices=[kind for kind in KINDS if kind not in ("rollback", "policy")])
+    _add_wait(parser)
+
+    parser = add_command(subcommands, "policy", policy, "change what decides on proposals", json=True,
+                         example="hankelboard policy RUN auto")  # fmt: skip
+    parser.add_argument("run", metavar="RUN")
+    parser.add_argument("policy", choices=POLICIES, nargs="?")
+    parser.add_argument("--waiting", choices=WAITING, help="while a person decides: pause, or train on")
     _add_wait(parser)
 
     parser = add_command(subcommands, "rollback", rollback, "go back to a checkpoint", json=True,
@@ -63,6 +71,7 @@ def add_commands(subcommands: Any) -> None:
 
 def _add_wait(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--reason", default="")
+    parser.add_argument("--at-step", type=int, metavar="N", help="at the first boundary at or after step N")
     parser.add_argument("--wait", type=float, default=0.0, metavar="S", help="wait for the trainer's answer")
 
 
@@ -150,14 +159,19 @@ def rollback(options: argparse.Namespace) -> int:
     return _send(options, "rollback", checkpoint=options.checkpoint, policy=options.policy)
 
 
-def _send(options: argparse.Namespace, kind: str, **arguments: str) -> int:
+def policy(options: argparse.Namespace) -> int:
+    return _send(options, "policy", policy=options.policy, waiting=options.waiting)
+
+
+def _send(options: argparse.Namespace, kind: str, **arguments: str | None) -> int:
     paths = run_of(options)
     reason = absent.refusal(read_history(paths).state, kind)
     if reason:
         raise CommandRefused(f"{kind} refused: {reason}")
     command_id = commands.send_command(
-        paths, kind, by=user(), via="command line", reason=options.reason, **arguments
-    )
+        paths, kind, by=user(), via="command line", reason=options.reason, at_step=options.at_step,
+        **arguments,
+    )  # fmt: skip
     state, step, why = _wait_for_answer(paths, command_id, options.wait)
     if options.json:
         print_json({"command_id": command_id, "state": state, "step": step, "reason": why})

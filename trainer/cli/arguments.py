@@ -14,13 +14,20 @@ Command = Callable[[argparse.Namespace], int]
 
 
 def add_command(
-    commands: Any, name: str, command: Command, help: str, *, example: str = "", json: bool = False
+    commands: Any,
+    name: str,
+    command: Command,
+    help: str,
+    *,
+    example: str = "",
+    more: str = "",
+    json: bool = False,
 ) -> argparse.ArgumentParser:
     """A subcommand with --runs-dir and, where it prints data, --json."""
     parser: argparse.ArgumentParser = commands.add_parser(
         name,
         help=help,
-        description=help[0].upper() + help[1:] + ".",
+        description=f"{help[0].upper()}{help[1:]}{'; ' if more else ''}{more}.",
         epilog=f"example: {example}" if example else None,
     )
     parser.add_argument(

@@ -1,0 +1,94 @@
+"""Four processes that decide on one proposal at the same moment, a thousand times: one wins."""
+
+import json
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from storage import proposals
+
+ROOT = Path(__file__).parents[2]
+ROUNDS = 1_000
+CHILD = """
+import json, sys, time
+from pathlib import Path
+from storage import proposals
+from storage.errors import AlreadyDecided
+from storage.layout import RunPaths
+
+paths, me = RunPaths(Path(sys.argv[1])), sys.argv[2]
+print("ready", flush=True)
+for line in sys.stdin:
+    order = json.loads(line)
+    time.sleep(order.pop("wait_s"))
+    began = time.monotonic_ns()
+    try:
+        won = proposals.decide(paths, by=me, via="race", **order)
+        answer = {"won": vars(won)}
+    except AlreadyDecided as error:
+        answer = {"lost": str(error)}
+    except Exception as error:
+        answer = {"broken": repr(error)}
+    print(json.dumps({**answer, "began": began, "ended": time.monotonic_ns()}), flush=True)
+"""
+ORDERS = (
+    {"verdict": "approve"},
+    {"verdict": "reject", "reason": "no"},
+    {"verdict": "approve", "ranks": [3]},
+    {"verdict": "approve", "ranks": [1], "reason": "x" * 500},
+)
+VERBS = {"approve": "approved", "reject": "rejected"}
+
+
+@pytest.fixture
+def deciders(paths):
+    """Four processes that decide as soon as they are told to."""
+    children = [
+        subprocess.Popen(
+            [sys.executable, "-c", CHILD, str(paths.root), f"p{n}"],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1, cwd=ROOT,
+        )
+        for n in range(4)
+    ]  # fmt: skip
+    for child in children:
+        assert child.stdout.readline() == "ready\n"
+    yield children
+    for child in children:
+        child.stdin.close()
+        child.wait(10)
+        child.stdout.close()
+
+
+def race(children, number, rng):
+    """One round: everybody is told at once; some hesitate for a moment, so that every order occurs."""
+    for child, order in zip(children, rng.sample(ORDERS, 4), strict=True):
+        order = {"number": number, "wait_s": rng.choice((0, 0, 0.0003, 0.001)), **order}
+        child.stdin.write(json.dumps(order) + "\n")
+    return [json.loads(child.stdout.readline()) for child in children]
+
+
+def test_in_each_of_a_thousand_races_exactly_one_wins_and_the_others_are_told_who(paths, proposal, deciders):
+    text, rng = paths.proposal(1).read_text(), random.Random(1)
+    winners, close, overlapping = [], 0, 0
+    for number in range(1, ROUNDS + 1):
+        paths.proposal(number).write_text(text)
+        answers = race(deciders, number, rng)
+        (winner,) = [n for n, answer in enumerate(answers) if "won" in answer]
+        won = answers[winner]["won"]
+        assert vars(proposals.read_decision(paths, number)) == won and won["by"] == f"p{winner}"
+        assert json.loads(paths.decision(number).read_text()) == won
+        told = f"proposal {number} was already {VERBS[won['verdict']]} by p{winner} at {won['t']}"
+        losers = [answer["lost"] for n, answer in enumerate(answers) if n != winner]
+        assert len(losers) == 3 and all(lost.startswith(told) for lost in losers), answers
+        winners.append(winner)
+        began = sorted(answer["began"] for answer in answers)
+        close += began[-1] - began[0] < 10_000_000
+        overlapping += began[1] < answers[winner]["ended"]
+    print(f"began within 10 ms: {close}, while another was deciding: {overlapping}, winners: {winners[:20]}")
+    files = sorted(path.name for path in paths.decisions.iterdir())
+    assert files == [f"{number:06d}.json" for number in range(1, ROUNDS + 1)]  # and no temporaries
+    assert close > 0.9 * ROUNDS and overlapping > 0.5 * ROUNDS, "these were hardly races"
+    assert set(winners) == {0, 1, 2, 3}

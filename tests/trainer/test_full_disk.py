@@ -1,0 +1,95 @@
+"""A full disk: training goes on, status says so, nothing is cut meanwhile, and it recovers by itself."""
+
+import errno
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from storage.verification import verify_run
+
+
+class FullDisk:
+    """While `full`, every write of new bytes into the run directory fails as the kernel fails it."""
+
+    def __init__(self, monkeypatch, root):
+        self.full = False
+        self._root = str(root)
+        pwrite, link = os.pwrite, os.link
+
+        def refuse(*arguments, call, grows=lambda *_: True):
+            if self.full and grows(*arguments):
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return call(*arguments)
+
+        monkeypatch.setattr(os, "pwrite", lambda fd, data, at: refuse(fd, data, at, call=pwrite, grows=grows))
+        monkeypatch.setattr(os, "link", lambda a, b: refuse(a, b, call=link))
+        self._wrap_files(monkeypatch)
+
+    def _wrap_files(self, monkeypatch):
+        open_path = Path.open
+
+        def opened(path, mode="r", *more, **options):
+            if self.full and str(path).startswith(self._root) and set(mode) & set("wxa"):
+                raise OSError(errno.ENOSPC, "No space left on device", str(path))
+            return open_path(path, mode, *more, **options)
+
+        monkeypatch.setattr(Path, "open", opened)
+
+
+def grows(descriptor, data, at):
+    return at + len(data) > os.fstat(descriptor).st_size
+
+
+@pytest.fixture
+def disk(monkeypatch, tmp_path):
+    return FullDisk(monkeypatch, tmp_path)
+
+
+def test_training_goes_on_says_so_and_catches_up(small_run, disk):
+    run = small_run(training={"steps": 400, "keep_checkpoints": 0}, reduction={"attempts": 0, "steps": []})
+    quiet = small_run(training={"steps": 400, "keep_checkpoints": 0}, reduction={"attempts": 0, "steps": []})
+    quiet.train()
+    with run.training():
+        run.wait(lambda history: history.attempt == 0 and run.status["step"] > 20)
+        disk.full = True
+        run.wait(lambda history: "No space left on device" in (run.status["trouble"] or ""))
+        reached = run.status["step"]
+        run.wait(lambda history: run.status["step"] >= reached + 60)
+        missed = run.live_path()[-1][0]
+        disk.full = False
+        run.wait(lambda history: history.state == "finished")
+    assert missed < 395
+    assert run.live_path() == quiet.live_path()  # what waited in memory was written afterwards, in order
+    assert run.final_weights() == quiet.final_weights()
+    assert run.status["trouble"] is None
+    assert not [finding for finding in verify_run(run.paths) if finding.damage]
+
+
+def test_nothing_is_cut_without_a_checkpoint_to_go_back_to(small_run, disk, monkeypatch):
+    monkeypatch.setattr("trainer.reductions.RETRY_S", 0.2)
+    run = small_run(training={"steps": 1500}, reduction={"policy": "ask", "steps": [20]})
+    with run.training():
+        run.wait_pending(1)
+        run.decide(1, "approve")
+        disk.full = True
+        run.wait(lambda history: run.status["trouble"])
+        time.sleep(0.5)
+        assert not run.events("reduction_applied") and run.status["state_dims"] == [12, 12]
+        disk.full = False
+        run.wait(lambda history: history.proposals[1].state == "applied")
+        run.send("stop")
+    assert run.status["state_dims"] != [12, 12]
+
+
+def test_the_end_waits_until_it_can_be_written(small_run, disk):
+    run = small_run(reduction={"attempts": 0, "steps": []})
+    with run.training() as outcome:
+        run.wait(lambda history: history.attempt == 0 and run.status["step"] >= 30)
+        disk.full = True
+        run.wait(lambda history: run.status["step"] == 60)
+        time.sleep(0.7)
+        assert not outcome
+        disk.full = False
+    assert outcome == ["finished"] and run.history.state == "finished"

@@ -1,0 +1,65 @@
+"""Which checkpoints may go: none that a rollback, a resume or a person may need."""
+
+from collections import defaultdict
+
+from storage import checkpoints, commands
+from storage.checkpoints import Checkpoint
+from storage.history import History
+from storage.layout import CheckpointName, RunPaths
+
+PRUNABLE = ("scheduled", "stop", "branch")
+METRIC = "val/accuracy"
+
+
+def superfluous(paths: RunPaths, history: History, *, keep: int) -> list[Checkpoint]:
+    """Checkpoints that retention does not keep, oldest first.
+
+    Kept are: on each branch the last `keep` unpinned ones and the best; everything pinned (by the trainer
+    around a cut, or by a person); where a branch began; where a rollback that is not answered yet leads.
+    Nothing goes before a newer checkpoint of the live path has been verified. `keep` = 0 keeps all.
+    """
+    if keep == 0:
+        return []
+    there, _ = checkpoints.list_checkpoints(paths)
+    needed = _needed(paths, history)
+    by_branch: defaultdict[int, list[Checkpoint]] = defaultdict(list)
+    for checkpoint in there:
+        if checkpoint.cause in PRUNABLE and not checkpoint.pinned:
+            by_branch[checkpoint.name.branch].append(checkpoint)
+    candidates = [
+        checkpoint
+        for unpinned in by_branch.values()
+        for checkpoint in unpinned[:-keep]
+        if str(checkpoint.name) not in needed and checkpoint is not max(unpinned, key=_quality)
+    ]
+    if not candidates or not _newer_one_is_sound(paths, history, candidates[-1].name, there):
+        return []
+    return candidates
+
+
+def _needed(paths: RunPaths, history: History) -> set[str]:
+    """Names that branches, people's pins and unanswered rollbacks refer to."""
+    names = {branch.checkpoint for branch in history.branches.values() if branch.checkpoint}
+    for note in commands.read_notes(paths):
+        if note["note"] == "pin" and isinstance(note.get("value"), str):
+            names.add(note["value"])
+    for command_id in commands.command_ids(paths):
+        known = history.commands.get(command_id)
+        if known is None or known.state == "accepted":
+            command = commands.read_command(paths, command_id)
+            if command is not None and command.checkpoint:
+                names.add(command.checkpoint)
+    return names
+
+
+def _quality(checkpoint: Checkpoint) -> tuple[float, int]:
+    value = checkpoint.metrics.get(METRIC)
+    return (value if isinstance(value, int | float) else -1.0, -checkpoint.name.sequence)
+
+
+def _newer_one_is_sound(
+    paths: RunPaths, history: History, oldest_gone: CheckpointName, there: list[Checkpoint]
+) -> bool:
+    path = history.segments()
+    newer = [c.name for c in there if c.name.sequence > oldest_gone.sequence and c.name.branch in path]
+    return any(not list(checkpoints.problems(paths, name)) for name in reversed(newer))
