@@ -14,6 +14,7 @@ from storage.history import read_history
 from storage.layout import run_paths
 from storage.runs import create_run
 from storage.verification import verify_run
+from tests.trainer.kill_sweep import Story
 from trainer.config import find_preset, merge, parse
 
 KILLS = 15
@@ -55,3 +56,17 @@ def test_a_run_that_is_killed_again_and_again_ends_with_the_same_weights(tmp_pat
         assert read_history(killed).state != "failed"
         train(killed)
     assert final_hash(killed) == final_hash(quiet)
+
+
+@pytest.fixture(scope="module")
+def story(tmp_path_factory):
+    return Story(tmp_path_factory.mktemp("story"))
+
+
+def test_killed_before_and_after_every_change_of_the_disk(story):
+    deaths = list(story.deaths())
+    assert story.check_all(deaths) > 0.9 * len(deaths)
+
+
+def test_killed_at_200_instants_that_nobody_chose(story):
+    assert story.check_all(story.instants(200, seed=3)) > 120

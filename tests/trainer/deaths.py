@@ -3,6 +3,7 @@
 import contextlib
 import io
 import multiprocessing
+import multiprocessing.util
 import os
 import signal
 
@@ -116,3 +117,61 @@ class AtStep:
             return update(session)
 
         train.optimizer_step = fatal
+
+
+class AtCall:
+    """Before or after the nth call that changes the disk: write, fsync, link, rename, truncate, unlink, …"""
+
+    CALLS = ("pwrite", "fsync", "link", "rename", "replace", "ftruncate", "unlink", "mkdir", "rmdir")
+
+    def __init__(self, nth, *, when):
+        self.nth, self.when = nth, when
+
+    def __repr__(self):
+        return f"{self.when} call {self.nth}"
+
+    def prepare(self):
+        self.calls = 0
+        for name in self.CALLS:
+            setattr(os, name, self._counted(getattr(os, name)))
+
+    def _counted(self, call):
+        def counted(*arguments, **more):
+            self.calls += 1
+            if self.calls == self.nth and self.when == "before":
+                kill()
+            result = call(*arguments, **more)
+            if self.calls == self.nth and self.when == "after":
+                kill()
+            return result
+
+        return counted
+
+
+class CountCalls(AtCall):
+    """Does not die: writes how many such calls a whole training makes into a file."""
+
+    def __init__(self, path):
+        super().__init__(0, when="never")
+        self.path = path
+
+    def prepare(self):
+        super().prepare()
+        atexit = multiprocessing.util.Finalize(
+            None, lambda: self.path.write_text(str(self.calls)), exitpriority=9
+        )
+        assert atexit
+
+
+class AfterSeconds:
+    """At an instant that nobody chose."""
+
+    def __init__(self, seconds):
+        self.seconds = seconds
+
+    def __repr__(self):
+        return f"after {self.seconds:.3f} s"
+
+    def prepare(self):
+        signal.signal(signal.SIGALRM, lambda *_: kill())
+        signal.setitimer(signal.ITIMER_REAL, self.seconds)

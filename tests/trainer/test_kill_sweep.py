@@ -1,0 +1,18 @@
+"""A sample of the kill sweep; `make soak` does all of it."""
+
+import pytest
+
+from tests.trainer.kill_sweep import Story
+
+
+@pytest.fixture(scope="module")
+def story(tmp_path_factory):
+    return Story(tmp_path_factory.mktemp("story"))
+
+
+def test_killed_around_any_change_of_the_disk(story):
+    assert story.check_all(story.chosen(22, seed=1)) >= 20  # how often a status is written varies
+
+
+def test_killed_at_any_instant(story):
+    assert story.check_all(story.instants(8, seed=2)) >= 5
