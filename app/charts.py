@@ -23,10 +23,13 @@ MARK_OF_EVENT = {
     "branch_started": "rollback",
     "paused": "pause",
     "resumed": "pause",
+    "policy_changed": "pause",
+    "reduction_judged": "judged",
     "loss_not_finite": "not finite",
 }
 MARKS = {  # kind: (sign above the line, colour for both grounds, dash); the later kind wins at one step
     "pause": ("II", "#7C8798", [2, 3]),
+    "judged": ("✓", "#7C8798", [2, 3]),
     "rejected": ("×", "#7C8798", [4, 2]),
     "proposal": ("?", "#C98A00", [6, 3]),
     "cut": ("▼", "#E0591B", [1, 0]),

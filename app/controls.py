@@ -6,7 +6,7 @@ from typing import Any
 import streamlit as st
 
 from app import data, frame, words
-from storage.commands import send_command
+from storage.commands import POLICIES, send_command
 from storage.errors import HankelboardError
 from storage.summary import ENDED
 
@@ -15,11 +15,14 @@ VERBS = {
     "resume": "Resume",
     "checkpoint": "Checkpoint now",
     "stop": "Stop and save",
+    "kill": "Kill without saving",
+    "policy": "Change the policy",
     "rollback": "Roll back",
 }
+WAITING_WORDS = {"pause": "training pauses", "train": "training goes on"}
 
 
-def ask(run_id: str, kind: str, **arguments: str) -> bool:
+def ask(run_id: str, kind: str, **arguments: Any) -> bool:
     """Put a command into the run's inbox (for callbacks). Returns whether it got there."""
     st.session_state.pop("command_error", None)
     try:
@@ -63,6 +66,40 @@ def buttons(row: Mapping[str, Any]) -> None:
                 disabled=bool(reason) or not writable,
                 help=reason or None,
             )
+        _more(row, writable)
+
+
+def _more(row: Mapping[str, Any], writable: bool) -> None:
+    """What is asked for less often: another policy, the end at a later step, the end without saving."""
+    run_id, ended = row["run"], row["state"] in ENDED or row["state"] in ("queued", "unreadable")
+    with st.popover("More", icon=":material/more_horiz:", disabled=not writable, key="more"):
+        if ended:
+            st.caption("The run is not training: there is nothing to change now.")
+            return
+        st.segmented_control("Who decides on cuts", POLICIES, default=row["policy"], key="new_policy",
+                             required=True)  # fmt: skip
+        st.caption(words.plain(words.POLICIES.get(st.session_state["new_policy"], "")))
+        st.segmented_control("While a person decides", list(WAITING_WORDS), default=row["waiting"],
+                             format_func=WAITING_WORDS.get, key="new_waiting", required=True)  # fmt: skip
+        now = (row["policy"], row["waiting"])
+        asked = (st.session_state["new_policy"], st.session_state["new_waiting"])
+        st.button("Change", key="policy", icon=":material/rule_settings:", disabled=asked == now,
+                  on_click=_ask_policy, args=(run_id,))  # fmt: skip
+        st.divider()
+        step = st.number_input("Stop and save at step", min_value=0, max_value=row["total_steps"],
+                               value=row["total_steps"], key="stop_at")  # fmt: skip
+        st.button("Stop there", key="stop_later", icon=":material/stop:", on_click=ask, args=(run_id, "stop"),
+                  kwargs={"at_step": int(step)}, disabled=step == row["total_steps"])  # fmt: skip
+        st.divider()
+        sure = st.checkbox("What came after the last checkpoint may be lost", key="kill_sure")
+        st.button(VERBS["kill"], key="kill", icon=":material/dangerous:", on_click=ask, args=(run_id, "kill"),
+                  disabled=not sure)  # fmt: skip
+        st.caption("Ends the process without saving, also when it hangs. The run can be resumed.")
+
+
+def _ask_policy(run_id: str) -> None:
+    state = st.session_state
+    ask(run_id, "policy", policy=state["new_policy"], waiting=state["new_waiting"])
 
 
 def answers(run_id: str, limit: int = 3) -> None:
@@ -77,6 +114,8 @@ def answers(run_id: str, limit: int = 3) -> None:
 def _answer(command: Mapping[str, Any]) -> str:
     kind = VERBS.get(command["kind"], command["kind"] or "unreadable command")
     target = f" to {command['checkpoint']}" if command.get("checkpoint") else ""
+    target += f" to {command['policy']}" if command.get("kind") == "policy" else ""
+    target += f" at step {words.count(command['at_step'])}" if command.get("at_step") is not None else ""
     who = f"{command.get('by') or 'unknown'}, {words.moment(command.get('t'), frame.zone())}"
     step = f" at step {words.count(command['step'])}" if command["step"] is not None else ""
     reason = f": {words.plain(command['reason'])}" if command["reason"] else ""

@@ -6,11 +6,17 @@ answered from memory.
 
 import getpass
 import os
+import platform
 import re
+import resource
+import shutil
+import socket
+import sys
 import threading
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -225,6 +231,7 @@ def _proposal_row(cache: RunCache, number: int) -> dict[str, Any]:
         "reason": outcome.reason if outcome else "",
         "accepted": outcome.decision if outcome else None,
         "applied": outcome.applied if outcome else None,
+        "judged": outcome.judged if outcome else None,
         "on_live_branch": outcome is None or outcome.branch == cache.history.branch,
         "step": record.get("step"),
         "branch": record.get("branch", 0),
@@ -323,10 +330,37 @@ def _branch_rows(cache: RunCache) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def workers() -> int:
-    """How many workers watch the folder of runs."""
+def workers() -> list[Record]:
+    """The workers that watch the folder of runs: host, pid and the runs they train."""
     with _lock:
-        return len(worker_files.present(runs_directory(), _worker_watches))
+        return worker_files.present(runs_directory(), _worker_watches)
+
+
+def system() -> dict[str, Any]:
+    """What one needs to know of this installation: where runs lie, room on the disk, versions, memory."""
+    folder = runs_directory().resolve()
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    usage = shutil.disk_usage(there)
+    packages = ("hankelboard", "streamlit", "altair", "pandas", "pyarrow", "watchdog")
+    return {
+        "folder": str(folder),
+        "writable": os.access(there, os.W_OK),
+        "free": usage.free,
+        "total": usage.total,
+        "memory": _memory_bytes(),
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in packages}},
+    }
+
+
+def _memory_bytes() -> int:
+    """Memory of this process now; its peak where the system does not tell."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError):
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else peak * 1024
 
 
 def is_writable(run_id: str) -> bool:

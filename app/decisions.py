@@ -5,7 +5,7 @@ from typing import Any
 
 import streamlit as st
 
-from app import data, frame, words
+from app import data, event_words, frame, words
 from storage import proposals as proposal_files
 from storage.errors import HankelboardError
 from storage.records import Record
@@ -15,7 +15,7 @@ CLOSED = {
     "approved": "It is approved; the trainer applies it at a step boundary.",
     "applied": "It is applied. To undo it, roll back on the Checkpoints page.",
     "refused": "The trainer refused it; when it offers the cut again, that is a new proposal.",
-    "expired": "It expired before anybody decided.",
+    "expired": "It expired: nobody decided in time.",
     "superseded": "It is superseded: the branch was left, or a newer proposal took its place.",
     "rolled_back": "Its cut was undone by a rollback.",
 }
@@ -82,6 +82,9 @@ def outcome(run_id: str, shown: Mapping[str, Any]) -> None:
         cut = words.change(applied.get("from"), applied.get("to"))
         text = f"applied at step {words.count(applied.get('step'))}: {cut}; validation {figures}"
         steps.append(f":green[:material/check_circle:] {words.plain(text)}")
+    if shown["judged"]:
+        told = event_words.describe({**shown["judged"], "kind": "reduction_judged"})
+        steps.append(f":material/balance: {words.plain(told)}")
     if shown["state"] in ("refused", "expired", "superseded", "rolled_back"):
         label, icon, _ = words.OUTCOMES[shown["state"]]
         reason = f": {shown['reason']}" if shown["reason"] else ""

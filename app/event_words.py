@@ -23,9 +23,12 @@ ICONS = {
     "reduction_rolled_back": "undo",
     "branch_started": "undo",
     "checkpoint_published": "save",
+    "checkpoint_pruned": "delete_sweep",
+    "reduction_judged": "balance",
+    "policy_changed": "rule_settings",
     "loss_not_finite": "warning",
 }
-QUIET = {"command_accepted", "waiting_started", "waiting_ended", "checkpoint_pruned"}
+QUIET = {"command_accepted", "waiting_started", "waiting_ended"}
 """Kinds that the timeline leaves out: another line says the same."""
 
 
@@ -87,6 +90,23 @@ def _applied(event: Record) -> str:
     )
 
 
+def _judged(event: Record) -> str:
+    before, now = words.percent(event["before"]), words.percent(event["now"])
+    verdict = "kept" if event["kept"] else f"undone, more than {event['threshold'] * 100:g} points lower"
+    return f"Cut of proposal {event['proposal']} judged: validation accuracy {before} → {now}, {verdict}"
+
+
+def _policy(event: Record) -> str:
+    meanwhile = {"pause": "training pauses", "train": "training goes on"}.get(event.get("waiting", ""), "")
+    waiting = f"; while a person decides {meanwhile}" if meanwhile else ""
+    return f"Policy is now {event['policy']}{waiting}{_by(event)}"
+
+
+def _pruned(event: Record) -> str:
+    freed = f", {words.size(event['bytes'])} freed" if event.get("bytes") else ""
+    return f"Checkpoint {event['checkpoint']} removed by retention{freed}"
+
+
 def _reduction_refused(event: Record) -> str:
     if event.get("proposal") is None:
         return "No cut proposed here"
@@ -114,7 +134,7 @@ _SENTENCES: dict[str, Callable[[Record], str]] = {
     "attempt_started": _attempt_started,
     "attempt_ended": lambda event: "The process was interrupted; the run can be resumed",
     "run_finished": _finished,
-    "run_stopped": lambda event: "Training stopped, state saved",
+    "run_stopped": lambda event: "Training stopped",
     "run_failed": lambda event: "Training failed",
     "run_cancelled": lambda event: "Cancelled before it started",
     "stop_requested": lambda event: f"Stop requested{_by(event)}",
@@ -132,11 +152,12 @@ _SENTENCES: dict[str, Callable[[Record], str]] = {
     "reduction_rolled_back": lambda event: f"Cut of proposal {event['proposal']} undone",
     "branch_started": _branch,
     "checkpoint_published": _checkpoint,
-    "checkpoint_pruned": lambda event: f"Checkpoint {event['checkpoint']} removed to save space",
+    "checkpoint_pruned": _pruned,
+    "reduction_judged": _judged,
     "command_accepted": _command("accepted"),
     "command_applied": _command("carried out"),
     "command_refused": _command("refused"),
-    "policy_changed": lambda event: f"Policy is now {event['policy']}{_by(event)}",
+    "policy_changed": _policy,
     "kernel_chosen": lambda event: "Form of the recurrence chosen",
     "loss_not_finite": lambda event: "The training loss is not a finite number",
 }

@@ -133,7 +133,7 @@ def notes_on(row: Mapping[str, Any]) -> None:
 
 def trainer_hint(row: Mapping[str, Any]) -> str:
     """Why nothing happens to this run now and what starts it, or nothing."""
-    state, worker = row["state"], data.workers() > 0
+    state, worker = row["state"], bool(data.workers())
     start = "" if worker else " " + words.WORKER_HINT
     if state == "queued" and not row["queued"]:
         return f"Waits to be started by hand: `hankelboard run {row['run']}`."

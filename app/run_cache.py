@@ -194,7 +194,8 @@ class RunCache:
                 outcome = self.history.commands.get(command_id)
                 answer = asdict(outcome) if outcome else {"state": "requested", "step": None, "reason": ""}
                 asked = self._commands[command_id]
-                found.append({**asked, "asked_because": asked.get("reason", ""), **answer})
+                scheduled = {"asked_because": asked.get("reason", ""), "at_step": asked.get("at_step")}
+                found.append({**asked, **answer, **scheduled})
             return found
 
     def proposal_numbers(self) -> list[int]:

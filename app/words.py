@@ -59,6 +59,7 @@ CAUSES = {
 POLICIES = {
     "ask": "ask: a person decides on every proposal",
     "auto": "auto: the rule approves every proposal",
+    "pragmatic": "pragmatic: a fixed share is cut each time, and undone when validation falls too far",
     "keep": "keep: proposals are measured and rejected, nothing is cut",
 }
 
@@ -119,7 +120,9 @@ def count(value: object) -> str:
 
 
 def size(value: int) -> str:
-    """Bytes in kB or MB, powers of ten."""
+    """Bytes in kB, MB or GB, powers of ten."""
+    if value >= 1e9:
+        return f"{value / 1e9:.1f} GB"
     return f"{value / 1e6:.1f} MB" if value >= 1e6 else f"{value / 1e3:.0f} kB"
 
 

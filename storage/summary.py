@@ -32,6 +32,8 @@ class Summary:
     branch: int = 0
     attempt: int = 0
     policy: str = ""
+    waiting: str = "pause"
+    """What training does while a person decides: pause or train."""
     state_dims: list[int]
     initial_state_dims: list[int]
     pending_proposal: int | None = None
@@ -100,6 +102,7 @@ def combine(
         branch=history.branch,
         attempt=max(history.attempt, 0),
         policy=history.policy or str(run.config.get("reduction", {}).get("policy", "")),
+        waiting=history.waiting or str(run.config.get("reduction", {}).get("waiting") or "pause"),
         state_dims=history.state_dims,
         initial_state_dims=history.initial_state_dims,
         pending_proposal=pending.number if pending else None,

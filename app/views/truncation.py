@@ -90,14 +90,8 @@ def head(row: Mapping[str, Any], shown: Mapping[str, Any], record: Record) -> No
     with st.container(horizontal=True, gap="small", vertical_alignment="center", key="proposal_state"):
         st.subheader(f"Proposal {shown['number']}", anchor=False, width="content")
         st.badge(label, icon=f":material/{icon}:", color=color)
-    st.caption(
-        words.plain(
-            f"Step {words.count(record['step'])}, branch {record.get('branch', 0)}, tolerance "
-            f"{words.percent(record['tolerance'], 1)}: each layer may lose at most this share of its summed "
-            f"{evidence_charts.importance_title(record.get('importance', 'hsv'))}; cuts only below "
-            f"{words.percent(record['gate'], 0)} of N."
-        )
-    )
+    where = f"Step {words.count(record['step'])}, branch {record.get('branch', 0)}"
+    st.caption(words.plain(f"{where}, {_rule(record)}{_deadline(record)}"))
     with st.grid("auto", min_column_width=150, gap="small"):
         for layer in record["layers"]:
             cut = f"{layer['state_dim']} → {layer['rank']}"
@@ -107,6 +101,30 @@ def head(row: Mapping[str, Any], shown: Mapping[str, Any], record: Record) -> No
                 _badge(layer),
                 help=words.plain(layer["name"]),
             )
+
+
+def _rule(record: Record) -> str:
+    if record.get("policy") == "pragmatic":
+        return (
+            "policy pragmatic: a fixed share of the states, undone by itself when validation falls too far."
+        )
+    return (
+        f"tolerance {words.percent(record['tolerance'], 1)}: each layer may lose at most this share of its "
+        f"summed {evidence_charts.importance_title(record.get('importance', 'hsv'))}; cuts only below "
+        f"{words.percent(record['gate'], 0)} of N."
+    )
+
+
+def _deadline(record: Record) -> str:
+    deadline = record.get("deadline")
+    if not isinstance(deadline, dict):
+        return ""
+    verb = {"approve": "approved", "reject": "rejected"}.get(deadline.get("default"), "decided")
+    limits = [
+        words.duration(deadline["s"]) if deadline.get("s") else "",
+        f"{words.count(deadline['steps'])} steps" if deadline.get("steps") else "",
+    ]
+    return f" If nobody decides within {' or '.join(filter(None, limits))}, it is {verb}."
 
 
 def _badge(layer: Record) -> str:

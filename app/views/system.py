@@ -1,0 +1,66 @@
+"""What one needs to know of the installation: workers, disk, damage, versions."""
+
+import pandas as pd
+import streamlit as st
+
+from app import data, frame, words
+from app.pulse import pulse
+
+
+@st.fragment(run_every=frame.FALLBACK_S)
+def live() -> None:
+    facts, rows = data.system(), data.summaries()
+    with st.grid("auto", min_column_width=170, gap="small"):
+        frame.figure("Workers", words.count(len(data.workers())))
+        frame.figure("Runs", words.count(len(rows)))
+        frame.figure("Free on the disk", words.size(facts["free"]), f"of {words.size(facts['total'])}")
+        frame.figure("Memory of this server", words.size(facts["memory"]))
+    place = "" if facts["writable"] else " It is **read-only** here: nothing can be decided or started."
+    st.markdown(f"Runs lie in {words.plain(facts['folder'])} on {words.plain(facts['host'])}.{place}")
+    workers()
+    damage(rows)
+    st.subheader("Versions", anchor=False)
+    st.caption(words.plain(", ".join(f"{name} {number}" for name, number in facts["versions"].items())))
+    pulse()
+
+
+def workers() -> None:
+    st.subheader("Workers", anchor=False)
+    found = data.workers()
+    if not found:
+        st.info(words.WORKER_HINT, icon=":material/info:")
+        return
+    rows = [
+        {
+            "Host": worker.get("host"),
+            "Process": worker.get("pid"),
+            "Trains": ", ".join(map(str, worker.get("runs") or [])) or "nothing now",
+            "Last seen": words.moment(worker.get("t"), frame.zone()),
+        }
+        for worker in found
+    ]
+    st.dataframe(pd.DataFrame(rows), hide_index=True, key="workers_table", alt="Workers")
+
+
+def damage(rows: list[dict]) -> None:
+    st.subheader("Damage", anchor=False)
+    found = [
+        {"Run": row["run"], "What": told}
+        for row in rows
+        for told in (
+            row["problem"],
+            *(f"{count} damaged lines in {name}" for name, count in row["damaged"].items()),
+            f"{row['unknown_events']} events of unknown or incomplete kind" if row["unknown_events"] else "",
+            f"trouble: {row['trouble']}" if row["trouble"] else "",
+        )
+        if told
+    ]
+    if found:
+        st.dataframe(pd.DataFrame(found), hide_index=True, key="damage_table", alt="Damaged runs")
+    else:
+        st.markdown(":material/verified: Every record that was read is whole.")
+    st.caption("`hankelboard verify RUN` checks everything in a run, the hashes of its checkpoints included.")
+
+
+st.title("System", anchor=False)
+live()
