@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from unittest import mock
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -265,6 +266,12 @@ class Trainer:
         self.checkpoint("branch")
 
 
+def essence(history: History) -> tuple:
+    """A history without the times in its records, which their writer does not know."""
+    proposals_now = {number: outcome.state for number, outcome in history.proposals.items()}
+    return (proposals_now, history.commands, history.branches, history.branch, history.attempt, history.state)
+
+
 class Storage(RuleBasedStateMachine):
     """The trainer above and the people around it; after each of their acts the format's promises hold."""
 
@@ -335,14 +342,11 @@ class Storage(RuleBasedStateMachine):
         self.trainer.plan = plan
 
     @alive
-    @rule(steps=st.integers(1, 6))
-    def train(self, steps):
+    @rule(steps=st.integers(1, 6), flush=st.booleans())
+    def train(self, steps, flush):
         self.act(lambda: self.trainer.train(steps))
-
-    @alive
-    @rule()
-    def flush(self):
-        self.trainer.metrics.flush()
+        if self.trainer and flush:
+            self.trainer.metrics.flush()
 
     @alive
     @rule()
@@ -369,17 +373,12 @@ class Storage(RuleBasedStateMachine):
     def obey(self):
         self.act(self.trainer.obey)
 
-    @rule(data=st.data())
-    def damage_a_checkpoint(self, data):
+    @rule(newest=st.integers(1, 3))
+    def damage_checkpoints(self, newest):
         origins = {branch.checkpoint for branch in read_history(self.paths).branches.values()}
-        names = [
-            name
-            for name in checkpoints.checkpoint_names(self.paths)
-            if name.step > 0 and (self.damage_any_checkpoint or str(name) not in origins)
-        ]
-        if names:
-            name = data.draw(st.sampled_from(names))
-            (self.paths.checkpoint(name) / "loop").write_bytes(b"")
+        for name in checkpoints.checkpoint_names(self.paths)[-newest:]:
+            if name.step > 0 and (self.damage_any_checkpoint or str(name) not in origins):
+                (self.paths.checkpoint(name) / "loop").write_bytes(b"")
 
     # People.
 
@@ -415,12 +414,14 @@ class Storage(RuleBasedStateMachine):
     def send(self, kind):
         commands.send_command(self.paths, kind, by="bob", via="test")
 
-    @rule(data=st.data())
-    def send_rollback(self, data):
+    @rule(data=st.data(), obey=st.booleans())
+    def send_rollback(self, data, obey):
         names = checkpoints.checkpoint_names(self.paths)
         if names:
             name = data.draw(st.sampled_from(names))
             commands.send_command(self.paths, "rollback", by="bob", via="test", checkpoint=str(name))
+        if self.trainer and obey:
+            self.act(self.trainer.obey)
 
     @rule(content=st.sampled_from(GARBAGE))
     def send_nonsense(self, content):
@@ -461,7 +462,7 @@ class Storage(RuleBasedStateMachine):
         assert self.folded == whole and whole.unknown == 0
         assert fold(json.loads(json.dumps(events))) == whole
         if self.trainer:
-            assert {**vars(self.trainer.history), "interventions": 0} == {**vars(whole), "interventions": 0}
+            assert essence(self.trainer.history) == essence(whole)
         assert (self.recorded, self.metrics.damaged) == read_journal(self.paths.metrics)
 
     def each_decided_proposal_has_its_one_decision(self):
@@ -500,7 +501,28 @@ class Storage(RuleBasedStateMachine):
 
 
 Storage.TestCase.settings = settings(
-    max_examples=40, stateful_step_count=40, deadline=None, report_multiple_bugs=False,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+    max_examples=int(os.environ.get("HANKELBOARD_EXAMPLES", "100")), stateful_step_count=40, deadline=None,
+    report_multiple_bugs=False, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )  # fmt: skip
 TestStorage = Storage.TestCase
+
+
+@pytest.mark.xfail(reason="storage/history.py: segments() trusts from_step", strict=False)
+def test_a_branch_that_had_to_resume_from_before_its_beginning_trains_those_steps_itself():
+    """The checkpoint a branch began from is damaged, so its next attempt resumes from an older one."""
+    where = {"branch": 0, "attempt": 0}
+    events = [
+        {"kind": "attempt_started", "step": 0, **where, "state_dims": [4], "checkpoint": None},
+        {"kind": "branch_started", "step": 40, "branch": 1, "attempt": 0, "parent": 0, "from_step": 40,
+         "checkpoint": "b0-00000040-a0-0002", "command_id": "c", "policy": "ask", "state_dims": [4]},
+        {"kind": "attempt_started", "step": 20, "branch": 1, "attempt": 1, "state_dims": [4], "policy": "ask",
+         "checkpoint": "b0-00000020-a0-0001"},
+    ]  # fmt: skip
+    history = fold(events)
+    assert history.on_path({"step": 20, **where})
+    assert history.on_path({"step": 30, "branch": 1, "attempt": 1})
+    assert not history.on_path({"step": 30, **where})
+
+
+class StorageWithAnyDamage(Storage):
+    damage_any_checkpoint = True

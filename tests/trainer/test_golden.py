@@ -1,0 +1,25 @@
+"""Runs that older versions wrote can be trained on."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from storage.layout import run_paths
+from tests.trainer.small_run import SmallRun
+
+GOLDEN = sorted((Path(__file__).parent.parent / "golden").glob("v*/*"))
+
+
+@pytest.mark.parametrize("golden", GOLDEN, ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_an_old_run_is_rolled_back_and_trained_to_its_end(golden, tmp_path):
+    expected = json.loads((golden / "expected.json").read_text())
+    shutil.copytree(golden / "run", tmp_path / expected["run"])
+    run = SmallRun.__new__(SmallRun)
+    run.paths = run_paths(tmp_path, expected["run"])
+    cut = run.checkpoints("after_reduction")[0]
+    run.send("rollback", checkpoint=str(cut.name), policy="keep")
+    assert run.train() == "finished"
+    assert run.history.branch == max(expected["branches"]) + 1
+    assert run.history.state_dims == cut.state_dims
