@@ -4,7 +4,7 @@ Refreshing costs a handful of stat calls when nothing changed, and reads only ne
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -118,14 +118,17 @@ class RunCache:
                 self.spectra.append(record)
 
     @staticmethod
-    def _new_records(reader: Callable[[], JournalReader], begin: Callable[[], None]) -> list[Record]:
-        """New records; when the file was replaced, everything is forgotten and read anew."""
+    def _new_records(reader: Callable[[], JournalReader], begin: Callable[[], None]) -> Iterator[Record]:
+        """New records, piece by piece; when the file was replaced, all is forgotten and read anew."""
         restarts = reader().restarts
-        records = reader().read_new()
+        for batch in reader().batches():
+            if reader().restarts > restarts:
+                break
+            yield from batch
         if reader().restarts > restarts:
             begin()
-            records = reader().read_new()
-        return records
+            for batch in reader().batches():
+                yield from batch
 
     def _read_status(self) -> None:
         self._status = read_status(self.paths)

@@ -92,7 +92,7 @@ def read_checkpoint(paths: RunPaths, name: CheckpointName) -> Checkpoint:
         cause=str(manifest.get("cause", "")),
         pinned=manifest.get("pinned") is True,
         state_dims=_integers(manifest.get("state_dims")),
-        bytes=sum(facts.get("bytes", 0) for facts in files.values()),
+        bytes=sum(_integers([facts.get("bytes") for facts in files.values()])),
         metrics=metrics if isinstance(metrics, dict) else {},
         reductions=_integers(manifest.get("reductions")),
         files=files,
@@ -128,12 +128,19 @@ def problems(paths: RunPaths, name: CheckpointName) -> Iterator[str]:
         return
     for file, facts in checkpoint.files.items():
         path = paths.checkpoint(name) / file
-        if not path.is_file() or path.is_symlink():
+        if not _is_plain_file(path):
             yield f"checkpoint {name}: {file} is missing"
         elif path.stat().st_size != facts.get("bytes"):
             yield f"checkpoint {name}: {file} has {path.stat().st_size} bytes instead of {facts.get('bytes')}"
         elif _sha256(path) != facts.get("sha256"):
             yield f"checkpoint {name}: {file} does not have the recorded SHA-256"
+
+
+def _is_plain_file(path: Path) -> bool:
+    try:
+        return path.is_file() and not path.is_symlink()
+    except OSError:  # a name that cannot be one
+        return False
 
 
 def remove(paths: RunPaths, name: CheckpointName) -> int:

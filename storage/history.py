@@ -40,6 +40,12 @@ class Branch:
     attempts_consumed: int = 0
     """Attempts of a reduction up to and including this step are not made again on this branch."""
 
+    @property
+    def begins(self) -> int:
+        """The last step that it takes from its parent: where it branched off, or further back when the
+        checkpoint there was damaged and an attempt had to begin from an older one."""
+        return min([self.from_step, *(step for _, step in self.attempts)])
+
 
 @dataclass
 class ProposalOutcome:
@@ -130,7 +136,7 @@ class History:
             path[current.number] = limit
             if current.parent is None:
                 break
-            limit = current.from_step if limit is None else min(limit, current.from_step)
+            limit = current.begins if limit is None else min(limit, current.begins)
             current = self.branches.get(current.parent)
         return path
 

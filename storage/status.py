@@ -47,7 +47,7 @@ def _started_at(pid: int) -> str | None:
     """An opaque mark of when the process started, None when there is no such process."""
     if sys.platform == "linux":
         try:
-            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].decode().split()
             boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         except OSError:
             return None
@@ -61,7 +61,8 @@ def process_is_gone(status: Record) -> bool:
     pid = status.get("pid")
     if status.get("host") != socket.gethostname() or not isinstance(pid, int):
         return False
-    return _started_at(pid) != status.get("process_started_at")
+    started_at = _started_at(pid)
+    return started_at is None or started_at != status.get("process_started_at")
 
 
 @dataclass

@@ -1,13 +1,14 @@
 """What a list of runs, `hankelboard show` and a page's header need to know of a run."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from storage.commands import read_notes
 from storage.errors import RunError
 from storage.history import History, read_history
-from storage.journal import read_journal
+from storage.journal import JournalReader
 from storage.layout import RunPaths
 from storage.records import Record
 from storage.runs import Run, read_run
@@ -90,7 +91,7 @@ def combine(
     ended = history.state in ENDED
     best = status.get("best")
     if best is None:
-        best = best_on_path(history, read_journal(paths.metrics)[0] if metrics is None else metrics)
+        best = best_on_path(history, _records(paths.metrics) if metrics is None else metrics)
     folded = fold_notes(run, notes)
     return Summary(
         run=run.id,
@@ -122,6 +123,10 @@ def combine(
         archived=folded["archived"],
         reason=history.reason,
     )
+
+
+def _records(journal: Path) -> Iterator[Record]:
+    return (record for batch in JournalReader(journal).batches() for record in batch)
 
 
 def live_state(history: History, status: Record) -> str:

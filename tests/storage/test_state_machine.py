@@ -309,7 +309,7 @@ class Storage(RuleBasedStateMachine):
         try:
             what()
         except Crash:
-            self.die(0.5)
+            self.die(1.0)
         else:
             if self.trainer.ended:
                 self.trainer = None
@@ -324,15 +324,16 @@ class Storage(RuleBasedStateMachine):
         os.truncate(self.paths.metrics, before + round(kept * (size - before)))
 
     @dead
-    @rule(plan=st.none() | st.builds(CrashPlan, st.integers(1, 3), st.floats(0, 1)))
-    def start(self, plan):
+    @rule(data=st.data(), smooth=st.sampled_from([True, True, True, False]))
+    def start(self, data, smooth):
+        plan = None if smooth else data.draw(st.builds(CrashPlan, st.integers(1, 3), st.floats(0, 1)))
         self.trainer = Trainer(self.paths)
         self.act(lambda: self.trainer.begin(plan))
         if self.trainer:
             self.trainer.plan = None
 
     @alive
-    @rule(kept=st.floats(0, 1))
+    @rule(kept=st.sampled_from([1.0, 0.97, 0.5, 0.0]))
     def crash(self, kept):
         self.die(kept)
 
@@ -342,7 +343,7 @@ class Storage(RuleBasedStateMachine):
         self.trainer.plan = plan
 
     @alive
-    @rule(steps=st.integers(1, 6), flush=st.booleans())
+    @rule(steps=st.integers(1, 6), flush=st.sampled_from([True, True, False]))
     def train(self, steps, flush):
         self.act(lambda: self.trainer.train(steps))
         if self.trainer and flush:
@@ -354,9 +355,14 @@ class Storage(RuleBasedStateMachine):
         self.act(lambda: self.trainer.checkpoint("scheduled"))
 
     @alive
-    @rule()
-    def offer(self):
+    @rule(verdict=st.sampled_from([None, "approve", "reject"]))
+    def offer(self, verdict):
+        """Offer a cut; now and then somebody decides at once."""
         self.act(self.trainer.offer)
+        number = self.trainer and self.trainer.pending()
+        if number and verdict and proposals.read_decision(self.paths, number) is None:
+            proposals.decide(self.paths, number, verdict, by="ada", via="test")
+            self.act(self.trainer.answer_decisions)
 
     @alive
     @rule()
@@ -410,7 +416,7 @@ class Storage(RuleBasedStateMachine):
             with contextlib.suppress(FileExistsError), self.paths.decision(number).open("xb") as file:
                 file.write(content)
 
-    @rule(kind=st.sampled_from(["pause", "resume", "stop", "checkpoint"]))
+    @rule(kind=st.sampled_from(["pause", "resume", "checkpoint", "pause", "resume", "stop"]))
     def send(self, kind):
         commands.send_command(self.paths, kind, by="bob", via="test")
 
