@@ -158,7 +158,7 @@ def remove(paths: RunPaths, name: CheckpointName) -> int:
 
 def remove_strays(paths: RunPaths) -> None:
     """Remove what a dead writer was still building. Only the holder of run.lock may call this."""
-    for folder in (paths.root, paths.checkpoints):
+    for folder in (paths.root, paths.checkpoints, paths.proposals):  # those that only the trainer writes
         for stray in folder.glob(f"{STRAY_PREFIX}*"):
             if stray.is_dir():
                 shutil.rmtree(stray, ignore_errors=True)

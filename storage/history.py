@@ -62,6 +62,8 @@ class ProposalOutcome:
     """The decision_accepted event: verdict, ranks, by, apply_at_step."""
     applied: Record | None = None
     """The reduction_applied event: state dimensions and validation before and after."""
+    offered_again: bool = False
+    """Refused, but the attempt is not over: a new proposal takes its place."""
     judged: Record | None = None
     """The reduction_judged event of a trial: validation at its end, and whether the cut was kept."""
     reason: str = ""
@@ -238,6 +240,7 @@ class History:
             return
         outcome = self.proposals[event["proposal"]]
         outcome.state, outcome.reason = state, event.get("reason", "")
+        outcome.offered_again = event.get("offered_again") is True
 
     def _branch_started(self, event: Record) -> None:
         self.branch = event["branch"]

@@ -1,6 +1,5 @@
 """status.json: the trainer's latest word and its heartbeat. A convenience; the journals are the truth."""
 
-import errno
 import os
 import socket
 import subprocess
@@ -20,15 +19,14 @@ BLOCK_BYTES = 4096
 def write_status(paths: RunPaths, status: Record) -> None:
     """Replace status.json whole. Not fsynced: a machine crash may lose the last second of it.
 
-    On a full disk the file that is there is overwritten in place, which needs no new space: it always fills
-    one block. A reader in that very moment may see no record; the next beat mends it.
+    On a full disk or in a folder that became read-only the file that is there is overwritten in place, which
+    needs no new space: it always fills one block. A reader in that very moment may see no record; the next
+    beat mends it.
     """
     record = {"t": now(), **status}
     try:
         atomic.replace(paths.status, record, durable=False, fill=BLOCK_BYTES)
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
+    except OSError:
         atomic.overwrite(paths.status, record, fill=BLOCK_BYTES)
 
 

@@ -34,10 +34,11 @@ def _findings(paths: RunPaths) -> Iterator[Finding]:
         yield Finding(paths.run_json.name, str(error))
         return
     readers = {name: JournalReader(getattr(paths, name)) for name in ("events", "metrics", "spectra")}
-    records = {name: reader.read_new() for name, reader in readers.items()}
+    events = readers["events"].read_new()
     for reader in readers.values():
+        for _ in reader.batches():
+            pass  # counts what is damaged
         yield from _journal(paths, reader)
-    events = records["events"]
     history = fold(events)
     if history.unknown:
         yield Finding(

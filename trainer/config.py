@@ -131,6 +131,12 @@ class ReductionConfig:
     grid: list[float] = setting(
         [0.25, 0.5, 1.0, 2.0, 4.0], "tolerances to measure, relative to the rule's", above=0.0
     )
+    measure_share: float = setting(
+        0.02,
+        "share of the run's training time that measuring for one proposal may take, at least 2 s",
+        minimum=0.0,
+        maximum=1.0,
+    )
     evidence_samples: int = setting(2048, "validation sequences used to measure a cut", minimum=1)
 
 

@@ -5,39 +5,44 @@ without it at the same seed.
 """
 
 import copy
+import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from storage.proposals import ranks_at, ranks_of_share
 from storage.records import Record
+from storage.spectrum import discarded_shares, rank_for_tolerance
+from trainer.badge import badge
 from trainer.config import ReductionConfig
 from trainer.data.task import Split
-from trainer.reduction.reducible import RankTable
-from trainer.reduction.surgery import apply_reduction, reducible_layers
+from trainer.reduction.reducible import Inspectable, RankTable
+from trainer.reduction.surgery import reducible_layers
+from trainer.what_if import EVALUATION_BATCH, Comparison, cut_copy, evaluating
 
-EVALUATION_BATCH = 512
 TIMING_ROUNDS = 5
+NULL_SEEDS = 5
 
 
 def evaluate(model: nn.Module, split: Split, limit: int | None = None) -> dict[str, float]:
     """Mean cross-entropy (nats) and accuracy on a split or its first `limit` samples."""
-    training = model.training
-    model.eval()
     count = min(len(split), limit or len(split))
     loss, correct = 0.0, 0
-    with torch.no_grad():
+    with evaluating(model):
         for start in range(0, count, EVALUATION_BATCH):
             stop = min(start + EVALUATION_BATCH, count)
             logits = model(split.inputs[start:stop])  # (batch, classes)
             labels = split.labels[start:stop]  # (batch,)
             loss += functional.cross_entropy(logits, labels, reduction="sum").item()
             correct += (logits.argmax(1) == labels).sum().item()
-    model.train(training)
     return {"loss": loss / count, "accuracy": correct / count}
 
 
@@ -58,55 +63,78 @@ def rank_tables(model: nn.Module) -> list[RankTable]:
     return tables
 
 
-def cut(
-    model: nn.Module, optimizer: torch.optim.Optimizer | None, ranks: Sequence[int], moments: str
-) -> float:
-    """Cut every layer to its rank; layers at their full dimension are left alone.
+@dataclass(frozen=True, kw_only=True)
+class Occasion:
+    """What the evidence needs to know beside the model: when this is, and how long it may take."""
 
-    Returns the largest relative write-back error. Raises ValueError when a rank cannot be realised: the
-    reductions of all layers are computed before the first one is applied, so the model is then unchanged.
-    """
-    layers = [layer for _, layer in reducible_layers(model)]
-    planned = [
-        (layer, layer.reduce(layer.extract(), rank))
-        for layer, rank in zip(layers, ranks, strict=True)
-        if rank < layer.state_dim
-    ]
-    errors = [apply_reduction(layer, optimizer, reduction, moments) for layer, reduction in planned]
-    return max(errors, default=0.0)
+    share: float | None = None
+    """Cut this share of the states instead of what the tolerance allows."""
+    attempts: int = 1
+    """Attempts up to and including this one."""
+    fresh: Callable[[], nn.Module] | None = None
+    """Makes an untrained model of the original dimensions."""
+    earlier: Sequence[Any] | None = None
+    """The systems of all layers at the last snapshot, when no cut lies between."""
+    limit_s: float = math.inf
+    """What is not begun after so many seconds is left out, and named."""
 
 
 def gather(
-    model: nn.Module,
-    split: Split,
-    config: ReductionConfig,
-    timing_batch: Split,
-    *,
-    share: float | None = None,
+    model: nn.Module, split: Split, config: ReductionConfig, timing_batch: Split, occasion: Occasion
 ) -> Record:
     """The evidence of a proposal, as it goes into its file.
 
-    `ranks` is what the rule gives at the tolerance, or what leaves out a fixed `share` of the states. Raises
-    ValueError when nothing can be proposed.
+    `ranks` is what the rule gives at the tolerance, or what leaves out a fixed share of the states. First
+    comes what every decision needs; what the time does not allow is left out and named. Raises ValueError
+    when nothing can be proposed.
     """
-    started = time.monotonic()
+    clock = _Clock(occasion.limit_s)
     proposal = layers_record(model, config)
+    share = occasion.share
     proposal["ranks"] = (
         ranks_at(proposal, config.tolerance) if share is None else ranks_of_share(proposal, share)
     )
     for layer, rank in zip(proposal["layers"], proposal["ranks"], strict=True):
         layer["rank"] = rank
         layer["gated"] = rank == layer["state_dim"]
-    limit = config.evidence_samples
-    measured = {
+    comparison = Comparison(model, split, config.evidence_samples)
+    proposal["measured"] = {
         "split": "val",
-        "samples": min(len(split), limit),
-        "before": evaluate(model, split, limit),
-        "points": _measured_points(model, split, config, proposal),
+        "samples": min(len(split), config.evidence_samples),
+        "before": comparison.before,
+        "points": [],
     }
-    cost = _cost(model, proposal, timing_batch)
-    seconds = round(time.monotonic() - started, 3)
-    return {**proposal, "measured": {**measured, "seconds": seconds}, "cost": cost}
+    points = proposal["measured"]["points"]
+    nominal = config.tolerance if share is None else max(_shares(proposal))
+    _measure(points, model, comparison, config, proposal, [nominal], clock, always=True)
+    proposal["cost"] = _cost(model, proposal, timing_batch)
+    clock.unless_over("responses", lambda: _inspect(model, proposal, occasion.earlier))
+    clock.unless_over("null ranks", lambda: _null_ranks(proposal, config, occasion))
+    tolerances = [config.tolerance * factor for factor in sorted({*config.grid, 1.0})]
+    _measure(points, model, comparison, config, proposal, tolerances, clock)
+    points.sort(key=lambda point: point["tolerance"])
+    proposal["badge"] = badge(proposal)
+    proposal["measured"] |= {"left_out": clock.left_out, "seconds": round(clock.spent, 3)}
+    return proposal
+
+
+class _Clock:
+    """The time that measuring may take: what is not begun in time is left out and named."""
+
+    def __init__(self, limit_s: float):
+        self._started = time.monotonic()
+        self._limit_s = limit_s
+        self.left_out: list[str] = []
+
+    @property
+    def spent(self) -> float:
+        return time.monotonic() - self._started
+
+    def unless_over(self, name: str, work: Callable[[], None]) -> None:
+        if self.spent < self._limit_s:
+            work()
+        else:
+            self.left_out.append(name)
 
 
 def layers_record(model: nn.Module, config: ReductionConfig) -> Record:
@@ -138,37 +166,110 @@ def layers_record(model: nn.Module, config: ReductionConfig) -> Record:
     }
 
 
-def _measured_points(
-    model: nn.Module, split: Split, config: ReductionConfig, proposal: Record
-) -> list[dict[str, Any]]:
-    """Validation loss and accuracy after the cut: as proposed, and for tolerances around the rule's."""
+def _shares(proposal: Record) -> list[float]:
+    """Share that each layer discards at the proposed ranks."""
+    return [layer["discarded_share"][layer["rank"]] for layer in proposal["layers"]]
+
+
+def _measure(
+    points: list[Record],
+    model: nn.Module,
+    comparison: Comparison,
+    config: ReductionConfig,
+    proposal: Record,
+    tolerances: Sequence[float],
+    clock: _Clock,
+    *,
+    always: bool = False,
+) -> None:
+    """Add what the cut does to validation: as proposed (`always`), or at these tolerances, where time is."""
     full = [layer["state_dim"] for layer in proposal["layers"]]
-    shares = [layer["discarded_share"][layer["rank"]] for layer in proposal["layers"]]
-    wanted = [(config.tolerance * factor, None) for factor in sorted({*config.grid, 1.0})]
-    points: dict[tuple[int, ...], dict[str, Any]] = {}
-    for tolerance, given in [*wanted, (max(shares), proposal["ranks"])]:
-        ranks = given or (ranks_at(proposal, tolerance) if tolerance < 1.0 else full)
-        if ranks == full or tuple(ranks) in points:
+    for tolerance in tolerances:
+        ranks = full if tolerance >= 1.0 else ranks_at(proposal, tolerance)
+        ranks = proposal["ranks"] if always else ranks
+        if ranks == full or any(point["ranks"] == ranks for point in points):
             continue
-        trial = copy.deepcopy(model)
+        name = f"validation at tolerance {tolerance:g}"
+        add = partial(_add_point, points, model, comparison, tolerance, ranks, proposal["ranks"])
+        if always:
+            add()
+        else:
+            clock.unless_over(name, add)
+
+
+def _add_point(
+    points: list[Record],
+    model: nn.Module,
+    comparison: Comparison,
+    tolerance: float,
+    ranks: list[int],
+    proposed: list[int],
+) -> None:
+    try:
+        trial = cut_copy(model, ranks)
+    except ValueError:
+        return  # marked as not realisable; nothing to measure
+    point = {"tolerance": tolerance, "ranks": ranks, "rule": ranks == proposed}
+    points.append({**point, **comparison.with_copy(trial)})
+
+
+def _inspect(model: nn.Module, proposal: Record, earlier: Sequence[Any] | None) -> None:
+    """Responses, gain, error interval and stability of the layers whose family can tell."""
+    before = earlier or [None] * len(proposal["layers"])
+    for (_, layer), record, then in zip(reducible_layers(model), proposal["layers"], before, strict=True):
+        if isinstance(layer, Inspectable):
+            system = layer.extract()
+            try:
+                record |= layer.inspect(system, layer.reduce(system, record["rank"]), then)
+            except ValueError:
+                continue  # a rank that cannot be realised is no rank to show
+
+
+def _null_ranks(proposal: Record, config: ReductionConfig, occasion: Occasion) -> None:
+    """The ranks that the same rule and number of attempts leave of untrained layers, for NULL_SEEDS seeds."""
+    if occasion.fresh is None or occasion.share is not None:
+        return
+    for record in proposal["layers"]:
+        record["null_ranks"] = []
+    for seed in range(NULL_SEEDS):
+        with drawing(seed):
+            model = occasion.fresh()
+        for (_, layer), record in zip(reducible_layers(model), proposal["layers"], strict=True):
+            spectrum = [float(value) for value in layer.spectrum(layer.extract())]
+            record["null_ranks"].append(null_rank(spectrum, config, occasion.attempts))
+
+
+def null_rank(spectrum: Sequence[float], config: ReductionConfig, attempts: int) -> int:
+    """The rank after so many attempts at the rule's tolerance, each on what the last one kept.
+
+    A truncated system has nearly the kept singular values, so the cuts themselves are not carried out.
+    """
+    kept = list(spectrum)
+    for _ in range(attempts):
+        rank = rank_for_tolerance(discarded_shares(kept), config.tolerance)
+        if rank < config.gate * len(kept):
+            kept = kept[: max(rank, 1)]
+    return len(kept)
+
+
+@contextmanager
+def drawing(seed: int) -> Iterator[None]:
+    """Random numbers of another seed, without a trace in those of training."""
+    numpys = np.random.get_state()
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        np.random.seed(seed)
         try:
-            cut(trial, None, ranks, config.moments)
-        except ValueError:
-            continue  # marked as not realisable; nothing to measure
-        point = evaluate(trial, split, config.evidence_samples)
-        points[tuple(ranks)] = {
-            "tolerance": tolerance, "ranks": ranks, "rule": ranks == proposal["ranks"], **point,
-        }  # fmt: skip
-    return list(points.values())
+            yield
+        finally:
+            np.random.set_state(numpys)
 
 
 def _cost(model: nn.Module, proposal: Record, batch: Split) -> Record:
     """Parameters and measured seconds per training step, now and at the proposed ranks."""
     layers, ranks = proposal["layers"], proposal["ranks"]
     elsewhere = proposal["parameters_elsewhere"]
-    trial = copy.deepcopy(model)
-    cut(trial, None, ranks, "reset")
-    now, after = _seconds_per_step([copy.deepcopy(model), trial], batch)
+    now, after = _seconds_per_step([copy.deepcopy(model), cut_copy(model, ranks)], batch)
     return {
         "seconds_per_step": {"now": now, "after": after},
         "parameters": {

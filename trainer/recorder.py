@@ -50,7 +50,7 @@ class Recorder:
         It is on disk when this returns, unless the disk is full: then it is kept, in order, until there is
         room, and `unwritten` holds.
         """
-        record = {"kind": kind, **self._where(), **fields}
+        record = {"t": now(), "kind": kind, **self._where(), **fields}
         try:
             self._events.append(record, durable=True)
         except OSError as error:

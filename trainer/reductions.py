@@ -15,14 +15,17 @@ from storage.history import TIMEOUT, ProposalOutcome
 from storage.proposals import Decision, check_ranks
 from storage.records import Record
 from trainer import evidence
-from trainer.models.build import state_dims
+from trainer.evidence import Occasion
+from trainer.models.build import build_model, state_dims
 from trainer.reduction.reducible import RankTable
 from trainer.reduction.schedule import attempt_due, attempt_steps
 from trainer.session import Session
 from trainer.trials import POLICY as PRAGMATIC
 from trainer.trials import Trials
+from trainer.what_if import cut
 
 RETRY_S = 5.0
+LEAST_MEASURING_S = 2.0
 
 
 class Reductions:
@@ -133,14 +136,10 @@ class Reductions:
             return
         state.attempts_consumed, state.pending_s = due, 0.0
         known = self._known(due)
-        if known is None:
+        if known is None or known.offered_again:
             self._offer(due)
-        elif known.state in (
-            "pending",
-            "approved",
-            "applied",
-        ):  # a replay: the same proposal, the same verdict
-            state.pending_proposal = known.number
+        elif known.state in ("pending", "approved", "applied"):
+            state.pending_proposal = known.number  # a replay: the same proposal, the same verdict
 
     def _known(self, attempt_step: int) -> ProposalOutcome | None:
         """The latest proposal of this attempt on this branch, when a replay comes by here again."""
@@ -154,42 +153,70 @@ class Reductions:
         session, state = self._session, self._session.state
         session.recorder.show_phase("measuring")
         session.record_spectra("proposal")
-        try:
-            measured = evidence.gather(
-                session.model, session.task.val, self._config, session.timing_batch(),
-                share=self._config.share if state.policy == PRAGMATIC else None,
-            )  # fmt: skip
-        except ValueError as error:
-            session.event("reduction_refused", attempt_step=attempt_step, reason=f"no proposal: {error}")
-            return
-        if not any(
-            rank < layer["state_dim"]
-            for rank, layer in zip(measured["ranks"], measured["layers"], strict=True)
-        ):
-            session.event(
-                "reduction_refused",
-                attempt_step=attempt_step,
-                reason=f"nothing to cut: at tolerance {self._config.tolerance:g} every layer keeps "
-                f"{self._config.gate:.0%} or more of its states",
-            )
-            return
-        number = max(proposals.proposal_numbers(session.paths), default=0) + 1
-        record = {
-            "branch": state.branch, "attempt": session.recorder.attempt, "step": state.step,
-            "attempt_step": attempt_step, "policy": state.policy, "waiting": state.waiting,
-            "deadline": self._deadline(), **measured,
-        }  # fmt: skip
-        left = session.config.training.steps - state.step
-        seconds = record["cost"]["seconds_per_step"]
-        record["cost"]["projected_saving_s"] = left * (seconds["now"] - seconds["after"])
-        proposals.publish_proposal(session.paths, number, record)
+        number, record = self._unannounced(attempt_step)
+        if record is None:
+            record = self._evidence(attempt_step)
+            if record is None:
+                return
+            proposals.publish_proposal(session.paths, number, record)
         state.pending_proposal, state.pending_s = number, 0.0
         session.event(
             "proposal_published",
             proposal=number,
             attempt_step=attempt_step,
             state_dims=session.state_dims,
-            ranks=measured["ranks"],
+            ranks=record["ranks"],
+        )
+
+    def _unannounced(self, attempt_step: int) -> tuple[int, Record | None]:
+        """The number of the next proposal; with its record when a death came between file and event."""
+        session = self._session
+        number = max(proposals.proposal_numbers(session.paths), default=0)
+        record = proposals.read_proposal(session.paths, number) if number else None
+        if record is None or number in session.history.proposals:
+            return number + 1, None
+        key = (record.get("branch"), record.get("attempt_step"), record.get("step"))
+        if key != (session.state.branch, attempt_step, session.state.step):
+            return number + 1, None
+        return number, record
+
+    def _evidence(self, attempt_step: int) -> Record | None:
+        """The record of a proposal; None, with the reason in an event, when there is nothing to propose."""
+        session, state = self._session, self._session.state
+        try:
+            measured = evidence.gather(
+                session.model, session.task.val, self._config, session.timing_batch(),
+                self._occasion(attempt_step),
+            )  # fmt: skip
+        except ValueError as error:
+            session.event("reduction_refused", attempt_step=attempt_step, reason=f"no proposal: {error}")
+            return None
+        if all(layer["rank"] == layer["state_dim"] for layer in measured["layers"]):
+            session.event(
+                "reduction_refused",
+                attempt_step=attempt_step,
+                reason=f"nothing to cut: at tolerance {self._config.tolerance:g} every layer keeps "
+                f"{self._config.gate:.0%} or more of its states",
+            )
+            return None
+        left = session.config.training.steps - state.step
+        seconds = measured["cost"]["seconds_per_step"]
+        measured["cost"]["projected_saving_s"] = left * (seconds["now"] - seconds["after"])
+        return {
+            "branch": state.branch, "attempt": session.recorder.attempt, "step": state.step,
+            "attempt_step": attempt_step, "policy": state.policy, "waiting": state.waiting,
+            "deadline": self._deadline(), **measured,
+        }  # fmt: skip
+
+    def _occasion(self, attempt_step: int) -> Occasion:
+        session, state = self._session, self._session.state
+        projected = state.train_s / max(state.step, 1) * session.config.training.steps
+        return Occasion(
+            share=self._config.share if state.policy == PRAGMATIC else None,
+            attempts=sum(step <= attempt_step for step in self.steps),
+            fresh=lambda: build_model(session.config, session.task),
+            earlier=session.earlier_systems(),
+            limit_s=max(LEAST_MEASURING_S, self._config.measure_share * projected),
         )
 
     def _deadline(self) -> Record | None:
@@ -240,13 +267,14 @@ class Reductions:
         try:
             if not decision.verdict:
                 raise ProposalError("the decision file is no decision")
-            ranks = check_ranks(proposal, decision.ranks or proposal["ranks"])
+            ranks = check_ranks(proposal, proposal["ranks"] if decision.ranks is None else decision.ranks)
         except ProposalError as error:
             session.event(
                 "decision_refused",
                 proposal=outcome.number,
                 decision_id=decision.decision_id,
                 reason=str(error),
+                offered_again=True,
             )
             self._offer_again(outcome)
             return
@@ -281,7 +309,9 @@ class Reductions:
             return  # first what decided it must be on disk
         stale = self._staleness(proposal, ranks)
         if stale:
-            session.event("reduction_refused", proposal=outcome.number, reason=f"stale: {stale}")
+            session.event(
+                "reduction_refused", proposal=outcome.number, reason=f"stale: {stale}", offered_again=True
+            )
             self._offer_again(outcome)
             return
         before = session.measure()
@@ -291,7 +321,7 @@ class Reductions:
             return
         dims = session.state_dims
         try:
-            error = evidence.cut(session.model, session.optimizer, ranks, self._config.moments)
+            error = cut(session.model, session.optimizer, ranks, self._config.moments)
         except ValueError as problem:
             self._refuse(outcome, f"cannot be realised: {problem}")
             return

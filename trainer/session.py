@@ -43,6 +43,8 @@ class Session:
     forms: list[str | None]
     loss_was_finite: bool = True
     """Whether the last recorded loss was a number: the change is an event, not every record."""
+    earlier: tuple[tuple[int, ...], list[Any]] | None = None
+    """Reductions in the weights and systems of all layers at the last scheduled snapshot."""
     saved: tuple[Any, ...] | None = None
     """What the newest checkpoint holds, so that the same state is not written twice."""
 
@@ -115,7 +117,7 @@ class Session:
             raise CheckpointError(problem)
         folder = self.paths.checkpoint(name)
         self.adopt(restore_payload(folder, self.model, self.optimizer, self.device))
-        self.saved = None
+        self.saved = self.earlier = None
 
     def resume(self) -> str | None:
         """Restore the newest checkpoint on the live branch's path that verifies; its name, None if none does.
@@ -204,7 +206,10 @@ class Session:
         return self.state.last
 
     def record_spectra(self, snapshot: str) -> None:
-        """One record per reducible layer."""
+        """One record per reducible layer. A scheduled snapshot is what the next proposal compares with."""
+        if snapshot == "scheduled":
+            systems = [layer.extract() for _, layer in reducible_layers(self.model)]
+            self.earlier = (tuple(self.state.reductions), systems)
         for index, (name, layer) in enumerate(reducible_layers(self.model)):
             try:
                 spectrum = layer.spectrum(layer.extract())
@@ -214,6 +219,12 @@ class Session:
             self.recorder.spectrum(
                 index, [float(value) for value in spectrum], importance=layer.importance, snapshot=snapshot
             )
+
+    def earlier_systems(self) -> list[Any] | None:
+        """The systems of all layers at the last scheduled snapshot; None when a cut lies between."""
+        if self.earlier is None or self.earlier[0] != tuple(self.state.reductions):
+            return None
+        return self.earlier[1]
 
     def note_forms(self) -> None:
         """Record which form of the recurrence each layer uses, whenever that changes."""

@@ -13,10 +13,6 @@ from storage.records import MAX_PERSONS_FILE_BYTES, encode, new_ulid
 from storage.verification import verify_run
 
 NAME = CheckpointName(branch=0, step=5, attempt=0, sequence=1)
-TOO_LONG = pytest.param(
-    "x" * 300,
-    marks=pytest.mark.xfail(reason="storage/checkpoints.py: is_file() raises", strict=False, raises=OSError),
-)
 GARBAGE = (
     b"", b"{", b"[]", b"null", b"\0" * 100, b"\xff\xfe\xfd", b'{"command":"format the disk"}',
     b'{"command":["stop"]}', b'{"command":{"stop":1}}', b'{"command":null}',
@@ -58,7 +54,7 @@ def test_ten_thousand_strays_in_the_inbox_cost_little_and_are_no_commands(paths,
     assert not any(commands.read_command(paths, command_id) for command_id in full_inbox)
     per_file = (time.perf_counter() - began) / len(full_inbox)
     print(f"command_ids {min(took) * 1e3:.1f} ms, read_command {per_file * 1e6:.0f} µs")
-    assert per_file < 0.005
+    assert per_file < 0.02
     sent = commands.send_command(paths, "pause", by="ada", via="test")
     assert commands.command_ids(paths)[-1] == sent and commands.read_command(paths, sent).kind == "pause"
 
@@ -221,7 +217,7 @@ def test_a_manifest_cannot_name_files_outside(paths, file):
     assert [finding.where for finding in verify_run(paths)] == [f"checkpoints/{NAME}"]
 
 
-@pytest.mark.parametrize("file", ["..", ".", "", "a\0b", TOO_LONG, "manifest.json", "\n"])
+@pytest.mark.parametrize("file", ["..", ".", "", "a\0b", "x" * 300, "manifest.json", "\n"])
 def test_a_manifest_that_names_what_is_no_file_of_its_own_does_not_verify(paths, file):
     manifest(paths, files={file: {"bytes": 1, "sha256": "0"}})
     assert list(checkpoints.problems(paths, NAME))
@@ -243,9 +239,6 @@ def test_a_manifest_without_sensible_files_is_damaged(paths, files):
         checkpoints.read_checkpoint(paths, NAME)
 
 
-@pytest.mark.xfail(
-    reason="storage/checkpoints.py: sum() of bytes that are no numbers", strict=False, raises=TypeError
-)
 @pytest.mark.parametrize("size", ["3", None, [], {}])
 def test_a_manifest_whose_sizes_are_no_numbers_is_damaged(paths, size):
     manifest(paths, files={"weights": {"bytes": size, "sha256": "0"}})

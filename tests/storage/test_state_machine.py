@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from unittest import mock
 
-import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -275,9 +274,6 @@ def essence(history: History) -> tuple:
 class Storage(RuleBasedStateMachine):
     """The trainer above and the people around it; after each of their acts the format's promises hold."""
 
-    damage_any_checkpoint = False
-    """Also those a branch began from: see the last test of this file."""
-
     @initialize()
     def create(self):
         self.stack = contextlib.ExitStack()
@@ -338,6 +334,18 @@ class Storage(RuleBasedStateMachine):
         self.die(kept)
 
     @alive
+    @rule(save=st.booleans(), steps=st.integers(0, 3))
+    def train_save_train_and_crash(self, save, steps):
+        """What happens most: rules drawn one by one come to it too seldom."""
+        self.train(3, True)
+        if self.trainer and save:
+            self.checkpoint()
+        if self.trainer:
+            self.train(steps, True)
+        if self.trainer:
+            self.die(1.0)
+
+    @alive
     @rule(plan=st.builds(CrashPlan, st.integers(1, 4), st.floats(0, 1) | st.just(1.0)))
     def plan_a_crash(self, plan):
         self.trainer.plan = plan
@@ -381,9 +389,8 @@ class Storage(RuleBasedStateMachine):
 
     @rule(newest=st.integers(1, 3))
     def damage_checkpoints(self, newest):
-        origins = {branch.checkpoint for branch in read_history(self.paths).branches.values()}
         for name in checkpoints.checkpoint_names(self.paths)[-newest:]:
-            if name.step > 0 and (self.damage_any_checkpoint or str(name) not in origins):
+            if name.step > 0:
                 (self.paths.checkpoint(name) / "loop").write_bytes(b"")
 
     # People.
@@ -427,7 +434,9 @@ class Storage(RuleBasedStateMachine):
             name = data.draw(st.sampled_from(names))
             commands.send_command(self.paths, "rollback", by="bob", via="test", checkpoint=str(name))
         if self.trainer and obey:
-            self.act(self.trainer.obey)
+            self.obey()
+        if self.trainer and obey:
+            self.train(2, True)
 
     @rule(content=st.sampled_from(GARBAGE))
     def send_nonsense(self, content):
@@ -507,13 +516,12 @@ class Storage(RuleBasedStateMachine):
 
 
 Storage.TestCase.settings = settings(
-    max_examples=int(os.environ.get("HANKELBOARD_EXAMPLES", "100")), stateful_step_count=40, deadline=None,
+    max_examples=int(os.environ.get("HANKELBOARD_EXAMPLES", "60")), stateful_step_count=40, deadline=None,
     report_multiple_bugs=False, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )  # fmt: skip
 TestStorage = Storage.TestCase
 
 
-@pytest.mark.xfail(reason="storage/history.py: segments() trusts from_step", strict=False)
 def test_a_branch_that_had_to_resume_from_before_its_beginning_trains_those_steps_itself():
     """The checkpoint a branch began from is damaged, so its next attempt resumes from an older one."""
     where = {"branch": 0, "attempt": 0}
@@ -528,7 +536,3 @@ def test_a_branch_that_had_to_resume_from_before_its_beginning_trains_those_step
     assert history.on_path({"step": 20, **where})
     assert history.on_path({"step": 30, "branch": 1, "attempt": 1})
     assert not history.on_path({"step": 30, **where})
-
-
-class StorageWithAnyDamage(Storage):
-    damage_any_checkpoint = True

@@ -1,6 +1,9 @@
 import pytest
+import torch
 
 from tests.trainer.small_run import SmallRun
+
+torch.set_num_threads(1)  # small shapes; threads that wait would take the cores from each other
 
 
 @pytest.fixture

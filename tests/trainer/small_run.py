@@ -24,7 +24,7 @@ SMALL = {
     },
     "output": {"tensorboard": False},
 }  # fmt: skip
-WAIT_S = 20
+WAIT_S = 60
 
 
 class SmallRun:

@@ -48,7 +48,7 @@ def test_killed_there_and_resumed_the_run_ends_the_same(small_run, uninterrupted
     assert run.history.state == "finished"
     assert run.final_weights() == uninterrupted.final_weights()
     assert run.live_path() == uninterrupted.live_path()
-    assert [o.state for o in run.history.proposals.values()] == ["applied", "applied"]
+    assert {number: o.state for number, o in run.history.proposals.items()} == {1: "applied", 2: "applied"}
     assert not list(run.paths.checkpoints.glob(".*"))
     assert not [finding for finding in verify_run(run.paths) if finding.damage]
 
@@ -75,3 +75,11 @@ def test_killed_while_it_stops_it_stops_all_the_same(small_run, death):
     assert train_until(run.paths, NotAtAll()) == 0
     history = run.history
     assert (history.state, history.step, history.commands[command].state) == ("stopped", 0, "applied")
+
+
+def test_killed_between_a_refusal_and_the_new_offer_it_is_offered_again(small_run):
+    run = small_run(reduction={"policy": "ask", "steps": [20], "deadline_s": 3.0, "default": "approve"})
+    run.paths.decision(1).write_text('{"verdict": "perhaps"}')
+    assert train_until(run.paths, AtEvent("decision_refused")) == -signal.SIGKILL
+    assert train_until(run.paths, NotAtAll()) == 0
+    assert {number: o.state for number, o in run.history.proposals.items()} == {1: "refused", 2: "applied"}

@@ -1,4 +1,4 @@
-"""A full disk: training goes on, status says so, nothing is cut meanwhile, and it recovers by itself."""
+"""A full disk, a folder made read-only: training goes on and says so, cuts nothing, recovers by itself."""
 
 import errno
 import os
@@ -10,17 +10,20 @@ import pytest
 from storage.verification import verify_run
 
 
-class FullDisk:
-    """While `full`, every write of new bytes into the run directory fails as the kernel fails it."""
+class Disk:
+    """While `full`, every write of new bytes into the run directory fails as the kernel fails it; while
+    `read_only`, no file can be created or renamed there, but open ones can be written."""
 
     def __init__(self, monkeypatch, root):
-        self.full = False
+        self.full = self.read_only = False
         self._root = str(root)
         pwrite, link = os.pwrite, os.link
 
         def refuse(*arguments, call, grows=lambda *_: True):
             if self.full and grows(*arguments):
                 raise OSError(errno.ENOSPC, "No space left on device")
+            if self.read_only and call is not pwrite:
+                raise OSError(errno.EACCES, "Permission denied")
             return call(*arguments)
 
         monkeypatch.setattr(os, "pwrite", lambda fd, data, at: refuse(fd, data, at, call=pwrite, grows=grows))
@@ -31,8 +34,11 @@ class FullDisk:
         open_path = Path.open
 
         def opened(path, mode="r", *more, **options):
-            if self.full and str(path).startswith(self._root) and set(mode) & set("wxa"):
-                raise OSError(errno.ENOSPC, "No space left on device", str(path))
+            if str(path).startswith(self._root) and set(mode) & set("wxa"):
+                if self.full:
+                    raise OSError(errno.ENOSPC, "No space left on device", str(path))
+                if self.read_only:
+                    raise OSError(errno.EACCES, "Permission denied", str(path))
             return open_path(path, mode, *more, **options)
 
         monkeypatch.setattr(Path, "open", opened)
@@ -44,12 +50,12 @@ def grows(descriptor, data, at):
 
 @pytest.fixture
 def disk(monkeypatch, tmp_path):
-    return FullDisk(monkeypatch, tmp_path)
+    return Disk(monkeypatch, tmp_path)
 
 
 def test_training_goes_on_says_so_and_catches_up(small_run, disk):
-    run = small_run(training={"steps": 400, "keep_checkpoints": 0}, reduction={"attempts": 0, "steps": []})
-    quiet = small_run(training={"steps": 400, "keep_checkpoints": 0}, reduction={"attempts": 0, "steps": []})
+    run = small_run(training={"steps": 200, "keep_checkpoints": 0}, reduction={"attempts": 0, "steps": []})
+    quiet = small_run(training={"steps": 200, "keep_checkpoints": 0}, reduction={"attempts": 0, "steps": []})
     quiet.train()
     with run.training():
         run.wait(lambda history: history.attempt == 0 and run.status["step"] > 20)
@@ -60,7 +66,7 @@ def test_training_goes_on_says_so_and_catches_up(small_run, disk):
         missed = run.live_path()[-1][0]
         disk.full = False
         run.wait(lambda history: history.state == "finished")
-    assert missed < 395
+    assert missed < 195
     assert run.live_path() == quiet.live_path()  # what waited in memory was written afterwards, in order
     assert run.final_weights() == quiet.final_weights()
     assert run.status["trouble"] is None
@@ -93,3 +99,18 @@ def test_the_end_waits_until_it_can_be_written(small_run, disk):
         assert not outcome
         disk.full = False
     assert outcome == ["finished"] and run.history.state == "finished"
+
+
+def test_a_folder_made_read_only_while_training(small_run, disk):
+    run = small_run(training={"steps": 200}, reduction={"attempts": 0, "steps": []})
+    with run.training():
+        run.wait(lambda history: history.attempt == 0 and run.status["step"] > 20)
+        disk.read_only = True
+        run.wait(lambda history: "Permission denied" in (run.status["trouble"] or ""))
+        reached = run.status["step"]
+        run.wait(lambda history: run.status["step"] >= reached + 60)
+        disk.read_only = False
+        run.wait(lambda history: history.state == "finished")
+    assert run.status["trouble"] is None
+    assert run.live_path()[-1][0] == 200
+    assert not [finding for finding in verify_run(run.paths) if finding.damage]

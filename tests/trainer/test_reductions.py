@@ -142,7 +142,7 @@ def test_a_cut_that_cannot_be_saved_before_is_not_made(small_run, monkeypatch):
 def test_the_loss_right_after_the_cut_is_that_of_the_dense_reduced_system(small_run, monkeypatch):
     """Write-back loses nothing: the network computes what A_r, B_r, C_r computed by a plain loop compute."""
     seen = {}
-    cut = reductions.evidence.cut
+    cut = reductions.cut
 
     def watched(model, optimizer, ranks, moments):
         if optimizer is not None:
@@ -153,8 +153,8 @@ def test_the_loss_right_after_the_cut_is_that_of_the_dense_reduced_system(small_
         seen["val"] = split
         return evaluate(model, split, limit)
 
-    monkeypatch.setattr(reductions.evidence, "evaluate", kept)
-    monkeypatch.setattr(reductions.evidence, "cut", watched)
+    monkeypatch.setattr("trainer.session.evaluate", kept)
+    monkeypatch.setattr(reductions, "cut", watched)
     run = small_run(reduction={"steps": [20]})
     run.train()
     after = run.events("reduction_applied")[0]["after"]["loss"]

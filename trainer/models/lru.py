@@ -5,11 +5,12 @@ x[t] = λ ∘ x[t−1] + B u[t],   y[t] = Re(C x[t]) + D ∘ u[t]
 """
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from trainer.reduction import lru_reduction
+from trainer.reduction import lru_evidence, lru_reduction
 from trainer.reduction.lru_reduction import LruReduction
 from trainer.reduction.reducible import Arrays, FloatArray, RankTable
 from trainer.scan import FORMS, Form, choose_form, lru_recurrence
@@ -104,6 +105,10 @@ class LRU(nn.Module):
 
     def extra_repr(self) -> str:
         return f"width={self.width}, state_dim={self.state_dim}, form={self.form!r}"
+
+    def inspect(self, system: Arrays, reduction: LruReduction, earlier: Arrays | None) -> dict[str, Any]:
+        """Responses, gain, error interval and stability."""
+        return lru_evidence.inspect(system, reduction, earlier)
 
     def _form_for(self, batch: int, length: int) -> Form:
         if self._form == "auto":

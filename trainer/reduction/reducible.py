@@ -36,6 +36,21 @@ class RankTable:
 
 
 @runtime_checkable
+class Inspectable(Protocol):
+    """What a Reducible may offer besides: figures for people, on which nothing else depends."""
+
+    def extract(self) -> Any:
+        """As in Reducible."""
+
+    def reduce(self, system: Any, rank: int) -> Any:
+        """As in Reducible."""
+
+    def inspect(self, system: Any, reduction: Any, earlier: Any | None) -> dict[str, Any]:
+        """Of these keys those that the family can tell: gain, error_interval, response, stability (see
+        `trainer.reduction.lru_evidence.inspect`). `earlier` is a system extracted at the last snapshot."""
+
+
+@runtime_checkable
 class Reducible(Protocol):
     """A layer whose state dimension can be cut while it trains."""
 

@@ -1,0 +1,178 @@
+"""What a proposal says is true: measured again by hand, bounded in time, and without a trace in training."""
+
+import copy
+import doctest
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+from storage.proposals import read_proposal
+from storage.spectrum import discarded_shares
+from trainer import evidence, what_if
+from trainer.badge import badge
+from trainer.config import ReductionConfig, find_preset, merge, parse
+from trainer.data import load_task
+from trainer.data.task import Split
+from trainer.evidence import Occasion, gather, null_rank
+from trainer.models.build import build_model
+from trainer.reduction.surgery import reducible_layers
+from trainer.what_if import Comparison, cut_copy, paired_interval
+
+CONFIG = parse(merge(find_preset("digits-lru").tables, {"model": {"width": 8, "state_dim": 12}}))
+
+
+@pytest.fixture(scope="module")
+def task():
+    return load_task(CONFIG.data)
+
+
+@pytest.fixture(scope="module")
+def model(task):
+    torch.manual_seed(1)
+    return build_model(CONFIG, task)
+
+
+def occasion(task, **more):
+    return Occasion(fresh=lambda: build_model(CONFIG, task), **more)
+
+
+def gathered(model, task, **more):
+    config = ReductionConfig(tolerance=0.2, evidence_samples=100)
+    batch = Split(task.train.inputs[:16], task.train.labels[:16])
+    return gather(model, task.val, config, batch, occasion(task, **more))
+
+
+def test_examples():
+    assert doctest.testmod(what_if, extraglobs={"np": np}).failed == 0
+
+
+def test_loss_accuracy_divergence_and_output_error_are_those_of_the_cut_copy(model, task):
+    ranks = [5, 7]
+    trial = cut_copy(model, ranks).eval()
+    point = Comparison(model, task.val, 100).with_copy(trial)
+    with torch.no_grad():
+        inputs, labels = task.val.inputs[:100], task.val.labels[:100]
+        before, after = copy.deepcopy(model).eval()(inputs), trial(inputs)
+    assert point["loss"] == pytest.approx(functional.cross_entropy(after, labels).item(), rel=1e-5)
+    assert point["accuracy"] == pytest.approx((after.argmax(1) == labels).float().mean().item())
+    kl = functional.kl_div(
+        after.log_softmax(1), before.log_softmax(1), log_target=True, reduction="batchmean"
+    )
+    assert point["kl"] == pytest.approx(kl.item(), rel=1e-3, abs=1e-7)
+    layer, reduced = reducible_layers(model)[0][1], reducible_layers(trial)[0][1]
+    u = first_input(model, layer, task.val.inputs[:64])
+    with torch.no_grad():
+        error = (reduced(u) - layer(u)).norm() / layer(u).norm()
+    assert point["output_error"][0] == pytest.approx(error.item(), rel=1e-4)
+    assert point["loss_change"][0] <= point["loss"] - Comparison(model, task.val, 100).before["loss"]
+
+
+def first_input(model, layer, inputs):
+    seen = []
+    hook = layer.register_forward_hook(lambda module, given, result: seen.append(given[0]))
+    with torch.no_grad():
+        copy_mode = model.training
+        model.eval()(inputs)
+        model.train(copy_mode)
+    hook.remove()
+    return seen[0]
+
+
+def test_the_paired_interval_covers_the_mean_as_often_as_it_says():
+    chance = np.random.default_rng(0)
+    covered = [
+        low <= 0.3 <= high
+        for low, high in (paired_interval(0.3 + chance.standard_normal(80), seed) for seed in range(200))
+    ]
+    assert 0.88 <= np.mean(covered) <= 0.99
+
+
+def test_pairing_makes_the_interval_of_a_small_change_small():
+    chance = np.random.default_rng(0)
+    losses = chance.exponential(2.0, 500)
+    low, high = paired_interval(0.01 + 0.001 * chance.standard_normal(500))
+    assert 0.009 < low < high < 0.011 and losses.std() > 1.0
+
+
+def test_a_proposal_holds_everything_and_nothing_was_changed(model, task):
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    state, mode = torch.get_rng_state(), model.training
+    numpys = np.random.get_state()[1].copy()
+    earlier = [layer.extract() for _, layer in reducible_layers(model)]
+    proposal = gathered(model, task, earlier=earlier)
+    assert torch.equal(state, torch.get_rng_state()) and (numpys == np.random.get_state()[1]).all()
+    assert model.training == mode
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    for layer in proposal["layers"]:
+        assert layer["gain"] > 0 and len(layer["null_ranks"]) == 5
+        assert layer["stability"] == {"overlap": pytest.approx(1.0), "weyl": pytest.approx(0.0, abs=1e-6)}
+        assert set(layer["response"]) == {"omega", "full", "reduced", "error"}
+        assert max(layer["response"]["error"]) <= layer["error_interval"][1] * (1 + 1e-9)
+    assert proposal["measured"]["left_out"] == []
+    assert proposal["badge"]["color"] in ("green", "amber") and proposal["badge"]["reasons"]
+
+
+def test_without_time_what_a_decision_needs_is_there_and_the_rest_is_named(model, task):
+    proposal = gathered(model, task, limit_s=0.0)
+    points = proposal["measured"]["points"]
+    assert [point["ranks"] for point in points] == [proposal["ranks"]]
+    assert proposal["cost"]["seconds_per_step"]["after"] > 0
+    left_out = proposal["measured"]["left_out"]
+    assert {"responses", "null ranks"} <= set(left_out)
+    assert any(name.startswith("validation at tolerance") for name in left_out)
+    rule = gathered(model, task)
+    assert rule["ranks"] == proposal["ranks"]  # a policy decides the same, whatever the time was
+
+
+def test_the_null_rank_is_what_the_rule_leaves_after_so_many_attempts():
+    spectrum = [2.0**-i for i in range(12)]
+    config = ReductionConfig(tolerance=0.1, gate=0.95)
+    first = next(r for r in range(13) if discarded_shares(spectrum)[r] <= 0.1)
+    assert null_rank(spectrum, config, 1) == first
+    assert null_rank(spectrum, config, 2) <= first
+    assert null_rank([1.0] * 20, ReductionConfig(tolerance=0.01), 3) == 20  # nothing to leave out
+
+
+def layer(rank=4, null=(), condition=1.0):
+    return {"layer": 0, "state_dim": 8, "rank": rank, "condition": [condition] * 9, "null_ranks": list(null)}
+
+
+def point(**more):
+    fine = {
+        "ranks": [4],
+        "output_error": [0.01],
+        "accuracy_change": [-0.01, 0.01],
+        "loss_change": [-0.1, 0.1],
+    }
+    return {**fine, **more}
+
+
+@pytest.mark.parametrize(
+    ("of_layer", "measured", "color", "words"),
+    [
+        ({}, point(), "green", "does not fall significantly"),
+        ({}, point(output_error=[0.2]), "amber", "its output changes by 20%"),
+        ({}, point(accuracy_change=[-0.05, -0.01]), "amber", "falls by 1.0 to 5.0 points"),
+        ({}, point(loss_change=[0.1, 0.2]), "amber", "loss rises by 0.1 to 0.2"),
+        ({"null": (3, 4, 5)}, point(), "amber", "an untrained layer keeps 3 to 5 states"),
+        ({"null": (6, 7)}, point(), "green", "no layer changes much"),
+        ({"condition": 1e5}, point(), "red", "ill-conditioned (1.0e+05)"),
+        ({}, point(ranks=[3]), "amber", "was not measured"),
+    ],
+)
+def test_the_badge_says_why(of_layer, measured, color, words):
+    proposal = {"ranks": [4], "layers": [layer(**of_layer)], "measured": {"points": [measured]}}
+    told = badge(proposal)
+    assert told["color"] == color and words in " ".join(told["reasons"])
+
+
+def test_a_real_run_records_it(small_run):
+    run = small_run(reduction={"policy": "keep", "steps": [30]})
+    run.train()
+    proposal = read_proposal(run.paths, 1)
+    assert proposal["layers"][0]["stability"]["overlap"] > 0.0  # the snapshot of step 20
+    assert proposal["measured"]["points"][0]["kl"] >= 0.0
+    assert proposal["badge"]["color"] in ("green", "amber", "red")
+    assert len(proposal["layers"][0]["null_ranks"]) == evidence.NULL_SEEDS
