@@ -10,6 +10,18 @@ from app import data, evidence_charts, frame, words
 from storage.records import Record
 
 
+def advice(record: Record) -> None:
+    """The badge of the ranks as proposed, with its reasons in words. Advice: no policy looks at it."""
+    told = record.get("badge")
+    if not isinstance(told, dict) or told.get("color") not in words.BADGES:
+        return
+    label, icon, color = words.BADGES[told["color"]]
+    reasons = [words.plain(reason) for reason in told.get("reasons") or []]
+    with st.container(border=True, key="advice"):
+        st.badge(f"As proposed: {label}", icon=f":material/{icon}:", color=color)
+        st.markdown("\n".join(f"- {reason}" for reason in reasons))
+
+
 def consequences(record: Record, ranks: Sequence[int]) -> None:
     """Size, time and accuracy after the cut; time and accuracy only where they were measured."""
     point = data.what_if(record, ranks)
@@ -63,8 +75,14 @@ def measured(record: Record, ranks: Sequence[int]) -> None:
     st.subheader("Measured: what the cut does to validation", anchor=False)
     st.caption(
         f"Copies of the model, cut and evaluated on {sequences} without further training. "
-        f"Points were measured, nothing is drawn between them. The dashed line is your choice, {choice}"
+        f"Points were measured, nothing is drawn between them; bars are 95 % intervals of the change (paired "
+        f"bootstrap). The dashed line is your choice, {choice}"
     )
+    if facts.get("left_out"):
+        st.caption(
+            ":material/timer_off: Left out, because measuring may take only a small share of the training "
+            f"time: {words.plain(', '.join(facts['left_out']))}."
+        )
     tables = evidence_charts.measured_tables(record, ranks)
     axes = (("accuracy", "accuracy, share correct", ".1%"), ("loss", "loss, cross-entropy in nats", ".3~g"))
     with st.grid(2, min_column_width=330, gap="small"):
@@ -86,6 +104,12 @@ def _measured_frame(record: Record) -> pd.DataFrame:
             "States per layer": words.dims(point["ranks"]),
             "Loss": words.number(point.get("loss")),
             "Accuracy": words.percent(point.get("accuracy")),
+            "Change, points (95 %)": words.interval(point.get("accuracy_change"), 100, 2),
+            "Change of loss (95 %)": words.interval(point.get("loss_change"), 1, 4),
+            "Divergence of predictions, nats": words.number(point.get("kl"), 3),
+            "Output change per layer": ", ".join(
+                words.percent(e, 1) for e in point.get("output_error") or []
+            ),
         }
         for point in facts.get("points", [])
     ]
@@ -111,6 +135,7 @@ def layers(record: Record, ranks: Sequence[int], tolerance: float) -> None:
         with st.grid(2, min_column_width=330, gap="small"):
             _spectrum(position, layer, record, tables)
             _curves(position, layer, tables)
+            _response(position, layer)
 
 
 def _spectrum(position: int, layer: Record, record: Record, tables: Mapping[str, Any]) -> None:
@@ -141,6 +166,49 @@ def _curves(position: int, layer: Record, tables: Mapping[str, Any]) -> None:
                 f"Error bound against rank, layer {layer['layer']}",
                 ranks=tables["ranks"],
             )
+
+
+def _response(position: int, layer: Record) -> None:
+    if not layer.get("response"):
+        return
+    with st.container(border=True, key=f"response_{position}"):
+        frame.draw(
+            evidence_charts.response_spec(),
+            f"response-{position}",
+            f"Frequency response of layer {layer['layer']}, now and cut as proposed",
+            curves=evidence_charts.response_table(layer),
+        )
+    with st.container(border=True, key=f"beside_{position}"):
+        st.markdown(f"**As proposed, {layer['state_dim']} → {layer['rank']}**")
+        st.markdown("\n".join(f"- {words.plain(line)}" for line in _as_proposed(layer)))
+
+
+def _as_proposed(layer: Record) -> list[str]:
+    """What was recorded of a layer at the rank as proposed, one sentence each."""
+    lines = []
+    gain, interval = layer.get("gain"), layer.get("error_interval")
+    if gain and interval:
+        low, high = interval
+        vacuous = "; more than the gain itself, so the bound promises nothing" if high >= gain else ""
+        lines.append(
+            f"Largest gain of the layer {words.number(gain, 3)}. The error of the cut lies between "
+            f"{words.number(low, 3)} and {words.number(high, 3)}, which is {words.percent(low / gain, 1)} to "
+            f"{words.percent(high / gain, 1)} of it{vacuous}."
+        )
+    null = layer.get("null_ranks")
+    if null:
+        lines.append(
+            f"Untrained layers keep {words.count(sorted(null)[len(null) // 2])} states under the same rule "
+            f"(median of {len(null)} seeds, {min(null)} to {max(null)})."
+        )
+    stability = layer.get("stability")
+    if stability:
+        overlap, weyl = words.percent(stability["overlap"], 1), words.number(stability["weyl"], 3)
+        lines.append(
+            f"Since the last snapshot the kept subspace overlaps by {overlap}; no singular value can have "
+            f"moved by more than {weyl}."
+        )
+    return lines
 
 
 def _layer_figures(layer: Record, rank: int) -> str:

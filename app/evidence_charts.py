@@ -1,19 +1,19 @@
-"""Charts of spectra, of a proposal's evidence and of branches. Constant specifications, as in charts.py."""
+"""Charts of spectra and of a proposal's evidence. Constant specifications, as in charts.py."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
 
-from app.charts import DASH, FAINT, PADDING, STEPS, SVG, ZOOM, Spec, layer_name
+from app.charts import PADDING, SVG, ZOOM, Spec, layer_name
 from storage.records import Record
 
 SHAPES = ["circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right", "wedge"]
 KEPT, DISCARDED = "kept", "discarded"
 CUT_COLOR, QUIET_COLOR, POINT_COLOR, BACK_COLOR = "#E0591B", "#7C8798", "#4C8BD6", "#8E63D9"
 POINTS = 600
+RESPONSES = {"full": "layer now", "reduced": "cut as proposed", "error": "difference"}
 NOW, MEASURED, RULE = "now, not cut", "measured", "as proposed"
-CHECKPOINT_KINDS = ["pinned", "not pinned"]
 LEGEND = {"orient": "top", "title": None, "offset": 16}
 IMPORTANCE = {
     "hsv": "Hankel singular value σ",
@@ -29,15 +29,15 @@ def importance_title(importance: object) -> str:
 # Pieces of specifications.
 
 
-def _chart(height: int, *layers: Spec, **more: Any) -> Spec:
+def chart(height: int, *layers: Spec, **more: Any) -> Spec:
     return {"height": height, "padding": PADDING, "layer": list(layers), "usermeta": SVG, **more}
 
 
-def _mark(kind: str, **properties: Any) -> Spec:
+def mark(kind: str, **properties: Any) -> Spec:
     return {"type": kind, "clip": True, **properties}
 
 
-def _whole_x(field: str, title: str) -> Spec:
+def whole_x(field: str, title: str) -> Spec:
     """A linear axis of whole numbers that follows the data."""
     return {
         "field": field, "type": "quantitative", "title": title,
@@ -46,14 +46,14 @@ def _whole_x(field: str, title: str) -> Spec:
     }  # fmt: skip
 
 
-def _log_y(field: str, title: str, format: str = "~g") -> Spec:
+def log_y(field: str, title: str, format: str = "~g") -> Spec:
     return {
         "field": field, "type": "quantitative", "title": title, "scale": {"type": "log"},
         "axis": {"format": format, "tickCount": 4, "labelOverlap": True},
     }  # fmt: skip
 
 
-def _by(
+def by(
     field: str,
     domain: Sequence[str],
     range_: Sequence[Any] | None,
@@ -68,7 +68,7 @@ def _by(
     return {"field": field, "type": type, "scale": scale, "legend": legend}
 
 
-def _told(*fields: tuple[str, str] | tuple[str, str, str]) -> list[Spec]:
+def told(*fields: tuple[str, str] | tuple[str, str, str]) -> list[Spec]:
     """Tooltip lines: (field, title) or (field, title, format)."""
     return [
         {"field": field, "title": title, **({"format": format[0], "type": "quantitative"} if format else {})}
@@ -109,16 +109,16 @@ def spectra_spec(layers: int, importance: str) -> Spec:
     points = {
         "data": {"name": "points"},
         "params": [ZOOM],
-        "mark": _mark("point", filled=True, size=24),
+        "mark": mark("point", filled=True, size=24),
         "encoding": {
-            "x": _whole_x("index", "state, by importance"),
-            "y": _log_y("value", importance),
-            "color": _by("series", names, None, LEGEND),
-            "shape": _by("series", names, [SHAPES[i % len(SHAPES)] for i in range(layers)], LEGEND),
-            "tooltip": _told(("series", "layer"), ("index", "state"), ("value", importance, ".3e")),
+            "x": whole_x("index", "state, by importance"),
+            "y": log_y("value", importance),
+            "color": by("series", names, None, LEGEND),
+            "shape": by("series", names, [SHAPES[i % len(SHAPES)] for i in range(layers)], LEGEND),
+            "tooltip": told(("series", "layer"), ("index", "state"), ("value", importance, ".3e")),
         },
     }
-    return _chart(280, points)
+    return chart(280, points)
 
 
 # One layer of a proposal.
@@ -178,24 +178,24 @@ def layer_spectrum_spec(importance: str) -> Spec:
     fates = [KEPT, DISCARDED]
     states = {
         "data": {"name": "states"},
-        "mark": _mark("point", size=30, strokeWidth=1.4, opacity=1),
+        "mark": mark("point", size=30, strokeWidth=1.4, opacity=1),
         "encoding": {
-            "x": _whole_x("index", "state, by importance"),
-            "y": _log_y("value", importance),
-            "color": _by("fate", fates, [POINT_COLOR, QUIET_COLOR], LEGEND),
-            "shape": _by("fate", fates, ["circle", "cross"], LEGEND),
-            "tooltip": _told(("index", "state"), ("value", importance, ".3e"), ("fate", "would be")),
+            "x": whole_x("index", "state, by importance"),
+            "y": log_y("value", importance),
+            "color": by("fate", fates, [POINT_COLOR, QUIET_COLOR], LEGEND),
+            "shape": by("fate", fates, ["circle", "cross"], LEGEND),
+            "tooltip": told(("index", "state"), ("value", importance, ".3e"), ("fate", "would be")),
         },
     }
     kinds = ["cut", "gate"]
-    x = _whole_x("at", "state, by importance")
-    common = {"x": x, "color": _by("kind", kinds, [CUT_COLOR, QUIET_COLOR])}
+    x = whole_x("at", "state, by importance")
+    common = {"x": x, "color": by("kind", kinds, [CUT_COLOR, QUIET_COLOR])}
     rule = {
         "data": {"name": "lines"},
-        "mark": _mark("rule", strokeWidth=2),
+        "mark": mark("rule", strokeWidth=2),
         "encoding": {
-            **common, "tooltip": _told(("text", "line")),
-            "strokeDash": _by("kind", kinds, [[1, 0], [4, 3]], type="ordinal"),
+            **common, "tooltip": told(("text", "line")),
+            "strokeDash": by("kind", kinds, [[1, 0], [4, 3]], type="ordinal"),
         },
     }  # fmt: skip
     label = {
@@ -206,36 +206,36 @@ def layer_spectrum_spec(importance: str) -> Spec:
     apart = {
         "resolve": {"scale": {"color": "independent", "shape": "independent", "strokeDash": "independent"}}
     }
-    return _chart(290, states, {"layer": [rule, label]}, **apart)
+    return chart(290, states, {"layer": [rule, label]}, **apart)
 
 
 def rank_curve_spec(field: str, title: str, *, percent: bool, limit: bool) -> Spec:
     """Discarded share or error bound along the rank, with the chosen rank and the tolerance."""
     format = ".3~%" if percent else "~g"
-    x, y = _whole_x("rank", "rank r"), _log_y(field, title, format)
+    x, y = whole_x("rank", "rank r"), log_y(field, title, format)
     data = {"name": "ranks"}
     choices = ["chosen", "other"]
     curve = {
         "data": data,
-        "mark": _mark("line", strokeWidth=1.5, interpolate="step-after", color=POINT_COLOR),
+        "mark": mark("line", strokeWidth=1.5, interpolate="step-after", color=POINT_COLOR),
         "encoding": {"x": x, "y": y},
     }
     points = {
         "data": data,
-        "mark": _mark("point", filled=True, color=CUT_COLOR),
+        "mark": mark("point", filled=True, color=CUT_COLOR),
         "encoding": {
             "x": x, "y": y,
-            "size": _by("chosen", choices, [130, 40], type="ordinal"),
-            "opacity": _by("chosen", choices, [1, 0], type="ordinal"),
-            "tooltip": _told(("rank", "rank"), (field, title, ".3%" if percent else ".4g")),
+            "size": by("chosen", choices, [130, 40], type="ordinal"),
+            "opacity": by("chosen", choices, [1, 0], type="ordinal"),
+            "tooltip": told(("rank", "rank"), (field, title, ".3%" if percent else ".4g")),
         },
     }  # fmt: skip
     tolerance = {
         "data": {"name": "limit"},
-        "mark": _mark("rule", strokeDash=[4, 3], color=QUIET_COLOR, strokeWidth=1.5),
-        "encoding": {"y": {**y, "field": "tolerance"}, "tooltip": _told(("tolerance", "tolerance", ".3%"))},
+        "mark": mark("rule", strokeDash=[4, 3], color=QUIET_COLOR, strokeWidth=1.5),
+        "encoding": {"y": {**y, "field": "tolerance"}, "tooltip": told(("tolerance", "tolerance", ".3%"))},
     }
-    return _chart(142, curve, points, *([tolerance] if limit else []))
+    return chart(142, curve, points, *([tolerance] if limit else []))
 
 
 # What was measured.
@@ -250,6 +250,7 @@ def measured_tables(proposal: Record, ranks: Sequence[int]) -> dict[str, pa.Tabl
         rows.append((RULE if point.get("rule") else MEASURED, point["ranks"], point))
     chosen = next((values for _, at, values in rows if list(at) == list(ranks)), {})
     points = {
+        **_intervals(measured.get("before") or {}, [values for _, _, values in rows]),
         "states": pa.array([sum(at) for _, at, _ in rows], pa.int32()),
         "kind": pa.array([kind for kind, _, _ in rows]),
         "ranks": pa.array([", ".join(map(str, at)) for _, at, _ in rows]),
@@ -261,109 +262,93 @@ def measured_tables(proposal: Record, ranks: Sequence[int]) -> dict[str, pa.Tabl
     return {"points": pa.table(points), "choice": pa.table(choice)}
 
 
+def _intervals(before: Mapping[str, Any], points: Sequence[Mapping[str, Any]]) -> dict[str, pa.Array]:
+    """Where loss and accuracy lie after each cut with 95 %: before, plus the interval of the change."""
+    columns = {}
+    for field in ("loss", "accuracy"):
+        changes = [point.get(f"{field}_change") or (None, None) for point in points]
+        for name, end in (("low", 0), ("high", 1)):
+            values = [before[field] + change[end] if change[end] is not None else None for change in changes]
+            columns[f"{field}_{name}"] = pa.array(values, pa.float64())
+    return columns
+
+
 def measured_spec(field: str, title: str, format: str) -> Spec:
     """Measured loss or accuracy against the states kept: points only, nothing in between is claimed."""
     kinds = [NOW, MEASURED, RULE]
-    x = _whole_x("states", "states kept, all layers together")
+    x = whole_x("states", "states kept, all layers together")
     y = {
         "field": field, "type": "quantitative", "title": title, "scale": {"zero": False, "padding": 12},
         "axis": {"format": format, "tickCount": 5},
     }  # fmt: skip
     points = {
         "data": {"name": "points"},
-        "mark": _mark("point", filled=True, opacity=1),
+        "mark": mark("point", filled=True, opacity=1),
         "encoding": {
             "x": x, "y": y,
-            "color": _by("kind", kinds, [QUIET_COLOR, POINT_COLOR, "#009E73"], LEGEND),
-            "shape": _by("kind", kinds, ["square", "circle", "diamond"], LEGEND),
-            "size": _by("kind", kinds, [90, 60, 120], LEGEND, type="ordinal"),
-            "tooltip": _told(("kind", "point"), ("ranks", "states per layer"), ("loss", "loss", ".4f"),
+            "color": by("kind", kinds, [QUIET_COLOR, POINT_COLOR, "#009E73"], LEGEND),
+            "shape": by("kind", kinds, ["square", "circle", "diamond"], LEGEND),
+            "size": by("kind", kinds, [90, 60, 120], LEGEND, type="ordinal"),
+            "tooltip": told(("kind", "point"), ("ranks", "states per layer"), ("loss", "loss", ".4f"),
                              ("accuracy", "accuracy", ".2%")),
+        },
+    }  # fmt: skip
+    interval = {
+        "data": {"name": "points"},
+        "mark": mark("rule", strokeWidth=1.5, opacity=0.8),
+        "encoding": {
+            "x": x, "y": {**y, "field": f"{field}_low"}, "y2": {"field": f"{field}_high"},
+            "color": by("kind", kinds, [QUIET_COLOR, POINT_COLOR, "#009E73"], LEGEND),
         },
     }  # fmt: skip
     rule = {
         "data": {"name": "choice"},
-        "mark": _mark("rule", color=CUT_COLOR, strokeDash=[4, 3]),
+        "mark": mark("rule", color=CUT_COLOR, strokeDash=[4, 3]),
         "encoding": {"x": x},
     }
     ring = {
         "data": {"name": "choice"},
-        "mark": _mark("point", filled=False, color=CUT_COLOR, size=330, strokeWidth=2.2, opacity=1),
+        "mark": mark("point", filled=False, color=CUT_COLOR, size=330, strokeWidth=2.2, opacity=1),
         "encoding": {"x": x, "y": y},
     }
-    return _chart(250, rule, points, ring)
+    return chart(250, rule, interval, points, ring)
 
 
-# Branches.
+# Frequency responses.
 
 
-def tree_tables(
-    branches: Sequence[Mapping[str, Any]], checkpoints: Sequence[Mapping[str, Any]]
-) -> dict[str, pa.Table]:
-    """Branches as lanes along the step axis, and the checkpoints on them."""
-    pieces = [piece for branch in branches for piece in _pieces(branch)]
-    joints = [branch for branch in branches if branch["parent"] is not None]
-    lanes = {
-        "branch": pa.array([f"branch {number}" for number, _, _, _ in pieces], pa.string()),
-        "start": pa.array([start for _, start, _, _ in pieces], pa.int32()),
-        "end": pa.array([end for _, _, end, _ in pieces], pa.int32()),
-        "path": pa.array([path for _, _, _, path in pieces], pa.string()),
-    }
-    turns = {
-        "step": pa.array([b["from_step"] for b in joints], pa.int32()),
-        "parent": pa.array([f"branch {b['parent']}" for b in joints], pa.string()),
-        "branch": pa.array([f"branch {b['number']}" for b in joints], pa.string()),
-    }
-    points = {
-        "branch": pa.array([f"branch {c['branch']}" for c in checkpoints], pa.string()),
-        "step": pa.array([c["step"] for c in checkpoints], pa.int32()),
-        "name": pa.array([c["name"] for c in checkpoints], pa.string()),
-        "cause": pa.array([c["cause_words"] for c in checkpoints], pa.string()),
-        "dims": pa.array([c["dims_words"] for c in checkpoints], pa.string()),
-        "pinned": pa.array([CHECKPOINT_KINDS[0 if c["pinned"] else 1] for c in checkpoints], pa.string()),
-    }
-    return {"pieces": pa.table(lanes), "joints": pa.table(turns), "checkpoints": pa.table(points)}
+def response_table(layer: Record) -> pa.Table:
+    """Largest singular values over frequency (omega, value, curve): layer now, cut, and their difference."""
+    response = layer["response"]
+    omega = response["omega"]
+    rows = [
+        (at, value, name)
+        for key, name in RESPONSES.items()
+        for at, value in zip(omega, response[key], strict=True)
+        if isinstance(value, int | float) and value > 0
+    ]
+    return pa.table(
+        {
+            "omega": pa.array([at for at, _, _ in rows], pa.float64()),
+            "value": pa.array([value for _, value, _ in rows], pa.float64()),
+            "curve": pa.array([name for _, _, name in rows], pa.string()).dictionary_encode(),
+        }
+    )
 
 
-def _pieces(branch: Mapping[str, Any]) -> list[tuple[int, int, int, str]]:
-    """A branch's live part and the part that was left: (branch, start, end, path)."""
-    number, start, end, until = (branch[key] for key in ("number", "from_step", "last_step", "live_until"))
-    if not branch["live"]:
-        return [(number, start, end, "left")]
-    turn = end if until is None else min(end, until)
-    left = [(number, turn, end, "left")] if turn < end else []
-    return [(number, start, turn, "live"), *left]
-
-
-def tree_spec(branches: int) -> Spec:
-    """Lanes of branches: live solid, left dashed and faint; checkpoints as points."""
-    lanes = [f"branch {number}" for number in range(branches)]
-    y = {**_by("branch", lanes, None), "title": None, "axis": {"grid": False, "ticks": False}}
-    del y["legend"]
-    x = {"type": "quantitative", "title": "step", "axis": STEPS}
-    lane = {
-        "data": {"name": "pieces"},
-        "mark": _mark("rule", strokeWidth=3, color=POINT_COLOR),
+def response_spec() -> Spec:
+    """Magnitude over frequency on a log axis: what a layer passes on, now and cut as proposed."""
+    names = list(RESPONSES.values())
+    lines = {
+        "data": {"name": "curves"},
+        "mark": mark("line", strokeWidth=1.8, tooltip=True),
         "encoding": {
-            "x": {**x, "field": "start"}, "x2": {"field": "end"}, "y": y,
-            "opacity": _by("path", FAINT["domain"], FAINT["range"], type="ordinal"),
-            "strokeDash": _by("path", DASH["domain"], DASH["range"], type="ordinal"),
+            "x": {"field": "omega", "type": "quantitative", "title": "frequency, radians per step",
+                  "scale": {"domain": [0, 3.1416], "nice": False}, "axis": {"grid": False}},
+            "y": log_y("value", "largest singular value"),
+            "color": by("curve", names, [QUIET_COLOR, POINT_COLOR, CUT_COLOR], LEGEND),
+            "strokeDash": by("curve", names, [[1, 0], [5, 3], [1, 0]], LEGEND, type="ordinal"),
+            "tooltip": told(("curve", "curve"), ("omega", "frequency", ".3f"), ("value", "gain", ".3g")),
         },
     }  # fmt: skip
-    turn = {
-        "data": {"name": "joints"},
-        "mark": _mark("rule", strokeWidth=1.5, color=BACK_COLOR, strokeDash=[8, 2]),
-        "encoding": {"x": {**x, "field": "step"}, "y": {**y, "field": "parent"}, "y2": {"field": "branch"}},
-    }
-    points = {
-        "data": {"name": "checkpoints"},
-        "mark": _mark("point", filled=True, size=90, opacity=1),
-        "encoding": {
-            "x": {**x, "field": "step"}, "y": y,
-            "color": _by("pinned", CHECKPOINT_KINDS, [CUT_COLOR, POINT_COLOR], LEGEND),
-            "shape": _by("pinned", CHECKPOINT_KINDS, ["diamond", "circle"], LEGEND),
-            "tooltip": _told(("name", "checkpoint"), ("step", "step"), ("cause", "cause"),
-                             ("dims", "states per layer"), ("pinned", "kept for good?")),
-        },
-    }  # fmt: skip
-    return _chart(90 + 40 * branches, lane, turn, points)
+    return chart(230, lines)

@@ -46,6 +46,11 @@ OUTCOMES = {  # state of a proposal: (words, icon, colour)
     "superseded": ("superseded", "layers_clear", "gray"),
     "rolled_back": ("rolled back", "undo", "gray"),
 }
+BADGES = {  # colour of a proposal's badge: (words, icon, colour)
+    "green": ("nothing speaks against it", "check_circle", "green"),
+    "amber": ("look twice", "warning", "orange"),
+    "red": ("do not cut like this", "dangerous", "red"),
+}
 CAUSES = {
     "start": "start of training",
     "scheduled": "on schedule",
@@ -104,6 +109,13 @@ def percent(value: object, digits: int = 2) -> str:
 def points(value: float) -> str:
     """A difference of fractions in percentage points, with its sign: −0.31 points."""
     return f"{value * 100:+.2f} points".replace("-", "−")
+
+
+def interval(ends: object, factor: float = 1, digits: int = 2) -> str:
+    """The two ends of an interval: −1.9 to +0.5."""
+    if not isinstance(ends, list | tuple) or not all(_is_number(end) for end in ends):
+        return "–"
+    return " to ".join(f"{end * factor:+.{digits}f}" for end in ends).replace("-", "−")
 
 
 def number(value: object, digits: int = 4) -> str:

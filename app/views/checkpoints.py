@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from app import controls, data, evidence_charts, frame, rollback, words
+from app import controls, data, frame, rollback, tree_charts, words
 from app.pulse import pulse
 
 
@@ -46,10 +46,10 @@ def tree(run_id: str, found: Sequence[Mapping[str, Any]]) -> None:
     )
     with st.container(border=True, key="tree"):
         frame.draw(
-            evidence_charts.tree_spec(len(branches)),
+            tree_charts.tree_spec(len(branches)),
             key=f"tree-{run_id}",
             alt="Branches and checkpoints along the training step",
-            **evidence_charts.tree_tables(branches, told),
+            **tree_charts.tree_tables(branches, told),
         )
     for branch in branches[1:]:
         until = "live" if branch["live"] else "left"
