@@ -40,6 +40,7 @@ ORDERS = (
     {"verdict": "approve", "ranks": [3]},
     {"verdict": "approve", "ranks": [1], "reason": "x" * 500},
 )
+NAMES = ("ada", "grace", "emmy", "policy:timeout")  # the deadline falls in the middle, and is one of them
 VERBS = {"approve": "approved", "reject": "rejected"}
 
 
@@ -48,7 +49,7 @@ def deciders(paths):
     """Four processes that decide as soon as they are told to."""
     children = [
         subprocess.Popen(
-            [sys.executable, "-c", CHILD, str(paths.root), f"p{n}"],
+            [sys.executable, "-c", CHILD, str(paths.root), NAMES[n]],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1, cwd=ROOT,
         )
         for n in range(4)
@@ -78,9 +79,9 @@ def test_in_each_of_a_thousand_races_exactly_one_wins_and_the_others_are_told_wh
         answers = race(deciders, number, rng)
         (winner,) = [n for n, answer in enumerate(answers) if "won" in answer]
         won = answers[winner]["won"]
-        assert vars(proposals.read_decision(paths, number)) == won and won["by"] == f"p{winner}"
+        assert vars(proposals.read_decision(paths, number)) == won and won["by"] == NAMES[winner]
         assert json.loads(paths.decision(number).read_text()) == won
-        told = f"proposal {number} was already {VERBS[won['verdict']]} by p{winner} at {won['t']}"
+        told = f"proposal {number} was already {VERBS[won['verdict']]} by {NAMES[winner]} at {won['t']}"
         losers = [answer["lost"] for n, answer in enumerate(answers) if n != winner]
         assert len(losers) == 3 and all(lost.startswith(told) for lost in losers), answers
         winners.append(winner)

@@ -1,0 +1,50 @@
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from app import data
+from tests.app.synthetic_run import SyntheticRun, showcase, with_history
+
+MAIN = Path(__file__).parents[2] / "app" / "main.py"
+__all__ = ["SyntheticRun", "showcase", "with_history"]
+
+
+@pytest.fixture(autouse=True)
+def runs(tmp_path, monkeypatch):
+    """An empty folder of runs; nothing is remembered of other tests."""
+    folder = tmp_path / "runs"
+    folder.mkdir()
+    monkeypatch.setenv("HANKELBOARD_RUNS", str(folder))
+    monkeypatch.setenv("HANKELBOARD_USER", "ada")
+    monkeypatch.setattr(data, "PATIENCE_S", 0.0)
+    data._caches.clear()
+    data._refreshed.clear()
+    return folder
+
+
+@pytest.fixture
+def open_page():
+    """Runs a page: open_page("run", run=ID). Fails on any exception that the page shows."""
+
+    def run(name, **query):
+        page = AppTest.from_file(MAIN, default_timeout=60).run()
+        if name != "runs":
+            page.switch_page(f"views/{name}.py")
+        for key, value in query.items():
+            page.query_params[key] = value
+        page.run()
+        assert not page.exception, [item.value for item in page.exception]
+        return page
+
+    return run
+
+
+def text_of(page):
+    """Everything that a person reads on a page, as one text."""
+    kinds = ("title", "subheader", "markdown", "caption", "info", "warning", "error", "metric", "button")
+    parts = []
+    for kind in kinds:
+        for element in getattr(page, kind):
+            parts += [str(getattr(element, name, "")) for name in ("label", "value", "delta")]
+    return "\n".join(parts).replace("\\", "")

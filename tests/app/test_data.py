@@ -1,0 +1,146 @@
+"""The data layer: incremental, tolerant of what it finds, and bounded in what it gives to a chart."""
+
+import asyncio
+import doctest
+import json
+
+import numpy as np
+import pytest
+
+from app import charts, data, series, words
+from app.watch import Watch
+from storage.journal import Journal
+from tests.app.synthetic_run import SyntheticRun, with_history
+
+
+def steps_of(run, chart="accuracy"):
+    table = data.chart_table(run.id, chart)
+    return [step for step in table["step"].to_pylist() if step == step]
+
+
+@pytest.fixture
+def run(runs):
+    run = SyntheticRun(runs).start()
+    run.train(200)
+    return run
+
+
+def test_examples():
+    assert doctest.testmod(words).failed == 0
+
+
+def test_only_new_bytes_are_parsed(run, monkeypatch):
+    data.summary(run.id)
+    decoded = []
+    from storage import journal
+
+    decode = journal.decode
+    monkeypatch.setattr(journal, "decode", lambda line: decoded.append(line) or decode(line))
+    data.summary(run.id)
+    assert decoded == []
+    run.train(210)
+    data.summary(run.id)
+    assert len(decoded) == 1 and json.loads(decoded[0])["step"] == 210
+
+
+def test_a_torn_tail_waits_until_it_is_whole(run):
+    before = data.chart_table(run.id, "loss").num_rows
+    line = b'{"t":"x","step":210,"branch":0,"attempt":0,"train/loss":1.0}\n'
+    with run.paths.metrics.open("ab") as file:
+        file.write(line[:20])
+        file.flush()
+        assert data.chart_table(run.id, "loss").num_rows == before
+        assert data.summary(run.id)["damaged"] == {}
+        file.write(line[20:])
+    assert data.chart_table(run.id, "loss").num_rows == before + 1
+
+
+def test_a_replaced_journal_is_read_anew(run):
+    assert max(steps_of(run)) == 200
+    run.paths.metrics.unlink()
+    with Journal(run.paths.metrics) as journal:
+        journal.append({"step": 7, "branch": 0, "attempt": 0, "val/accuracy": 0.5})
+    assert steps_of(run) == [7]
+
+
+def test_what_was_left_is_drawn_apart_from_the_live_path(runs):
+    run = with_history(runs)
+    table = data.chart_table(run.id, "accuracy").to_pylist()
+    live = [row["step"] for row in table if row["path"] == "live"]
+    left = [row["step"] for row in table if row["path"] == "left"]
+    assert live == sorted(set(live)) and max(live) == 400
+    assert min(left) == 200 and max(left) == 900  # joined to the last live point
+    marks = {(row["kind"], row["path"]) for row in data.marks_table(run.id, "accuracy").to_pylist()}
+    assert ("rollback", "live") in marks
+
+
+@pytest.mark.parametrize("holes", [False, True])
+def test_decimation_keeps_the_extremes_the_ends_and_the_gaps_and_is_bounded(holes):
+    chance = np.random.default_rng(1)
+    steps, values = np.arange(1_000_000), chance.standard_normal(1_000_000)
+    values[[123_456, 777_777]] = 40.0, -40.0
+    if holes:
+        values[500_000] = np.nan
+    kept_steps, kept = series.decimate(steps, values)
+    assert len(kept) <= series.POINTS_PER_SERIES
+    assert {0, 999_999, 123_456, 777_777} <= set(kept_steps.tolist())
+    assert np.isnan(kept).any() == holes
+    assert (np.diff(kept_steps) > 0).all()
+
+
+def test_a_chart_of_a_long_run_is_small(run):
+    with Journal(run.paths.metrics) as journal:
+        for step in range(201, 5_000):
+            journal.append({"step": step, "branch": 0, "attempt": 0, "train/loss": 1.0 / step})
+    table = data.chart_table(run.id, "loss")
+    assert table.num_rows <= 2 * series.POINTS_PER_SERIES + 2
+    assert sum(table["spot"].to_pylist()) <= 2 * charts.SPOTS + 2
+
+
+def test_a_loss_that_is_null_is_a_gap_and_a_mark(run):
+    with Journal(run.paths.metrics) as journal:
+        journal.append({"step": 210, "branch": 0, "attempt": 0, "train/loss": float("nan")})
+    marks = data.marks_table(run.id, "loss").to_pylist()
+    assert any(row["kind"] == "not finite" and row["step"] == 210 for row in marks)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["<img src=x onerror=alert(1)>", "[a](javascript:alert(1))", ":red[x]", "$x$", "**x**", "`x`", "~x~",
+     "# x", "www.example.org", "a@b.org", ":material/bolt:", "https://example.org"],
+)  # fmt: skip
+def test_text_from_files_means_nothing_in_markdown(text):
+    shown = words.plain(text)
+    for mark in "<[$*`~#":
+        assert f"{mark}" not in shown.replace(f"\\{mark}", "")
+    assert "://" not in shown and "www." not in shown and ":red[" not in shown
+
+
+@pytest.mark.parametrize("observed", [True, False])
+def test_a_change_wakes_those_who_watch_that_run(runs, monkeypatch, observed):
+    """By the kernel's notices, and where there are none (a network file system) by the scan."""
+    one, other = SyntheticRun(runs, "one").start(), SyntheticRun(runs, "other").start()
+    if not observed:
+        monkeypatch.setattr(Watch, "_observe", lambda watch: None)
+    watch = Watch(runs, debounce_s=0.02, scan_s=0.1)
+
+    async def listen():
+        with (
+            watch.subscribe(one.id) as mine,
+            watch.subscribe(other.id) as others,
+            watch.subscribe(None) as any_,
+        ):
+            await asyncio.sleep(0.5)
+            for event in (mine, others, any_):
+                event.clear()
+            one.event("paused", by="ada")
+            await asyncio.wait_for(mine.wait(), 10)
+            await asyncio.wait_for(any_.wait(), 10)
+            await asyncio.sleep(0.3)
+            return others.is_set()
+
+    watch.start()
+    try:
+        assert not asyncio.run(listen())
+    finally:
+        watch.stop()

@@ -1,0 +1,183 @@
+"""Every page on every kind of run: it opens, says what matters, and acts only when confirmed."""
+
+import json
+
+import pytest
+
+from storage import commands, proposals
+from storage.layout import run_paths
+from tests.app.conftest import SyntheticRun, showcase, text_of, with_history
+
+ONE_RUN = ("run", "truncation", "checkpoints")
+
+
+@pytest.mark.parametrize("page", ["runs", "new_run", "system", *ONE_RUN])
+def test_an_empty_folder(open_page, page):
+    open_page(page)
+
+
+def test_the_list_says_who_waits_and_what_is_broken(open_page, runs):
+    waiting = showcase(runs)
+    page = open_page("runs")
+    told = text_of(page)
+    assert "Digits, cut while it trains" in told and "Proposal 2" in told
+    table = page.dataframe[0].value
+    assert len(table) == 7
+    assert table.astype(str).to_string().count("unreadable") == 1
+    assert waiting.id
+
+
+@pytest.mark.parametrize("page", ONE_RUN)
+def test_all_kinds_of_runs_open_on_all_pages(open_page, runs, page):
+    showcase(runs)
+    for paths in runs.iterdir():
+        if not paths.name.startswith("."):
+            assert text_of(open_page(page, run=paths.name))
+
+
+def test_the_run_page_shows_the_cut_the_rollback_and_what_waits(open_page, runs):
+    run = with_history(runs)
+    told = text_of(open_page("run", run=run.id))
+    assert "States per layer, N" in told and "64, 64" in told
+    assert "Rolled back to step 200 by ada" in told
+    assert "Proposal 2" in told and "training waits for you" in told
+
+
+def test_a_damaged_journal_is_counted_and_the_rest_is_shown(open_page, runs):
+    showcase(runs)
+    torn = next(path.name for path in runs.iterdir() if "torn" in path.name)
+    told = text_of(open_page("run", run=torn))
+    assert "Damaged lines were skipped: 1 in metrics.jsonl" in told
+    assert "<b>Torn</b>" in told  # letter by letter: what `text_of` took away are the escapes
+    assert any("\\<b\\>" in title.value for title in open_page("run", run=torn).title)
+    assert "1 damaged lines in metrics.jsonl" in open_page("system").dataframe[0].value.to_string()
+
+
+@pytest.mark.parametrize("wanted", ["../../etc", "no-such-run", "A B", "x" * 500, "<script>"])
+def test_a_run_that_is_none_is_a_message(open_page, runs, wanted):
+    SyntheticRun(runs).start()
+    page = open_page("run", run=wanted)
+    assert "There is no run" in text_of(page)
+    assert not page.metric
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda path: path.unlink(), "was the run copied completely?"),
+        (lambda path: path.write_text("{"), "run.json is missing or damaged"),
+        (lambda path: path.write_text('{"format_version": 99}'), "upgrade with"),
+    ],
+)
+def test_a_run_that_cannot_be_read_says_why(open_page, runs, change, words):
+    run = SyntheticRun(runs).start()
+    change(run.paths.run_json)
+    for page in ONE_RUN:
+        assert words in text_of(open_page(page, run=run.id))
+
+
+# Deciding.
+
+
+@pytest.fixture
+def waiting(runs):
+    run = SyntheticRun(runs).start()
+    run.train(200)
+    run.propose()
+    return run
+
+
+def test_nothing_is_decided_before_the_confirmation(open_page, waiting):
+    page = open_page("truncation", run=waiting.id)
+    page.button(key="approve").click().run()
+    assert "pinned checkpoint" in text_of(page) and "64 → " in text_of(page)
+    assert not list(waiting.paths.decisions.iterdir())
+    page.text_area(key="reason").set_value("flat tail")
+    page.button(key="confirm").click().run()
+    decision = proposals.read_decision(waiting.paths, 1)
+    assert (decision.verdict, decision.by, decision.via) == ("approve", "ada", "browser")
+    assert (decision.ranks, decision.reason) == (None, "flat tail")
+
+
+def test_ranks_of_ones_own(open_page, waiting):
+    page = open_page("truncation", run=waiting.id)
+    assert page.button(key="approve_mine").disabled
+    page.select_slider(key="rank_0").set_value(20).run()
+    assert not page.button(key="approve_mine").disabled
+    page.button(key="approve_mine").click().run()
+    page.button(key="confirm").click().run()
+    assert proposals.read_decision(waiting.paths, 1).ranks[0] == 20
+
+
+def test_a_second_decision_is_told_who_and_when(open_page, waiting):
+    page = open_page("truncation", run=waiting.id)
+    page.button(key="reject").click().run()
+    proposals.decide(waiting.paths, 1, "approve", by="grace", via="command line")
+    page.button(key="confirm").click().run()
+    assert "proposal 1 was already approved by grace at 20" in page.session_state["decision_error"]
+    assert proposals.read_decision(waiting.paths, 1).by == "grace"
+
+
+def test_what_is_decided_is_closed_with_the_reason(open_page, waiting):
+    waiting.decide(1, by="grace", reason="looks fine")
+    told = text_of(page := open_page("truncation", run=waiting.id))
+    assert "approved by grace" in told and "looks fine" in told and "has not answered yet" in told
+    assert page.button(key="approve").disabled and page.button(key="reject").disabled
+    waiting.answer(1)
+    assert "applied at step" in text_of(open_page("truncation", run=waiting.id))
+
+
+def test_a_proposal_with_a_damaged_file_does_not_take_the_page_down(open_page, waiting):
+    waiting.paths.proposal(1).write_text('{"layers": [{"state_dim": 3}]}')
+    assert "cannot be read" in text_of(open_page("truncation", run=waiting.id))
+
+
+def test_the_badge_and_the_deadline_are_said(open_page, waiting):
+    record = json.loads(waiting.paths.proposal(1).read_text())
+    record["badge"] = {"color": "amber", "reasons": ["layer 0: its output changes by **20%**"]}
+    record["deadline"] = {"s": 600, "steps": 0, "default": "reject"}
+    waiting.paths.proposal(1).write_text(json.dumps(record))
+    told = text_of(open_page("truncation", run=waiting.id))
+    assert "look twice" in told and "its output changes by **20%**" in told
+    assert "If nobody decides within 10 min 00 s, it is rejected" in told
+
+
+# Commands.
+
+
+def sent(run):
+    paths = run_paths(run.paths.root.parent, run.id)
+    return [commands.read_command(paths, command_id) for command_id in commands.command_ids(paths)]
+
+
+def test_buttons_send_commands_and_show_the_answers(open_page, waiting):
+    page = open_page("run", run=waiting.id)
+    page.button(key="pause").click().run()
+    assert [(command.kind, command.by) for command in sent(waiting)] == [("pause", "ada")]
+    assert "requested, no answer from the trainer yet" in text_of(page)
+    waiting.answer_commands()
+    assert "applied" in text_of(open_page("run", run=waiting.id))
+
+
+def test_rollback_asks_first(open_page, waiting):
+    page = open_page("checkpoints", run=waiting.id)
+    page.button(key="rollback").click().run()
+    assert not sent(waiting)
+    page.button(key="confirm_rollback").click().run()
+    command = sent(waiting)[0]
+    assert (command.kind, command.policy) == ("rollback", "ask") and command.checkpoint.startswith("b0-")
+
+
+def test_buttons_of_an_ended_run_are_closed_with_the_reason(open_page, runs):
+    run = SyntheticRun(runs).start()
+    run.train(100)
+    run.finish()
+    page = open_page("run", run=run.id)
+    assert page.button(key="pause").disabled and page.button(key="stop").disabled
+    assert "roll back to a checkpoint" in page.button(key="resume").help
+
+
+def test_the_form_makes_the_run_that_its_command_line_says(open_page, runs):
+    page = open_page("new_run")
+    page.text_input(key="name-digits-lru").set_value("Mine").run()
+    assert "hankelboard new --preset digits-lru" in page.code[0].value
