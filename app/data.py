@@ -198,6 +198,20 @@ def latest_spectra(run_id: str) -> list[Record]:
     return cache.derived("latest spectra", compute)
 
 
+def spectra(run_id: str) -> dict[int, list[Record]]:
+    """The spectra of each layer on the live path, by step; of those at one step the latest."""
+    cache = _run(run_id)
+
+    def compute() -> dict[int, list[Record]]:
+        layers: dict[int, dict[int, Record]] = {}
+        for record in cache.spectra:
+            if cache.history.on_path(record):
+                layers.setdefault(record["layer"], {})[record["step"]] = record
+        return {layer: [found[step] for step in sorted(found)] for layer, found in sorted(layers.items())}
+
+    return cache.derived("spectra", compute)
+
+
 def log_tail(run_id: str, lines: int = 80) -> str:
     """The last lines of log.txt: a bounded read, control sequences of terminals removed."""
     try:

@@ -12,6 +12,7 @@ from storage.layout import RUN_ID
 
 PAGES = {
     "run": ("views/run.py", "Run", ":material/monitoring:"),
+    "spectra": ("views/spectra.py", "Spectra", ":material/gradient:"),
     "truncation": ("views/truncation.py", "Truncation", ":material/content_cut:"),
     "checkpoints": ("views/checkpoints.py", "Checkpoints", ":material/account_tree:"),
 }

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from app import charts, data, series, words
+from app import charts, data, series, spectra, words
 from app.watch import Watch
 from storage.journal import Journal
 from tests.app.synthetic_run import SyntheticRun, with_history
@@ -144,3 +144,33 @@ def test_a_change_wakes_those_who_watch_that_run(runs, monkeypatch, observed):
         assert not asyncio.run(listen())
     finally:
         watch.stop()
+
+
+def test_spectra_of_the_live_path_by_layer_and_the_ranks_they_leave(runs):
+    from storage.spectrum import discarded_shares, rank_for_tolerance
+
+    run = with_history(runs)
+    layers = data.spectra(run.id)
+    assert sorted(layers) == [0, 1]
+    steps = [record["step"] for record in layers[0]]
+    assert steps == sorted(set(steps)) and max(steps) <= 420  # what the rollback left is not among them
+    table = spectra.rank_table(layers[0]).to_pylist()
+    for record in layers[0]:
+        told = {row["tolerance"]: row["rank"] for row in table if row["step"] == record["step"]}
+        assert told[spectra.N_NAME] == record["state_dim"]
+        assert told["5% discarded"] == rank_for_tolerance(discarded_shares(record["hsv"]), 0.05)
+
+
+def test_a_heat_map_is_bounded_and_keeps_the_snapshots_around_a_cut():
+    dims = [1024] * 300 + [200] * 300
+    snapshots = [
+        {"step": 10 * i, "state_dim": n, "hsv": [2.0 ** (-j / 20) for j in range(n)]}
+        for i, n in enumerate(dims)
+    ]
+    kept = [snapshot["step"] for snapshot in spectra.thinned(snapshots)]
+    assert {0, 2990, 3000, 5990} <= set(kept) and len(kept) <= spectra.SNAPSHOTS + 2
+    cells = spectra.heat_table(snapshots, 6000).to_pylist()
+    assert len(cells) <= (spectra.SNAPSHOTS + 2) * spectra.STATES
+    before, after = ([c for c in cells if c["start"] == step] for step in (2990, 3000))
+    assert max(c["upper"] for c in before) > 1000 and max(c["upper"] for c in after) <= 210
+    assert all(cell["end"] > cell["start"] for cell in cells)

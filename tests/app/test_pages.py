@@ -8,7 +8,7 @@ from storage import commands, proposals
 from storage.layout import run_paths
 from tests.app.conftest import SyntheticRun, showcase, text_of, with_history
 
-ONE_RUN = ("run", "truncation", "checkpoints")
+ONE_RUN = ("run", "spectra", "truncation", "checkpoints")
 
 
 @pytest.mark.parametrize("page", ["runs", "new_run", "system", *ONE_RUN])

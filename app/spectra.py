@@ -1,0 +1,120 @@
+"""Spectra over training: tables and specifications of the heat map and of the rank trajectories."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from app.charts import PADDING, STEPS, SVG, ZOOM, Spec
+from app.spec_parts import LEGEND, by, mark, told
+from storage.records import Record
+from storage.spectrum import discarded_shares, rank_for_tolerance
+
+TOLERANCES = (0.01, 0.02, 0.05, 0.1, 0.2)
+SNAPSHOTS, STATES = 120, 128
+N_NAME = "N, all states"
+
+
+def thinned(snapshots: Sequence[Record]) -> list[Record]:
+    """At most SNAPSHOTS of them: those around a cut, the first and the last always, the rest evenly."""
+    count = len(snapshots)
+    if count <= SNAPSHOTS:
+        return list(snapshots)
+    evenly = {round(i * (count - 1) / (SNAPSHOTS - 1)) for i in range(SNAPSHOTS)}
+    cuts = {
+        place
+        for i in range(1, count)
+        if snapshots[i]["state_dim"] != snapshots[i - 1]["state_dim"]
+        for place in (i - 1, i)
+    }
+    return [snapshots[i] for i in sorted(evenly | cuts)]
+
+
+def heat_table(snapshots: Sequence[Record], last_step: int) -> pa.Table:
+    """Cells (start, end, index, upper, value) of the heat map: one column per snapshot, one row per state.
+
+    A column lasts until the next snapshot. Of more than STATES states every k-th is drawn, k the same for all
+    columns; values ≤ 0 have no colour on a log scale and are left out.
+    """
+    shown = thinned(snapshots)
+    stride = max(1, math.ceil(max((len(s["hsv"]) for s in shown), default=1) / STATES))
+    cells: list[tuple[int, int, int, int, float]] = []
+    for position, snapshot in enumerate(shown):
+        start = snapshot["step"]
+        end = shown[position + 1]["step"] if position + 1 < len(shown) else max(last_step, start + 1)
+        cells += [
+            (start, end, i + 1, i + 1 + stride, float(hsv))
+            for i, hsv in list(enumerate(snapshot["hsv"]))[::stride]
+            if isinstance(hsv, int | float) and hsv > 0 and end > start
+        ]
+    names = ("start", "end", "index", "upper")
+    columns = {name: pa.array([cell[i] for cell in cells], pa.int32()) for i, name in enumerate(names)}
+    return pa.table({**columns, "value": pa.array([cell[4] for cell in cells], pa.float64())})
+
+
+def heat_spec(importance: str) -> Spec:
+    """σ by colour, over training (across) and state by importance (upwards). Drawn on a canvas."""
+    cells = {
+        "data": {"name": "cells"},
+        "mark": {"type": "rect", "clip": True},
+        "encoding": {
+            "x": {"field": "start", "type": "quantitative", "title": "step", "axis": STEPS},
+            "x2": {"field": "end"},
+            "y": {"field": "index", "type": "quantitative", "title": "state, by importance",
+                  "scale": {"nice": False, "zero": False}, "axis": {"grid": False, "tickMinStep": 1}},
+            "y2": {"field": "upper"},
+            "color": {"field": "value", "type": "quantitative", "title": importance,
+                      "scale": {"type": "log", "scheme": "viridis"},
+                      "legend": {"orient": "top", "format": "~g", "gradientLength": 220, "tickCount": 4}},
+            "tooltip": told(("start", "step", ",d"), ("index", "state"), ("value", importance, ".3e")),
+        },
+    }  # fmt: skip
+    return {"height": 300, "padding": PADDING, "layer": [cells]}
+
+
+def rank_table(snapshots: Sequence[Record]) -> pa.Table:
+    """Rank (step, rank, tolerance) that each tolerance would leave at each snapshot, and N itself."""
+    rows: list[tuple[int, int, str]] = []
+    for snapshot in thinned(snapshots):
+        rows.append((snapshot["step"], len(snapshot["hsv"]), N_NAME))
+        try:
+            shares = discarded_shares(snapshot["hsv"])
+        except (TypeError, ValueError):
+            continue  # nothing can be said about ranks here
+        rows += [(snapshot["step"], rank_for_tolerance(shares, t), name_of(t)) for t in TOLERANCES]
+    return pa.table(
+        {
+            "step": pa.array([row[0] for row in rows], pa.int32()),
+            "rank": pa.array([row[1] for row in rows], pa.int32()),
+            "tolerance": pa.array([row[2] for row in rows], pa.string()).dictionary_encode(),
+        }
+    )
+
+
+def name_of(tolerance: float) -> str:
+    return f"{tolerance:.0%} discarded"
+
+
+def rank_spec() -> Spec:
+    """Rank trajectories: what a cut at each tolerance would leave, had it been made then."""
+    names = [N_NAME, *(name_of(tolerance) for tolerance in TOLERANCES)]
+    encoding: dict[str, Any] = {
+        "x": {"field": "step", "type": "quantitative", "title": "step", "axis": STEPS},
+        "y": {"field": "rank", "type": "quantitative", "title": "rank r", "axis": {"tickMinStep": 1}},
+        "color": by("tolerance", names, None, LEGEND),
+    }
+    lines = {
+        "data": {"name": "ranks"},
+        "params": [ZOOM],
+        "mark": mark("line", interpolate="step-after", strokeWidth=1.8),
+        "encoding": encoding,
+    }
+    points = {
+        "data": {"name": "ranks"},
+        "mark": mark("point", filled=True, size=28),
+        "encoding": {
+            **encoding, "tooltip": told(("tolerance", "tolerance"), ("step", "step", ",d"), ("rank", "rank")),
+        },
+    }  # fmt: skip
+    return {"height": 300, "padding": PADDING, "layer": [lines, points], "usermeta": SVG}

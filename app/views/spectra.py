@@ -1,0 +1,77 @@
+"""How the spectrum of each layer changes while the run trains, and what rank each tolerance would leave."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import streamlit as st
+
+from app import data, evidence_charts, frame, spectra, words
+from app.pulse import pulse
+from storage.records import Record
+
+
+@st.fragment(run_every=frame.FALLBACK_S)
+def live(run_id: str) -> None:
+    row = frame.still_there(run_id)
+    if row is not None:
+        frame.notes_on(row)
+        layers = data.spectra(run_id)
+        if layers:
+            show(row, choose_layer(layers), layers)
+        else:
+            st.markdown(":material/hourglass_empty: **No spectrum yet.**")
+            st.caption("The trainer records one at the start and every training.spectra_every steps.")
+    pulse(run_id)
+
+
+def choose_layer(layers: Mapping[int, Sequence[Record]]) -> int:
+    """The layer of the URL, else the first one."""
+    if len(layers) == 1:
+        return next(iter(layers))
+    return st.segmented_control(
+        "Layer", sorted(layers), key="layer", default=min(layers), required=True, bind="query-params"
+    )
+
+
+def show(row: Mapping[str, Any], layer: int, layers: Mapping[int, Sequence[Record]]) -> None:
+    snapshots = layers[layer]
+    importance = evidence_charts.importance_title(snapshots[0].get("importance", "hsv"))
+    first, last = snapshots[0], snapshots[-1]
+    st.caption(
+        words.plain(
+            f"Layer {layer}, live path, {words.count(len(snapshots))} snapshots from step "
+            f"{words.count(first['step'])} to {words.count(last['step'])}, "
+            f"N {words.change([first['state_dim']], [last['state_dim']])}."
+        )
+    )
+    st.subheader("Singular values over training", anchor=False)
+    st.caption(
+        "A Hankel singular value says how much one state carries from past inputs to future outputs. The "
+        "strongest state is at the bottom; colour is on a log scale. A step in the upper edge is a cut."
+    )
+    with st.container(border=True, key="heat"):
+        frame.draw(
+            spectra.heat_spec(importance),
+            f"heat-{row['run']}",
+            f"{importance} of layer {layer} over steps",
+            cells=spectra.heat_table(snapshots, row["step"]),
+        )
+    st.subheader("Rank trajectories", anchor=False)
+    st.caption(
+        "The rank that a cut would have left, had it been made at that step and might discard this share of "
+        "the sum. Lines that are flat early say that an early cut removes as many states as a late "
+        "one; they do not say that it removes the same states."
+    )
+    with st.container(border=True, key="ranks"):
+        frame.draw(
+            spectra.rank_spec(),
+            f"ranks-{row['run']}",
+            f"Ranks of layer {layer} at several tolerances over steps",
+            ranks=spectra.rank_table(snapshots),
+        )
+
+
+frame.say_now()
+chosen = frame.choose_run()
+frame.title(chosen, "spectra")
+live(chosen)
