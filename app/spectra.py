@@ -7,13 +7,15 @@ from typing import Any
 import pyarrow as pa
 
 from app.charts import PADDING, STEPS, SVG, ZOOM, Spec
-from app.spec_parts import LEGEND, by, mark, told
+from app.spec_parts import LEGEND, QUIET_COLOR, by, mark, told
 from storage.records import Record
 from storage.spectrum import discarded_shares, rank_for_tolerance
 
 TOLERANCES = (0.01, 0.02, 0.05, 0.1, 0.2)
 SNAPSHOTS, STATES = 120, 128
 N_NAME = "N, all states"
+COLORS = (QUIET_COLOR, "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#D55E00")
+"""N in grey, then a colour per tolerance that colour-blind eyes tell apart."""
 
 
 def thinned(snapshots: Sequence[Record]) -> list[Record]:
@@ -59,7 +61,8 @@ def heat_spec(importance: str) -> Spec:
         "data": {"name": "cells"},
         "mark": {"type": "rect", "clip": True},
         "encoding": {
-            "x": {"field": "start", "type": "quantitative", "title": "step", "axis": STEPS},
+            "x": {"field": "start", "type": "quantitative", "title": "step", "axis": STEPS,
+                  "scale": {"nice": False}},
             "x2": {"field": "end"},
             "y": {"field": "index", "type": "quantitative", "title": "state, by importance",
                   "scale": {"nice": False, "zero": False}, "axis": {"grid": False, "tickMinStep": 1}},
@@ -102,7 +105,7 @@ def rank_spec() -> Spec:
     encoding: dict[str, Any] = {
         "x": {"field": "step", "type": "quantitative", "title": "step", "axis": STEPS},
         "y": {"field": "rank", "type": "quantitative", "title": "rank r", "axis": {"tickMinStep": 1}},
-        "color": by("tolerance", names, None, LEGEND),
+        "color": by("tolerance", names, COLORS, {**LEGEND, "columns": 3}),
     }
     lines = {
         "data": {"name": "ranks"},
