@@ -6,7 +6,7 @@ from typing import Any
 import streamlit as st
 
 from app import data, frame, words
-from storage.commands import POLICIES, send_command
+from storage.commands import POLICIES, add_note, send_command
 from storage.errors import HankelboardError
 from storage.summary import ENDED
 
@@ -73,6 +73,8 @@ def _more(row: Mapping[str, Any], writable: bool) -> None:
     """What is asked for less often: another policy, the end at a later step, the end without saving."""
     run_id, ended = row["run"], row["state"] in ENDED or row["state"] in ("queued", "unreadable")
     with st.popover("More", icon=":material/more_horiz:", disabled=not writable, key="more"):
+        _about(row)
+        st.divider()
         if ended:
             st.caption("The run is not training: there is nothing to change now.")
             return
@@ -95,6 +97,28 @@ def _more(row: Mapping[str, Any], writable: bool) -> None:
         st.button(VERBS["kill"], key="kill", icon=":material/dangerous:", on_click=ask, args=(run_id, "kill"),
                   disabled=not sure)  # fmt: skip
         st.caption("Ends the process without saving, also when it hangs. The run can be resumed.")
+
+
+def _about(row: Mapping[str, Any]) -> None:
+    """Name and archive: notes beside the run, which change nothing in it."""
+    st.text_input("Name", value=row["name"], key="rename", max_chars=100, on_change=_rename,
+                  args=(row["run"],))  # fmt: skip
+    label = "Bring back from the archive" if row["archived"] else "Archive"
+    st.button(label, key="archive", icon=":material/archive:", on_click=_note,
+              args=(row["run"], "archive", not row["archived"]))  # fmt: skip
+
+
+def _rename(run_id: str) -> None:
+    if st.session_state["rename"].strip():
+        _note(run_id, "rename", st.session_state["rename"].strip())
+
+
+def _note(run_id: str, kind: str, value: Any) -> None:
+    try:
+        add_note(data.paths_of(run_id), kind, value, by=data.user(), via="browser")
+    except (HankelboardError, OSError) as error:
+        st.session_state["command_error"] = f"{kind} could not be written: {error}"
+    data.forget(run_id)
 
 
 def _ask_policy(run_id: str) -> None:

@@ -68,7 +68,15 @@ def filtered(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
             "Show", SHOWN, default="all", key="show", required=True, bind="query-params"
         )
     wanted = (text or "").lower().split()
+    rows = sorted(rows, key=_urgency)  # stable: the newest first within each
     return [row for row in rows if _is_shown(row, shown) and all(word in _haystack(row) for word in wanted)]
+
+
+def _urgency(row: Mapping[str, Any]) -> int:
+    """What waits for a person first, then what lives, then the rest."""
+    if row["pending_proposal"] is not None and row["state"] not in ENDED:
+        return 0
+    return 1 if row["living"] else 2
 
 
 def _is_shown(row: Mapping[str, Any], shown: str | None) -> bool:
@@ -100,7 +108,7 @@ def table(shown: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[str, Any]])
                 key="clicked_run", type="tertiary", alignment="left", on_click=remember_click, pinned=True,
                 args=([row["run"] for row in shown],), width=210, help="Opens the run",
             ),
-            "Progress": config.ProgressColumn(format="percent", min_value=0.0, max_value=1.0, width="small"),
+            "Progress": config.ProgressColumn(format="%d%%", min_value=0, max_value=100, width="small"),
             "Accuracy": config.LineChartColumn(help="Validation accuracy over the run", width="small"),
             "Best": config.NumberColumn(format="percent", help="Best validation accuracy on the live path"),
             "vs baseline": config.TextColumn(help="Difference to the newest baseline of the same group"),
@@ -127,7 +135,7 @@ def table_row(row: Mapping[str, Any], baselines: Mapping[tuple[str, str], float]
     return {
         "Run": row["name"],
         "State": state if row["pending_proposal"] is None else f"{state} · proposal",
-        "Progress": min(1.0, row["step"] / row["total_steps"]) if row["total_steps"] else None,
+        "Progress": min(100, 100 * row["step"] // row["total_steps"]) if row["total_steps"] else None,
         "ETA": words.duration(row["eta_s"]) if row["eta_s"] and row["state"] == "running" else "",
         "Accuracy": row["sparkline"],
         "Best": value,

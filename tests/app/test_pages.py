@@ -181,3 +181,21 @@ def test_the_form_makes_the_run_that_its_command_line_says(open_page, runs):
     page = open_page("new_run")
     page.text_input(key="name-digits-lru").set_value("Mine").run()
     assert "hankelboard new --preset digits-lru" in page.code[0].value
+
+
+def test_what_waits_stands_first_in_the_list(open_page, runs):
+    waiting = SyntheticRun(runs, "waits").start()
+    waiting.train(200)
+    waiting.propose()
+    SyntheticRun(runs, "newer").start().train(100)
+    assert list(open_page("runs").dataframe[0].value["Run"]) == ["waits", "newer"]
+
+
+def test_a_run_is_renamed_and_archived_by_notes(open_page, runs):
+    run = SyntheticRun(runs).start()
+    page = open_page("run", run=run.id)
+    page.text_input(key="rename").set_value("The **good** one").run()
+    page.button(key="archive").click().run()
+    assert [note["note"] for note in commands.read_notes(run.paths)] == ["rename", "archive"]
+    assert "The **good** one" in text_of(open_page("run", run=run.id))
+    assert "No run fits" in text_of(open_page("runs"))

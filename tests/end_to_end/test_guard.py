@@ -24,7 +24,8 @@ def test_a_foreign_name_for_this_machine_is_not_served(services):
     request = urllib.request.Request(services.url, headers={"Host": "evil.example"})
     with pytest.raises(urllib.error.HTTPError) as caught:
         urllib.request.urlopen(request, timeout=10)
-    assert caught.value.code == 421
+    with caught.value as answer:
+        assert answer.code == 421
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ def assign(*assignments):
         ("training.steps=true", ["training.steps = True", "a whole number"]),
         ("training.learning_rate=nan", ["training.learning_rate = nan", "finite"]),
         ("training.learning_rate=0", ["above 0.0"]),
-        ("reduction.policy=maybe", ["reduction.policy = 'maybe'", "ask, auto, keep"]),
+        ("reduction.policy=maybe", ["reduction.policy = 'maybe'", "ask, auto, pragmatic, keep"]),
         ("reduction.tolerance=1.0", ["reduction.tolerance = 1.0", "below 1.0"]),
         ("reduction.steps=[5000]", ["5000 is not below 2000"]),
         ("model.state_dim=[8]", ["model.state_dim = [8]", "2 numbers"]),
