@@ -10,7 +10,7 @@ demo: .venv/.installed
 	$(BIN)/hankelboard demo --runs-dir $(RUNS) --port $(PORT)
 
 test: .venv/.installed .venv/.chromium
-	$(BIN)/python -m pytest tests
+	$(BIN)/python -m pytest tests --numprocesses 3 --dist loadfile
 
 check: .venv/.installed
 	$(BIN)/ruff check .

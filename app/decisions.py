@@ -135,6 +135,8 @@ def buttons(row: Mapping[str, Any], shown: Mapping[str, Any], record: Record, ra
                            help=closed or None)  # fmt: skip
     if closed:
         st.caption(f":material/lock: Nothing to decide here: {closed}")
+    if st.session_state.get("decision_error"):  # also where the dialog is gone by now
+        st.error(words.plain(st.session_state["decision_error"]), icon=":material/block:")
     if approve or approve_mine or reject:
         st.session_state.pop("decision_error", None)
         st.session_state.pop("decided", None)

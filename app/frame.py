@@ -136,6 +136,8 @@ def trainer_hint(row: Mapping[str, Any]) -> str:
     """Why nothing happens to this run now and what starts it, or nothing."""
     state, worker = row["state"], bool(data.workers())
     start = "" if worker else " " + words.WORKER_HINT
+    if row["copy_of"]:
+        return f"A copy of {words.plain(row['copy_of'])}: no worker takes it. `hankelboard run` trains it on."
     if state == "queued" and not row["queued"]:
         return f"Waits to be started by hand: `hankelboard run {row['run']}`."
     if state == "queued":

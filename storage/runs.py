@@ -38,6 +38,8 @@ class Run:
     queued: bool = True
     """Whether a worker may take it by itself; else it waits for `hankelboard run`."""
     by: str = ""
+    copy_of: str = ""
+    """The run that this directory is a copy of, when its name is not the one it was created under."""
 
 
 def new_run_id(name: str) -> str:
@@ -74,7 +76,8 @@ def create_run(
     building.root.mkdir()
     for folder in building.folders:
         folder.mkdir()
-    atomic.create(building.run_json, {"format_version": FORMAT_VERSION, "t": run.created, **vars(run)})
+    record = {key: value for key, value in vars(run).items() if key != "copy_of"}
+    atomic.create(building.run_json, {"format_version": FORMAT_VERSION, "t": run.created, **record})
     building.root.rename(runs / run.id)
     atomic.sync_folder(runs)
     return run
@@ -120,6 +123,7 @@ def _run_from(paths: RunPaths, record: Record) -> Run:
         tags=[str(tag) for tag in tags] if isinstance(tags, list) else [],
         queued=record.get("queued") is not False,
         by=str(record.get("by") or ""),
+        copy_of="" if record.get("id") in (paths.run_id, None) else str(record["id"]),
     )
 
 

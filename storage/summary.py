@@ -51,6 +51,7 @@ class Summary:
     seed: int = 0
     tags: list[str]
     queued: bool = True
+    copy_of: str = ""
     archived: bool = False
     reason: str = ""
     problem: str = ""
@@ -120,6 +121,7 @@ def combine(
         seed=run.seed,
         tags=folded["tags"],
         queued=run.queued,
+        copy_of=run.copy_of,
         archived=folded["archived"],
         reason=history.reason,
     )

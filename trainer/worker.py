@@ -88,6 +88,9 @@ class Worker:
         except (RunError, OSError) as error:
             self._settle(paths, mark, str(error))
             return False
+        if run.copy_of:
+            self._settle(paths, mark, f"it is a copy of {run.copy_of}; `hankelboard run` trains it on")
+            return False
         asked = list(absent.unanswered(paths, history))
         if absent.needs_nothing(history, asked):
             self._settled[paths.run_id] = mark

@@ -90,6 +90,6 @@ class Story:
         """(act, death) at so many instants that nobody chose."""
         chance = random.Random(seed)
         return [
-            (chance.choice((0, 1)), AfterSeconds(chance.uniform(0.05, self.seconds / 2)))
+            (chance.choice((0, 1)), AfterSeconds(chance.uniform(0.05, self.seconds / 5)))
             for _ in range(count)
         ]

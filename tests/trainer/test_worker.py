@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -63,6 +64,17 @@ def test_the_worker_resumes_what_a_killed_child_left(small_run, worker):
     assert run.checkpoints()[-1].name.step == run.history.step and not is_held(run.paths)
     assert not [finding for finding in verify_run(run.paths) if finding.damage]
     assert not workers.present(run.paths.root.parent)
+
+
+def test_a_copy_of_a_run_is_left_alone(small_run, worker, tmp_path):
+    run = small_run()
+    copy = tmp_path / f"copied-{run.paths.run_id}"
+    shutil.copytree(run.paths.root, copy)
+    with worker("--once") as process:
+        assert process.wait(60) == 0
+    assert run.history.state == "finished"
+    assert not (copy / "events.jsonl").exists() and not (copy / "run.lock").exists()
+    assert f"left alone: it is a copy of {run.paths.run_id}" in (tmp_path / "worker.log").read_text()
 
 
 def test_a_child_that_hangs_is_killed_when_asked_and_not_resumed(small_run, worker):
