@@ -42,10 +42,11 @@ def consequences(record: Record, ranks: Sequence[int]) -> None:
             f"now {words.seconds_per_step(seconds.get('now'))}",
             help="Forward and backward; measured at the proposed ranks",
         )
-        if as_proposed and cost.get("projected_saving_s") is not None:
+        saving = cost.get("projected_saving_s")
+        if as_proposed and saving is not None:
             frame.figure(
                 "Projected saving",
-                words.duration(cost["projected_saving_s"]),
+                words.duration(saving) if saving > 0 else "none measured",
                 "until the last step",
                 help="Steps that are left × the difference of the measured times",
             )
