@@ -5,16 +5,15 @@ from typing import Any
 
 import pyarrow as pa
 
-from app.charts import PADDING, SVG, ZOOM, Spec, layer_name
+from app.charts import ZOOM, Spec, layer_name
+from app.spec_parts import CUT_COLOR, LEGEND, POINT_COLOR, QUIET_COLOR, by, chart, log_y, mark, told, whole_x
 from storage.records import Record
 
 SHAPES = ["circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right", "wedge"]
 KEPT, DISCARDED = "kept", "discarded"
-CUT_COLOR, QUIET_COLOR, POINT_COLOR, BACK_COLOR = "#E0591B", "#7C8798", "#4C8BD6", "#8E63D9"
 POINTS = 600
 RESPONSES = {"full": "layer now", "reduced": "cut as proposed", "error": "difference"}
 NOW, MEASURED, RULE = "now, not cut", "measured", "as proposed"
-LEGEND = {"orient": "top", "title": None, "offset": 16}
 IMPORTANCE = {
     "hsv": "Hankel singular value σ",
     "hsv_squared": "squared Hankel singular value σ²",
@@ -24,56 +23,6 @@ IMPORTANCE = {
 
 def importance_title(importance: object) -> str:
     return IMPORTANCE.get(str(importance), str(importance))
-
-
-# Pieces of specifications.
-
-
-def chart(height: int, *layers: Spec, **more: Any) -> Spec:
-    return {"height": height, "padding": PADDING, "layer": list(layers), "usermeta": SVG, **more}
-
-
-def mark(kind: str, **properties: Any) -> Spec:
-    return {"type": kind, "clip": True, **properties}
-
-
-def whole_x(field: str, title: str) -> Spec:
-    """A linear axis of whole numbers that follows the data."""
-    return {
-        "field": field, "type": "quantitative", "title": title,
-        "scale": {"nice": False, "zero": False, "padding": 6},
-        "axis": {"grid": False, "format": "d", "tickMinStep": 1},
-    }  # fmt: skip
-
-
-def log_y(field: str, title: str, format: str = "~g") -> Spec:
-    return {
-        "field": field, "type": "quantitative", "title": title, "scale": {"type": "log"},
-        "axis": {"format": format, "tickCount": 4, "labelOverlap": True},
-    }  # fmt: skip
-
-
-def by(
-    field: str,
-    domain: Sequence[str],
-    range_: Sequence[Any] | None,
-    legend: Spec | None = None,
-    *,
-    type: str = "nominal",
-) -> Spec:
-    """A channel that tells kinds apart; without a range the theme's colours. Sizes and dashes are ordinal."""
-    scale: Spec = {"domain": list(domain)}
-    if range_ is not None:
-        scale["range"] = list(range_)
-    return {"field": field, "type": type, "scale": scale, "legend": legend}
-
-
-def told(*fields: tuple[str, str] | tuple[str, str, str]) -> list[Spec]:
-    """Tooltip lines: (field, title) or (field, title, format)."""
-    return [
-        {"field": field, "title": title, **({"format": format[0], "type": "quantitative"} if format else {})}
-        for field, title, *format in fields
-    ]
 
 
 # Spectra.
