@@ -171,3 +171,19 @@ def test_a_used_port_is_named_with_the_way_out(call):
         port = taken.getsockname()[1]
         code, _, err = call("up", "--port", str(port))
     assert code == 1 and f"port {port}" in err and "--port" in err
+
+
+def test_policy_and_scheduled_commands_are_carried_out_when_the_run_starts(call):
+    keys = ("model.state_dim=12", "model.width=8", "training.steps=60", "training.threads=1")
+    sets = [part for key in keys for part in ("--set", key)]
+    run = json.loads(call("new", "--preset", "digits-lru", *sets, "--no-queue", "--json")[1])["run"]
+    assert call("policy", run)[0] == 1
+    assert call("policy", run, "keep", "--waiting", "train")[0] == 0
+    assert call("send", run, "stop", "--at-step", "20", "--reason", "enough")[0] == 0
+    assert call("run", run)[0] == 0
+    shown = json.loads(call("show", run, "--json")[1])
+    assert (shown["state"], shown["step"], shown["policy"], shown["waiting"]) == (
+        "stopped", 20, "keep", "train",
+    )  # fmt: skip
+    code, _, err = call("send", run, "kill")
+    assert code == 1 and "the run is stopped" in err
