@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from threadpoolctl import threadpool_limits
 from torch import nn
 
 from storage import checkpoints
@@ -245,6 +246,7 @@ def open_session(paths: RunPaths, config: Config, history: History, recorder: Re
     device = choose_device(training.device)
     if training.threads:
         torch.set_num_threads(training.threads)
+        threadpool_limits(training.threads, user_api="blas")  # NumPy's: the reductions
     torch.manual_seed(training.seed)
     np.random.seed(training.seed)  # people's own code may draw from it
     task = load_task(config.data).to(device)
