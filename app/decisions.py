@@ -236,8 +236,7 @@ def _confirmation(run_id: str, number: int, verdict: str, ranks: list[int] | Non
             st.rerun()
         st.button(label, key="confirm", type="primary", on_click=decide, disabled=bool(error),
                   args=(run_id, number, verdict, ranks))  # fmt: skip
-    if st.session_state.pop("decided", False):
-        st.rerun()
+    frame.close_dialog("decided")
 
 
 def decide(run_id: str, number: int, verdict: str, ranks: list[int] | None) -> None:

@@ -196,6 +196,13 @@ def draw(spec: Spec, key: str, alt: str, **tables: Any) -> None:
     )
 
 
+def close_dialog(done: str) -> None:
+    """Close the dialog whose callback set `done`. The dialog does so itself, unless the refresh of the page
+    that the same click causes on disk came first: then its callback ran, and its body did not."""
+    if st.session_state.pop(done, False):
+        st.rerun()
+
+
 def say_later(message: str) -> None:
     """Queue a short message for the next full run: a rerun would swallow it now."""
     st.session_state.setdefault("messages", []).append(message)

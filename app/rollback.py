@@ -65,8 +65,7 @@ def confirm(row: Mapping[str, Any], item: Mapping[str, Any]) -> None:
             st.rerun()
         st.button(f"Roll back to step {words.count(item['step'])}", key="confirm_rollback", type="primary",
                   on_click=_roll_back, args=(run_id, item["name"]))  # fmt: skip
-    if st.session_state.pop("rolled_back", False):
-        st.rerun()
+    frame.close_dialog("rolled_back")
 
 
 def _consequences(row: Mapping[str, Any], item: Mapping[str, Any]) -> list[str]:

@@ -12,6 +12,7 @@ from app.pulse import pulse
 
 @st.fragment(run_every=frame.FALLBACK_S)
 def live(run_id: str) -> None:
+    frame.close_dialog("rolled_back")
     row = frame.still_there(run_id)
     if row is not None:
         frame.notes_on(row)

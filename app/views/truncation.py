@@ -15,6 +15,7 @@ TOLERANCES = [0.0, *(round(0.001 * i, 4) for i in range(1, 10)), *(round(0.01 * 
 
 @st.fragment(run_every=frame.FALLBACK_S)
 def live(run_id: str) -> None:
+    frame.close_dialog("decided")
     row = frame.still_there(run_id)
     if row is not None:
         frame.notes_on(row)
