@@ -14,7 +14,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -24,10 +24,11 @@ import numpy as np
 
 from app import charts, event_words, series
 from app.run_cache import RunCache
+from app.warming import Warming
 from storage import checkpoints as checkpoint_files
 from storage import proposals as proposal_files
 from storage import workers as worker_files
-from storage.history import History
+from storage.history import History, ProposalOutcome
 from storage.layout import CheckpointName, RunPaths, run_paths, runs_directory
 from storage.records import Record
 from storage.runs import list_runs
@@ -41,6 +42,7 @@ _lock = threading.Lock()
 _caches: dict[Path, RunCache] = {}
 _refreshed: dict[Path, float] = {}
 _worker_watches: dict[str, BeatWatch] = {}
+_warming = Warming()
 
 
 def user() -> str:
@@ -76,11 +78,21 @@ def forget(run_id: str) -> None:
         _refreshed.pop(runs_directory() / run_id, None)
 
 
+def tell_when_warm(tell: Callable[[str], None]) -> None:
+    """Whom to tell that the metrics of a run were read meanwhile: the pages that show it look again."""
+    _warming.tell = tell
+
+
 def summaries() -> list[dict[str, Any]]:
     """All runs in short, newest first."""
     listed = list_runs(runs_directory())
     _drop_absent({paths.root for paths in listed})
-    return [{**_cache(paths).summary(), "sparkline": _sparkline(_cache(paths))} for paths in listed]
+    found = []
+    for cache in map(_cache, listed):
+        if not cache.has_open("metrics"):
+            _warming.want(cache)
+        found.append({**cache.summary(), "sparkline": _sparkline(cache)})
+    return found
 
 
 def _drop_absent(present: set[Path]) -> None:
@@ -92,6 +104,10 @@ def _drop_absent(present: set[Path]) -> None:
 
 
 def _sparkline(cache: RunCache) -> list[float]:
+    """Validation accuracy in 32 points; empty until the metrics of the run were read."""
+    if not cache.has_open("metrics"):
+        return []
+
     def compute() -> list[float]:
         lines = cache.columns.lines(PRIMARY_METRIC, cache.history.on_path)
         live = next((line for line in lines if line.live), None)
@@ -100,7 +116,7 @@ def _sparkline(cache: RunCache) -> list[float]:
         _, values = series.decimate(live.steps, live.values, 32)
         return [float(value) for value in values[~np.isnan(values)]]
 
-    return cache.derived("sparkline", compute)
+    return cache.derived("sparkline", compute, "metrics", "events")
 
 
 def summary(run_id: str) -> dict[str, Any]:
@@ -120,7 +136,8 @@ def commands(run_id: str) -> list[dict[str, Any]]:
 def chart_table(run_id: str, chart: str) -> Any:
     """The Arrow table of one of charts.METRIC_CHARTS."""
     cache = _run(run_id)
-    return cache.derived(f"chart {chart}", lambda: _chart_table(cache, charts.METRIC_CHARTS[chart]))
+    compute = lambda: _chart_table(cache, charts.METRIC_CHARTS[chart])  # noqa: E731
+    return cache.derived(f"chart {chart}", compute, "metrics", "events")
 
 
 def _chart_table(cache: RunCache, chart: charts.MetricChart) -> Any:
@@ -151,7 +168,7 @@ def marks_table(run_id: str, chart: str) -> Any:
         ]
         return charts.marks_table(marks + holes, last_step=cache.history.step)
 
-    return cache.derived(f"marks {chart}", compute)
+    return cache.derived(f"marks {chart}", compute, "metrics", "events")
 
 
 def _mark(event: Record, history: History) -> dict[str, Any]:
@@ -179,7 +196,7 @@ def timeline(run_id: str, limit: int = 200) -> list[Record]:
             for event in reversed(told)
         ]
 
-    return cache.derived("timeline", compute)
+    return cache.derived("timeline", compute, "events")
 
 
 def latest_spectra(run_id: str) -> list[Record]:
@@ -195,7 +212,7 @@ def latest_spectra(run_id: str) -> list[Record]:
                 break
         return [newest[layer] for layer in sorted(newest)]
 
-    return cache.derived("latest spectra", compute)
+    return cache.derived("latest spectra", compute, "spectra", "events")
 
 
 def spectra(run_id: str) -> dict[int, list[Record]]:
@@ -209,7 +226,7 @@ def spectra(run_id: str) -> dict[int, list[Record]]:
                 layers.setdefault(record["layer"], {})[record["step"]] = record
         return {layer: [found[step] for step in sorted(found)] for layer, found in sorted(layers.items())}
 
-    return cache.derived("spectra", compute)
+    return cache.derived("spectra", compute, "spectra", "events")
 
 
 def log_tail(run_id: str, lines: int = 80) -> str:
@@ -228,31 +245,44 @@ def log_tail(run_id: str, lines: int = 80) -> str:
 def proposals(run_id: str) -> list[dict[str, Any]]:
     """All proposals in short, newest first: number, state, step, N, ranks, decision, predicted, measured."""
     cache = _run(run_id)
-    return cache.derived(
-        "proposals", lambda: [_proposal_row(cache, number) for number in reversed(cache.proposal_numbers())]
-    )
+
+    def compute() -> list[dict[str, Any]]:
+        told = cache.history.proposals
+        numbers = sorted({*told, *cache.proposal_numbers()}, reverse=True)
+        return [_proposal_row(cache, number, told.get(number)) for number in numbers]
+
+    return cache.derived("proposals", compute, "proposals", "decisions", "events")
 
 
-def _proposal_row(cache: RunCache, number: int) -> dict[str, Any]:
-    record = proposal_files.read_proposal(cache.paths, number) or {}
-    decision = proposal_files.read_decision(cache.paths, number)
-    outcome = cache.history.proposals.get(number)
-    layers = record.get("layers", [])
+def _proposal_row(cache: RunCache, number: int, outcome: ProposalOutcome | None) -> dict[str, Any]:
+    """From the events where they tell it: only the undecided have their files read."""
+    outcome = outcome or _unannounced(cache, number)
+    decision = outcome.decision
+    if decision is None:
+        written = proposal_files.read_decision(cache.paths, number)
+        decision = asdict(written) if written else None
     return {
         "number": number,
-        "readable": bool(record),
-        "state": outcome.state if outcome else "pending",
-        "reason": outcome.reason if outcome else "",
-        "accepted": outcome.decision if outcome else None,
-        "applied": outcome.applied if outcome else None,
-        "judged": outcome.judged if outcome else None,
-        "on_live_branch": outcome is None or outcome.branch == cache.history.branch,
-        "step": record.get("step"),
-        "branch": record.get("branch", 0),
-        "state_dims": [layer.get("state_dim") for layer in layers],
-        "ranks": record.get("ranks", []),
-        "decision": asdict(decision) if decision else None,
+        "state": outcome.state,
+        "reason": outcome.reason,
+        "accepted": outcome.decision,
+        "applied": outcome.applied,
+        "judged": outcome.judged,
+        "on_live_branch": outcome.branch == cache.history.branch,
+        "step": outcome.step,
+        "branch": outcome.branch,
+        "state_dims": outcome.state_dims,
+        "ranks": outcome.ranks,
+        "decision": decision,
     }
+
+
+def _unannounced(cache: RunCache, number: int) -> ProposalOutcome:
+    """A proposal whose file is there while no event names it yet, or no more."""
+    record = proposal_files.read_proposal(cache.paths, number) or {}
+    step, branch = record.get("step") or 0, record.get("branch") or 0
+    dims = [layer.get("state_dim") for layer in record.get("layers", [])]
+    return ProposalOutcome(number, branch, step, step, state_dims=dims, ranks=record.get("ranks") or [])
 
 
 def proposal(run_id: str, number: int) -> Record | None:
@@ -263,7 +293,7 @@ def proposal(run_id: str, number: int) -> Record | None:
         record = proposal_files.read_proposal(cache.paths, number)
         return record if record is not None and _is_whole(record) else None
 
-    return cache.derived(f"proposal {number}", compute)
+    return cache.derived(f"proposal {number}", compute, "proposals")
 
 
 def _is_whole(record: Record) -> bool:
@@ -290,7 +320,7 @@ def checkpoints(run_id: str) -> tuple[list[dict[str, Any]], list[str]]:
         good, damaged = checkpoint_files.list_checkpoints(cache.paths)
         return [_checkpoint_row(cache, item) for item in reversed(good)], damaged
 
-    return cache.derived("checkpoints", compute)
+    return cache.derived("checkpoints", compute, "checkpoints", "events")
 
 
 def _checkpoint_row(cache: RunCache, item: checkpoint_files.Checkpoint) -> dict[str, Any]:
@@ -322,7 +352,7 @@ def verify(run_id: str, checkpoint: str) -> list[str]:
 def branches(run_id: str) -> list[dict[str, Any]]:
     """The branches, by number: where each began, how far it went, what of it is on the live path."""
     cache = _run(run_id)
-    return cache.derived("branches", lambda: _branch_rows(cache))
+    return cache.derived("branches", lambda: _branch_rows(cache), "events", "metrics")
 
 
 def _branch_rows(cache: RunCache) -> list[dict[str, Any]]:

@@ -1,6 +1,7 @@
 """What the web process remembers of one run: journals read so far, folded; small files by their marks.
 
 Refreshing costs a handful of stat calls when nothing changed, and reads only new bytes when something did.
+Metrics and spectra are opened when something asks for them: a list of a thousand runs does not.
 """
 
 import threading
@@ -9,6 +10,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from app import journal_tables
 from app.series import Columns
 from storage import commands, proposals, summary
 from storage.errors import RunError
@@ -21,6 +25,11 @@ from storage.status import BeatWatch, read_status
 from storage.summary import PRIMARY_METRIC
 
 Mark = tuple[int, int, int] | None
+PARTS = (
+    "run_json", "events", "status", "notes", "inbox", "proposals", "decisions", "checkpoints", "metrics",
+    "spectra",
+)  # fmt: skip
+ON_DEMAND = {"metrics", "spectra"}
 
 
 def mark(path: Path) -> Mark:
@@ -37,20 +46,26 @@ class RunCache:
 
     def __init__(self, paths: RunPaths):
         self.paths = paths
-        self.version = 0
-        """Rises whenever something that is shown may have changed."""
         self._lock = threading.RLock()
-        self._marks: dict[Path, Mark] = {}
+        self._open = set(PARTS) - ON_DEMAND
+        self._marks: dict[str, Mark] = {}
+        self._versions = dict.fromkeys(PARTS, 0)
+        self._derived: dict[str, tuple[list[int], Any]] = {}
         self._run: Run | None = None
         self._problem = ""
         self._status: Record | None = None
         self._notes: list[Record] = []
-        self._commands: dict[str, dict[str, Any]] = {}
+        self._command_ids: list[str] = []
+        self._known_commands: dict[str, dict[str, Any]] = {}
         self._watch = BeatWatch()
+        self._read: dict[str, Callable[[], None]] = {
+            "run_json": self._read_identity, "events": self._read_events, "status": self._read_status,
+            "notes": self._read_notes, "inbox": self._read_inbox, "metrics": self._read_metrics,
+            "spectra": self._read_spectra,
+        }  # fmt: skip
         self._begin_events()
         self._begin_metrics()
         self._begin_spectra()
-        self._derived: dict[str, tuple[int, Any]] = {}
 
     def _begin_events(self) -> None:
         self._events_reader = JournalReader(self.paths.events)
@@ -59,41 +74,55 @@ class RunCache:
 
     def _begin_metrics(self) -> None:
         self._metrics_reader = JournalReader(self.paths.metrics)
-        self.columns = Columns()
-        self._evaluations: list[Record] = []
+        self._columns = Columns()
 
     def _begin_spectra(self) -> None:
         self._spectra_reader = JournalReader(self.paths.spectra)
-        self.spectra: list[Record] = []
+        self._spectra: list[Record] = []
+
+    # Reading.
 
     def refresh(self) -> None:
         """Take in what is new on disk."""
         with self._lock:
-            changed = [
-                self._changed(self.paths.run_json, self._read_identity),
-                self._changed(self.paths.events, self._read_events),
-                self._changed(self.paths.metrics, self._read_metrics),
-                self._changed(self.paths.spectra, self._read_spectra),
-                self._changed(self.paths.status, self._read_status),
-                self._changed(self.paths.notes, self._read_notes),
-                self._changed(self.paths.inbox, self._read_commands),
-                self._changed(self.paths.proposals, lambda: None),
-                self._changed(self.paths.decisions, lambda: None),
-                self._changed(self.paths.checkpoints, lambda: None),
-            ]
-            if any(changed):
-                self.version += 1
+            for part in PARTS:
+                if part in self._open:
+                    self._refresh_part(part)
 
-    def _changed(self, path: Path, read: Callable[[], None]) -> bool:
-        seen = mark(path)
-        if path in self._marks and self._marks[path] == seen:
-            return False
-        self._marks[path] = seen
+    def _refresh_part(self, part: str) -> None:
+        seen = mark(getattr(self.paths, part))
+        if part in self._marks and self._marks[part] == seen:
+            return
+        self._marks[part] = seen
+        self._versions[part] += 1
+        if part not in self._read:
+            return  # a folder whose files are read when they are asked for
         try:
-            read()
+            self._read[part]()
         except OSError as error:
-            self._problem = f"{path.name} cannot be read: {error.strerror}"
-        return True
+            self._problem = f"{getattr(self.paths, part).name} cannot be read: {error.strerror}"
+
+    def has_open(self, part: str) -> bool:
+        """Whether this part was asked for before."""
+        return part in self._open
+
+    def _opened(self, part: str) -> None:
+        with self._lock:
+            if part not in self._open:
+                self._open.add(part)
+                self._refresh_part(part)
+
+    @property
+    def columns(self) -> Columns:
+        """All metrics so far."""
+        self._opened("metrics")
+        return self._columns
+
+    @property
+    def spectra(self) -> list[Record]:
+        """All spectra so far: records whose `hsv` is an array of float64, NaN for null."""
+        self._opened("spectra")
+        return self._spectra
 
     def _read_identity(self) -> None:
         try:
@@ -102,33 +131,36 @@ class RunCache:
             self._problem = str(error)
 
     def _read_events(self) -> None:
-        for event in self._new_records(lambda: self._events_reader, self._begin_events):
-            self.history.apply(event)
-            self.events.append(event)
+        for lines in self._new_pieces(lambda: self._events_reader, self._begin_events):
+            for event in self._events_reader.decode(lines):
+                self.history.apply(event)
+                self.events.append(event)
 
     def _read_metrics(self) -> None:
-        for record in self._new_records(lambda: self._metrics_reader, self._begin_metrics):
-            self.columns.append(record)
-            if PRIMARY_METRIC in record:
-                self._evaluations.append(record)
+        for lines in self._new_pieces(lambda: self._metrics_reader, self._begin_metrics):
+            table = journal_tables.parse(lines)
+            if table is None or not self._columns.extend(table):
+                for record in self._metrics_reader.decode(lines):
+                    self._columns.append(record)
 
     def _read_spectra(self) -> None:
-        for record in self._new_records(lambda: self._spectra_reader, self._begin_spectra):
-            if isinstance(record.get("hsv"), list) and isinstance(record.get("layer"), int):
-                self.spectra.append(record)
+        for lines in self._new_pieces(lambda: self._spectra_reader, self._begin_spectra):
+            found = _spectra_in(lines)
+            if found is None:
+                found = [_as_spectrum(record) for record in self._spectra_reader.decode(lines)]
+            self._spectra += [record for record in found if record is not None]
 
     @staticmethod
-    def _new_records(reader: Callable[[], JournalReader], begin: Callable[[], None]) -> Iterator[Record]:
-        """New records, piece by piece; when the file was replaced, all is forgotten and read anew."""
+    def _new_pieces(reader: Callable[[], JournalReader], begin: Callable[[], None]) -> Iterator[bytes]:
+        """New lines, piece by piece; when the file was replaced, all is forgotten and read anew."""
         restarts = reader().restarts
-        for batch in reader().batches():
+        for lines in reader().pieces():
             if reader().restarts > restarts:
                 break
-            yield from batch
+            yield lines
         if reader().restarts > restarts:
             begin()
-            for batch in reader().batches():
-                yield from batch
+            yield from reader().pieces()
 
     def _read_status(self) -> None:
         self._status = read_status(self.paths)
@@ -136,19 +168,20 @@ class RunCache:
     def _read_notes(self) -> None:
         self._notes = commands.read_notes(self.paths)
 
-    def _read_commands(self) -> None:
-        """Commands are immutable: only ids that are new are read."""
-        for command_id in commands.command_ids(self.paths):
-            if command_id not in self._commands:
-                command = commands.read_command(self.paths, command_id)
-                self._commands[command_id] = asdict(command) if command else {"id": command_id, "kind": ""}
+    def _read_inbox(self) -> None:
+        self._command_ids = commands.command_ids(self.paths)
 
-    def derived(self, name: str, compute: Callable[[], Any]) -> Any:
-        """What `compute` makes of the present version, computed once for all sessions."""
+    # Asking.
+
+    def derived(self, name: str, compute: Callable[[], Any], *parts: str) -> Any:
+        """What `compute` makes of these parts (default: all), computed once per change, for all sessions."""
         with self._lock:
+            for part in parts:
+                self._opened(part)
+            versions = [self._versions[part] for part in parts or PARTS]
             known = self._derived.get(name)
-            if known is None or known[0] != self.version:
-                known = self._derived[name] = (self.version, compute())
+            if known is None or known[0] != versions:
+                known = self._derived[name] = (versions, compute())
             return known[1]
 
     def summary(self) -> dict[str, Any]:
@@ -173,9 +206,13 @@ class RunCache:
         if self._run is None:
             return asdict(summary.unreadable(self.paths, self._problem or "nothing was read yet"))
         combined = summary.combine(
-            self._run, self.history, self._status, self._notes, self.paths, metrics=self._evaluations
+            self._run, self.history, self._status, self._notes, self.paths, find_best=self._best
         )
-        return {**asdict(combined), "problem": self._problem}
+        return {**vars(combined), "problem": self._problem}
+
+    def _best(self) -> Record | None:
+        compute = lambda: self.columns.largest(PRIMARY_METRIC, self.history.on_path)  # noqa: E731
+        return self.derived("best", compute, "metrics", "events")
 
     def _configured(self, section: str, key: str) -> str:
         part = self._run.config.get(section) if self._run else None
@@ -193,15 +230,55 @@ class RunCache:
         """The latest commands, newest first, each with the trainer's answer."""
         with self._lock:
             found = []
-            for command_id in sorted(self._commands, reverse=True)[:limit]:
+            for command_id in reversed(self._command_ids[-limit:]):
                 outcome = self.history.commands.get(command_id)
                 answer = asdict(outcome) if outcome else {"state": "requested", "step": None, "reason": ""}
-                asked = self._commands[command_id]
+                asked = self._command(command_id)
                 scheduled = {"asked_because": asked.get("reason", ""), "at_step": asked.get("at_step")}
                 found.append({**asked, **answer, **scheduled})
             return found
 
+    def _command(self, command_id: str) -> dict[str, Any]:
+        """Commands are immutable: each is read once, when it is asked for."""
+        known = self._known_commands.get(command_id)
+        if known is None:
+            command = commands.read_command(self.paths, command_id)
+            known = asdict(command) if command else {"id": command_id, "kind": ""}
+            self._known_commands[command_id] = known
+        return known
+
     def proposal_numbers(self) -> list[int]:
         """Numbers of the proposals that were published, ascending."""
-        with self._lock:
-            return self.derived("proposal_numbers", lambda: proposals.proposal_numbers(self.paths))
+        compute = lambda: proposals.proposal_numbers(self.paths)  # noqa: E731
+        return self.derived("proposal_numbers", compute, "proposals")
+
+
+def _spectra_in(lines: bytes) -> list[Record | None] | None:
+    """The spectra in these lines, None for a line that is none; None when they must be read one by one."""
+    table = journal_tables.parse(lines)
+    if table is None:
+        return None
+    hsv = journal_tables.number_lists(table, "hsv")
+    columns = {
+        key: journal_tables.whole_numbers(table, key, default)
+        for key, default in (("step", None), ("layer", None), ("branch", 0), ("attempt", 0))
+    }
+    if hsv is None or any(column is None for column in columns.values()):
+        return None
+    columns = {key: column.tolist() for key, column in columns.items() if column is not None}
+    columns["importance"] = journal_tables.texts(table, "importance", "hsv")
+    columns["snapshot"] = journal_tables.texts(table, "snapshot", "")
+    rows = zip(*columns.values(), strict=True)
+    return [
+        {**dict(zip(columns, row, strict=True)), "state_dim": len(values), "hsv": values}
+        for row, values in zip(rows, hsv, strict=True)
+    ]
+
+
+def _as_spectrum(record: Record) -> Record | None:
+    """A record with its values as an array; None when it is no spectrum of a layer at a step."""
+    hsv = record.get("hsv")
+    if not isinstance(hsv, list) or not all(isinstance(record.get(key), int) for key in ("layer", "step")):
+        return None
+    numbers = [value if isinstance(value, int | float) else np.nan for value in hsv]
+    return {**record, "state_dim": len(numbers), "hsv": np.array(numbers, dtype=np.float64)}

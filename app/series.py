@@ -12,10 +12,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
+import pyarrow as pa
 
+from app import journal_tables
 from storage.records import Record
 
-NOT_METRICS = {"t", "step", "branch", "attempt", "elapsed_s"}
+NOT_METRICS = {"t", "step", "branch", "attempt"}
 POINTS_PER_SERIES = 400
 
 
@@ -25,6 +27,14 @@ class Piece:
 
     steps: array = field(default_factory=lambda: array("q"))
     values: array = field(default_factory=lambda: array("d"))
+
+    def extend(self, steps: np.ndarray, values: np.ndarray) -> None:
+        """Append what goes on from the last step; what lies before it was trained twice and is left out."""
+        if len(steps):
+            before = self.steps[-1] if self.steps else steps[0]
+            rising = steps >= np.maximum(before, np.maximum.accumulate(steps))
+            self.steps.frombytes(steps[rising].astype(np.int64).tobytes())
+            self.values.frombytes(values[rising].astype(np.float64).tobytes())
 
 
 @dataclass
@@ -56,6 +66,23 @@ class Columns:
                 piece.steps.append(step)
                 piece.values.append(float("nan") if value is None else value)
 
+    def extend(self, table: pa.Table) -> bool:
+        """Take many records in at once, as `append` would; False, and nothing taken, when that cit fails."""
+        where = [journal_tables.whole_numbers(table, key, default)
+                 for key, default in (("step", None), ("branch", 0), ("attempt", 0))]  # fmt: skip
+        if any(column is None for column in where):
+            return False
+        steps, branches, attempts = where
+        for pair in sorted(set(zip(branches.tolist(), attempts.tolist(), strict=True))):
+            rows = (branches == pair[0]) & (attempts == pair[1])
+            for key in table.column_names:
+                found = None if key in NOT_METRICS else journal_tables.numbers(table, key)
+                if found is not None:
+                    taken = rows & found[1]
+                    piece = self._pieces.setdefault(key, {}).setdefault(pair, Piece())
+                    piece.extend(steps[taken], found[0][taken])
+        return True
+
     def metrics(self) -> list[str]:
         return list(self._pieces)
 
@@ -84,6 +111,15 @@ class Columns:
         order = np.argsort(steps, kind="stable")
         branch = max(branch for branch, _ in self._pieces[key])
         return [Line(steps[order], values[order], live=True, branch=branch), *left]
+
+    def largest(self, key: str, on_path: Callable[[Record], bool]) -> Record | None:
+        """The largest value of a metric on the live path, with the first step that reached it."""
+        for line in self.lines(key, on_path):
+            finite = np.flatnonzero(~np.isnan(line.values))
+            if line.live and len(finite):
+                best = int(finite[np.argmax(line.values[finite])])
+                return {"metric": key, "value": float(line.values[best]), "step": int(line.steps[best])}
+        return None
 
 
 def _first_off_path(steps: array, branch: int, attempt: int, on_path: Callable[[Record], bool]) -> int:

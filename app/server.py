@@ -20,6 +20,7 @@ from starlette.routing import WebSocketRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from app import data
 from app.watch import Watch
 from storage.layout import RUN_ID, runs_directory
 
@@ -142,6 +143,7 @@ async def lifespan(app: Any) -> AsyncIterator[dict[str, Any]]:
         importlib.import_module(name)
     watch = Watch(runs_directory())
     watch.start()
+    data.tell_when_warm(watch.notice)
     try:
         yield {"watch": watch}
     finally:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from app.charts import PADDING, STEPS, SVG, ZOOM, Spec
@@ -41,18 +42,29 @@ def heat_table(snapshots: Sequence[Record], last_step: int) -> pa.Table:
     """
     shown = thinned(snapshots)
     stride = max(1, math.ceil(max((len(s["hsv"]) for s in shown), default=1) / STATES))
-    cells: list[tuple[int, int, int, int, float]] = []
-    for position, snapshot in enumerate(shown):
-        start = snapshot["step"]
-        end = shown[position + 1]["step"] if position + 1 < len(shown) else max(last_step, start + 1)
-        cells += [
-            (start, end, i + 1, i + 1 + stride, float(hsv))
-            for i, hsv in list(enumerate(snapshot["hsv"]))[::stride]
-            if isinstance(hsv, int | float) and hsv > 0 and end > start
-        ]
-    names = ("start", "end", "index", "upper")
-    columns = {name: pa.array([cell[i] for cell in cells], pa.int32()) for i, name in enumerate(names)}
-    return pa.table({**columns, "value": pa.array([cell[4] for cell in cells], pa.float64())})
+    starts = [snapshot["step"] for snapshot in shown]
+    ends = [*starts[1:], max(last_step, starts[-1] + 1)] if starts else []
+    cells: list[np.ndarray] = [np.zeros((5, 0))]
+    for snapshot, start, end in zip(shown, starts, ends, strict=True):
+        hsv = np.asarray(snapshot["hsv"], dtype=np.float64)[::stride]
+        index = np.arange(len(hsv)) * stride + 1
+        drawn = (hsv > 0) & (end > start)
+        spans = np.full((2, int(drawn.sum())), [[start], [end]])
+        cells.append(np.vstack([spans, index[drawn], index[drawn] + stride, hsv[drawn]]))
+    columns = np.hstack(cells)
+    kinds = (pa.int32(), pa.int32(), pa.int32(), pa.int32(), pa.float64())
+    names = ("start", "end", "index", "upper", "value")
+    return pa.table(
+        {
+            name: pa.array(column, pa.float64()).cast(kind)
+            for name, kind, column in zip(names, kinds, columns, strict=True)
+        }
+    )
+
+
+def not_drawable(snapshots: Sequence[Record]) -> int:
+    """How many values of these snapshots have no place on a log scale: zero, negative, not a number."""
+    return sum(int(np.count_nonzero(~(np.asarray(s["hsv"], dtype=np.float64) > 0))) for s in snapshots)
 
 
 def heat_spec(importance: str) -> Spec:
@@ -82,7 +94,7 @@ def rank_table(snapshots: Sequence[Record]) -> pa.Table:
     for snapshot in thinned(snapshots):
         rows.append((snapshot["step"], len(snapshot["hsv"]), N_NAME))
         try:
-            shares = discarded_shares(snapshot["hsv"])
+            shares = discarded_shares(list(map(float, snapshot["hsv"])))
         except (TypeError, ValueError):
             continue  # nothing can be said about ranks here
         rows += [(snapshot["step"], rank_for_tolerance(shares, t), name_of(t)) for t in TOLERANCES]

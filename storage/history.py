@@ -56,6 +56,10 @@ class ProposalOutcome:
     step: int
     attempt_step: int
     """The scheduled step of this attempt; with the branch the key by which a replay finds the proposal."""
+    state_dims: list[int] = field(default_factory=list)
+    """States of each layer when it was made."""
+    ranks: list[int] = field(default_factory=list)
+    """As proposed."""
     state: str = "pending"
     """pending, approved, rejected, applied, refused, expired, superseded or rolled_back."""
     decision: Record | None = None
@@ -203,6 +207,8 @@ class History:
             event["branch"],
             event["step"],
             event["attempt_step"] if "attempt_step" in event else event["step"],
+            state_dims=_whole_numbers(event.get("state_dims")),
+            ranks=_whole_numbers(event.get("ranks")),
         )
 
     def _proposal_superseded(self, event: Record) -> None:
@@ -318,3 +324,7 @@ def fold(events: Iterable[Record]) -> History:
 def read_history(paths: RunPaths) -> History:
     """The history of a run as its events.jsonl tells it now."""
     return fold(read_journal(paths.events)[0])
+
+
+def _whole_numbers(values: object) -> list[int]:
+    return [value for value in values if isinstance(value, int)] if isinstance(values, list) else []

@@ -166,6 +166,15 @@ class JournalReader:
         only, and rises also when nothing is left to read: look at it at the first piece and after the last.
         A caller may stop after any piece; the next call goes on there.
         """
+        for lines in self.pieces(limit_bytes):
+            if records := self.decode(lines):
+                yield records
+
+    def pieces(self, limit_bytes: int = READ_CHUNK) -> Iterator[bytes]:
+        """As `batches`, but whole lines as they lie in the file: for a reader with a parser of its own.
+
+        What such a reader does not understand it gives to `decode`, which counts the damage.
+        """
         try:
             descriptor = open_regular(self.path)
         except (FileNotFoundError, NotADirectoryError):
@@ -176,8 +185,9 @@ class JournalReader:
         with os.fdopen(descriptor, "rb", buffering=0) as file:
             end = self._notice_replacement(file)
             while lines := self._next_lines(file, min(limit_bytes, MAX_LINE_BYTES), end):
-                if records := self._decode(lines):
-                    yield records
+                self.offset += len(lines)
+                self._before, self._searched = lines[-_REMEMBERED:], 0
+                yield lines
 
     def _notice_no_file(self) -> None:
         if self._inode != _NO_FILE:
@@ -238,9 +248,8 @@ class JournalReader:
         self._searched = position
         return False
 
-    def _decode(self, lines: bytes) -> list[Record]:
-        self.offset += len(lines)
-        self._before, self._searched = lines[-_REMEMBERED:], 0
+    def decode(self, lines: bytes) -> list[Record]:
+        """The records in whole lines that this reader read; lines that are none are counted in `damaged`."""
         found = [decode(line) for line in lines[:-1].split(b"\n")]
         records = [record for record in found if record is not None]
         self.damaged += len(found) - len(records)

@@ -43,7 +43,7 @@ def tail_sums(importances: Sequence[float]) -> list[float]:
     >>> tail_sums([3.0, 1.0])
     [4.0, 1.0, 0.0]
     """
-    if not importances:
+    if len(importances) == 0:
         raise ValueError("no state: the list of importances is empty")
     if not all(math.isfinite(value) and value >= 0.0 for value in importances):
         raise ValueError("importances must be finite and not negative")

@@ -1,6 +1,6 @@
 """What a list of runs, `hankelboard show` and a page's header need to know of a run."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -84,15 +84,18 @@ def combine(
     status: Record | None,
     notes: list[Record],
     paths: RunPaths,
-    metrics: list[Record] | None = None,
+    find_best: Callable[[], Record | None] | None = None,
 ) -> Summary:
-    """The summary from parts that were read already; metrics are read from the run where they are needed."""
+    """The summary from parts that were read already.
+
+    The best value is what status.json says; without that what `find_best` finds, or the journal of metrics.
+    """
     pending = history.pending()
     status = status or {}
     ended = history.state in ENDED
     best = status.get("best")
     if best is None:
-        best = best_on_path(history, _records(paths.metrics) if metrics is None else metrics)
+        best = find_best() if find_best else best_on_path(history, _records(paths.metrics))
     folded = fold_notes(run, notes)
     return Summary(
         run=run.id,

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from app import charts, data, series, spectra, words
+from app import charts, data, journal_tables, series, spectra, words
 from app.watch import Watch
 from storage.journal import Journal
 from tests.app.synthetic_run import SyntheticRun, with_history
@@ -30,17 +30,15 @@ def test_examples():
 
 
 def test_only_new_bytes_are_parsed(run, monkeypatch):
-    data.summary(run.id)
-    decoded = []
-    from storage import journal
-
-    decode = journal.decode
-    monkeypatch.setattr(journal, "decode", lambda line: decoded.append(line) or decode(line))
-    data.summary(run.id)
-    assert decoded == []
+    data.chart_table(run.id, "loss")
+    parsed = []
+    parse = journal_tables.parse
+    monkeypatch.setattr(journal_tables, "parse", lambda lines: parsed.append(lines) or parse(lines))
+    data.chart_table(run.id, "loss")
+    assert parsed == []
     run.train(210)
-    data.summary(run.id)
-    assert len(decoded) == 1 and json.loads(decoded[0])["step"] == 210
+    data.chart_table(run.id, "loss")
+    assert len(parsed) == 1 and json.loads(parsed[0])["step"] == 210
 
 
 def test_a_torn_tail_waits_until_it_is_whole(run):

@@ -1,0 +1,72 @@
+"""Journal lines as Arrow tables: ten times faster than record by record, for what only charts look at."""
+
+import itertools
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.json as arrow_json
+
+_BLOCK_BYTES = 1 << 20
+_NULL = -1.7976931348623157e308
+"""Stands for null while Arrow parses: its tables cannot tell a null, which marks a gap, from a key that is
+not there. No record holds this number but to break charts."""
+_TEXT_OF_TIME = arrow_json.ParseOptions(explicit_schema=pa.schema([("t", pa.string())]))
+
+
+def parse(lines: bytes) -> pa.Table | None:
+    """One row per line and one column per key, or None when these lines must be read record by record.
+
+    That is so when a line is damaged, or a key holds numbers in one line and text in another.
+    """
+    longest = max(map(len, lines.split(b"\n"))) + 1 if len(lines) > _BLOCK_BYTES else len(lines)
+    options = arrow_json.ReadOptions(block_size=max(_BLOCK_BYTES, longest))
+    marked = lines.replace(b":null", b":%r" % _NULL).replace(b",null", b",%r" % _NULL)
+    try:
+        table = arrow_json.read_json(
+            pa.BufferReader(marked), read_options=options, parse_options=_TEXT_OF_TIME
+        )
+    except (pa.ArrowException, OverflowError):
+        return None
+    return table if table.num_rows == lines.count(b"\n") else None
+
+
+def numbers(table: pa.Table, key: str) -> tuple[np.ndarray, np.ndarray] | None:
+    """Values (rows,) float64 with NaN for null, and where the key was given; None for no numbers."""
+    column = table.column(key)
+    if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
+        return None
+    given = ~column.is_null().to_numpy()
+    values = column.cast(pa.float64()).to_numpy()
+    return np.where(values == _NULL, np.nan, values), given
+
+
+def whole_numbers(table: pa.Table, key: str, default: int | None = None) -> np.ndarray | None:
+    """(rows,) int64, `default` where the key is not given; None when that is not possible for all rows."""
+    if key not in table.column_names:
+        return None if default is None else np.full(table.num_rows, default, np.int64)
+    column = table.column(key)
+    if not pa.types.is_integer(column.type) or (default is None and column.null_count):
+        return None
+    return (column.fill_null(default) if default is not None else column).to_numpy().astype(np.int64)
+
+
+def number_lists(table: pa.Table, key: str) -> list[np.ndarray] | None:
+    """The lists of numbers under a key, float64 with NaN for null; None when not every row has one."""
+    if key not in table.column_names or not pa.types.is_list(table.column(key).type):
+        return None
+    lists = table.column(key).combine_chunks()
+    items = lists.values
+    if lists.null_count or not (pa.types.is_integer(items.type) or pa.types.is_floating(items.type)):
+        return None
+    values = items.cast(pa.float64()).to_numpy(zero_copy_only=False)
+    values = np.where(values == _NULL, np.nan, values)
+    ends = lists.offsets.to_numpy()
+    return [values[start:end] for start, end in itertools.pairwise(ends)]
+
+
+def texts(table: pa.Table, key: str, default: str) -> list[Any]:
+    """The texts under a key, `default` where there is none."""
+    if key not in table.column_names or not pa.types.is_string(table.column(key).type):
+        return [default] * table.num_rows
+    return [default if value is None else value for value in table.column(key).to_pylist()]

@@ -1,0 +1,300 @@
+"""The server around the pages: who may ask, who may listen, and what it lets a page do.
+
+Played as the ASGI server would, without a network: end_to_end/test_guard.py asks the real thing.
+"""
+
+import asyncio
+import base64
+import contextlib
+import hashlib
+import tomllib
+from pathlib import Path
+
+import pytest
+import streamlit as st
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route, WebSocketRoute
+
+from app import server
+from app.watch import Watch
+from tests.app.synthetic_run import SyntheticRun
+
+HERE = "127.0.0.1:8501"
+
+
+@pytest.fixture(autouse=True)
+def options(monkeypatch):
+    """The options that the guard asks for, as in app/.streamlit/config.toml."""
+    options = {"server.address": "127.0.0.1", "server.allowedHosts": []}
+    monkeypatch.setattr(st, "get_option", options.get)
+    return options
+
+
+def guarded():
+    return Starlette(
+        routes=[
+            Route("/", lambda request: PlainTextResponse("a page")),
+            WebSocketRoute(server.PUSH_PATH, server.push),
+        ],
+        middleware=[Middleware(server.Guard)],
+    )
+
+
+def get(path="/", host=HERE):
+    """Status and headers of one answer."""
+    sent = []
+
+    async def ask():
+        scope = {"type": "http", "method": "GET", "path": path, "query_string": b"", "http_version": "1.1",
+                 "headers": [(b"host", host.encode("latin-1"))]}  # fmt: skip
+        await guarded()(scope, _never, sent_to(sent))
+
+    asyncio.run(ask())
+    return sent[0]["status"], {key.decode(): value.decode() for key, value in sent[0]["headers"]}
+
+
+async def _never():
+    await asyncio.Future()
+
+
+def sent_to(sent):
+    async def send(message):
+        sent.append(message)
+
+    return send
+
+
+class Listener:
+    """A browser's end of the push socket."""
+
+    def __init__(self, query="", *, host=HERE, origin=f"http://{HERE}"):
+        headers = {"host": host, "origin": origin}
+        sent = [(key.encode(), value.encode()) for key, value in headers.items() if value is not None]
+        self._scope = {
+            "type": "websocket", "path": server.PUSH_PATH, "query_string": query.encode(), "subprotocols": [],
+            "headers": sent,
+        }  # fmt: skip
+        self._gone = asyncio.Event()
+        self._connected = False
+        self.sent = []
+
+    async def __aenter__(self):
+        self._task = asyncio.create_task(guarded()(self._scope, self._receive, sent_to(self.sent)))
+        while not self.sent:
+            await asyncio.sleep(0.005)
+        return self
+
+    async def __aexit__(self, *_):
+        self._gone.set()
+        await asyncio.wait_for(self._task, 5)
+
+    async def _receive(self):
+        if not self._connected:
+            self._connected = True
+            return {"type": "websocket.connect"}
+        await self._gone.wait()
+        return {"type": "websocket.disconnect", "code": 1001}
+
+    @property
+    def opened(self):
+        return self.sent[0]["type"] == "websocket.accept"
+
+    @property
+    def told(self):
+        return [message["text"] for message in self.sent if message["type"] == "websocket.send"]
+
+    async def hears(self, seconds=5.0):
+        """Whether it is told something within this time."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while not self.told:
+                    await asyncio.sleep(0.01)
+        return bool(self.told)
+
+
+# Every answer.
+
+
+@pytest.mark.parametrize("path", ["/", "/no-such-page"])
+def test_every_answer_carries_the_policy_of_the_page(path):
+    _, headers = get(path)
+    directives = dict(part.strip().split(" ", 1) for part in headers["content-security-policy"].split(";"))
+    assert directives["default-src"] == "'self'" and directives["object-src"] == "'none'"
+    assert "unsafe" not in directives["script-src"] and "*" not in headers["content-security-policy"]
+    assert directives["frame-ancestors"] == "'none'" and headers["x-frame-options"] == "DENY"
+    assert directives["connect-src"] == f"'self' ws://{HERE} wss://{HERE}"
+    assert headers["x-content-type-options"] == "nosniff"
+
+
+def test_the_inline_scripts_of_streamlits_page_are_let_through_and_no_others():
+    page = (Path(st.__file__).parent / "static" / "index.html").read_text()
+    inline = [part.split("</script>")[0] for part in page.split("<script>")[1:]]
+    expected = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in inline]
+    _, headers = get()
+    assert headers["content-security-policy"].count("'sha256-") == len(expected)
+    assert all(f"'sha256-{digest}'" in headers["content-security-policy"] for digest in expected)
+
+
+# Under which name the server answers.
+
+FOREIGN = ("evil.example", "evil.example:8501", "localhost.evil.example", "127.0.0.1.evil.example", "", "a b",
+           "localhost:8501:1", "localhost; script-src *", "localhost\r\nx: y", "[::1",
+           "localhost@evil.example", "lócalhost")  # fmt: skip
+
+
+@pytest.mark.parametrize("host", FOREIGN)
+def test_a_foreign_name_is_refused(host):
+    assert get(host=host)[0] == 421
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost:8501", "LOCALHOST:8501", "[::1]:8501"])
+def test_its_own_names_are_served(host):
+    assert get(host=host)[0] == 200
+
+
+def test_other_names_are_served_when_they_are_configured_or_the_network_is(options):
+    options["server.allowedHosts"] = ["board.example"]
+    assert get(host="board.example:80")[0] == 200 and get(host="evil.example")[0] == 421
+    options["server.address"] = "0.0.0.0"
+    assert get(host="evil.example")[0] == 200
+
+
+def test_the_configuration_listens_to_this_machine_only():
+    config = tomllib.loads((Path(server.__file__).parent / ".streamlit" / "config.toml").read_text())
+    assert config["server"]["address"] == "127.0.0.1"
+    assert "enableXsrfProtection" not in config["server"] and "enableCORS" not in config["server"]
+
+
+# The push socket.
+
+
+@pytest.fixture
+def watch(runs, monkeypatch):
+    watch = Watch(runs, debounce_s=0.01, scan_s=0.1)
+    monkeypatch.setitem(server.app.state, "watch", watch)
+    return watch
+
+
+@pytest.mark.parametrize(
+    ("options_of_the_socket", "opened"),
+    [
+        ({}, True),
+        ({"origin": f"https://{HERE}"}, True),  # behind a proxy that speaks TLS
+        ({"query": "run=a-run"}, True),
+        ({"origin": "http://evil.example"}, False),
+        ({"origin": f"http://evil.example/{HERE}"}, False),
+        ({"origin": f"http://{HERE}.evil.example"}, False),
+        ({"origin": "http://127.0.0.1:9999"}, False),
+        ({"origin": "null"}, False),
+        ({"origin": ""}, False),
+        ({"origin": None}, False),
+        ({"host": "evil.example", "origin": "http://evil.example"}, False),
+        ({"query": "run=../../etc"}, False),
+        ({"query": "run="}, False),
+    ],
+)
+def test_only_pages_of_this_server_may_listen_and_only_to_runs(watch, options_of_the_socket, opened):
+    async def listen():
+        async with Listener(**options_of_the_socket) as listener:
+            return listener.opened, listener.sent[0].get("code")
+
+    assert asyncio.run(listen()) == ((True, None) if opened else (False, 1008))
+
+
+def test_a_change_on_disk_is_pushed_to_those_who_look_at_that_run_and_they_are_let_go(runs, watch):
+    one, other = SyntheticRun(runs, "one").start(), SyntheticRun(runs, "other").start()
+
+    async def listen():
+        async with (
+            Listener(f"run={one.id}") as mine,
+            Listener(f"run={other.id}") as others,
+            Listener() as all_,
+        ):
+            await asyncio.sleep(0.3)  # until the observer is there
+            for listener in (mine, others, all_):
+                del listener.sent[1:]
+            one.event("paused", by="ada")
+            heard = await mine.hears(), await all_.hears(), await others.hears(0.4)
+            return heard, len(watch._subscribers)
+
+    watch.start()
+    try:
+        assert asyncio.run(listen()) == ((True, True, False), 3)
+    finally:
+        watch.stop()
+    assert not watch._subscribers
+
+
+def test_a_burst_of_changes_is_one_message_and_the_last_one_is_not_lost(watch):
+    async def listen():
+        async with Listener("run=a-run") as listener:
+            for _ in range(50):
+                watch.notice("a-run")
+                await asyncio.sleep(0.002)
+            await asyncio.sleep(2 * server.PUSH_PAUSE_S + 0.2)
+            first = len(listener.told)
+            watch.notice("a-run")
+            await asyncio.sleep(server.PUSH_PAUSE_S + 0.2)
+            return first, len(listener.told)
+
+    first, last = asyncio.run(listen())
+    assert 1 <= first <= 4 and last == first + 1
+
+
+# The watch behind it.
+
+
+def woken(watch, change, run_id=None, seconds=5.0):
+    """Whether a subscriber hears of a change."""
+
+    async def listen():
+        with watch.subscribe(run_id) as changed:
+            await asyncio.sleep(0.4)
+            changed.clear()
+            change()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(changed.wait(), seconds)
+            return changed.is_set()
+
+    watch.start()
+    try:
+        return asyncio.run(listen())
+    finally:
+        watch.stop()
+
+
+@pytest.mark.parametrize("observed", [True, False])
+def test_a_run_that_appears_is_noticed(runs, watch, monkeypatch, observed):
+    if not observed:
+        monkeypatch.setattr(watch, "_observe", lambda: None)
+    assert woken(watch, lambda: SyntheticRun(runs, "new"))
+
+
+def test_a_folder_of_runs_that_appears_later_is_watched(tmp_path):
+    folder = tmp_path / "later"
+    assert woken(Watch(folder, debounce_s=0.01, scan_s=0.05), lambda: SyntheticRun(folder, "new"))
+
+
+def test_without_inotify_the_scan_remains(runs, watch, monkeypatch):
+    def refuse(*_, **__):
+        raise OSError(28, "inotify watch limit reached")
+
+    run = SyntheticRun(runs).start()
+    monkeypatch.setattr("app.watch.Observer.schedule", refuse)
+    assert woken(watch, lambda: run.decide(run.propose()), run.id)
+
+
+def test_reading_a_run_wakes_nobody(runs, watch):
+    from app import data
+
+    run = SyntheticRun(runs).start()
+    run.train(100)
+    assert not woken(watch, lambda: (data.summaries(), data.checkpoints(run.id)), seconds=0.5)
+
+
+def test_what_is_no_run_is_not_taken_for_one(runs, watch):
+    assert watch._run_of(str(runs / ".workers" / "here-1.json")) is None
+    assert watch._run_of(str(runs)) is None and watch._run_of("/etc/passwd") is None
+    assert watch._run_of(str(runs / "a-run" / "inbox" / "x.json")) == "a-run"
