@@ -23,12 +23,13 @@ from typing import Any
 import numpy as np
 
 from app import charts, event_words, series
+from app.interventions import intervention_marks
 from app.run_cache import RunCache
 from app.warming import Warming
 from storage import checkpoints as checkpoint_files
 from storage import proposals as proposal_files
 from storage import workers as worker_files
-from storage.history import History, ProposalOutcome
+from storage.history import ProposalOutcome
 from storage.layout import CheckpointName, RunPaths, run_paths, runs_directory
 from storage.records import Record
 from storage.runs import list_runs
@@ -36,6 +37,7 @@ from storage.status import BeatWatch
 from storage.summary import PRIMARY_METRIC
 
 PATIENCE_S = 0.15
+PROPOSALS_LISTED = 200
 LOG_BYTES = 16_000
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
 _lock = threading.Lock()
@@ -60,7 +62,9 @@ def paths_of(run_id: str) -> RunPaths:
 
 def _cache(paths: RunPaths) -> RunCache:
     with _lock:
-        cache = _caches.setdefault(paths.root, RunCache(paths))
+        cache = _caches.get(paths.root)
+        if cache is None:
+            cache = _caches[paths.root] = RunCache(paths)
         fresh = time.monotonic() - _refreshed.get(paths.root, -PATIENCE_S) < PATIENCE_S
         _refreshed[paths.root] = _refreshed[paths.root] if fresh else time.monotonic()
     if not fresh:
@@ -161,7 +165,7 @@ def marks_table(run_id: str, chart: str) -> Any:
             if shown.shows(key)
             for line in cache.columns.lines(key, cache.history.on_path)
         ]
-        marks = [_mark(event, cache.history) for event in cache.history.interventions]
+        marks = cache.derived("interventions", lambda: intervention_marks(cache.history), "events")
         holes = [
             {"step": step, "kind": "not finite", "text": f"not a finite number at step {step}", "live": True}
             for step in series.not_finite_steps(lines)
@@ -169,15 +173,6 @@ def marks_table(run_id: str, chart: str) -> Any:
         return charts.marks_table(marks + holes, last_step=cache.history.step)
 
     return cache.derived(f"marks {chart}", compute, "metrics", "events")
-
-
-def _mark(event: Record, history: History) -> dict[str, Any]:
-    kind = charts.MARK_OF_EVENT.get(str(event.get("kind")), "pause")
-    if event.get("kind") == "decision_accepted" and event.get("verdict") == "reject":
-        kind = "rejected"
-    step = event["from_step"] if event.get("kind") == "branch_started" else event.get("step", 0)
-    live = history.on_path({**event, "step": step}) or event.get("kind") == "branch_started"
-    return {"step": step, "kind": kind, "text": event_words.describe(event), "live": live}
 
 
 def layer_count(run_id: str) -> int:
@@ -242,16 +237,34 @@ def log_tail(run_id: str, lines: int = 80) -> str:
     return "\n".join(_ANSI.sub("", cut).splitlines()[-lines:])
 
 
-def proposals(run_id: str) -> list[dict[str, Any]]:
-    """All proposals in short, newest first: number, state, step, N, ranks, decision, predicted, measured."""
+def proposals(run_id: str, limit: int = PROPOSALS_LISTED) -> list[dict[str, Any]]:
+    """The newest proposals in short: number, state, step, N, ranks, decision, predicted, measured."""
     cache = _run(run_id)
 
     def compute() -> list[dict[str, Any]]:
         told = cache.history.proposals
-        numbers = sorted({*told, *cache.proposal_numbers()}, reverse=True)
-        return [_proposal_row(cache, number, told.get(number)) for number in numbers]
+        newest = _proposal_numbers(cache)[-limit:][::-1]
+        return [_proposal_row(cache, number, told.get(number)) for number in newest]
 
-    return cache.derived("proposals", compute, "proposals", "decisions", "events")
+    return cache.derived(f"proposals {limit}", compute, "proposals", "decisions", "events")
+
+
+def proposal_row(run_id: str, number: int) -> dict[str, Any] | None:
+    """One proposal in short, however old; None when there is none of this number."""
+    cache = _run(run_id)
+    if number not in _proposal_numbers(cache):
+        return None
+    return _proposal_row(cache, number, cache.history.proposals.get(number))
+
+
+def proposal_count(run_id: str) -> int:
+    return len(_proposal_numbers(_run(run_id)))
+
+
+def _proposal_numbers(cache: RunCache) -> list[int]:
+    """Those that events name and those whose files are there, ascending."""
+    compute = lambda: sorted({*cache.history.proposals, *cache.proposal_numbers()})  # noqa: E731
+    return cache.derived("proposal numbers", compute, "proposals", "events")
 
 
 def _proposal_row(cache: RunCache, number: int, outcome: ProposalOutcome | None) -> dict[str, Any]:

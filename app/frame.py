@@ -159,7 +159,7 @@ def pending_banner(row: Mapping[str, Any], *, link: bool = True) -> None:
     number = row["pending_proposal"]
     if number is None:
         return
-    proposal = next((p for p in data.proposals(row["run"]) if p["number"] == number), None)
+    proposal = data.proposal_row(row["run"], number)
     what = words.change(proposal["state_dims"], proposal["ranks"]) if proposal else ""
     held = ": training waits for you" if row["state"] == "waiting_for_decision" else ""
     with st.container(border=True, key=f"pending_{row['run'].replace('.', '_')}"):

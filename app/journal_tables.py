@@ -19,16 +19,19 @@ def parse(lines: bytes) -> pa.Table | None:
 
     That is so when a line is damaged, or a key holds numbers in one line and text in another.
     """
-    longest = max(map(len, lines.split(b"\n"))) + 1 if len(lines) > _BLOCK_BYTES else len(lines)
-    options = arrow_json.ReadOptions(block_size=max(_BLOCK_BYTES, longest))
     marked = lines.replace(b":null", b":%r" % _NULL).replace(b",null", b",%r" % _NULL)
-    try:
-        table = arrow_json.read_json(
-            pa.BufferReader(marked), read_options=options, parse_options=_TEXT_OF_TIME
-        )
-    except (pa.ArrowException, OverflowError):
-        return None
-    return table if table.num_rows == lines.count(b"\n") else None
+    for block_bytes in (_BLOCK_BYTES, len(marked)):  # the second for a line that is longer than a block
+        options = arrow_json.ReadOptions(block_size=block_bytes)
+        try:
+            table = arrow_json.read_json(
+                pa.BufferReader(marked), read_options=options, parse_options=_TEXT_OF_TIME
+            )
+        except (pa.ArrowException, OverflowError):
+            if len(marked) <= _BLOCK_BYTES:
+                return None
+        else:
+            return table if table.num_rows == lines.count(b"\n") else None
+    return None
 
 
 def numbers(table: pa.Table, key: str) -> tuple[np.ndarray, np.ndarray] | None:
@@ -36,9 +39,13 @@ def numbers(table: pa.Table, key: str) -> tuple[np.ndarray, np.ndarray] | None:
     column = table.column(key)
     if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
         return None
-    given = ~column.is_null().to_numpy()
-    values = column.cast(pa.float64()).to_numpy()
-    return np.where(values == _NULL, np.nan, values), given
+    given = ~column.is_null().to_numpy() if column.null_count else np.ones(len(column), bool)
+    return _with_gaps(column.cast(pa.float64()).to_numpy()), given
+
+
+def _with_gaps(values: np.ndarray) -> np.ndarray:
+    nulls = values == _NULL
+    return np.where(nulls, np.nan, values) if nulls.any() else values
 
 
 def whole_numbers(table: pa.Table, key: str, default: int | None = None) -> np.ndarray | None:
@@ -59,8 +66,7 @@ def number_lists(table: pa.Table, key: str) -> list[np.ndarray] | None:
     items = lists.values
     if lists.null_count or not (pa.types.is_integer(items.type) or pa.types.is_floating(items.type)):
         return None
-    values = items.cast(pa.float64()).to_numpy(zero_copy_only=False)
-    values = np.where(values == _NULL, np.nan, values)
+    values = _with_gaps(items.cast(pa.float64()).to_numpy(zero_copy_only=False))
     ends = lists.offsets.to_numpy()
     return [values[start:end] for start, end in itertools.pairwise(ends)]
 

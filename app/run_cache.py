@@ -4,6 +4,7 @@ Refreshing costs a handful of stat calls when nothing changed, and reads only ne
 Metrics and spectra are opened when something asks for them: a list of a thousand runs does not.
 """
 
+import os
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
@@ -29,13 +30,13 @@ PARTS = (
     "run_json", "events", "status", "notes", "inbox", "proposals", "decisions", "checkpoints", "metrics",
     "spectra",
 )  # fmt: skip
-ON_DEMAND = {"metrics", "spectra"}
+ON_DEMAND = {"metrics", "spectra", "inbox", "proposals", "decisions", "checkpoints"}
 
 
-def mark(path: Path) -> Mark:
+def mark(path: Path | str) -> Mark:
     """Changes when the file or the names in the folder change; None when there is nothing."""
     try:
-        stat = path.stat()
+        stat = os.stat(path)  # noqa: PTH116 - a thousand runs are looked at: no Path for each
     except OSError:
         return None
     return stat.st_ino, stat.st_size, stat.st_mtime_ns
@@ -48,6 +49,7 @@ class RunCache:
         self.paths = paths
         self._lock = threading.RLock()
         self._open = set(PARTS) - ON_DEMAND
+        self._files = {part: str(getattr(paths, part)) for part in PARTS}
         self._marks: dict[str, Mark] = {}
         self._versions = dict.fromkeys(PARTS, 0)
         self._derived: dict[str, tuple[list[int], Any]] = {}
@@ -90,7 +92,7 @@ class RunCache:
                     self._refresh_part(part)
 
     def _refresh_part(self, part: str) -> None:
-        seen = mark(getattr(self.paths, part))
+        seen = mark(self._files[part])
         if part in self._marks and self._marks[part] == seen:
             return
         self._marks[part] = seen
@@ -229,6 +231,7 @@ class RunCache:
     def commands(self, limit: int = 5) -> list[dict[str, Any]]:
         """The latest commands, newest first, each with the trainer's answer."""
         with self._lock:
+            self._opened("inbox")
             found = []
             for command_id in reversed(self._command_ids[-limit:]):
                 outcome = self.history.commands.get(command_id)

@@ -108,9 +108,12 @@ class History:
     """The run_finished event, with the test metrics."""
     attempts_without_checkpoint: int = 0
     unknown: int = 0
+    _paths: dict[int, dict[int, int | None]] = field(default_factory=dict, repr=False)
+    """Paths of branches, computed once per event."""
 
     def apply(self, event: Record) -> None:
         """Fold one event in. Unknown kinds are counted, malformed ones too; neither is an error."""
+        self._paths.clear()
         kind = event.get("kind")
         handler = _HANDLERS.get(kind) if isinstance(kind, str) else None
         if handler is None:
@@ -135,9 +138,15 @@ class History:
 
     def segments(self, branch: int | None = None) -> dict[int, int | None]:
         """The path of a branch: for each branch on it the last step that counts (None = to its end)."""
+        wanted = self.branch if branch is None else branch
+        if wanted not in self._paths:
+            self._paths[wanted] = self._path_of(wanted)
+        return self._paths[wanted]
+
+    def _path_of(self, branch: int) -> dict[int, int | None]:
         path: dict[int, int | None] = {}
         limit: int | None = None
-        current = self.branches.get(self.branch if branch is None else branch)
+        current = self.branches.get(branch)
         while current is not None and current.number not in path:
             path[current.number] = limit
             if current.parent is None:
@@ -158,10 +167,10 @@ class History:
     def is_replaced(self, record: Record) -> bool:
         """Whether a later attempt on the same branch trained this step again (after a crash)."""
         branch = self.branches.get(record.get("branch", 0))
+        if branch is None or not branch.attempts:
+            return False
         step, attempt = record.get("step", 0), record.get("attempt", 0)
-        return branch is not None and any(
-            later > attempt and start < step for later, start in branch.attempts
-        )
+        return any(later > attempt and start < step for later, start in branch.attempts)
 
     # One method per kind of event.
 

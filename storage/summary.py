@@ -93,7 +93,7 @@ def combine(
     pending = history.pending()
     status = status or {}
     ended = history.state in ENDED
-    best = status.get("best")
+    best = status.get("best") or (history.finished or {}).get("best")
     if best is None:
         best = find_best() if find_best else best_on_path(history, _records(paths.metrics))
     folded = fold_notes(run, notes)

@@ -23,7 +23,7 @@ def live(run_id: str) -> None:
         if proposals:
             shown = choose_proposal(row, proposals)
             present(row, shown)
-            past(proposals)
+            past(run_id, proposals)
         else:
             explain_empty(row)
     pulse(run_id)
@@ -42,7 +42,10 @@ def choose_proposal(row: Mapping[str, Any], proposals: Sequence[Mapping[str, Any
     """The proposal of the URL, else the pending one, else the newest; with a switch between several."""
     by_number = {proposal["number"]: proposal for proposal in proposals}
     wanted = st.query_params.get("proposal", "")
-    number = int(wanted) if wanted.isdecimal() and int(wanted) in by_number else row["pending_proposal"]
+    number = int(wanted) if wanted.isdecimal() and len(wanted) < 10 else row["pending_proposal"]
+    older = None if number is None or number in by_number else data.proposal_row(row["run"], number)
+    if older is not None:
+        by_number[older["number"]] = older
     number = number if number in by_number else proposals[0]["number"]
     if wanted and wanted != str(number):
         st.caption(f"There is no proposal {words.plain(wanted[:20])}; this is proposal {number}.")
@@ -172,8 +175,14 @@ def _rank_slider(position: int, layer: Record) -> int:
     )
 
 
-def past(proposals: Sequence[Mapping[str, Any]]) -> None:
+def past(run_id: str, proposals: Sequence[Mapping[str, Any]]) -> None:
     st.subheader("All proposals of this run", anchor=False)
+    count = data.proposal_count(run_id)
+    if count > len(proposals):
+        st.caption(
+            f"The newest {len(proposals)} of {words.count(count)}. An older one has the address "
+            "`?proposal=NUMBER`."
+        )
     st.dataframe(
         pd.DataFrame([decisions.past_row(proposal) for proposal in proposals]),
         hide_index=True,
