@@ -16,7 +16,7 @@ def replace(path: Path, record: Record, *, durable: bool = True, fill: int = 0) 
     unless `durable` is false (a crash of the machine may then bring back the old file).
     Concurrency: one writer. The file is filled with spaces up to `fill` bytes.
     """
-    temporary = _write_temporary(path, record, durable, fill)
+    temporary = _write_temporary(path, _line(record, fill), durable)
     try:
         temporary.replace(path)
     except OSError:
@@ -53,7 +53,12 @@ def create(path: Path, record: Record) -> None:
     FileExistsError
         If somebody else was first.
     """
-    temporary = _write_temporary(path, record, durable=True)
+    create_bytes(path, _line(record))
+
+
+def create_bytes(path: Path, content: bytes) -> None:
+    """As `create`, for what is no record."""
+    temporary = _write_temporary(path, content, durable=True)
     try:
         os.link(temporary, path)
     except FileExistsError:
@@ -68,9 +73,8 @@ def _line(record: Record, fill: int = 0) -> bytes:
     return encode(record).encode().ljust(fill - 1) + b"\n"
 
 
-def _write_temporary(path: Path, record: Record, durable: bool, fill: int = 0) -> Path:
+def _write_temporary(path: Path, content: bytes, durable: bool) -> Path:
     temporary = path.with_name(f"{STRAY_PREFIX}{new_ulid()}")
-    content = _line(record, fill)
     try:
         with temporary.open("xb") as file:
             file.write(content)

@@ -10,6 +10,7 @@ from storage.errors import RunNotFound
 FORMAT_VERSION = 1
 RUN_ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
 CHECKPOINT_NAME = re.compile(r"b(\d{1,6})-(\d{8,12})-a(\d{1,6})-(\d{4,9})", re.ASCII)
+SYSTEMS_NAME = re.compile(r"b(\d{1,6})-(\d{8,12})-a(\d{1,6})-r(\d{1,6})\.safetensors", re.ASCII)
 NUMBERED_JSON = re.compile(r"([0-9]{6}|[1-9][0-9]{6,8})\.json")  # one name per number
 ULID = re.compile(r"[0-9A-HJKMNP-TV-Z]{26}")
 ULID_JSON = re.compile(rf"({ULID.pattern})\.json")
@@ -44,6 +45,29 @@ class CheckpointName:
             return None
         branch, step, attempt, sequence = map(int, match.groups())
         parsed = cls(sequence=sequence, branch=branch, step=step, attempt=attempt)
+        return parsed if str(parsed) == name else None
+
+
+@dataclass(frozen=True, order=True)
+class SystemsName:
+    """b0-00000450-a0-r1: branch, step, attempt, and how many reductions are in the weights."""
+
+    step: int
+    reductions: int
+    branch: int
+    attempt: int
+
+    def __str__(self) -> str:
+        return f"b{self.branch}-{self.step:08d}-a{self.attempt}-r{self.reductions}.safetensors"
+
+    @classmethod
+    def parse(cls, name: str) -> "SystemsName | None":
+        """The parts of a file's name, or None when it is not one as `str` would write it."""
+        match = SYSTEMS_NAME.fullmatch(name)
+        if match is None:
+            return None
+        branch, step, attempt, reductions = map(int, match.groups())
+        parsed = cls(step=step, reductions=reductions, branch=branch, attempt=attempt)
         return parsed if str(parsed) == name else None
 
 
@@ -106,6 +130,14 @@ class RunPaths:
         return self.root / "checkpoints"
 
     @property
+    def systems(self) -> Path:
+        return self.root / "systems"
+
+    @property
+    def analyses(self) -> Path:
+        return self.root / "analyses"
+
+    @property
     def tensorboard(self) -> Path:
         return self.root / "tensorboard"
 
@@ -120,6 +152,12 @@ class RunPaths:
 
     def note(self, note_id: str) -> Path:
         return self.notes / f"{_checked_ulid(note_id)}.json"
+
+    def system(self, name: SystemsName) -> Path:
+        return self.systems / str(name)
+
+    def analysis(self, analysis_id: str) -> Path:
+        return self.analyses / f"{_checked_ulid(analysis_id)}.json"
 
     def checkpoint(self, name: CheckpointName) -> Path:
         return self.checkpoints / str(name)
@@ -138,7 +176,7 @@ class RunPaths:
 
 def _checked_ulid(name: str) -> str:
     if ULID.fullmatch(name) is None:
-        raise ValueError(f"{name[:100]!r} is not the id of a command or a note")
+        raise ValueError(f"{name[:100]!r} is not the id of a command, a note or an analysis")
     return name
 
 

@@ -143,6 +143,9 @@ class ReductionConfig:
 @dataclass(frozen=True, kw_only=True)
 class OutputConfig:
     tensorboard: bool = setting(True, "write TensorBoard event files beside the journals")
+    systems: bool = setting(
+        True, "keep λ, B and C of every layer at 18 steps of the run, for `hankelboard analyse`"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

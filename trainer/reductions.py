@@ -346,6 +346,7 @@ class Reductions:
             self._trials.begin(outcome.number, str(pinned.name), before)
         session.save("after_reduction", pinned=True)
         session.record_spectra("after_reduction")
+        session.record_systems()
 
     def _without_checkpoint(self, outcome: ProposalOutcome) -> None:
         """Without a checkpoint to go back to nothing is cut: training goes on and it is tried again."""

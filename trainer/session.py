@@ -13,7 +13,8 @@ from storage import checkpoints
 from storage.checkpoints import Checkpoint
 from storage.errors import CheckpointError
 from storage.history import History
-from storage.layout import CheckpointName, RunPaths
+from storage.layout import CheckpointName, RunPaths, SystemsName
+from storage.systems import publish_systems
 from trainer.checkpoint import restore_payload, write_payload
 from trainer.config import Config
 from trainer.data import load_task
@@ -22,8 +23,10 @@ from trainer.evidence import evaluate
 from trainer.loop_state import LoopState
 from trainer.models.build import build_model, state_dims
 from trainer.recorder import Recorder
+from trainer.reduction.reducible import Realisable
 from trainer.reduction.surgery import reducible_layers
 from trainer.retention import superfluous
+from trainer.systems import encode
 
 PRIMARY = "val/accuracy"
 
@@ -220,6 +223,24 @@ class Session:
             self.recorder.spectrum(
                 index, [float(value) for value in spectrum], importance=layer.importance, snapshot=snapshot
             )
+
+    def record_systems(self) -> None:
+        """Keep (λ, B, C) of all layers for a later analysis, where every layer has such a system."""
+        layers = [layer for _, layer in reducible_layers(self.model)]
+        if not self.config.output.systems or not all(isinstance(layer, Realisable) for layer in layers):
+            return
+        state = self.state
+        name = SystemsName(
+            step=state.step,
+            reductions=len(state.reductions),
+            branch=state.branch,
+            attempt=self.recorder.attempt,
+        )
+        try:
+            systems = [layer.realisation(layer.extract()) for layer in layers]
+            publish_systems(self.paths, name, encode(systems))
+        except (OSError, ValueError) as error:
+            self.recorder.say(f"systems not kept: {error}")
 
     def earlier_systems(self) -> list[Any] | None:
         """The systems of all layers at the last scheduled snapshot; None when a cut lies between."""

@@ -12,6 +12,7 @@ from storage.errors import HankelboardError
 from storage.history import read_history
 from storage.layout import RunPaths
 from storage.runs import RunLock, read_run
+from trainer import systems
 from trainer.config import Config, parse
 from trainer.control import POLL_S, Control
 from trainer.data.task import batch_indices
@@ -113,6 +114,7 @@ def begin(session: Session) -> None:
         session.evaluate()
         log(session, session.state.last)
         session.record_spectra("scheduled")
+        session.record_systems()
         session.save("start", pinned=True)
 
 
@@ -201,6 +203,8 @@ def record_step(session: Session, losses: list[torch.Tensor]) -> None:
         session.note_forms()
     if training.spectra_every and state.step % training.spectra_every == 0:
         session.record_spectra("scheduled")
+    if systems.is_due(state.step, training.steps):
+        session.record_systems()
     if training.checkpoint_every and state.step % training.checkpoint_every == 0 and not last:
         session.save("scheduled")
 

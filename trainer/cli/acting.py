@@ -14,6 +14,7 @@ from storage.history import read_history
 from storage.layout import RunPaths
 from storage.proposals import VERDICTS, decide
 from storage.runs import create_run, is_held
+from storage.systems import publish_analysis
 from storage.workers import present
 from trainer import absent
 from trainer.cli.arguments import add_command, run_of, runs_of, user
@@ -67,6 +68,13 @@ def add_commands(subcommands: Any) -> None:
     parser.add_argument("checkpoint", metavar="CHECKPOINT", help="see `hankelboard checkpoints RUN`")
     parser.add_argument("--policy", choices=POLICIES, default="ask", help="of the new branch (default: ask)")
     _add_wait(parser)
+
+    parser = add_command(subcommands, "analyse", analyse, "was an early choice of states good?", json=True,
+                         example="hankelboard analyse RUN", more="kept for the pages")  # fmt: skip
+    parser.add_argument("run", metavar="RUN")
+    parser.add_argument(
+        "--no-save", action="store_true", help="print only (for a directory that is read-only)"
+    )
 
 
 def _add_wait(parser: argparse.ArgumentParser) -> None:
@@ -131,6 +139,39 @@ def _with_import_folders(tables: dict[str, Any]) -> dict[str, Any]:
         if isinstance(part, dict) and ":" in str(part.get(key, "")) and not part.get("path"):
             tables = merge(tables, {section: {"path": str(Path.cwd())}})
     return tables
+
+
+def analyse(options: argparse.Namespace) -> int:
+    from trainer import analysis  # scipy: only where it is wanted
+
+    paths = run_of(options)
+    os.nice(5)  # a trainer may be at work beside it
+
+    def progress(done: int, total: int) -> None:
+        print(f"{done}/{total}", file=sys.stderr, flush=True)
+
+    record = analysis.analyse(paths, progress)
+    if not options.no_save:
+        publish_analysis(paths, record)
+    if options.json:
+        print_json(record)
+    else:
+        _print_regret(record)
+    return 0
+
+
+def _print_regret(record: dict[str, Any]) -> None:
+    until = "so far" if record["provisional"] else "at the end"
+    print(f"share of the summed importance that an earlier choice misses, of what is best {until} "
+          f"(step {record['until_step']})")  # fmt: skip
+    for layer in record["layers"]:
+        for row in layer["regret"]:
+            told = "  ".join(
+                f"{step}: {regret:.1%}" for step, regret in zip(layer["steps"], row["regret"], strict=True)
+            )
+            chance = sum(row["random"]) / len(row["random"])
+            print(f"layer {layer['layer']}  r = {row['rank']} ({row['tolerance']:.0%})  {told}  "
+                  f"at random: {chance:.1%}")  # fmt: skip
 
 
 def decide_proposal(options: argparse.Namespace) -> int:

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from trainer.reduction import lru_evidence, lru_reduction
+from trainer.reduction.hankel import DiagonalSystem
+from trainer.reduction.lru_parameters import system_from_parameters
 from trainer.reduction.lru_reduction import LruReduction
 from trainer.reduction.reducible import Arrays, FloatArray, RankTable
 from trainer.scan import FORMS, Form, choose_form, lru_recurrence
@@ -109,6 +111,10 @@ class LRU(nn.Module):
     def inspect(self, system: Arrays, reduction: LruReduction, earlier: Arrays | None) -> dict[str, Any]:
         """Responses, gain, error interval and stability."""
         return lru_evidence.inspect(system, reduction, earlier)
+
+    def realisation(self, system: Arrays) -> DiagonalSystem:
+        """λ, B with γ folded in, and C."""
+        return system_from_parameters(system)
 
     def _form_for(self, batch: int, length: int) -> Form:
         if self._form == "auto":

@@ -16,6 +16,7 @@ from trainer.reduction.hankel import (
 from trainer.reduction.lru_parameters import system_from_parameters
 from trainer.reduction.lru_reduction import LruReduction
 from trainer.reduction.reducible import Arrays, FloatArray
+from trainer.reduction.subspaces import kept_subspace, overlap
 from trainer.reduction.truncation import balance
 
 UNIFORM_FREQUENCIES = 64
@@ -92,11 +93,6 @@ def stability(before: Arrays, now: Arrays, rank: int) -> dict[str, float] | None
     if before["nu_log"].shape != now["nu_log"].shape:
         return None
     systems = [system_from_parameters(parameters) for parameters in (before, now)]
-    bases = [_orthonormal(balance(system).bases(rank)[0]) for system in systems]  # (N, r) each
-    overlap = float(np.linalg.norm(bases[0].conj().T @ bases[1]) ** 2 / rank)
-    return {"overlap": min(1.0, overlap), "weyl": float(monitoring_spectrum(difference(*systems))[0])}
-
-
-def _orthonormal(V: ComplexArray) -> ComplexArray:
-    scaled = V / np.maximum(np.linalg.norm(V, axis=0), np.finfo(np.float64).tiny)
-    return np.linalg.qr(scaled)[0]
+    kept = [kept_subspace(balance(system), rank) for system in systems]  # (N, r) each
+    weyl = float(monitoring_spectrum(difference(*systems))[0])
+    return {"overlap": overlap(*kept), "weyl": weyl}

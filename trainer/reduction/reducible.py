@@ -51,6 +51,17 @@ class Inspectable(Protocol):
 
 
 @runtime_checkable
+class Realisable(Protocol):
+    """What a Reducible that is a linear time-invariant system may offer: the system itself, for analyses."""
+
+    def extract(self) -> Any:
+        """As in Reducible."""
+
+    def realisation(self, system: Any) -> Any:
+        """The `trainer.reduction.hankel.DiagonalSystem` that a system is."""
+
+
+@runtime_checkable
 class Reducible(Protocol):
     """A layer whose state dimension can be cut while it trains."""
 

@@ -1,0 +1,71 @@
+"""Systems (λ, B, C) of all layers at some steps, one immutable file per snapshot; and what was made of them.
+
+Written by the trainer, read by `hankelboard analyse`, whose records anybody may add. Both folders may be
+absent, and nothing but analyses depends on them.
+"""
+
+import contextlib
+import os
+from pathlib import Path
+
+from storage import atomic
+from storage.history import History
+from storage.layout import ULID_JSON, RunPaths, SystemsName
+from storage.records import Record, new_ulid, now, open_regular, read_record
+
+MAX_SYSTEMS_BYTES = 4 * 1024**3
+
+
+def publish_systems(paths: RunPaths, name: SystemsName, content: bytes) -> None:
+    """Keep a snapshot. Atomicity and durability as atomic.create; what is there already stays."""
+    paths.systems.mkdir(exist_ok=True)
+    with contextlib.suppress(FileExistsError):
+        atomic.create_bytes(paths.system(name), content)
+
+
+def systems_on_path(paths: RunPaths, history: History) -> list[SystemsName]:
+    """Snapshots on the live path, by step; of those of one step and state dimension the latest."""
+    found: dict[tuple[int, int], SystemsName] = {}
+    for name in sorted(_names(paths.systems), key=lambda name: (name.branch, name.attempt)):
+        if history.on_path({"branch": name.branch, "step": name.step, "attempt": name.attempt}):
+            found[name.step, name.reductions] = name
+    return sorted(found.values())
+
+
+def read_systems(paths: RunPaths, name: SystemsName) -> bytes | None:
+    """The content of a snapshot, or None when it is absent, no plain file or too large."""
+    try:
+        with os.fdopen(open_regular(paths.system(name)), "rb") as file:
+            if os.fstat(file.fileno()).st_size <= MAX_SYSTEMS_BYTES:
+                return file.read()
+    except OSError:
+        pass
+    return None
+
+
+def publish_analysis(paths: RunPaths, record: Record) -> str:
+    """Add an analysis; returns its id. The newest one is shown."""
+    paths.analyses.mkdir(exist_ok=True)
+    analysis_id = new_ulid()
+    atomic.create(paths.analysis(analysis_id), {"t": now(), **record})
+    return analysis_id
+
+
+def latest_analysis(paths: RunPaths) -> Record | None:
+    """The newest analysis that can be read, or None."""
+    ids = sorted(
+        (match[1] for match in map(ULID_JSON.fullmatch, _files(paths.analyses)) if match), reverse=True
+    )
+    records = (read_record(paths.analysis(analysis_id)) for analysis_id in ids)
+    return next((record for record in records if record and isinstance(record.get("layers"), list)), None)
+
+
+def _names(folder: Path) -> list[SystemsName]:
+    return [name for name in map(SystemsName.parse, _files(folder)) if name]
+
+
+def _files(folder: Path) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except OSError:
+        return []
