@@ -303,10 +303,10 @@ def proposal(run_id: str, number: int) -> Record | None:
     cache = _run(run_id)
 
     def compute() -> Record | None:
-        record = proposal_files.read_proposal(cache.paths, number)
+        record = proposal_files.read_evidence(cache.paths, number)
         return record if record is not None and _is_whole(record) else None
 
-    return cache.derived(f"proposal {number}", compute, "proposals")
+    return cache.derived(f"proposal {number}", compute, "proposals", "measurements")
 
 
 def _is_whole(record: Record) -> bool:

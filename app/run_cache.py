@@ -28,9 +28,9 @@ from storage.summary import PRIMARY_METRIC
 Mark = tuple[int, int, int] | None
 PARTS = (
     "run_json", "events", "status", "notes", "inbox", "proposals", "decisions", "checkpoints", "metrics",
-    "spectra",
+    "spectra", "measurements",
 )  # fmt: skip
-ON_DEMAND = {"metrics", "spectra", "inbox", "proposals", "decisions", "checkpoints"}
+ON_DEMAND = {"metrics", "spectra", "inbox", "proposals", "decisions", "checkpoints", "measurements"}
 
 
 def mark(path: Path | str) -> Mark:

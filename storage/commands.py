@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from storage.errors import CommandRefused
 from storage.layout import ULID_JSON, CheckpointName, RunPaths
 from storage.records import MAX_PERSONS_FILE_BYTES, Record, new_ulid, now, read_record
 
-KINDS = ("pause", "resume", "stop", "kill", "checkpoint", "rollback", "policy")
+KINDS = ("pause", "resume", "stop", "kill", "checkpoint", "rollback", "policy", "measure")
 POLICIES = ("ask", "auto", "pragmatic", "keep")
 WAITING = ("pause", "train")
 NOTE_KINDS = ("text", "rename", "tag", "archive", "pin", "baseline")
@@ -34,6 +35,10 @@ class Command:
     """For the command policy: whether training pauses or goes on while a person decides."""
     at_step: int | None = None
     """Carried out at the first step boundary at or after this step; None: at the next one."""
+    proposal: int | None = None
+    """For the command measure: which proposal."""
+    ranks: list[int] | None = None
+    """For the command measure: at which ranks; None: what was left out."""
     reason: str = ""
 
 
@@ -47,6 +52,8 @@ def send_command(
     policy: str | None = None,
     waiting: str | None = None,
     at_step: int | None = None,
+    proposal: int | None = None,
+    ranks: Sequence[int] | None = None,
     reason: str = "",
 ) -> str:
     """Put a command into the run's inbox; returns its id, by which the trainer will answer.
@@ -68,12 +75,16 @@ def send_command(
                 "lists those that are there"
             )
     _check_choices(kind, policy, waiting)
+    if kind == "measure" and (proposal is None or not paths.proposal(proposal).is_file()):
+        raise CommandRefused(f"measure: {paths.run_id} has no proposal {proposal}")
     if at_step is not None and at_step < 0:
         raise CommandRefused(f"at step {at_step}: must be 0 or later")
-    record = {
+    record: dict[str, Any] = {
         "command": kind, "by": by, "via": via, "t": now(), "checkpoint": checkpoint, "policy": policy,
         "waiting": waiting, "at_step": at_step, "reason": reason[:MAX_TEXT],
     }  # fmt: skip
+    if kind == "measure":
+        record |= {"proposal": proposal, "ranks": None if ranks is None else list(ranks)}
     return _create_under_new_id(paths.inbox, record)
 
 
@@ -102,6 +113,8 @@ def read_command(paths: RunPaths, command_id: str) -> Command | None:
         policy=_text(record, "policy") or None,
         waiting=_text(record, "waiting") or None,
         at_step=at_step if isinstance(at_step := record.get("at_step"), int) else None,
+        proposal=number if isinstance(number := record.get("proposal"), int) else None,
+        ranks=_ranks(record.get("ranks")),
         reason=_text(record, "reason"),
     )
 
@@ -139,6 +152,10 @@ def _ids_in(folder: Path) -> list[str]:
     except OSError:
         return []
     return sorted(match[1] for match in map(ULID_JSON.fullmatch, names) if match)
+
+
+def _ranks(value: object) -> list[int] | None:
+    return value if isinstance(value, list) and all(isinstance(rank, int) for rank in value) else None
 
 
 def _text(record: Record, key: str) -> str:

@@ -130,6 +130,10 @@ class RunPaths:
         return self.root / "checkpoints"
 
     @property
+    def measurements(self) -> Path:
+        return self.root / "measurements"
+
+    @property
     def systems(self) -> Path:
         return self.root / "systems"
 
@@ -152,6 +156,9 @@ class RunPaths:
 
     def note(self, note_id: str) -> Path:
         return self.notes / f"{_checked_ulid(note_id)}.json"
+
+    def measurement(self, command_id: str) -> Path:
+        return self.measurements / f"{_checked_ulid(command_id)}.json"
 
     def system(self, name: SystemsName) -> Path:
         return self.systems / str(name)

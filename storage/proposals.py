@@ -1,5 +1,6 @@
 """Proposals and decisions: the trainer offers a reduction, the first verdict wins."""
 
+import contextlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,7 +9,7 @@ from typing import Any
 from storage import atomic
 from storage.errors import AlreadyDecided, NotDecidable
 from storage.history import History, read_history
-from storage.layout import NUMBERED_JSON, RunPaths
+from storage.layout import NUMBERED_JSON, ULID_JSON, RunPaths
 from storage.records import MAX_PERSONS_FILE_BYTES, Record, new_ulid, now, read_record
 from storage.spectrum import rank_for_tolerance
 
@@ -41,6 +42,45 @@ def read_proposal(paths: RunPaths, number: int) -> Record | None:
     record = read_record(paths.proposal(number))
     layers = record.get("layers") if record else None
     return record if isinstance(layers, list) and layers else None
+
+
+def publish_measurement(paths: RunPaths, command_id: str, record: Record) -> None:
+    """Add what a command measured for a proposal. Created once; a replay of the command changes nothing."""
+    paths.measurements.mkdir(exist_ok=True)
+    with contextlib.suppress(FileExistsError):
+        atomic.create(paths.measurement(command_id), {"t": now(), **record})
+
+
+def read_evidence(paths: RunPaths, number: int) -> Record | None:
+    """A proposal together with what was measured for it later, or None when it is absent or damaged."""
+    proposal = read_proposal(paths, number)
+    if proposal is not None:
+        for record in _measurements(paths, number):
+            with contextlib.suppress(KeyError, TypeError, ValueError, AttributeError):
+                proposal = _with_measurement(proposal, record)
+    return proposal
+
+
+def _measurements(paths: RunPaths, number: int) -> list[Record]:
+    try:
+        names = sorted(
+            match[1] for match in map(ULID_JSON.fullmatch, os.listdir(paths.measurements)) if match
+        )
+    except OSError:
+        return []
+    records = (read_record(paths.measurement(name)) for name in names)
+    return [record for record in records if record and record.get("proposal") == number]
+
+
+def _with_measurement(proposal: Record, record: Record) -> Record:
+    measured = proposal["measured"]
+    known = [point["ranks"] for point in measured["points"]]
+    points = [*measured["points"], *(p for p in record["points"] if p["ranks"] not in known)]
+    left_out = [name for name in measured.get("left_out", []) if name not in record["done"]]
+    layers = [
+        {**layer, **more} for layer, more in zip(proposal["layers"], record["layers"], strict=True)
+    ]  # fmt: skip
+    return {**proposal, "layers": layers, "measured": {**measured, "points": points, "left_out": left_out}}
 
 
 def proposal_numbers(paths: RunPaths) -> list[int]:

@@ -42,7 +42,7 @@ def refusal(state: str, kind: str) -> str | None:
         return "the run is finished; roll back to a checkpoint to train on from there"
     if state == "cancelled" and kind != "resume":
         return "the run was cancelled before it started"
-    if state in ("stopped", "failed") and kind in ("pause", "stop", "kill", "checkpoint", "policy"):
+    if state in ("stopped", "failed") and kind not in ("resume", "rollback"):
         return f"the run is {state}; resume it or roll it back first"
     return None
 

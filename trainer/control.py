@@ -3,6 +3,7 @@
 import signal
 import threading
 import time
+from collections.abc import Callable
 from types import FrameType
 
 from storage import commands
@@ -17,7 +18,8 @@ POLL_S = 0.2
 class Control:
     """Commands are answered once, in the order of their ids: accepted, then applied or refused."""
 
-    def __init__(self, session: Session):
+    def __init__(self, session: Session, measure: Callable[[Command], str | None]):
+        """`measure` carries the command of that name out, which belongs to the proposals."""
         self.ending: str | None = None
         """Why the loop must end now: stopped (asked for), killed (asked for, without saving) or
         interrupted (this process must go)."""
@@ -35,6 +37,7 @@ class Control:
             "policy": self._policy,
             "checkpoint": self._checkpoint,
             "rollback": self._rollback,
+            "measure": measure,
         }
 
     @property

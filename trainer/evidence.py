@@ -106,16 +106,69 @@ def gather(
     }
     points = proposal["measured"]["points"]
     nominal = config.tolerance if share is None else max(_shares(proposal))
-    _measure(points, model, comparison, config, proposal, [nominal], clock, always=True)
+    if any(layer["rank"] < layer["state_dim"] for layer in proposal["layers"]):
+        _add_point(model, comparison, proposal, nominal, proposal["ranks"])
     proposal["cost"] = _cost(model, proposal, timing_batch)
-    clock.unless_over("responses", lambda: _inspect(model, proposal, occasion.earlier))
-    clock.unless_over("null ranks", lambda: _null_ranks(proposal, config, occasion))
-    tolerances = [config.tolerance * factor for factor in sorted({*config.grid, 1.0})]
-    _measure(points, model, comparison, config, proposal, tolerances, clock)
+    for name, work in _optional(model, comparison, config, proposal, occasion):
+        clock.unless_over(name, work)
     points.sort(key=lambda point: point["tolerance"])
     proposal["badge"] = badge(proposal)
     proposal["measured"] |= {"left_out": clock.left_out, "seconds": round(clock.spent, 3)}
     return proposal
+
+
+def complete(
+    model: nn.Module,
+    split: Split,
+    config: ReductionConfig,
+    timing_batch: Split,
+    occasion: Occasion,
+    proposal: Record,
+    ranks: list[int] | None,
+) -> Record:
+    """What a person asked for besides: these ranks, or with None what the time had left out.
+
+    The model must be the one that the proposal was made of. Returns what is new: `points`, `layers` (per
+    layer a dict), `done` (names of what had been left out). Raises ValueError for ranks that cannot be.
+    """
+    comparison = Comparison(model, split, config.evidence_samples)
+    if ranks is not None:
+        trial = cut_copy(model, ranks)
+        now, after = _seconds_per_step([copy.deepcopy(model), trial], timing_batch)
+        timing = {"seconds_per_step": after, "seconds_per_step_now": now}
+        share = max(
+            layer["discarded_share"][rank] for layer, rank in zip(proposal["layers"], ranks, strict=True)
+        )
+        point = {"tolerance": share, "ranks": ranks, "rule": False, "asked": True, **timing}
+        return {"points": [point | comparison.with_copy(trial)], "layers": [{} for _ in ranks], "done": []}
+    wanted = set(proposal["measured"].get("left_out", []))
+    known, before = copy.deepcopy(proposal), proposal
+    for name, work in _optional(model, comparison, config, known, occasion):
+        if name in wanted:
+            work()
+    old = [point["ranks"] for point in before["measured"]["points"]]
+    layers = [
+        {key: value for key, value in layer.items() if key not in had}
+        for layer, had in zip(known["layers"], before["layers"], strict=True)
+    ]
+    points = [point for point in known["measured"]["points"] if point["ranks"] not in old]
+    return {"points": points, "layers": layers, "done": sorted(wanted)}
+
+
+def _optional(
+    model: nn.Module, comparison: Comparison, config: ReductionConfig, proposal: Record, occasion: Occasion
+) -> Iterator[tuple[str, Callable[[], None]]]:
+    """What a decision does not need, by name, in the order of its worth; each adds to the proposal."""
+    yield "responses", lambda: _inspect(model, proposal, occasion.earlier)
+    yield "null ranks", lambda: _null_ranks(proposal, config, occasion)
+    full = [layer["state_dim"] for layer in proposal["layers"]]
+    seen = [full, proposal["ranks"]]
+    for tolerance in (config.tolerance * factor for factor in sorted({*config.grid, 1.0})):
+        ranks = full if tolerance >= 1.0 else ranks_at(proposal, tolerance)
+        if ranks not in seen:
+            seen.append(ranks)
+            add = partial(_add_point, model, comparison, proposal, tolerance, ranks)
+            yield f"validation at tolerance {tolerance:g}", add
 
 
 class _Clock:
@@ -171,46 +224,16 @@ def _shares(proposal: Record) -> list[float]:
     return [layer["discarded_share"][layer["rank"]] for layer in proposal["layers"]]
 
 
-def _measure(
-    points: list[Record],
-    model: nn.Module,
-    comparison: Comparison,
-    config: ReductionConfig,
-    proposal: Record,
-    tolerances: Sequence[float],
-    clock: _Clock,
-    *,
-    always: bool = False,
-) -> None:
-    """Add what the cut does to validation: as proposed (`always`), or at these tolerances, where time is."""
-    full = [layer["state_dim"] for layer in proposal["layers"]]
-    for tolerance in tolerances:
-        ranks = full if tolerance >= 1.0 else ranks_at(proposal, tolerance)
-        ranks = proposal["ranks"] if always else ranks
-        if ranks == full or any(point["ranks"] == ranks for point in points):
-            continue
-        name = f"validation at tolerance {tolerance:g}"
-        add = partial(_add_point, points, model, comparison, tolerance, ranks, proposal["ranks"])
-        if always:
-            add()
-        else:
-            clock.unless_over(name, add)
-
-
 def _add_point(
-    points: list[Record],
-    model: nn.Module,
-    comparison: Comparison,
-    tolerance: float,
-    ranks: list[int],
-    proposed: list[int],
+    model: nn.Module, comparison: Comparison, proposal: Record, tolerance: float, ranks: list[int]
 ) -> None:
+    """Add what the cut to these ranks does to validation."""
     try:
         trial = cut_copy(model, ranks)
     except ValueError:
         return  # marked as not realisable; nothing to measure
-    point = {"tolerance": tolerance, "ranks": ranks, "rule": ranks == proposed}
-    points.append({**point, **comparison.with_copy(trial)})
+    point = {"tolerance": tolerance, "ranks": ranks, "rule": ranks == proposal["ranks"]}
+    proposal["measured"]["points"].append({**point, **comparison.with_copy(trial)})
 
 
 def _inspect(model: nn.Module, proposal: Record, earlier: Sequence[Any] | None) -> None:

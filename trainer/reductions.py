@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from storage import proposals
+from storage.commands import Command
 from storage.errors import AlreadyDecided, ProposalError
 from storage.history import TIMEOUT, ProposalOutcome
 from storage.proposals import Decision, check_ranks
@@ -208,6 +209,37 @@ class Reductions:
             "deadline": self._deadline(), **measured,
         }  # fmt: skip
 
+    def measure(self, command: Command) -> str | None:
+        """Measure for the pending proposal what a person asks for; why not, when that is not possible."""
+        session, number = self._session, command.proposal
+        if number is None or number != session.state.pending_proposal:
+            return f"proposal {number} does not wait for a decision"
+        try:
+            proposal = self._evidence_of(number)
+            ranks = None if command.ranks is None else check_ranks(proposal, command.ranks)
+            if session.state.step != proposal["step"]:
+                return (
+                    f"the weights are those of step {session.state.step} by now; "
+                    f"the proposal was made at step {proposal['step']}"
+                )
+            session.recorder.show_phase("measuring")
+            occasion = self._occasion(proposal["attempt_step"])
+            measured = evidence.complete(
+                session.model,
+                session.task.val,
+                self._config,
+                session.timing_batch(),
+                occasion,
+                proposal,
+                ranks,
+            )
+            proposals.publish_measurement(session.paths, command.id, {"proposal": number, **measured})
+        except (ProposalError, ValueError) as error:
+            return str(error)
+        except OSError as error:
+            return f"not written: {error.strerror or error}"
+        return None
+
     def _occasion(self, attempt_step: int) -> Occasion:
         session, state = self._session, self._session.state
         projected = state.train_s / max(state.step, 1) * session.config.training.steps
@@ -263,7 +295,7 @@ class Reductions:
 
     def _accept(self, outcome: ProposalOutcome, decision: Decision) -> None:
         session = self._session
-        proposal = self._proposal(outcome.number)
+        proposal = self._evidence_of(outcome.number)
         try:
             if not decision.verdict:
                 raise ProposalError("the decision file is no decision")
@@ -294,8 +326,9 @@ class Reductions:
         self._session.state.pending_proposal = None
         self._offer(outcome.attempt_step)
 
-    def _proposal(self, number: int) -> Record:
-        record = proposals.read_proposal(self._session.paths, number)
+    def _evidence_of(self, number: int) -> Record:
+        """The proposal with all that was measured for it."""
+        record = proposals.read_evidence(self._session.paths, number)
         if record is None:
             raise ProposalError(f"proposal {number} cannot be read any more; its file is damaged or gone")
         return record
@@ -304,7 +337,7 @@ class Reductions:
 
     def _apply(self, outcome: ProposalOutcome) -> None:
         session, state = self._session, self._session.state
-        proposal, ranks = self._proposal(outcome.number), list((outcome.decision or {})["ranks"])
+        proposal, ranks = self._evidence_of(outcome.number), list((outcome.decision or {})["ranks"])
         if session.recorder.unwritten:
             return  # first what decided it must be on disk
         stale = self._staleness(proposal, ranks)

@@ -72,7 +72,8 @@ def describe(error: Exception) -> str:
 def run_attempt(session: Session) -> str:
     """Start or resume, train, and close."""
     begin(session)
-    control, reductions = Control(session), Reductions(session)
+    reductions = Reductions(session)
+    control = Control(session, reductions.measure)
     control.listen_to_signals()
     train_loop(session, control, reductions)
     if control.ending is None:

@@ -52,7 +52,9 @@ def add_commands(subcommands: Any) -> None:
                          example="hankelboard send RUN stop --at-step 5000",
                          more="stop saves and ends; kill ends without saving, also what hangs")  # fmt: skip
     parser.add_argument("run", metavar="RUN")
-    parser.add_argument("kind", choices=[kind for kind in KINDS if kind not in ("rollback", "policy")])
+    parser.add_argument(
+        "kind", choices=[kind for kind in KINDS if kind not in ("rollback", "policy", "measure")]
+    )
     _add_wait(parser)
 
     parser = add_command(subcommands, "policy", policy, "change what decides on proposals", json=True,
@@ -60,6 +62,14 @@ def add_commands(subcommands: Any) -> None:
     parser.add_argument("run", metavar="RUN")
     parser.add_argument("policy", choices=POLICIES, nargs="?")
     parser.add_argument("--waiting", choices=WAITING, help="while a person decides: pause, or train on")
+    _add_wait(parser)
+
+    parser = add_command(subcommands, "measure", measure, "measure more for a proposal that waits", json=True,
+                         example="hankelboard measure RUN 1 --ranks 20,24",
+                         more="without --ranks: what the time limit had left out")  # fmt: skip
+    parser.add_argument("run", metavar="RUN")
+    parser.add_argument("proposal", type=int, metavar="PROPOSAL")
+    parser.add_argument("--ranks", type=_ranks, metavar="R,R,…", help="one per layer")
     _add_wait(parser)
 
     parser = add_command(subcommands, "rollback", rollback, "go back to a checkpoint", json=True,
@@ -204,7 +214,11 @@ def policy(options: argparse.Namespace) -> int:
     return _send(options, "policy", policy=options.policy, waiting=options.waiting)
 
 
-def _send(options: argparse.Namespace, kind: str, **arguments: str | None) -> int:
+def measure(options: argparse.Namespace) -> int:
+    return _send(options, "measure", proposal=options.proposal, ranks=options.ranks)
+
+
+def _send(options: argparse.Namespace, kind: str, **arguments: Any) -> int:
     paths = run_of(options)
     reason = absent.refusal(read_history(paths).state, kind)
     if reason:

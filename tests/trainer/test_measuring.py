@@ -1,0 +1,88 @@
+"""Measuring on demand: at ranks of one's own, and what the time limit had left out."""
+
+import pytest
+
+from storage import commands
+from storage.errors import CommandRefused
+from storage.proposals import publish_measurement, read_evidence, read_proposal, what_if
+from trainer import reductions
+
+WAITS = {"policy": "ask", "steps": [20], "measure_share": 0.0}
+
+
+@pytest.fixture
+def hurried(small_run, monkeypatch):
+    """A run whose proposals have no time to measure more than they must."""
+    monkeypatch.setattr(reductions, "LEAST_MEASURING_S", 0.0)
+    return small_run(reduction=WAITS)
+
+
+def test_what_was_left_out_is_measured_when_somebody_asks(hurried):
+    with hurried.training():
+        hurried.wait_pending(1)
+        before = read_evidence(hurried.paths, 1)
+        assert {"responses", "null ranks"} <= set(before["measured"]["left_out"])
+        assert "response" not in before["layers"][0]
+        answer = hurried.wait_answer(hurried.send("measure", proposal=1))
+        assert answer.state == "applied"
+        after = read_evidence(hurried.paths, 1)
+        hurried.decide(1, "reject")
+    assert after["measured"]["left_out"] == []
+    assert len(after["measured"]["points"]) > len(before["measured"]["points"])
+    assert all(layer["response"] and len(layer["null_ranks"]) == 5 for layer in after["layers"])
+    assert read_proposal(hurried.paths, 1)["measured"] == before["measured"]  # the file never changes
+
+
+def test_ranks_of_ones_own_are_measured_and_then_known_as_predicted(hurried):
+    with hurried.training():
+        hurried.wait_pending(1)
+        ranks = [7, 9]
+        assert what_if(read_evidence(hurried.paths, 1), ranks)["measured"] is None
+        hurried.wait_answer(hurried.send("measure", proposal=1, ranks=ranks))
+        point = what_if(read_evidence(hurried.paths, 1), ranks)["measured"]
+        assert 0.0 <= point["accuracy"] <= 1.0 and point["seconds_per_step"] > 0
+        hurried.decide(1, "approve", ranks=ranks)
+        hurried.wait(lambda history: history.state == "finished")
+    applied = hurried.events("reduction_applied")[0]
+    assert applied["predicted"] == {key: point[key] for key in ("loss", "accuracy")}
+
+
+def test_measuring_changes_nothing_in_the_training(small_run):
+    plain, asked = small_run(reduction={"policy": "ask", "steps": [20]}), small_run(reduction=WAITS)
+    for run in (plain, asked):
+        with run.training():
+            run.wait_pending(1)
+            if run is asked:
+                run.wait_answer(run.send("measure", proposal=1, ranks=[5, 5]))
+            run.decide(1, "approve")
+    assert plain.live_path() == asked.live_path() and plain.final_weights() == asked.final_weights()
+
+
+def test_what_cannot_be_measured_is_refused_with_the_reason(small_run):
+    run = small_run(reduction={"policy": "ask", "steps": [20], "waiting": "train", "at_end": "wait"})
+    with run.training():
+        run.wait_pending(1)
+        run.wait(lambda history: run.status["step"] >= 60)
+        moved = run.wait_answer(run.send("measure", proposal=1))
+        run.decide(1, "reject")
+    assert moved.state == "refused" and "the proposal was made at step 20" in moved.reason
+    with pytest.raises(CommandRefused, match="has no proposal 7"):
+        commands.send_command(run.paths, "measure", by="ada", via="test", proposal=7)
+
+
+def test_impossible_ranks_are_refused(hurried):
+    with hurried.training():
+        hurried.wait_pending(1)
+        answer = hurried.wait_answer(hurried.send("measure", proposal=1, ranks=[99, 1]))
+        hurried.decide(1, "reject")
+    assert answer.state == "refused" and "99" in answer.reason
+
+
+def test_a_damaged_measurement_leaves_the_proposal_as_it_is(hurried):
+    with hurried.training():
+        hurried.wait_pending(1)
+        hurried.decide(1, "reject")
+    before = read_evidence(hurried.paths, 1)
+    publish_measurement(hurried.paths, "0" * 26, {"proposal": 1, "points": 3, "layers": None, "done": []})
+    hurried.paths.measurement("0" * 25 + "1").write_text("{torn")
+    assert read_evidence(hurried.paths, 1) == before
