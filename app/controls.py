@@ -5,7 +5,7 @@ from typing import Any
 
 import streamlit as st
 
-from app import data, frame, words
+from app import data, frame, installation, words
 from storage.commands import POLICIES, add_note, send_command
 from storage.errors import HankelboardError
 from storage.summary import ENDED
@@ -18,6 +18,7 @@ VERBS = {
     "kill": "Kill without saving",
     "policy": "Change the policy",
     "rollback": "Roll back",
+    "measure": "Measure",
 }
 WAITING_WORDS = {"pause": "training pauses", "train": "training goes on"}
 
@@ -26,7 +27,7 @@ def ask(run_id: str, kind: str, **arguments: Any) -> bool:
     """Put a command into the run's inbox (for callbacks). Returns whether it got there."""
     st.session_state.pop("command_error", None)
     try:
-        send_command(data.paths_of(run_id), kind, by=data.user(), via="browser", **arguments)
+        send_command(data.paths_of(run_id), kind, by=installation.user(), via="browser", **arguments)
     except HankelboardError as error:
         st.session_state["command_error"] = str(error)
         return False
@@ -115,7 +116,7 @@ def _rename(run_id: str) -> None:
 
 def _note(run_id: str, kind: str, value: Any) -> None:
     try:
-        add_note(data.paths_of(run_id), kind, value, by=data.user(), via="browser")
+        add_note(data.paths_of(run_id), kind, value, by=installation.user(), via="browser")
     except (HankelboardError, OSError) as error:
         st.session_state["command_error"] = f"{kind} could not be written: {error}"
     data.forget(run_id)
@@ -132,10 +133,10 @@ def answers(run_id: str, limit: int = 3) -> None:
     if error:
         st.error(words.plain(error), icon=":material/error:")
     for command in data.commands(run_id)[:limit]:
-        st.markdown(_answer(command))
+        st.markdown(answer_line(command))
 
 
-def _answer(command: Mapping[str, Any]) -> str:
+def answer_line(command: Mapping[str, Any]) -> str:
     kind = VERBS.get(command["kind"], command["kind"] or "unreadable command")
     target = f" to {command['checkpoint']}" if command.get("checkpoint") else ""
     target += f" to {command['policy']}" if command.get("kind") == "policy" else ""

@@ -4,32 +4,24 @@ Nothing here imports the trainer or torch. What is asked again within `PATIENCE_
 answered from memory.
 """
 
-import getpass
 import os
-import platform
 import re
-import resource
-import shutil
-import socket
-import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from app import charts, event_words, series
+from app import spectra as spectra_charts
 from app.interventions import intervention_marks
 from app.run_cache import RunCache
 from app.warming import Warming
 from storage import checkpoints as checkpoint_files
-from storage import proposals as proposal_files
 from storage import workers as worker_files
-from storage.history import ProposalOutcome
 from storage.layout import CheckpointName, RunPaths, run_paths, runs_directory
 from storage.records import Record
 from storage.runs import list_runs
@@ -37,7 +29,6 @@ from storage.status import BeatWatch
 from storage.summary import PRIMARY_METRIC
 
 PATIENCE_S = 0.15
-PROPOSALS_LISTED = 200
 LOG_BYTES = 16_000
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
 _lock = threading.Lock()
@@ -45,14 +36,6 @@ _caches: dict[Path, RunCache] = {}
 _refreshed: dict[Path, float] = {}
 _worker_watches: dict[str, BeatWatch] = {}
 _warming = Warming()
-
-
-def user() -> str:
-    """Who decides in this browser: $HANKELBOARD_USER, else the login name of the web process."""
-    try:
-        return os.environ.get("HANKELBOARD_USER") or getpass.getuser()
-    except (KeyError, OSError):
-        return "unknown"
 
 
 def paths_of(run_id: str) -> RunPaths:
@@ -72,8 +55,14 @@ def _cache(paths: RunPaths) -> RunCache:
     return cache
 
 
-def _run(run_id: str) -> RunCache:
+def cache_of(run_id: str) -> RunCache:
+    """The run's cache, refreshed: for the modules that make plain data of it."""
     return _cache(paths_of(run_id))
+
+
+def all_caches() -> list[RunCache]:
+    """Those of all runs, newest first."""
+    return [_cache(paths) for paths in list_runs(runs_directory())]
 
 
 def forget(run_id: str) -> None:
@@ -125,21 +114,21 @@ def _sparkline(cache: RunCache) -> list[float]:
 
 def summary(run_id: str) -> dict[str, Any]:
     """One run in short: storage.summary.Summary and living, trouble, damaged, unknown_events."""
-    return _run(run_id).summary()
+    return cache_of(run_id).summary()
 
 
 def config(run_id: str) -> dict[str, Any]:
-    return _run(run_id).config()
+    return cache_of(run_id).config()
 
 
 def commands(run_id: str) -> list[dict[str, Any]]:
     """The latest commands, newest first, each with the trainer's answer: state, step, reason."""
-    return _run(run_id).commands()
+    return cache_of(run_id).commands()
 
 
 def chart_table(run_id: str, chart: str) -> Any:
     """The Arrow table of one of charts.METRIC_CHARTS."""
-    cache = _run(run_id)
+    cache = cache_of(run_id)
     compute = lambda: _chart_table(cache, charts.METRIC_CHARTS[chart])  # noqa: E731
     return cache.derived(f"chart {chart}", compute, "metrics", "events")
 
@@ -155,7 +144,7 @@ def _chart_table(cache: RunCache, chart: charts.MetricChart) -> Any:
 
 def marks_table(run_id: str, chart: str) -> Any:
     """The Arrow table of interventions on the step axis, the same for all charts of a run."""
-    cache = _run(run_id)
+    cache = cache_of(run_id)
 
     def compute() -> Any:
         shown = charts.METRIC_CHARTS[chart]
@@ -176,13 +165,13 @@ def marks_table(run_id: str, chart: str) -> Any:
 
 
 def layer_count(run_id: str) -> int:
-    cache = _run(run_id)
+    cache = cache_of(run_id)
     return len(cache.history.initial_state_dims)
 
 
 def timeline(run_id: str, limit: int = 200) -> list[Record]:
     """Events worth telling, newest first, each with `words` and `live` (whether on the live path)."""
-    cache = _run(run_id)
+    cache = cache_of(run_id)
 
     def compute() -> list[Record]:
         told = [event for event in cache.events if event.get("kind") not in event_words.QUIET][-limit:]
@@ -196,7 +185,7 @@ def timeline(run_id: str, limit: int = 200) -> list[Record]:
 
 def latest_spectra(run_id: str) -> list[Record]:
     """The newest spectrum of each layer on the live path, by layer."""
-    cache = _run(run_id)
+    cache = cache_of(run_id)
 
     def compute() -> list[Record]:
         newest: dict[int, Record] = {}
@@ -212,7 +201,7 @@ def latest_spectra(run_id: str) -> list[Record]:
 
 def spectra(run_id: str) -> dict[int, list[Record]]:
     """The spectra of each layer on the live path, by step; of those at one step the latest."""
-    cache = _run(run_id)
+    cache = cache_of(run_id)
 
     def compute() -> dict[int, list[Record]]:
         layers: dict[int, dict[int, Record]] = {}
@@ -222,6 +211,25 @@ def spectra(run_id: str) -> dict[int, list[Record]]:
         return {layer: [found[step] for step in sorted(found)] for layer, found in sorted(layers.items())}
 
     return cache.derived("spectra", compute, "spectra", "events")
+
+
+def spectra_tables(run_id: str, layer: int, last_step: int) -> dict[str, Any]:
+    """What the page Spectra draws of a layer: heat, ranks, kept; how many values no log scale shows."""
+    snapshots = spectra(run_id)[layer]
+
+    def compute() -> dict[str, Any]:
+        return {
+            "ranks": spectra_charts.rank_table(snapshots),
+            "kept": spectra_charts.kept_table(snapshots),
+            "not_drawable": spectra_charts.not_drawable(snapshots),
+        }
+
+    def heat() -> Any:
+        return spectra_charts.heat_table(snapshots, last_step)
+
+    cache = cache_of(run_id)
+    tables = cache.derived(f"spectra of layer {layer}", compute, "spectra", "events")
+    return {**tables, "heat": cache.derived(f"heat of layer {layer}", heat, "spectra", "events")}
 
 
 def log_tail(run_id: str, lines: int = 80) -> str:
@@ -237,97 +245,9 @@ def log_tail(run_id: str, lines: int = 80) -> str:
     return "\n".join(_ANSI.sub("", cut).splitlines()[-lines:])
 
 
-def proposals(run_id: str, limit: int = PROPOSALS_LISTED) -> list[dict[str, Any]]:
-    """The newest proposals in short: number, state, step, N, ranks, decision, predicted, measured."""
-    cache = _run(run_id)
-
-    def compute() -> list[dict[str, Any]]:
-        told = cache.history.proposals
-        newest = _proposal_numbers(cache)[-limit:][::-1]
-        return [_proposal_row(cache, number, told.get(number)) for number in newest]
-
-    return cache.derived(f"proposals {limit}", compute, "proposals", "decisions", "events")
-
-
-def proposal_row(run_id: str, number: int) -> dict[str, Any] | None:
-    """One proposal in short, however old; None when there is none of this number."""
-    cache = _run(run_id)
-    if number not in _proposal_numbers(cache):
-        return None
-    return _proposal_row(cache, number, cache.history.proposals.get(number))
-
-
-def proposal_count(run_id: str) -> int:
-    return len(_proposal_numbers(_run(run_id)))
-
-
-def _proposal_numbers(cache: RunCache) -> list[int]:
-    """Those that events name and those whose files are there, ascending."""
-    compute = lambda: sorted({*cache.history.proposals, *cache.proposal_numbers()})  # noqa: E731
-    return cache.derived("proposal numbers", compute, "proposals", "events")
-
-
-def _proposal_row(cache: RunCache, number: int, outcome: ProposalOutcome | None) -> dict[str, Any]:
-    """From the events where they tell it: only the undecided have their files read."""
-    outcome = outcome or _unannounced(cache, number)
-    decision = outcome.decision
-    if decision is None:
-        written = proposal_files.read_decision(cache.paths, number)
-        decision = asdict(written) if written else None
-    return {
-        "number": number,
-        "state": outcome.state,
-        "reason": outcome.reason,
-        "accepted": outcome.decision,
-        "applied": outcome.applied,
-        "judged": outcome.judged,
-        "on_live_branch": outcome.branch == cache.history.branch,
-        "step": outcome.step,
-        "branch": outcome.branch,
-        "state_dims": outcome.state_dims,
-        "ranks": outcome.ranks,
-        "decision": decision,
-    }
-
-
-def _unannounced(cache: RunCache, number: int) -> ProposalOutcome:
-    """A proposal whose file is there while no event names it yet, or no more."""
-    record = proposal_files.read_proposal(cache.paths, number) or {}
-    step, branch = record.get("step") or 0, record.get("branch") or 0
-    dims = [layer.get("state_dim") for layer in record.get("layers", [])]
-    return ProposalOutcome(number, branch, step, step, state_dims=dims, ranks=record.get("ranks") or [])
-
-
-def proposal(run_id: str, number: int) -> Record | None:
-    """A proposal with all its evidence, or None when it is absent or damaged."""
-    cache = _run(run_id)
-
-    def compute() -> Record | None:
-        record = proposal_files.read_evidence(cache.paths, number)
-        return record if record is not None and _is_whole(record) else None
-
-    return cache.derived(f"proposal {number}", compute, "proposals", "measurements")
-
-
-def _is_whole(record: Record) -> bool:
-    """Whether the record answers what the page asks of it: a damaged one must not take the page down."""
-    try:
-        full = [layer["state_dim"] for layer in record["layers"]]
-        for ranks in (full, record["ranks"], proposal_files.ranks_at(record, record["tolerance"])):
-            proposal_files.what_if(record, ranks)
-        return all(len(layer["hsv"]) == layer["state_dim"] for layer in record["layers"])
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError):
-        return False
-
-
-def what_if(record: Record, ranks: Sequence[int]) -> Record:
-    """What the recorded arrays say about these ranks (storage.proposals.what_if)."""
-    return proposal_files.what_if(record, ranks)
-
-
 def checkpoints(run_id: str) -> tuple[list[dict[str, Any]], list[str]]:
     """Published checkpoints, newest first, and a message for each damaged one."""
-    cache = _run(run_id)
+    cache = cache_of(run_id)
 
     def compute() -> tuple[list[dict[str, Any]], list[str]]:
         good, damaged = checkpoint_files.list_checkpoints(cache.paths)
@@ -364,7 +284,7 @@ def verify(run_id: str, checkpoint: str) -> list[str]:
 
 def branches(run_id: str) -> list[dict[str, Any]]:
     """The branches, by number: where each began, how far it went, what of it is on the live path."""
-    cache = _run(run_id)
+    cache = cache_of(run_id)
     return cache.derived("branches", lambda: _branch_rows(cache), "events", "metrics")
 
 
@@ -391,33 +311,6 @@ def workers() -> list[Record]:
     """The workers that watch the folder of runs: host, pid and the runs they train."""
     with _lock:
         return worker_files.present(runs_directory(), _worker_watches)
-
-
-def system() -> dict[str, Any]:
-    """What one needs to know of this installation: where runs lie, room on the disk, versions, memory."""
-    folder = runs_directory().resolve()
-    there = next(path for path in (folder, *folder.parents) if path.exists())
-    usage = shutil.disk_usage(there)
-    packages = ("hankelboard", "streamlit", "altair", "pandas", "pyarrow", "watchdog")
-    return {
-        "folder": str(folder),
-        "writable": os.access(there, os.W_OK),
-        "free": usage.free,
-        "total": usage.total,
-        "memory": _memory_bytes(),
-        "host": socket.gethostname(),
-        "pid": os.getpid(),
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in packages}},
-    }
-
-
-def _memory_bytes() -> int:
-    """Memory of this process now; its peak where the system does not tell."""
-    try:
-        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, ValueError):
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return peak if sys.platform == "darwin" else peak * 1024
 
 
 def is_writable(run_id: str) -> bool:

@@ -5,7 +5,7 @@ from typing import Any
 
 import streamlit as st
 
-from app import data, event_words, frame, words
+from app import data, event_words, frame, installation, proposal_data, words
 from storage import proposals as proposal_files
 from storage.errors import HankelboardError
 from storage.records import Record
@@ -20,6 +20,8 @@ CLOSED = {
     "rolled_back": "Its cut was undone by a rollback.",
 }
 
+
+TOLERANCE, BUDGET = "tolerance for each layer", "budget for all layers"
 
 # The choice of ranks lives in the state of the widgets: tolerance, rank_0, rank_1, …
 
@@ -37,15 +39,20 @@ def begin_choice(run_id: str, record: Record) -> None:
 
 def reset_choice(record: Record) -> None:
     st.session_state["tolerance"] = record["tolerance"]
+    st.session_state["rule"] = TOLERANCE
     _set_ranks(record, record["ranks"])
 
 
-def follow_tolerance(record: Record) -> None:
+def follow_rule(record: Record) -> None:
     _set_ranks(record, rule_ranks(record))
 
 
 def rule_ranks(record: Record) -> list[int]:
-    return proposal_files.ranks_at(record, st.session_state["tolerance"])
+    """What the tolerance, or the budget for all layers, gives."""
+    state = st.session_state
+    if state.get("rule") == BUDGET:
+        return proposal_files.ranks_within(record, state["budget"], state["budget_unit"])
+    return proposal_files.ranks_at(record, state["tolerance"])
 
 
 def _set_ranks(record: Record, ranks: Sequence[int]) -> None:
@@ -118,7 +125,7 @@ def buttons(row: Mapping[str, Any], shown: Mapping[str, Any], record: Record, ra
     run_id, number = row["run"], shown["number"]
     closed = why_closed(row, shown)
     mine = list(ranks) != list(record["ranks"])
-    cuts = data.what_if(record, ranks)["cuts"]
+    cuts = proposal_data.what_if(record, ranks)["cuts"]
     proposed, edited = (words.short_change(shown["state_dims"], r) for r in (record["ranks"], ranks))
     no_mine = (
         closed
@@ -167,7 +174,7 @@ def why_closed(row: Mapping[str, Any], shown: Mapping[str, Any]) -> str:
 @st.dialog("Cut the state dimension?", width="medium", icon=":material/content_cut:")
 def confirm_approval(run_id: str, number: int, record: Record, ranks: list[int] | None) -> None:
     chosen = ranks or record["ranks"]
-    point = data.what_if(record, chosen)
+    point = proposal_data.what_if(record, chosen)
     edited = " **Your ranks**, not the proposed ones." if ranks else ""
     st.markdown(f"Proposal {number} of {words.plain(data.summary(run_id)['name'])}.{edited}")
     st.markdown(
@@ -230,7 +237,7 @@ def _confirmation(run_id: str, number: int, verdict: str, ranks: list[int] | Non
     error = st.session_state.get("decision_error")
     if error:
         st.error(words.plain(error), icon=":material/block:")
-    st.caption(f"Decided as {words.plain(data.user())}.")
+    st.caption(f"Decided as {words.plain(installation.user())}.")
     with st.container(horizontal=True, horizontal_alignment="right", gap="small"):
         if st.button("Cancel", key="cancel"):
             st.rerun()
@@ -244,7 +251,13 @@ def decide(run_id: str, number: int, verdict: str, ranks: list[int] | None) -> N
     reason = str(st.session_state.get("reason") or "")
     try:
         proposal_files.decide(
-            data.paths_of(run_id), number, verdict, by=data.user(), via="browser", ranks=ranks, reason=reason
+            data.paths_of(run_id),
+            number,
+            verdict,
+            by=installation.user(),
+            via="browser",
+            ranks=ranks,
+            reason=reason,
         )
     except HankelboardError as error:
         st.session_state["decision_error"] = str(error)

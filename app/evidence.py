@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from app import data, evidence_charts, frame, words
+from app import evidence_charts, frame, proposal_data, words
 from storage.records import Record
 
 
@@ -24,7 +24,7 @@ def advice(record: Record) -> None:
 
 def consequences(record: Record, ranks: Sequence[int]) -> None:
     """Size, time and accuracy after the cut; time and accuracy only where they were measured."""
-    point = data.what_if(record, ranks)
+    point = proposal_data.what_if(record, ranks)
     full = [layer["state_dim"] for layer in record["layers"]]
     cost = record.get("cost") or {}
     seconds = cost.get("seconds_per_step") or {}
@@ -32,7 +32,7 @@ def consequences(record: Record, ranks: Sequence[int]) -> None:
     measured_point = point["measured"] or {}
     time_after = seconds.get("after") if as_proposed else measured_point.get("seconds_per_step")
     before = (record.get("measured") or {}).get("before") or {}
-    parameters_now = data.what_if(record, full)["parameters"]
+    parameters_now = proposal_data.what_if(record, full)["parameters"]
     with st.grid("auto", min_column_width=150, gap="small"):
         frame.figure("States, all layers", words.count(sum(ranks)), f"now {words.count(sum(full))}")
         frame.figure("Parameters", words.count(point["parameters"]), f"now {words.count(parameters_now)}")
@@ -69,7 +69,7 @@ def _difference(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
 def measured(record: Record, ranks: Sequence[int]) -> None:
     """Validation against the states kept: the points that were measured, and the choice."""
     facts = record.get("measured") or {}
-    point = data.what_if(record, ranks)
+    point = proposal_data.what_if(record, ranks)
     known = point["measured"] or not point["cuts"]
     choice = "measured: the ringed point." if known else "**not measured at these ranks.**"
     sequences = f"{words.count(facts.get('samples'))} {words.plain(facts.get('split', ''))} sequences"
@@ -100,7 +100,7 @@ def _measured_frame(record: Record) -> pd.DataFrame:
     full = [layer["state_dim"] for layer in record["layers"]]
     rows = [
         {
-            "Point": "as proposed" if point.get("rule") else "",
+            "Point": "as proposed" if point.get("rule") else "asked for" if point.get("asked") else "",
             "Tolerance": words.percent(point.get("tolerance"), 2),
             "States per layer": words.dims(point["ranks"]),
             "Loss": words.number(point.get("loss")),

@@ -5,7 +5,7 @@ from typing import Any
 
 import streamlit as st
 
-from app import data, words
+from app import data, proposal_data, words
 from app.charts import Spec
 from storage.errors import RunError
 from storage.layout import RUN_ID
@@ -159,7 +159,7 @@ def pending_banner(row: Mapping[str, Any], *, link: bool = True) -> None:
     number = row["pending_proposal"]
     if number is None:
         return
-    proposal = data.proposal_row(row["run"], number)
+    proposal = proposal_data.proposal_row(row["run"], number)
     what = words.change(proposal["state_dims"], proposal["ranks"]) if proposal else ""
     held = ": training waits for you" if row["state"] == "waiting_for_decision" else ""
     with st.container(border=True, key=f"pending_{row['run'].replace('.', '_')}"):

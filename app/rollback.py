@@ -5,7 +5,7 @@ from typing import Any
 
 import streamlit as st
 
-from app import controls, data, frame, words
+from app import controls, data, frame, proposal_data, words
 from storage.commands import POLICIES
 
 
@@ -80,7 +80,7 @@ def _consequences(row: Mapping[str, Any], item: Mapping[str, Any]) -> list[str]:
         lines.append(f"- **State dimension** stays at {dims}.")
     else:
         lines.append(f"- **State dimension** per layer: {dims}.")
-    undone = [p for p in data.proposals(row["run"]) if p["number"] in item["undoes"]]
+    undone = [p for p in proposal_data.proposals(row["run"]) if p["number"] in item["undoes"]]
     for proposal in undone:
         cut = words.plain(words.change(proposal["applied"]["from"], proposal["applied"]["to"]))
         lines.append(

@@ -28,9 +28,18 @@ from storage.summary import PRIMARY_METRIC
 Mark = tuple[int, int, int] | None
 PARTS = (
     "run_json", "events", "status", "notes", "inbox", "proposals", "decisions", "checkpoints", "metrics",
-    "spectra", "measurements",
+    "spectra", "measurements", "analyses",
 )  # fmt: skip
-ON_DEMAND = {"metrics", "spectra", "inbox", "proposals", "decisions", "checkpoints", "measurements"}
+ON_DEMAND = {
+    "metrics",
+    "spectra",
+    "inbox",
+    "proposals",
+    "decisions",
+    "checkpoints",
+    "measurements",
+    "analyses",
+}
 
 
 def mark(path: Path | str) -> Mark:

@@ -26,7 +26,16 @@ from storage.layout import RUN_ID, runs_directory
 
 PUSH_PATH = "/api/push"
 PUSH_PAUSE_S = 0.2
-MODULES_OF_PAGES = ("app.controls", "app.decisions", "app.evidence", "app.rollback", "app.pulse")
+MODULES_OF_PAGES = (
+    "app.controls",
+    "app.decisions",
+    "app.evidence",
+    "app.measuring",
+    "app.outcomes",
+    "app.regret",
+    "app.rollback",
+    "app.pulse",
+)
 LOOPBACK = {"localhost", "127.0.0.1", "[::1]", "::1"}
 HOST = re.compile(r"(?P<name>[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::(?P<port>\d{1,5}))?")
 

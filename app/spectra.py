@@ -1,5 +1,6 @@
 """Spectra over training: tables and specifications of the heat map and of the rank trajectories."""
 
+import contextlib
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -94,7 +95,7 @@ def rank_table(snapshots: Sequence[Record]) -> pa.Table:
     for snapshot in thinned(snapshots):
         rows.append((snapshot["step"], len(snapshot["hsv"]), N_NAME))
         try:
-            shares = discarded_shares(list(map(float, snapshot["hsv"])))
+            shares = _shares(snapshot)
         except (TypeError, ValueError):
             continue  # nothing can be said about ranks here
         rows += [(snapshot["step"], rank_for_tolerance(shares, t), name_of(t)) for t in TOLERANCES]
@@ -105,6 +106,61 @@ def rank_table(snapshots: Sequence[Record]) -> pa.Table:
             "tolerance": pa.array([row[2] for row in rows], pa.string()).dictionary_encode(),
         }
     )
+
+
+def kept_table(snapshots: Sequence[Record]) -> pa.Table:
+    """Share of the sum (step, share, tolerance) that the ranks of the newest spectrum would have kept.
+
+    The ranks are those that the tolerances leave of the newest spectrum; snapshots of another state
+    dimension,
+    from before a cut, are left out.
+    """
+    try:
+        ranks = [rank_for_tolerance(_shares(snapshots[-1]), tolerance) for tolerance in TOLERANCES]
+    except (ValueError, IndexError):
+        ranks = []
+    rows: list[tuple[int, float, str]] = []
+    for snapshot in thinned(snapshots) if ranks else []:
+        if len(snapshot["hsv"]) == len(snapshots[-1]["hsv"]):
+            with contextlib.suppress(ValueError):
+                shares = _shares(snapshot)
+                rows += [
+                    (snapshot["step"], 1.0 - shares[rank], kept_name(tolerance))
+                    for rank, tolerance in zip(ranks, TOLERANCES, strict=True)
+                ]
+    return pa.table(
+        {
+            "step": pa.array([row[0] for row in rows], pa.int32()),
+            "share": pa.array([row[1] for row in rows], pa.float64()),
+            "tolerance": pa.array([row[2] for row in rows], pa.string()).dictionary_encode(),
+        }
+    )
+
+
+def _shares(snapshot: Record) -> list[float]:
+    return discarded_shares(list(map(float, snapshot["hsv"])))
+
+
+def kept_name(tolerance: float) -> str:
+    return f"{1 - tolerance:.0%} kept at last"
+
+
+def kept_spec() -> Spec:
+    """Share of the sum that the last spectrum's ranks would have kept at each step."""
+    names = [kept_name(tolerance) for tolerance in TOLERANCES]
+    lines = {
+        "data": {"name": "kept"},
+        "params": [ZOOM],
+        "mark": mark("line", strokeWidth=1.8, point={"filled": True, "size": 22}),
+        "encoding": {
+            "x": {"field": "step", "type": "quantitative", "title": "step", "axis": STEPS},
+            "y": {"field": "share", "type": "quantitative", "title": "share of the sum kept",
+                  "scale": {"zero": False}, "axis": {"format": ".3~%", "tickCount": 5}},
+            "color": by("tolerance", names, COLORS[1:], {**LEGEND, "columns": 3}),
+            "tooltip": told(("tolerance", "ranks"), ("step", "step", ",d"), ("share", "kept", ".2%")),
+        },
+    }  # fmt: skip
+    return {"height": 240, "padding": PADDING, "layer": [lines], "usermeta": SVG}
 
 
 def name_of(tolerance: float) -> str:

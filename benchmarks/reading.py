@@ -59,7 +59,7 @@ def scalars(runs: Path) -> Iterator[Row]:
 
     ours = timed(first_chart)
     yield ("1,000,000 scalars to the first chart", f"{ours:.2f}", *ticks(run, first_chart), "")
-    assert data._run(run.name).columns.lines("b", lambda record: True)[0].values[-1] == values[-1, -1]
+    assert data.cache_of(run.name).columns.lines("b", lambda record: True)[0].values[-1] == values[-1, -1]
     accumulator = timed(lambda: read_with_accumulator(runs / ".tensorboard"))
     yield ("  TensorBoard EventAccumulator", f"{accumulator:.2f}", "", "", f"{accumulator / ours:.1f} x ours")
     server = timed(lambda: read_with_data_server(runs / ".tensorboard"))
@@ -118,7 +118,7 @@ def read_with_data_server(folder: Path) -> None:
 
 
 def many_decisions(runs: Path) -> Iterator[Row]:
-    from app import data
+    from app import data, proposal_data
 
     run = make_run(runs, "decisions")
     proposal = json.dumps(PROPOSAL)
@@ -136,7 +136,7 @@ def many_decisions(runs: Path) -> Iterator[Row]:
 
     def look() -> None:
         data.summary(run.name)
-        data.proposals(run.name)
+        proposal_data.proposals(run.name)
         data.commands(run.name)
         data.timeline(run.name)
         data.marks_table(run.name, "loss")

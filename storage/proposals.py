@@ -4,6 +4,7 @@ import contextlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from storage import atomic
@@ -221,6 +222,45 @@ def ranks_of_share(proposal: Record, share: float) -> list[int]:
         )
         for layer in proposal["layers"]
     ]
+
+
+def ranks_within(proposal: Record, share: float, unit: str = "states") -> list[int]:
+    """The rank per layer when all layers together may keep a share of their states or of their parameters.
+
+    One threshold for all layers: the state with the smallest importance goes first, wherever it is, so that
+    the sum of the bounds 2 Σ_{i>r} σ_i is as small as it can be; with `parameters` the one with the smallest
+    importance per parameter that it costs. Every layer keeps a state; a rank that cannot be realised gives
+    way to the next lower one that can.
+
+    >>> alike = {"state_dim": 2, "realisable": [False, True, True], "parameters": [0, 5, 10]}
+    >>> ranks_within({"layers": [{"hsv": [9.0, 4.0], **alike}, {"hsv": [3.0, 1.0], **alike}]}, 0.75)
+    [2, 1]
+    """
+    layers = proposal["layers"]
+    costs = [
+        [(after - before if unit == "parameters" else 1) for before, after in pairwise(layer["parameters"])]
+        for layer in layers
+    ]
+    worth = sorted(
+        (-hsv / max(costs[place][i], 1), place, i)
+        for place, layer in enumerate(layers)
+        for i, hsv in enumerate(layer["hsv"])
+        if i > 0
+    )
+    ranks = [1] * len(layers)
+    left = share * sum(map(sum, costs)) - sum(cost[0] for cost in costs)
+    for _, place, i in worth:
+        if ranks[place] == i and costs[place][i] <= left * (1 + 1e-12):
+            ranks[place] += 1
+            left -= costs[place][i]
+    return [_realisable_below(layer, rank) for layer, rank in zip(layers, ranks, strict=True)]
+
+
+def _realisable_below(layer: Record, rank: int) -> int:
+    if rank == layer["state_dim"]:
+        return rank
+    below = [r for r in range(1, rank + 1) if layer["realisable"][r] is True]
+    return below[-1] if below else nearest_realisable(layer, rank)
 
 
 def _rank_of(layer: Record, tolerance: float, gate: float) -> int:

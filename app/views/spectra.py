@@ -1,11 +1,11 @@
-"""How the spectrum of each layer changes while the run trains, and what rank each tolerance would leave."""
+"""How the spectrum of each layer changes while the run trains, and whether an early choice holds."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import streamlit as st
 
-from app import data, evidence_charts, frame, spectra, words
+from app import data, evidence_charts, frame, regret, spectra, words
 from app.pulse import pulse
 from storage.records import Record
 
@@ -36,6 +36,7 @@ def choose_layer(layers: Mapping[int, Sequence[Record]]) -> int:
 def show(row: Mapping[str, Any], layer: int, layers: Mapping[int, Sequence[Record]]) -> None:
     snapshots = layers[layer]
     importance = evidence_charts.importance_title(snapshots[0].get("importance", "hsv"))
+    tables = data.spectra_tables(row["run"], layer, row["step"])
     first, last = snapshots[0], snapshots[-1]
     st.caption(
         words.plain(
@@ -44,18 +45,32 @@ def show(row: Mapping[str, Any], layer: int, layers: Mapping[int, Sequence[Recor
             f"N {words.change([first['state_dim']], [last['state_dim']])}."
         )
     )
+    heat_map(row, layer, importance, tables)
+    trajectories(row, layer, tables)
+    regret.show(row, layer)
+
+
+def heat_map(row: Mapping[str, Any], layer: int, importance: str, tables: Mapping[str, Any]) -> None:
     st.subheader("Singular values over training", anchor=False)
     st.caption(
         "A Hankel singular value says how much one state carries from past inputs to future outputs. The "
         "strongest state is at the bottom; colour is on a log scale. A step in the upper edge is a cut."
     )
+    if tables["not_drawable"]:
+        st.caption(
+            f":material/grid_off: {words.count(tables['not_drawable'])} values are 0 or no numbers: they "
+            "have no colour on a log scale and are left blank."
+        )
     with st.container(border=True, key="heat"):
         frame.draw(
             spectra.heat_spec(importance),
             f"heat-{row['run']}",
             f"{importance} of layer {layer} over steps",
-            cells=spectra.heat_table(snapshots, row["step"]),
+            cells=tables["heat"],
         )
+
+
+def trajectories(row: Mapping[str, Any], layer: int, tables: Mapping[str, Any]) -> None:
     st.subheader("Rank trajectories", anchor=False)
     st.caption(
         "The rank that a cut would have left, had it been made at that step and might discard this share of "
@@ -67,8 +82,19 @@ def show(row: Mapping[str, Any], layer: int, layers: Mapping[int, Sequence[Recor
             spectra.rank_spec(),
             f"ranks-{row['run']}",
             f"Ranks of layer {layer} at several tolerances over steps",
-            ranks=spectra.rank_table(snapshots),
+            ranks=tables["ranks"],
         )
+    st.subheader("Share kept", anchor=False)
+    st.caption(
+        "The ranks that the newest spectrum leaves at these tolerances, held fixed: the share of the sum of "
+        "that step's values that so many states carried. Rising lines say that training concentrates the "
+        "layer."
+    )
+    with st.container(border=True, key="kept"):
+        frame.draw(
+            spectra.kept_spec(), f"kept-{row['run']}", f"Share kept by fixed ranks of layer {layer}",
+            kept=tables["kept"],
+        )  # fmt: skip
 
 
 frame.say_now()

@@ -3,13 +3,13 @@
 import pandas as pd
 import streamlit as st
 
-from app import data, frame, words
+from app import data, frame, installation, words
 from app.pulse import pulse
 
 
 @st.fragment(run_every=frame.FALLBACK_S)
 def live() -> None:
-    facts, rows = data.system(), data.summaries()
+    facts, rows = installation.system(), data.summaries()
     with st.grid("auto", min_column_width=170, gap="small"):
         frame.figure("Workers", words.count(len(data.workers())))
         frame.figure("Runs", words.count(len(rows)))

@@ -6,10 +6,11 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from app import data, decisions, evidence, evidence_charts, frame, words
+from app import decisions, evidence, evidence_charts, frame, measuring, outcomes, proposal_data, words
 from app.pulse import pulse
 from storage.records import Record
 
+BUDGETS = [round(0.05 * i, 2) for i in range(1, 21)]
 TOLERANCES = [0.0, *(round(0.001 * i, 4) for i in range(1, 10)), *(round(0.01 * i, 4) for i in range(1, 51))]
 
 
@@ -19,11 +20,12 @@ def live(run_id: str) -> None:
     row = frame.still_there(run_id)
     if row is not None:
         frame.notes_on(row)
-        proposals = data.proposals(run_id)
+        proposals = proposal_data.proposals(run_id)
         if proposals:
             shown = choose_proposal(row, proposals)
             present(row, shown)
             past(run_id, proposals)
+            outcomes.show(run_id)
         else:
             explain_empty(row)
     pulse(run_id)
@@ -43,7 +45,7 @@ def choose_proposal(row: Mapping[str, Any], proposals: Sequence[Mapping[str, Any
     by_number = {proposal["number"]: proposal for proposal in proposals}
     wanted = st.query_params.get("proposal", "")
     number = int(wanted) if wanted.isdecimal() and len(wanted) < 10 else row["pending_proposal"]
-    older = None if number is None or number in by_number else data.proposal_row(row["run"], number)
+    older = None if number is None or number in by_number else proposal_data.proposal_row(row["run"], number)
     if older is not None:
         by_number[older["number"]] = older
     number = number if number in by_number else proposals[0]["number"]
@@ -72,7 +74,7 @@ def _switch() -> None:
 
 def present(row: Mapping[str, Any], shown: Mapping[str, Any]) -> None:
     number = shown["number"]
-    record = data.proposal(row["run"], number)
+    record = proposal_data.proposal(row["run"], number)
     if record is None:
         st.error(
             f"Proposal {number} cannot be read: its file is damaged or incomplete. "
@@ -87,6 +89,7 @@ def present(row: Mapping[str, Any], shown: Mapping[str, Any]) -> None:
     decisions.buttons(row, shown, record, ranks)
     evidence.consequences(record, ranks)
     evidence.measured(record, ranks)
+    measuring.offer(row, shown, record, ranks)
     evidence.layers(record, ranks, st.session_state["tolerance"])
 
 
@@ -143,21 +146,39 @@ def sliders(run_id: str, record: Record) -> list[int]:
     decisions.begin_choice(run_id, record)
     with st.container(border=True, key="what_if"):
         st.markdown("**Your ranks.** Every figure and chart below follows; nothing is cut until you approve.")
-        tolerances = sorted({*TOLERANCES, record["tolerance"]})
-        st.select_slider(
-            "Tolerance: share of the importance that each layer may lose", tolerances, key="tolerance",
-            format_func=lambda value: words.percent(value, 1), on_change=decisions.follow_tolerance,
-            args=(record,),
-        )  # fmt: skip
+        _rule_sliders(record)
         with st.grid(2, min_column_width=260, gap="medium"):
             ranks = [_rank_slider(position, layer) for position, layer in enumerate(record["layers"])]
         if ranks != decisions.rule_ranks(record):
-            st.caption("Set by hand: not what the rule gives at this tolerance.")
+            st.caption("Set by hand: not what the slider above gives.")
         st.button(
             "Back to the proposed ranks", key="reset_ranks", type="tertiary", icon=":material/restart_alt:",
             on_click=decisions.reset_choice, args=(record,), disabled=ranks == record["ranks"],
         )  # fmt: skip
     return ranks
+
+
+def _rule_sliders(record: Record) -> None:
+    """One slider that sets all ranks: by tolerance in each layer, or by a budget for all of them."""
+    follow = {"on_change": decisions.follow_rule, "args": (record,)}
+    rules = [decisions.TOLERANCE, decisions.BUDGET]
+    if len(record["layers"]) > 1:
+        st.segmented_control("All ranks at once, by a", rules, key="rule", required=True, **follow)
+    if st.session_state["rule"] == decisions.TOLERANCE:
+        st.select_slider(
+            "Tolerance: share of the importance that each layer may lose",
+            sorted({*TOLERANCES, record["tolerance"]}), key="tolerance",
+            format_func=lambda value: words.percent(value, 1), **follow,
+        )  # fmt: skip
+        return
+    st.segmented_control("Budget counted in", ["states", "parameters"], key="budget_unit", default="states",
+                         required=True, **follow)  # fmt: skip
+    st.select_slider("Budget: share that all layers together keep", BUDGETS, key="budget", value=BUDGETS[-1],
+                     format_func=lambda value: words.percent(value, 0), **follow)  # fmt: skip
+    st.caption(
+        "The weakest states of all layers go first, wherever they are, so that the sum of the error bounds "
+        "is as small as it can be for this budget. Layers of very different gain are better cut by tolerance."
+    )
 
 
 def _rank_slider(position: int, layer: Record) -> int:
@@ -177,7 +198,7 @@ def _rank_slider(position: int, layer: Record) -> int:
 
 def past(run_id: str, proposals: Sequence[Mapping[str, Any]]) -> None:
     st.subheader("All proposals of this run", anchor=False)
-    count = data.proposal_count(run_id)
+    count = proposal_data.proposal_count(run_id)
     if count > len(proposals):
         st.caption(
             f"The newest {len(proposals)} of {words.count(count)}. An older one has the address "

@@ -1,0 +1,49 @@
+"""This installation and who sits before it: folder of runs, disk, versions, memory."""
+
+import getpass
+import os
+import platform
+import resource
+import shutil
+import socket
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from storage.layout import runs_directory
+
+
+def user() -> str:
+    """Who decides in this browser: $HANKELBOARD_USER, else the login name of the web process."""
+    try:
+        return os.environ.get("HANKELBOARD_USER") or getpass.getuser()
+    except (KeyError, OSError):
+        return "unknown"
+
+
+def system() -> dict[str, Any]:
+    """What one needs to know of this installation: where runs lie, room on the disk, versions, memory."""
+    folder = runs_directory().resolve()
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    usage = shutil.disk_usage(there)
+    packages = ("hankelboard", "streamlit", "altair", "pandas", "pyarrow", "watchdog")
+    return {
+        "folder": str(folder),
+        "writable": os.access(there, os.W_OK),
+        "free": usage.free,
+        "total": usage.total,
+        "memory": _memory_bytes(),
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in packages}},
+    }
+
+
+def _memory_bytes() -> int:
+    """Memory of this process now; its peak where the system does not tell."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError):
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else peak * 1024
