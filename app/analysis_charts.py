@@ -94,7 +94,7 @@ def _long(table: pa.Table, names: dict[str, str]) -> pa.Table:
     )
 
 
-STABILITY = {"overlap": "overlap of the kept subspace", "order": "Kendall τ of the order"}
+STABILITY = {"overlap": "overlap", "order": "Kendall τ"}
 DRIFT = {"weyl": "Weyl's bound", "drift": "measured drift"}
 
 

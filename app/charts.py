@@ -46,8 +46,8 @@ ZOOM = {
 PADDING = {"left": 2, "top": 4, "right": 6, "bottom": 2}
 STEPS = {"format": ",d", "grid": False, "tickMinStep": 1, "tickCount": 6, "labelOverlap": True}
 SVG = {"embedOptions": {"renderer": "svg"}}
-FAINT = {"domain": ["live", "left"], "range": [1.0, 0.38]}
-DASH = {"domain": ["live", "left"], "range": [[1, 0], [4, 3]]}
+FAINT = {"domain": ["live", "left", "raw"], "range": [1.0, 0.38, 0.3]}
+DASH = {"domain": ["live", "left", "raw"], "range": [[1, 0], [4, 3], [1, 0]]}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +64,10 @@ class MetricChart:
     stepped: bool = False
     dots: bool = False
     """A dot at each value: for values measured now and then."""
+    noisy: tuple[str, ...] = ()
+    """Names of series that may be smoothed; the raw line then stays, faint."""
+    optional: bool = False
+    """Only shown where there are such metrics."""
 
     def shows(self, key: str) -> bool:
         return key.startswith(self.prefix) if self.prefix else key in self.keys
@@ -72,7 +76,7 @@ class MetricChart:
 METRIC_CHARTS = {
     "loss": MetricChart(
         title="Loss", unit="cross-entropy, nats", keys=("train/loss", "val/loss"),
-        names=("training", "validation"),
+        names=("training", "validation"), noisy=("training",),
     ),
     "accuracy": MetricChart(
         title="Accuracy", unit="share correct", keys=("val/accuracy",), names=("validation",),
@@ -88,6 +92,10 @@ METRIC_CHARTS = {
     ),
     "memory": MetricChart(
         title="Memory", unit="MB, peak of the process", keys=("memory_mb",), names=("memory",), format=",.0f"
+    ),
+    "gpu_memory": MetricChart(
+        title="GPU memory", unit="MB, peak allocated", keys=("gpu_memory_mb",), names=("memory",),
+        format=",.0f", optional=True,
     ),
 }  # fmt: skip
 
@@ -107,18 +115,35 @@ def _codes(values: Sequence[str]) -> pa.Array:
     return pa.array(values, pa.string()).dictionary_encode()
 
 
-def lines_table(lines: Mapping[str, Iterable[series.Line]], *, dots: bool = False) -> pa.Table:
-    """Polylines of a chart, reduced to what it can show: step, value, series, line, path, spot."""
+def _drawn(line: series.Line, smoothing: float) -> Iterable[tuple[str, np.ndarray, np.ndarray]]:
+    """Path, steps and values of what is drawn of a line: itself, or faint below its smoothed form."""
+    path = "live" if line.live else "left"
+    if smoothing and line.live:
+        yield "raw", *series.decimate(line.steps, line.values)
+        yield path, *series.decimate(line.steps, series.smoothed(line.values, smoothing))
+    else:
+        yield path, *series.decimate(line.steps, line.values)
+
+
+def lines_table(
+    lines: Mapping[str, Iterable[series.Line]],
+    *,
+    dots: bool = False,
+    smooth: Mapping[str, float] | None = None,
+) -> pa.Table:
+    """Polylines of a chart, reduced to what it can show: step, value, series, line, path, spot.
+
+    `smooth` says for names of series how much they are smoothed, over all values, before they are reduced.
+    """
     steps, values, names, ids, paths = [], [], [], [], []
     for name, polylines in lines.items():
         for number, line in enumerate(polylines):
-            kept_steps, kept_values = series.decimate(line.steps, line.values)
-            steps.append(kept_steps)
-            values.append(kept_values)
-            path = "live" if line.live else "left"
-            names += [name] * len(kept_steps)
-            paths += [path] * len(kept_steps)
-            ids += [f"{name} {number}"] * len(kept_steps)
+            for path, kept_steps, kept_values in _drawn(line, (smooth or {}).get(name, 0.0)):
+                steps.append(kept_steps)
+                values.append(kept_values)
+                names += [name] * len(kept_steps)
+                paths += [path] * len(kept_steps)
+                ids += [f"{name} {number} {path}"] * len(kept_steps)
     spots = [_spots(len(kept), dots) for kept in steps]
     all_steps = np.concatenate(steps) if steps else np.zeros(0)
     all_values = np.concatenate(values) if values else np.zeros(0)

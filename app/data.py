@@ -8,7 +8,7 @@ import os
 import re
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -126,20 +126,26 @@ def commands(run_id: str) -> list[dict[str, Any]]:
     return cache_of(run_id).commands()
 
 
-def chart_table(run_id: str, chart: str) -> Any:
-    """The Arrow table of one of charts.METRIC_CHARTS."""
-    cache = cache_of(run_id)
-    compute = lambda: _chart_table(cache, charts.METRIC_CHARTS[chart])  # noqa: E731
-    return cache.derived(f"chart {chart}", compute, "metrics", "events")
+def chart_table(run_id: str, chart: str, smoothing: float = 0.0) -> Any:
+    """The Arrow table of one of charts.METRIC_CHARTS, what is noisy in it smoothed."""
+    cache, shown = cache_of(run_id), charts.METRIC_CHARTS[chart]
+    smooth = dict.fromkeys(shown.noisy, smoothing)
+    compute = lambda: _chart_table(cache, shown, smooth)  # noqa: E731
+    return cache.derived(f"chart {chart}", compute, "metrics", "events", variant=smoothing)
 
 
-def _chart_table(cache: RunCache, chart: charts.MetricChart) -> Any:
+def has_metric(run_id: str, chart: str) -> bool:
+    """Whether the run recorded anything that this chart shows."""
+    return any(map(charts.METRIC_CHARTS[chart].shows, cache_of(run_id).columns.metrics()))
+
+
+def _chart_table(cache: RunCache, chart: charts.MetricChart, smooth: Mapping[str, float]) -> Any:
     lines = {
         charts.series_name(key, chart): cache.columns.lines(key, cache.history.on_path)
         for key in cache.columns.metrics()
         if chart.shows(key)
     }
-    return charts.lines_table(lines, dots=chart.dots)
+    return charts.lines_table(lines, dots=chart.dots, smooth=smooth)
 
 
 def marks_table(run_id: str, chart: str) -> Any:

@@ -72,7 +72,8 @@ def measured(record: Record, ranks: Sequence[int]) -> None:
     point = proposal_data.what_if(record, ranks)
     known = point["measured"] or not point["cuts"]
     choice = "measured: the ringed point." if known else "**not measured at these ranks.**"
-    sequences = f"{words.count(facts.get('samples'))} {words.plain(facts.get('split', ''))} sequences"
+    split = {"val": "validation"}.get(facts.get("split", ""), facts.get("split", ""))
+    sequences = f"{words.count(facts.get('samples'))} {words.plain(split)} sequences"
     st.subheader("Measured: what the cut does to validation", anchor=False)
     st.caption(
         f"Copies of the model, cut and evaluated on {sequences} without further training. "

@@ -7,6 +7,7 @@ import streamlit as st
 
 from app import data, proposal_data, words
 from app.charts import Spec
+from app.svg_export import svg_export
 from storage.errors import RunError
 from storage.layout import RUN_ID
 
@@ -91,6 +92,7 @@ def title(run_id: str, page: str) -> None:
             if name != page:
                 st.page_link(path, label=label, icon=icon, query_params={"run": run_id})
         st.caption(words.plain(run_id))
+        svg_export()
 
 
 def still_there(run_id: str) -> dict[str, Any] | None:

@@ -15,6 +15,8 @@ page = st.navigation(
                     help="All runs; what waits for a decision stands first."),
             st.Page("views/new_run.py", title="New run", icon=":material/add:",
                     help="Queue a run from a preset."),
+            st.Page("views/glossary.py", title="Glossary", icon=":material/menu_book:",
+                    help="What the words and figures mean, and what they do not promise."),
             st.Page("views/system.py", title="System", icon=":material/dns:",
                     help="Workers, disk, damage, versions."),
         ],

@@ -61,7 +61,7 @@ class RunCache:
         self._files = {part: str(getattr(paths, part)) for part in PARTS}
         self._marks: dict[str, Mark] = {}
         self._versions = dict.fromkeys(PARTS, 0)
-        self._derived: dict[str, tuple[list[int], Any]] = {}
+        self._derived: dict[str, tuple[list[float], Any]] = {}
         self._run: Run | None = None
         self._problem = ""
         self._status: Record | None = None
@@ -184,12 +184,15 @@ class RunCache:
 
     # Asking.
 
-    def derived(self, name: str, compute: Callable[[], Any], *parts: str) -> Any:
-        """What `compute` makes of these parts (default: all), computed once per change, for all sessions."""
+    def derived(self, name: str, compute: Callable[[], Any], *parts: str, variant: float = 0.0) -> Any:
+        """What `compute` makes of these parts (default: all), computed once per change, for all sessions.
+
+        Of what differs by a number (`variant`) the last one asked for is kept.
+        """
         with self._lock:
             for part in parts:
                 self._opened(part)
-            versions = [self._versions[part] for part in parts or PARTS]
+            versions = [*(self._versions[part] for part in parts or PARTS), variant]
             known = self._derived.get(name)
             if known is None or known[0] != versions:
                 known = self._derived[name] = (versions, compute())

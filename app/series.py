@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 
 from app import journal_tables
@@ -148,6 +149,16 @@ def decimate(
         keep.update(_extremes(values[start:stop], int(start)))
     chosen = np.fromiter(sorted(keep), dtype=np.intp)
     return steps[chosen], values[chosen]
+
+
+def smoothed(values: np.ndarray, weight: float) -> np.ndarray:
+    """Exponential moving average without the pull of its start; gaps stay gaps.
+
+    `weight` in [0, 1) is that of the past, as in TensorBoard's slider.
+    """
+    averaged = pd.Series(values).ewm(alpha=1.0 - weight, ignore_na=True).mean().to_numpy(copy=True)
+    averaged[np.isnan(values)] = np.nan
+    return averaged
 
 
 def _extremes(bucket: np.ndarray, offset: int) -> Iterable[int]:

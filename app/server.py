@@ -33,6 +33,8 @@ MODULES_OF_PAGES = (
     "app.measuring",
     "app.outcomes",
     "app.regret",
+    "app.svg_export",
+    "app.uncut",
     "app.rollback",
     "app.pulse",
 )

@@ -70,9 +70,16 @@ def not_drawable(snapshots: Sequence[Record]) -> int:
 
 def heat_spec(importance: str) -> Spec:
     """σ by colour, over training (across) and state by importance (upwards). Drawn on a canvas."""
+    color = {
+        "field": "value",
+        "type": "quantitative",
+        "title": importance,
+        "scale": {"type": "log", "scheme": "viridis"},
+        "legend": {"orient": "top", "format": "~g", "gradientLength": 220, "tickCount": 4},
+    }
     cells = {
         "data": {"name": "cells"},
-        "mark": {"type": "rect", "clip": True},
+        "mark": {"type": "rect", "clip": True, "strokeWidth": 1},
         "encoding": {
             "x": {"field": "start", "type": "quantitative", "title": "step", "axis": STEPS,
                   "scale": {"nice": False}},
@@ -80,9 +87,8 @@ def heat_spec(importance: str) -> Spec:
             "y": {"field": "index", "type": "quantitative", "title": "state, by importance",
                   "scale": {"nice": False, "zero": False}, "axis": {"grid": False, "tickMinStep": 1}},
             "y2": {"field": "upper"},
-            "color": {"field": "value", "type": "quantitative", "title": importance,
-                      "scale": {"type": "log", "scheme": "viridis"},
-                      "legend": {"orient": "top", "format": "~g", "gradientLength": 220, "tickCount": 4}},
+            "color": color,
+            "stroke": {**color, "legend": None},  # no seams between cells
             "tooltip": told(("start", "step", ",d"), ("index", "state"), ("value", importance, ".3e")),
         },
     }  # fmt: skip

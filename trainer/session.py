@@ -1,7 +1,7 @@
 """One attempt at a run: its model, optimizer, data and records, and how it saves and restores them."""
 
 import platform
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -47,8 +47,8 @@ class Session:
     forms: list[str | None]
     loss_was_finite: bool = True
     """Whether the last recorded loss was a number: the change is an event, not every record."""
-    earlier: tuple[tuple[int, ...], list[Any]] | None = None
-    """Reductions in the weights and systems of all layers at the last scheduled snapshot."""
+    snapshots: list[tuple[int, tuple[int, ...], list[Any]]] = field(default_factory=list)
+    """Step, reductions in the weights and systems of all layers at the last two scheduled snapshots."""
     saved: tuple[Any, ...] | None = None
     """What the newest checkpoint holds, so that the same state is not written twice."""
 
@@ -121,7 +121,7 @@ class Session:
             raise CheckpointError(problem)
         folder = self.paths.checkpoint(name)
         self.adopt(restore_payload(folder, self.model, self.optimizer, self.device))
-        self.saved = self.earlier = None
+        self.saved, self.snapshots = None, []
 
     def resume(self) -> str | None:
         """Restore the newest checkpoint on the live branch's path that verifies; its name, None if none does.
@@ -213,7 +213,10 @@ class Session:
         """One record per reducible layer. A scheduled snapshot is what the next proposal compares with."""
         if snapshot == "scheduled":
             systems = [layer.extract() for _, layer in reducible_layers(self.model)]
-            self.earlier = (tuple(self.state.reductions), systems)
+            self.snapshots = [
+                *self.snapshots[-1:],
+                (self.state.step, tuple(self.state.reductions), systems),
+            ]
         for index, (name, layer) in enumerate(reducible_layers(self.model)):
             try:
                 spectrum = layer.spectrum(layer.extract())
@@ -243,10 +246,12 @@ class Session:
             self.recorder.say(f"systems not kept: {error}")
 
     def earlier_systems(self) -> list[Any] | None:
-        """The systems of all layers at the last scheduled snapshot; None when a cut lies between."""
-        if self.earlier is None or self.earlier[0] != tuple(self.state.reductions):
-            return None
-        return self.earlier[1]
+        """The systems of all layers at the last scheduled snapshot before this step, in the same coordinates:
+        None when there is none since the last cut or rollback."""
+        for step, reductions, systems in reversed(self.snapshots):
+            if step < self.state.step and reductions == tuple(self.state.reductions):
+                return systems
+        return None
 
     def note_forms(self) -> None:
         """Record which form of the recurrence each layer uses, whenever that changes."""

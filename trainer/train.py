@@ -223,6 +223,8 @@ def log(session: Session, values: dict[str, float]) -> None:
     extra: dict[str, float] = {"lr": learning_rate(session.config, session.state.step)}
     if session.recorder.steps_per_s:
         extra["steps_per_s"] = round(session.recorder.steps_per_s, 3)
+    if session.device.type == "cuda":
+        extra["gpu_memory_mb"] = round(torch.cuda.max_memory_allocated(session.device) / 2**20, 1)
     session.recorder.metrics({**values, **extra, "memory_mb": memory_mb()})
     if "val/accuracy" in values:
         session.recorder.say(

@@ -5,8 +5,10 @@ from typing import Any
 
 import streamlit as st
 
-from app import charts, controls, data, event_words, evidence_charts, frame, words
+from app import charts, controls, data, event_words, evidence_charts, frame, uncut, words
 from app.pulse import pulse
+
+SMOOTHING = [0.0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99]
 
 
 @st.fragment(run_every=frame.FALLBACK_S)
@@ -19,6 +21,7 @@ def live(run_id: str) -> None:
         controls.buttons(row)
         controls.answers(run_id)
         metric_charts(row)
+        uncut.show(row)
         spectrum(row)
         timeline(run_id)
         details(row)
@@ -46,10 +49,11 @@ def header(row: Mapping[str, Any]) -> None:
 
 def figures(row: Mapping[str, Any]) -> None:
     best, test = row["best"], row["test"]
-    dims = words.change(row["initial_state_dims"], row["state_dims"])
+    start, dims = words.dims(row["initial_state_dims"]), words.dims(row["state_dims"])
     with st.grid("auto", min_column_width=150, gap="small"):
         with st.container(key="state_dims", height="stretch"):
-            frame.figure("States per layer, N", dims, help="State dimension at the start → now")
+            frame.figure("States per layer, N", dims, f"from {start}" if start != dims else "as at the start",
+                         help="State dimension of each layer now")  # fmt: skip
         accuracy = words.percent(best.get("value")) if best else "–"
         frame.figure(
             "Best on validation", accuracy, f"at step {words.count(best.get('step'))}" if best else ""
@@ -72,15 +76,24 @@ def metric_charts(row: Mapping[str, Any]) -> None:
         "**↺** rolled back to here, **II** paused, **!** not finite; hover over one to read it. "
         "Faint and dashed: left by a rollback. Drag to pan, Ctrl + wheel to zoom, double click to reset."
     )
+    smoothing = st.select_slider(
+        "Smoothing of the training loss", SMOOTHING, value=0.0, key="smoothing", width=330,
+        help="Weight of the past in a moving average over all records; the raw line stays, faint",
+    )  # fmt: skip
+    shown = {
+        name: chart
+        for name, chart in charts.METRIC_CHARTS.items()
+        if not chart.optional or data.has_metric(run_id, name)
+    }
     with st.grid(2, min_column_width=330, gap="small"):
-        for name, chart in charts.METRIC_CHARTS.items():
+        for name, chart in shown.items():
             with st.container(border=True, key=f"chart_{name}"):
                 st.markdown(f"**{chart.title}**")
                 frame.draw(
                     charts.metric_spec(chart, len(row["initial_state_dims"])),
                     key=f"{name}-{run_id}",
                     alt=f"{chart.title} ({chart.unit}) against training step",
-                    lines=data.chart_table(run_id, name),
+                    lines=data.chart_table(run_id, name, smoothing),
                     marks=data.marks_table(run_id, name),
                 )
 

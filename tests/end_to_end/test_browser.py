@@ -50,7 +50,7 @@ def test_wait_move_the_slider_approve_roll_back(services, page):
     assert after["state_dims"][0] < proposed and after["state"] == "running"
 
     page.goto(f"{services.url}/run?run={run}")
-    page.locator(".st-key-state_dims").get_by_text(f"→ {after['state_dims'][0]}").first.wait_for()
+    page.locator(".st-key-state_dims").get_by_text("from 24, 24").first.wait_for()
     first = show(services, run)["step"]
     page.wait_for_timeout(1500)
     assert show(services, run)["step"] > first  # training goes on

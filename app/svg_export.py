@@ -1,0 +1,61 @@
+"""A menu that saves the charts of a page as SVG files. PNG is in each chart's own toolbar.
+
+It copies what the browser drew: nothing is computed again, and what is zoomed stays zoomed. Charts that are
+drawn on a canvas (the heat map) are not among them.
+"""
+
+import streamlit as st
+
+_HTML = """
+<details>
+  <summary>Save a chart as SVG</summary>
+  <div></div>
+</details>
+"""
+_CSS = """
+details { position: relative; font-family: var(--st-font); font-size: 0.875rem; color: var(--st-text-color); }
+summary { cursor: pointer; list-style: none; padding: 0.3rem 0; opacity: 0.75; white-space: nowrap; }
+summary:hover, summary:focus-visible { opacity: 1; text-decoration: underline; }
+div { display: flex; flex-direction: column; align-items: flex-start; gap: 0.1rem; }
+button { all: unset; cursor: pointer; padding: 0.2rem 0.5rem; border-radius: 0.3rem; }
+button:hover, button:focus-visible { background: var(--st-secondary-background-color); }
+"""
+_JS = """
+const named = chart => chart.getAttribute("aria-label") || "chart";
+const save = chart => {
+  const svg = chart.querySelector("svg.marks").cloneNode(true);
+  svg.setAttribute("xmlns", "http://www.w3.org/2000/svg");
+  const title = document.createElementNS("http://www.w3.org/2000/svg", "title");
+  title.textContent = named(chart);
+  svg.prepend(title);
+  const text = new XMLSerializer().serializeToString(svg);
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(new Blob([text], {type: "image/svg+xml"}));
+  link.download = named(chart).toLowerCase().replace(/[^a-z0-9]+/g, "-").replace(/^-|-$/g, "") + ".svg";
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+};
+export default function({parentElement}) {
+  const details = parentElement.querySelector("details");
+  const list = details.querySelector("div");
+  details.ontoggle = () => {
+    list.replaceChildren();
+    if (!details.open) return;
+    const charts = [...document.querySelectorAll("[data-testid=stVegaLiteChart]")]
+      .filter(chart => chart.querySelector("svg.marks"));
+    for (const chart of charts) {
+      const button = document.createElement("button");
+      button.textContent = named(chart);
+      button.onclick = () => { save(chart); details.open = false; };
+      list.append(button);
+    }
+    if (!charts.length) list.append("There is no chart on this page yet.");
+  };
+}
+"""
+_COMPONENT = st.components.v2.component("hankelboard_svg_export", html=_HTML, css=_CSS, js=_JS)
+
+
+def svg_export() -> None:
+    """The menu. Mount it outside live fragments: it looks at the page when it is opened."""
+    _COMPONENT(key="svg_export")

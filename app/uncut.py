@@ -1,0 +1,119 @@
+"""A run beside the baseline that was never cut: what the cut cost, and what it saved."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import streamlit as st
+
+from app import data, frame, words
+from app.charts import PADDING, SVG, ZOOM, Spec
+from app.run_cache import RunCache
+from app.series import Line
+from app.spec_parts import CUT_COLOR, LEGEND, POINT_COLOR, by, mark, told
+from storage.summary import PRIMARY_METRIC
+
+HERE, UNCUT = "this run", "uncut baseline"
+AXES = {"training seconds": "seconds of training", "step": "step"}
+
+
+def baseline_of(row: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    """The baseline run of the same group and task; of several one with the same seed, then the newest."""
+    found = [
+        other
+        for other in rows
+        if other["role"] == "baseline"
+        and (other["group"], other["task"]) == (row["group"], row["task"])
+        and other["run"] != row["run"]
+    ]
+    return min(found, key=lambda other: other["seed"] != row["seed"], default=None)
+
+
+def show(row: Mapping[str, Any]) -> None:
+    """Validation accuracy of both, where there is a baseline and this run was cut."""
+    other = baseline_of(row, data.summaries())
+    if other is None or row["state_dims"] == row["initial_state_dims"]:
+        return
+    st.subheader("As if uncut", anchor=False)
+    curves = {HERE: _curve(row["run"]), UNCUT: _curve(other["run"])}
+    if not all(len(curve["value"]) for curve in curves.values()):
+        st.caption("One of the two runs has no validation yet.")
+        return
+    st.caption(words.plain(f"Beside {other['name']} ({other['run']}): {_difference(curves)}"))
+    if other["seed"] != row["seed"]:
+        st.caption("Another seed: part of the difference is chance.")
+    axis = st.segmented_control("Against", list(AXES), default="training seconds", key="uncut_axis",
+                                required=True)  # fmt: skip
+    with st.container(border=True, key="chart_uncut"):
+        frame.draw(
+            spec(AXES[axis]), f"uncut-{axis}-{row['run']}", f"Accuracy against {axis}, cut and uncut",
+            curves=_table(curves, "train_s" if axis == "training seconds" else "step"),
+        )  # fmt: skip
+
+
+def _curve(run_id: str) -> dict[str, np.ndarray]:
+    """Step, seconds of training and validation accuracy on the live path."""
+    cache = data.cache_of(run_id)
+
+    def compute() -> dict[str, np.ndarray]:
+        accuracy, seconds = _live(cache, PRIMARY_METRIC), _live(cache, "train_s")
+        if accuracy is None or seconds is None:
+            return {name: np.zeros(0) for name in ("step", "train_s", "value")}
+        place = np.searchsorted(seconds.steps, accuracy.steps).clip(max=len(seconds.steps) - 1)
+        return {"step": accuracy.steps, "train_s": seconds.values[place], "value": accuracy.values}
+
+    return cache.derived("accuracy over training seconds", compute, "metrics", "events")
+
+
+def _live(cache: RunCache, key: str) -> Line | None:
+    return next((line for line in cache.columns.lines(key, cache.history.on_path) if line.live), None)
+
+
+def _difference(curves: Mapping[str, Mapping[str, np.ndarray]]) -> str:
+    """Best accuracy so far of both at the same step, and at the same seconds of training."""
+    parts = []
+    for key, name in (("step", "up to step"), ("train_s", "within training of")):
+        end = min(float(curve[key][-1]) for curve in curves.values())
+        here, uncut = (_best_until(curve, key, end) for curve in curves.values())
+        if here is not None and uncut is not None:
+            told = words.count(int(end)) if key == "step" else words.duration(end)
+            parts.append(f"{words.points(here - uncut)} {name} {told}")
+    if not parts:
+        return "no common stretch."
+    return f"best validation accuracy {', '.join(parts)}. One pair of runs shows no more than that."
+
+
+def _best_until(curve: Mapping[str, np.ndarray], key: str, end: float) -> float | None:
+    values = curve["value"][curve[key] <= end]
+    return float(np.nanmax(values)) if np.isfinite(values).any() else None
+
+
+def _table(curves: Mapping[str, Mapping[str, np.ndarray]], key: str) -> pa.Table:
+    counts = {name: len(curve["value"]) for name, curve in curves.items()}
+    return pa.table(
+        {
+            "at": pa.array(np.concatenate([curve[key] for curve in curves.values()]), pa.float64()),
+            "value": pa.array(np.concatenate([curve["value"] for curve in curves.values()]), pa.float64()),
+            "series": pa.array([name for name, count in counts.items() for _ in range(count)], pa.string()),
+        }
+    )
+
+
+def spec(title: str) -> Spec:
+    names = [HERE, UNCUT]
+    lines = {
+        "data": {"name": "curves"},
+        "params": [ZOOM],
+        "mark": mark("line", strokeWidth=2, point={"filled": True, "size": 26}),
+        "encoding": {
+            "x": {"field": "at", "type": "quantitative", "title": title,
+                  "axis": {"grid": False, "format": ",~r", "tickCount": 6}},
+            "y": {"field": "value", "type": "quantitative", "title": "validation accuracy",
+                  "scale": {"zero": False}, "axis": {"format": ".1%", "tickCount": 5}},
+            "color": by("series", names, [CUT_COLOR, POINT_COLOR], LEGEND),
+            "strokeDash": by("series", names, [[1, 0], [5, 3]], LEGEND, type="ordinal"),
+            "tooltip": told(("series", "run"), ("at", title, ",.1f"), ("value", "accuracy", ".2%")),
+        },
+    }  # fmt: skip
+    return {"height": 260, "padding": PADDING, "layer": [lines], "usermeta": SVG}

@@ -1,0 +1,105 @@
+"""What the words mean, what each figure says and what it does not; the documents of the project."""
+
+from pathlib import Path
+
+import streamlit as st
+
+DOCS = Path(__file__).resolve().parent.parent.parent / "docs"
+DOCUMENTS = {
+    "NUMERICS.md": "The mathematics: every formula, where it comes from, what it does not promise",
+    "FORMAT.md": "What a run directory holds",
+    "ARCHITECTURE.md": "How Hankelboard is built",
+    "LOG.md": "Decisions and failed experiments, dated",
+}
+TERMS = {
+    "The model": {
+        "state dimension N": "How many internal states a layer has now. A state-space layer keeps what it "
+        "remembers of a sequence in them; its cost grows with their number.",
+        "rank r": "How many states a layer would have after a proposed cut.",
+        "Hankel singular value σ": "How much one state carries from past inputs to future outputs. Computed "
+        "from the layer's weights alone, no data is looked at. Large: the layer uses this state. Near 0: "
+        "removing it changes next to nothing of what the layer does to any input.",
+        "spectrum": "The Hankel singular values of a layer, the largest first. A steep one can be cut far, a "
+        "flat one cannot.",
+        "branch": "One path of weights. Going back to a checkpoint starts a new branch; nothing is deleted.",
+    },
+    "A cut": {
+        "tolerance τ": "The share of the sum of σ that a cut may discard in each layer. It is no error in "
+        "percent: the output may change by less, or by more.",
+        "discarded share": "The sum of the σ that a rank leaves out, divided by the sum of all.",
+        "error bound": "Twice the sum of the discarded σ. It promises that no input, however chosen, makes the "
+        "linear part of this one layer err by more (ratio of energies). It says nothing about the loss, and "
+        "it is often many times larger than the error that is measured.",
+        "vacuous": "A bound above the layer's own largest gain: it holds, but promises nothing.",
+        "gate": "A layer is only cut when that removes enough of its states to be worth it.",
+        "balanced truncation": "The way of cutting: change to coordinates in which every state is as easy to "
+        "reach as it is to see, and keep the strongest. The layer is written back into its own form.",
+        "null rank": "The rank that the same rule leaves of layers that were never trained. A proposal near it says "
+        "something about how layers are initialised, not about what this one learned.",
+        "badge": "Advice about a proposal with its reasons. No policy looks at it.",
+        "expired, superseded": "Nobody decided in time; or the proposal was overtaken, by a rollback for "
+        "example.",
+    },
+    "Measured figures": {
+        "95 % interval": "Paired bootstrap over validation sequences: how far chance in the choice of sequences "
+        "could move the change that was measured. Where 0 lies inside, no change was shown.",
+        "output change": "How far a cut layer's output differs from the uncut layer's for the same inputs, "
+        "relative.",
+        "divergence of predictions": "Mean Kullback-Leibler divergence of the class probabilities, cut against uncut, "
+        "in nats. It sees changes that accuracy does not.",
+        "frequency response": "How strongly a layer passes on each frequency, from the slowest (0) to the "
+        "fastest (π radians per step); the difference curve shows where a cut errs.",
+        "training seconds": "Seconds spent on training steps: waiting, pausing and measuring excluded.",
+        "best": "The largest validation accuracy on the live path, with its step. Test data is used once, "
+        "at the end.",
+    },
+    "Is it too early to cut?": {
+        "regret": "Of what the final layer carries, the share that states chosen at an earlier step would miss, "
+        "compared with the best choice of as many. Flat and low from 10 % of the run on: cutting there "
+        "lost nothing.",
+        "overlap": "How much of the subspace kept at one snapshot is kept at the next: 1 all of it, 0 "
+        "nothing.",
+        "Kendall τ": "Whether matched directions keep their order of strength: 1 all do, −1 it is reversed.",
+        "Weyl's bound": "No σ can have moved by more than this between two snapshots, whatever training did.",
+    },
+    "Deciding": {
+        "ask": "A person decides on every proposal; training waits, or goes on, as the run is set.",
+        "auto": "The rule approves what lies within the tolerance.",
+        "pragmatic": "A fixed share is cut each time and undone by itself when validation falls too far.",
+        "keep": "Proposals are measured and rejected: nothing is cut.",
+    },
+}  # fmt: skip
+
+
+def page() -> None:
+    st.title("Glossary", anchor=False)
+    text = st.text_input("Search", key="term", placeholder="regret, bound, tolerance", bind="query-params",
+                         icon=":material/search:", width=320)  # fmt: skip
+    wanted = (text or "").lower()
+    found = 0
+    for part, terms in TERMS.items():
+        shown = {word: meaning for word, meaning in terms.items() if wanted in f"{word} {meaning}".lower()}
+        found += len(shown)
+        if shown:
+            st.subheader(part, anchor=False)
+            st.markdown("\n\n".join(f"**{word}.** {meaning}" for word, meaning in shown.items()))
+    if not found:
+        st.caption("No term fits the search.")
+    documents()
+
+
+def documents() -> None:
+    """The project's documents, where they lie beside the app."""
+    present = {name: what for name, what in DOCUMENTS.items() if (DOCS / name).is_file()}
+    if not present:
+        return
+    st.subheader("Documents", anchor=False)
+    for name, what in present.items():
+        with st.expander(
+            f"{what} (docs/{name})", key=f"doc_{name.partition('.')[0]}", on_change="rerun"
+        ) as part:
+            if part.open:
+                st.markdown((DOCS / name).read_text())
+
+
+page()
