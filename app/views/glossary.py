@@ -27,25 +27,29 @@ TERMS = {
         "tolerance τ": "The share of the sum of σ that a cut may discard in each layer. It is no error in "
         "percent: the output may change by less, or by more.",
         "discarded share": "The sum of the σ that a rank leaves out, divided by the sum of all.",
-        "error bound": "Twice the sum of the discarded σ. It promises that no input, however chosen, makes the "
+        "error bound": "Twice the sum of the discarded σ. It promises that no input, however chosen, makes "
+        "the "
         "linear part of this one layer err by more (ratio of energies). It says nothing about the loss, and "
         "it is often many times larger than the error that is measured.",
         "vacuous": "A bound above the layer's own largest gain: it holds, but promises nothing.",
         "gate": "A layer is only cut when that removes enough of its states to be worth it.",
         "balanced truncation": "The way of cutting: change to coordinates in which every state is as easy to "
         "reach as it is to see, and keep the strongest. The layer is written back into its own form.",
-        "null rank": "The rank that the same rule leaves of layers that were never trained. A proposal near it says "
+        "null rank": "The rank that the same rule leaves of layers that were never trained. A proposal "
+        "near it says "
         "something about how layers are initialised, not about what this one learned.",
         "badge": "Advice about a proposal with its reasons. No policy looks at it.",
         "expired, superseded": "Nobody decided in time; or the proposal was overtaken, by a rollback for "
         "example.",
     },
     "Measured figures": {
-        "95 % interval": "Paired bootstrap over validation sequences: how far chance in the choice of sequences "
+        "95 % interval": "Paired bootstrap over validation sequences: how far chance in the choice of "
+        "sequences "
         "could move the change that was measured. Where 0 lies inside, no change was shown.",
         "output change": "How far a cut layer's output differs from the uncut layer's for the same inputs, "
         "relative.",
-        "divergence of predictions": "Mean Kullback-Leibler divergence of the class probabilities, cut against uncut, "
+        "divergence of predictions": "Mean Kullback-Leibler divergence of the class probabilities, cut "
+        "against uncut, "
         "in nats. It sees changes that accuracy does not.",
         "frequency response": "How strongly a layer passes on each frequency, from the slowest (0) to the "
         "fastest (π radians per step); the difference curve shows where a cut errs.",
@@ -54,7 +58,8 @@ TERMS = {
         "at the end.",
     },
     "Is it too early to cut?": {
-        "regret": "Of what the final layer carries, the share that states chosen at an earlier step would miss, "
+        "regret": "Of what the final layer carries, the share that states chosen at an earlier step would "
+        "miss, "
         "compared with the best choice of as many. Flat and low from 10 % of the run on: cutting there "
         "lost nothing.",
         "overlap": "How much of the subspace kept at one snapshot is kept at the next: 1 all of it, 0 "

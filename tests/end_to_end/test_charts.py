@@ -1,0 +1,166 @@
+"""Charts in a real Chromium: zoom over refreshes, linked sliders, gaps on log axes, export, the analysis."""
+
+import json
+import time
+import xml.etree.ElementTree as ET
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from storage.journal import Journal
+from tests.app.synthetic_run import SyntheticRun
+from tests.trainer.small_run import SmallRun
+
+pytestmark = pytest.mark.browser
+
+WAITS = {"training": {"steps": 100000}, "reduction": {"policy": "ask", "steps": [20]}}
+
+
+def ready(page):
+    page.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for()
+
+
+def axis_labels(page, chart):
+    """Texts of the step axis of a chart."""
+    axis = page.locator(f".st-key-{chart} g[aria-label^='X-axis']").first
+    return axis.locator(".role-axis-label text").all_text_contents()
+
+
+def stop(run):
+    run.send("stop")
+    run.wait(lambda history: history.state == "stopped")
+
+
+def test_zoom_survives_20_refreshes_with_new_data(services, page):
+    run = SyntheticRun(services.runs, "zoomed", queued=False).start()
+    run.train(600)
+    page.goto(f"{services.url}/run?run={run.id}")
+    ready(page)
+    chart = page.locator(".st-key-chart_loss svg.marks").first
+    chart.wait_for()
+    before = axis_labels(page, "chart_loss")
+    box = chart.bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.keyboard.down("Control")
+    for _ in range(6):
+        page.mouse.wheel(0, -240)
+        page.wait_for_timeout(60)
+    page.keyboard.up("Control")
+    page.wait_for_timeout(800)
+    zoomed = axis_labels(page, "chart_loss")
+    assert zoomed != before
+    lines = page.locator(".st-key-chart_loss .mark-line path").first
+    shape = lines.get_attribute("d")
+    for tick in range(1, 21):
+        run.train(600 + 10 * tick)
+        run.status("running")
+        page.wait_for_timeout(650)
+    ready(page)
+    assert axis_labels(page, "chart_loss") == zoomed
+    assert "800" in page.locator(".stProgress, [data-testid=stProgress]").first.inner_text().replace(",", "")
+    assert lines.get_attribute("d") and shape
+    assert page.problems == []
+
+
+def test_a_slider_moves_cut_share_bound_size_and_choice_together(services, page):
+    run = SmallRun(services.runs, **WAITS)
+    try:
+        run.wait_pending(1)
+        page.goto(f"{services.url}/truncation?run={run.paths.run_id}")
+        ready(page)
+
+        def shown():
+            charts = [
+                page.locator(f".st-key-{key} svg.marks").first.inner_html()
+                for key in ("spectrum_0", "curves_0", "measured_accuracy", "measured_loss")
+            ]
+            figures = page.locator("[data-testid=stMetric]").all_inner_texts()
+            return [*charts, "|".join(figures), page.locator("main, [data-testid=stMain]").first.inner_text()]
+
+        page.locator(".st-key-measured_loss svg.marks").first.wait_for()
+        before = shown()
+        slider = page.locator(".st-key-rank_0").get_by_role("slider")
+        slider.focus()
+        slider.press("ArrowLeft")
+        page.locator(".st-key-approve_mine button:not([disabled])").wait_for()
+        page.wait_for_timeout(800)
+        after = shown()
+        assert all(one != other for one, other in zip(before, after, strict=True))
+        assert "not measured at these ranks" in after[-1]
+        # What was not measured is offered, and measured on demand.
+        page.locator(".st-key-measure_mine button").first.click()
+        page.get_by_text("measured: the ringed point").first.wait_for()
+        assert page.problems == []
+    finally:
+        stop(run)
+
+
+def test_a_proposal_that_expires_while_it_is_looked_at_closes_its_buttons(services, page):
+    reduction = {"policy": "ask", "steps": [20], "deadline_s": 12.0}
+    run = SmallRun(services.runs, training={"steps": 100000}, reduction=reduction)
+    try:
+        run.wait_pending(1)
+        page.goto(f"{services.url}/truncation?run={run.paths.run_id}")
+        page.locator(".st-key-approve button:not([disabled])").first.wait_for()
+        page.locator(".st-key-approve button[disabled]").first.wait_for()
+        assert page.locator(".st-key-reject button[disabled]").count()
+        page.get_by_text("It expired").first.wait_for()
+    finally:
+        stop(run)
+
+
+def test_exact_zeros_are_a_gap_and_a_note(services, page):
+    run = SyntheticRun(services.runs, "zeros", queued=False).start()
+    run.train(100)
+    hsv = [8.0, 4.0, 2.0, 1.0, 0.0, 0.0]
+    with Journal(run.paths.spectra) as journal:
+        for layer in (0, 1):
+            journal.append({"step": 100, "branch": 0, "attempt": 0, "layer": layer, "state_dim": 6,
+                            "importance": "hsv", "hsv": hsv, "snapshot": "scheduled"})  # fmt: skip
+    page.goto(f"{services.url}/run?run={run.id}")
+    ready(page)
+    chart = page.locator(".st-key-chart_spectrum svg.marks").first
+    chart.wait_for()
+    points = page.locator(".st-key-chart_spectrum .role-mark path").count()
+    assert points == 2 * 4  # per layer four values, and nothing where there is no logarithm
+    page.get_by_text("4 values ≤ 0 have no place on a log axis").wait_for()
+    page.goto(f"{services.url}/spectra?run={run.id}")
+    ready(page)
+    page.get_by_text("are 0 or no numbers").first.wait_for()
+
+
+def test_charts_are_saved_as_svg_and_png(services, page):
+    run = SyntheticRun(services.runs, "exported", queued=False).start()
+    run.train(200)
+    page.goto(f"{services.url}/run?run={run.id}")
+    ready(page)
+    page.locator(".st-key-chart_loss svg.marks").first.wait_for()
+    page.get_by_text("Save a chart as SVG").click()
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Loss (cross-entropy, nats) against training step", exact=True).click()
+    assert download.value.suggested_filename == "loss-cross-entropy-nats-against-training-step.svg"
+    root = ET.parse(download.value.path()).getroot()
+    assert root.tag.endswith("svg") and len(list(root.iter("{http://www.w3.org/2000/svg}path"))) > 3
+    page.locator(".st-key-chart_loss [data-testid=stVegaLiteChart]").first.hover()
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download as PNG: Loss").click()
+    with Image.open(download.value.path()) as image:
+        assert image.format == "PNG" and np.asarray(image.convert("L")).std() > 1
+    assert page.problems == []
+
+
+def test_the_analysis_is_started_on_the_page_and_shows_its_regret(services, page):
+    run = SmallRun(services.runs, reduction={"policy": "keep"})
+    run.wait(lambda history: history.state == "finished")
+    page.goto(f"{services.url}/spectra?run={run.paths.run_id}")
+    ready(page)
+    page.locator(".st-key-analyse button").first.click()
+    page.locator(".st-key-regret svg.marks").first.wait_for()
+    page.get_by_text("would miss").first.wait_for()
+    deadline = time.monotonic() + 10
+    while not list(run.paths.analyses.iterdir()) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    record = json.loads(next(run.paths.analyses.iterdir()).read_text())
+    assert record["layers"][0]["regret"][0]["regret"][-1] < 1e-9
+    assert page.problems == []
