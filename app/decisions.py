@@ -29,9 +29,11 @@ TOLERANCE, BUDGET = "tolerance for each layer", "budget for all layers"
 def begin_choice(run_id: str, record: Record) -> None:
     """Start from the proposed ranks whenever another proposal is shown, or the page anew."""
     shown = (run_id, record["proposal"])
-    if st.session_state.get("choice_of") != shown or "tolerance" not in st.session_state:
+    if st.session_state.get("choice_of") != shown or "rank_0" not in st.session_state:
         st.session_state["choice_of"] = shown
         reset_choice(record)
+    for key, start in (("rule", TOLERANCE), ("tolerance", record["tolerance"])):
+        st.session_state.setdefault(key, start)  # widgets that are not shown lose their state
     for position, layer in enumerate(record["layers"]):
         if st.session_state.get(f"rank_{position}") not in realisable_ranks(layer):
             st.session_state[f"rank_{position}"] = record["ranks"][position]
@@ -51,7 +53,9 @@ def rule_ranks(record: Record) -> list[int]:
     """What the tolerance, or the budget for all layers, gives."""
     state = st.session_state
     if state.get("rule") == BUDGET:
-        return proposal_files.ranks_within(record, state["budget"], state["budget_unit"])
+        return proposal_files.ranks_within(
+            record, state.get("budget", 1.0), state.get("budget_unit") or "states"
+        )
     return proposal_files.ranks_at(record, state["tolerance"])
 
 

@@ -138,7 +138,9 @@ def test_charts_are_saved_as_svg_and_png(services, page):
     page.locator(".st-key-chart_loss svg.marks").first.wait_for()
     page.get_by_text("Save a chart as SVG").click()
     with page.expect_download() as download:
-        page.get_by_role("button", name="Loss (cross-entropy, nats) against training step", exact=True).click()
+        page.get_by_role(
+            "button", name="Loss (cross-entropy, nats) against training step", exact=True
+        ).click()
     assert download.value.suggested_filename == "loss-cross-entropy-nats-against-training-step.svg"
     root = ET.parse(download.value.path()).getroot()
     assert root.tag.endswith("svg") and len(list(root.iter("{http://www.w3.org/2000/svg}path"))) > 3

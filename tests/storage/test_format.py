@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from storage import atomic, checkpoints, commands, proposals, runs
+from storage import atomic, checkpoints, commands, proposals, runs, systems
 from storage.history import _HANDLERS, fold, read_history
 from storage.layout import CheckpointName, RunPaths, run_paths
 from storage.records import decode
@@ -52,6 +52,11 @@ def test_proposal_decision_command_note_and_manifest_are_read_as_written(paths):
     assert (command.kind, command.checkpoint, command.policy) == ("rollback", "b0-00000450-a0-0002", "ask")
     atomic.create(paths.note("0" * 26), example("note"))
     assert commands.read_notes(paths)[0]["value"] == "The good one"
+    proposals.publish_measurement(paths, "0" * 26, example("measurement"))
+    evidence = proposals.read_evidence(paths, 1)
+    assert evidence["measured"]["points"] == proposal["measured"]["points"]  # the ranks were known
+    systems.publish_analysis(paths, example("analysis"))
+    assert systems.latest_analysis(paths)["layers"][0]["regret"][0]["rank"] == 1
     name = CheckpointName.parse("b0-00000450-a0-0002")
     paths.checkpoint(name).mkdir()
     atomic.create(paths.manifest(name), example("manifest"))

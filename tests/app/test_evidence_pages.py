@@ -1,0 +1,163 @@
+"""What the evidence pages do besides showing: budget, measuring, smoothing, baseline, analyses."""
+
+import numpy as np
+import pytest
+
+from app import analyses, analysis_charts, data, interventions, outcomes, proposal_data, series, uncut
+from storage import commands
+from storage.history import History
+from storage.journal import read_journal
+from storage.proposals import publish_measurement, ranks_within
+from storage.systems import publish_analysis
+from tests.app.synthetic_run import SyntheticRun
+from tests.app.test_pages import text_of
+
+ANALYSIS = {
+    "until_step": 200, "provisional": True, "left_out_before_cut": 3, "branch": 0,
+    "layers": [
+        {
+            "layer": layer, "state_dim": 64, "steps": [0, 20, 200],
+            "regret": [{"tolerance": 0.05, "rank": 30, "regret": [0.02, 0.005, 0.0], "random": [0.2, 0.3]}],
+            "between": [
+                {"since": 0, "step": 20, "overlap": 0.9, "drift": 0.0, "weyl": 3.0, "order": None},
+                {"since": 20, "step": 200, "overlap": 1.0, "drift": 0.1, "weyl": 2.0, "order": 0.8},
+            ],
+        }
+        for layer in (0, 1)
+    ],
+}  # fmt: skip
+
+
+@pytest.fixture
+def waiting(runs):
+    run = SyntheticRun(runs).start()
+    run.train(200)
+    run.propose()
+    run.status("waiting_for_decision")
+    return run
+
+
+def decide_and_apply(run):
+    run.decide(1)
+    run.answer(1)
+
+
+def test_a_budget_sets_the_ranks_of_all_layers(open_page, waiting):
+    page = open_page("truncation", run=waiting.id)
+    page.segmented_control(key="rule").set_value("budget for all layers").run()
+    page.select_slider(key="budget").set_value(0.5).run()
+    record = proposal_data.proposal(waiting.id, 1)
+    expected = ranks_within(record, 0.5)
+    shown = [page.select_slider(key=f"rank_{i}").value for i in range(len(expected))]
+    assert shown == expected and sum(shown) <= 64
+    assert "the sum of the error bounds" in text_of(page)
+
+
+def test_what_was_not_measured_can_be_asked_for(open_page, waiting):
+    page = open_page("truncation", run=waiting.id)
+    ranks = [page.select_slider(key=f"rank_{i}").value - 1 for i in range(2)]
+    for place, rank in enumerate(ranks):
+        page.select_slider(key=f"rank_{place}").set_value(rank).run()
+    page.button(key="measure_mine").click().run()
+    command_id = commands.command_ids(waiting.paths)[0]
+    command = commands.read_command(waiting.paths, command_id)
+    assert (command.kind, command.proposal, command.ranks) == ("measure", 1, ranks)
+    point = {"tolerance": 0.1, "ranks": ranks, "rule": False, "asked": True, "loss": 0.5, "accuracy": 0.42,
+             "seconds_per_step": 0.01}  # fmt: skip
+    publish_measurement(
+        waiting.paths, command_id, {"proposal": 1, "points": [point], "layers": [{}, {}], "done": []}
+    )
+    data.forget(waiting.id)
+    page.run()
+    assert "42.00 %" in text_of(page)
+    assert "measured: the ringed point" in text_of(page)
+
+
+def test_predictions_of_all_runs_beside_their_outcomes(open_page, waiting):
+    decide_and_apply(waiting)
+    rows = proposal_data.outcomes()
+    (applied,) = (e for e in read_journal(waiting.paths.events)[0] if e["kind"] == "reduction_applied")
+    before, predicted, after = (applied[key]["accuracy"] for key in ("before", "predicted", "after"))
+    assert [(row["run"], row["predicted"], row["measured"]) for row in rows] == [
+        (waiting.id, predicted - before, after - before)
+    ]
+    table = outcomes.points_table(rows, waiting.id)
+    assert table.column("where").to_pylist() == [outcomes.HERE]
+    assert "How far predictions held" in str(
+        [s.value for s in open_page("truncation", run=waiting.id).subheader]
+    )
+
+
+def test_smoothing_is_computed_before_reduction_and_keeps_gaps_and_the_raw_line(waiting):
+    rng = np.random.default_rng(0)
+    values = rng.standard_normal(5000).cumsum()
+    values[100] = np.nan
+    smoothed = series.smoothed(values, 0.9)
+    weights, total, expected = 0.0, 0.0, []
+    for value in values[:100]:
+        total, weights = 0.9 * total + 0.1 * value, 0.9 * weights + 0.1
+        expected.append(total / weights)
+    np.testing.assert_allclose(smoothed[:100], expected)
+    assert np.isnan(smoothed[100]) and not np.isnan(smoothed[101])
+    table = data.chart_table(waiting.id, "loss", 0.9).to_pylist()
+    raw = {row["step"]: row["value"] for row in table if row["path"] == "raw"}
+    plain = data.chart_table(waiting.id, "loss").to_pylist()
+    assert raw == {r["step"]: r["value"] for r in plain if r["series"] == "training" and r["path"] == "live"}
+    live = [row["value"] for row in table if row["series"] == "training" and row["path"] == "live"]
+    assert live and live != list(raw.values())
+
+
+def test_a_cut_run_stands_beside_the_baseline_of_its_group(open_page, runs, waiting):
+    decide_and_apply(waiting)
+    waiting.train(400)
+    assert "As if uncut" not in str([s.value for s in open_page("run", run=waiting.id).subheader])
+    baseline = SyntheticRun(runs, "full", role="baseline").start()
+    baseline.train(400)
+    SyntheticRun(runs, "elsewhere", role="baseline", group="other").start().train(100)
+    row = data.summary(waiting.id)
+    assert uncut.baseline_of(row, data.summaries())["run"] == baseline.id
+    page = open_page("run", run=waiting.id)
+    assert "As if uncut" in str([s.value for s in page.subheader])
+    assert "up to step 400" in text_of(page)
+
+
+def test_an_analysis_is_shown_with_what_it_is_not(open_page, waiting):
+    publish_analysis(waiting.paths, ANALYSIS)
+    told = text_of(open_page("spectra", run=waiting.id))
+    assert "Provisional" in told and "3 snapshots from before it" in told
+    assert "Chosen at step 20, 30 of 64 states would miss 0.50 %" in told and "at random 25.00 %" in told
+    drift = analysis_charts.drift_table(ANALYSIS["layers"][0])
+    assert drift.num_rows == 3  # a drift of 0 has no place on a log axis
+    assert analysis_charts.stability_table(ANALYSIS["layers"][0]).num_rows == 3
+
+
+@pytest.mark.parametrize(
+    "damage", [{"layers": [{}]}, {"layers": [{"steps": [1], "regret": [], "between": [1]}]}]
+)
+def test_a_damaged_analysis_does_not_take_the_page_down(open_page, waiting, damage):
+    publish_analysis(waiting.paths, {**ANALYSIS, **damage})
+    assert analyses.latest(waiting.id) is None
+    assert "Not computed yet" in text_of(open_page("spectra", run=waiting.id))
+
+
+def test_many_interventions_become_few_marks_that_count_them():
+    history = History()
+    history.apply({"kind": "attempt_started", "step": 0, "branch": 0, "attempt": 0, "state_dims": [4]})
+    for step in range(1, 2001):
+        history.apply(
+            {"kind": "paused" if step != 777 else "loss_not_finite", "step": step, "branch": 0, "attempt": 0}
+        )
+    marks = interventions.intervention_marks(history)
+    assert len(marks) <= interventions.MARKS_SHOWN + 1
+    strongest = [mark for mark in marks if mark["kind"] == "not finite"]
+    assert len(strongest) == 1 and "1 x not finite" in strongest[0]["text"]
+    assert (
+        sum(int(part.split(" x ")[0].split()[-1]) for mark in marks for part in mark["text"].split(", "))
+        == 2000
+    )
+
+
+def test_the_glossary_finds_terms(open_page):
+    page = open_page("glossary")
+    page.text_input(key="term").set_value("vacuous").run()
+    assert "promises nothing" in text_of(page) and "gate" not in text_of(page).split("Documents")[0]
