@@ -4,6 +4,7 @@ Nothing here imports the trainer or torch. What is asked again within `PATIENCE_
 answered from memory.
 """
 
+import math
 import os
 import re
 import threading
@@ -29,6 +30,8 @@ from storage.status import BeatWatch
 from storage.summary import PRIMARY_METRIC
 
 PATIENCE_S = 0.15
+OTHERS_S = 30.0
+"""How old may be what a page tells of all other runs."""
 LOG_BYTES = 16_000
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
 _lock = threading.Lock()
@@ -43,12 +46,13 @@ def paths_of(run_id: str) -> RunPaths:
     return run_paths(runs_directory(), run_id)
 
 
-def _cache(paths: RunPaths) -> RunCache:
+def _cache(paths: RunPaths, patience_s: float | None = None) -> RunCache:
     with _lock:
         cache = _caches.get(paths.root)
         if cache is None:
             cache = _caches[paths.root] = RunCache(paths)
-        fresh = time.monotonic() - _refreshed.get(paths.root, -PATIENCE_S) < PATIENCE_S
+        patience_s = PATIENCE_S if patience_s is None else patience_s
+        fresh = time.monotonic() - _refreshed.get(paths.root, -math.inf) < patience_s
         _refreshed[paths.root] = _refreshed[paths.root] if fresh else time.monotonic()
     if not fresh:
         cache.refresh()
@@ -60,9 +64,34 @@ def cache_of(run_id: str) -> RunCache:
     return _cache(paths_of(run_id))
 
 
-def all_caches() -> list[RunCache]:
-    """Those of all runs, newest first."""
-    return [_cache(paths) for paths in list_runs(runs_directory())]
+def caches_within(budget_s: float) -> tuple[list[RunCache], int]:
+    """The caches of all runs, newest first, and how many runs this leaves out.
+
+    No run is read for the first time once the budget is spent; those are read ahead meanwhile.
+    """
+    found, left_out = [], 0
+    ends = time.monotonic() + budget_s
+    for paths in list_runs(runs_directory()):
+        cache = _caches.get(paths.root)
+        if (cache is not None and cache.was_read) or time.monotonic() < ends:
+            found.append(_cache(paths, OTHERS_S if cache is not None and cache.was_read else None))
+        else:
+            left_out += 1
+            _warming.want(_caches.setdefault(paths.root, RunCache(paths)))
+    return found, left_out
+
+
+def run_ids() -> list[str]:
+    """All runs, newest first."""
+    return [paths.run_id for paths in list_runs(runs_directory())]
+
+
+def known_names() -> dict[str, str]:
+    """Names of the runs that were read already, by id."""
+    folder = runs_directory()
+    with _lock:
+        known = [cache for root, cache in _caches.items() if root.parent == folder]
+    return {cache.paths.run_id: name for cache in known if (name := cache.name())}
 
 
 def forget(run_id: str) -> None:
@@ -115,6 +144,13 @@ def _sparkline(cache: RunCache) -> list[float]:
 def summary(run_id: str) -> dict[str, Any]:
     """One run in short: storage.summary.Summary and living, trouble, damaged, unknown_events."""
     return cache_of(run_id).summary()
+
+
+def whole_summary(run_id: str) -> dict[str, Any]:
+    """As `summary`, with all journals read: what is damaged in them is known then."""
+    cache = cache_of(run_id)
+    _ = cache.columns, cache.spectra
+    return cache.summary()
 
 
 def config(run_id: str) -> dict[str, Any]:

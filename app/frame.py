@@ -1,6 +1,6 @@
 """What all pages about one run share: which run, its links, and what must be said about its state."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import streamlit as st
@@ -29,7 +29,7 @@ def zone() -> str | None:
 def choose_run() -> str:
     """The run of this page: from the URL, else the last one looked at. Without one the page ends here."""
     wanted = st.query_params.get("run") or st.session_state.get("run")
-    listed = {row["run"]: row for row in data.summaries()}
+    listed = data.run_ids()
     if wanted is None:
         _offer_runs(listed)
         st.stop()
@@ -54,25 +54,26 @@ def _say_unknown(wanted: str) -> None:
         )
 
 
-def _offer_runs(listed: Mapping[str, Mapping[str, Any]]) -> None:
+def _offer_runs(listed: Sequence[str]) -> None:
     if not listed:
         st.page_link("views/runs.py", label="No runs yet: how to start one", icon=":material/list:")
         return
     st.caption("Choose a run:")
-    for run_id, row in list(listed.items())[:20]:
-        label = f"{words.plain(row['name'])} ({words.plain(run_id)})"
+    for run_id in listed[:20]:
+        label = f"{words.plain(data.summary(run_id)['name'])} ({words.plain(run_id)})"
         st.page_link(PAGES["run"][0], label=label, query_params={"run": run_id})
 
 
-def _switcher(listed: Mapping[str, Mapping[str, Any]], run_id: str) -> None:
-    """Another run on the same page, from the side bar."""
+def _switcher(listed: Sequence[str], run_id: str) -> None:
+    """Another run on the same page, from the side bar; a run that nobody looked at yet is named by its id."""
+    names = data.known_names()
     with st.sidebar:
         st.session_state["switch_run"] = run_id
         st.selectbox(
             "Run",
-            list(listed),
+            listed,
             key="switch_run",
-            format_func=lambda item: f"{listed[item]['name']} · {item[-4:]}",
+            format_func=lambda item: f"{names[item]} · {item[-4:]}" if item in names else item,
             on_change=_switch,
         )
 
@@ -98,7 +99,7 @@ def title(run_id: str, page: str) -> None:
 def still_there(run_id: str) -> dict[str, Any] | None:
     """The run's summary, or None (said on the page) when the run vanished meanwhile."""
     try:
-        return data.summary(run_id)
+        return data.whole_summary(run_id)
     except RunError as error:
         st.error(words.plain(error), icon=":material/broken_image:")
         return None

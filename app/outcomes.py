@@ -16,8 +16,10 @@ HERE, ELSEWHERE = "this run", "other runs"
 
 def show(run_id: str) -> None:
     """How far the predictions of past proposals held, so that one learns how far to trust the next one."""
-    rows = proposal_data.outcomes()
+    rows, left_out = proposal_data.outcomes()
     st.subheader("How far predictions held, all runs", anchor=False)
+    if left_out:
+        st.caption(f":material/hourglass_top: {words.count(left_out)} runs are still being read.")
     if not rows:
         st.caption("No cut has been made yet whose effect had been measured before.")
         return

@@ -5,13 +5,15 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any
 
-from app.data import all_caches, cache_of
+from app.data import cache_of, caches_within
 from app.run_cache import RunCache
 from storage import proposals as proposal_files
 from storage.history import ProposalOutcome
 from storage.records import Record
 
 PROPOSALS_LISTED = 200
+OUTCOMES_S = 0.3
+"""How long a page waits for runs that nobody looked at yet."""
 
 
 def proposals(run_id: str, limit: int = PROPOSALS_LISTED) -> list[dict[str, Any]]:
@@ -26,12 +28,14 @@ def proposals(run_id: str, limit: int = PROPOSALS_LISTED) -> list[dict[str, Any]
     return cache.derived(f"proposals {limit}", compute, "proposals", "decisions", "events")
 
 
-def outcomes() -> list[dict[str, Any]]:
-    """Every cut of every run whose ranks were measured before: change of accuracy, predicted and measured."""
+def outcomes() -> tuple[list[dict[str, Any]], int]:
+    """Cuts of all runs whose ranks were measured before: change of accuracy, predicted and measured; and how
+    many runs are not read yet."""
+    caches, left_out = caches_within(OUTCOMES_S)
     found: list[dict[str, Any]] = []
-    for cache in all_caches():
+    for cache in caches:
         found += cache.derived("outcomes", partial(_outcomes, cache), "events", "run_json", "notes")
-    return found
+    return found, left_out
 
 
 def _outcomes(cache: RunCache) -> list[dict[str, Any]]:

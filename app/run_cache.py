@@ -113,6 +113,11 @@ class RunCache:
         except OSError as error:
             self._problem = f"{getattr(self.paths, part).name} cannot be read: {error.strerror}"
 
+    @property
+    def was_read(self) -> bool:
+        """Whether the run was read before."""
+        return bool(self._marks)
+
     def has_open(self, part: str) -> bool:
         """Whether this part was asked for before."""
         return part in self._open
@@ -223,6 +228,10 @@ class RunCache:
             self._run, self.history, self._status, self._notes, self.paths, find_best=self._best
         )
         return {**vars(combined), "problem": self._problem}
+
+    def name(self) -> str:
+        """The run's name as last read, without looking at the disk."""
+        return summary.fold_notes(self._run, self._notes)["name"] if self._run else ""
 
     def _best(self) -> Record | None:
         compute = lambda: self.columns.largest(PRIMARY_METRIC, self.history.on_path)  # noqa: E731

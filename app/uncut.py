@@ -15,6 +15,8 @@ from app.spec_parts import CUT_COLOR, LEGEND, POINT_COLOR, by, mark, told
 from storage.summary import PRIMARY_METRIC
 
 HERE, UNCUT = "this run", "uncut baseline"
+LOOK_S = 0.3
+"""How long the page looks for a baseline among runs that were not read yet; then at the next tick."""
 AXES = {"training seconds": "seconds of training", "step": "step"}
 
 
@@ -32,8 +34,11 @@ def baseline_of(row: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> Ma
 
 def show(row: Mapping[str, Any]) -> None:
     """Validation accuracy of both, where there is a baseline and this run was cut."""
-    other = baseline_of(row, data.summaries())
-    if other is None or row["state_dims"] == row["initial_state_dims"]:
+    if row["state_dims"] == row["initial_state_dims"]:
+        return
+    caches, _ = data.caches_within(LOOK_S)
+    other = baseline_of(row, [cache.summary() for cache in caches])
+    if other is None:
         return
     st.subheader("As if uncut", anchor=False)
     curves = {HERE: _curve(row["run"]), UNCUT: _curve(other["run"])}

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from app.run_cache import RunCache
 
 TELL_EVERY_S = 1.0
+HEAD_START_S = 0.5
+"""The page that asks is drawn first."""
 
 
 class Warming:
@@ -42,10 +44,13 @@ class Warming:
             return None
 
     def _read_all(self) -> None:
+        time.sleep(HEAD_START_S)
         told = time.monotonic()
         last = ""
         while (cache := self._next()) is not None:
             with contextlib.suppress(OSError):
+                if not cache.was_read:
+                    cache.refresh()
                 _ = cache.columns
             last = cache.paths.run_id
             if time.monotonic() - told > TELL_EVERY_S:

@@ -47,11 +47,7 @@ def measured(runs: Path) -> Iterator[Row]:
 def scalars(runs: Path) -> Iterator[Row]:
     from app import data
 
-    run = make_run(runs, "scalars")
-    values = np.random.default_rng(0).random((RECORDS, len(KEYS))).round(6)
-    with (run / "metrics.jsonl").open("w") as file:
-        for step, row in enumerate(values.tolist()):
-            file.write(json_line({"step": step, **dict(zip(KEYS, row, strict=True))}))
+    run, values = make_scalars(runs)
     write_event_file(runs / ".tensorboard", values)
 
     def first_chart() -> None:
@@ -64,6 +60,15 @@ def scalars(runs: Path) -> Iterator[Row]:
     yield ("  TensorBoard EventAccumulator", f"{accumulator:.2f}", "", "", f"{accumulator / ours:.1f} x ours")
     server = timed(lambda: read_with_data_server(runs / ".tensorboard"))
     yield ("  TensorBoard fast data server", f"{server:.2f}", "", "", f"{server / ours:.1f} x ours")
+
+
+def make_scalars(runs: Path) -> tuple[Path, np.ndarray]:
+    run = make_run(runs, "scalars")
+    values = np.random.default_rng(0).random((RECORDS, len(KEYS))).round(6)
+    with (run / "metrics.jsonl").open("w") as file:
+        for step, row in enumerate(values.tolist()):
+            file.write(json_line({"step": step, **dict(zip(KEYS, row, strict=True))}))
+    return run, values
 
 
 def write_event_file(folder: Path, values: np.ndarray) -> None:
@@ -117,9 +122,7 @@ def read_with_data_server(folder: Path) -> None:
 # Large runs.
 
 
-def many_decisions(runs: Path) -> Iterator[Row]:
-    from app import data, proposal_data
-
+def make_decisions(runs: Path) -> Path:
     run = make_run(runs, "decisions")
     proposal = json.dumps(PROPOSAL)
     with (run / "events.jsonl").open("w") as events:
@@ -133,6 +136,13 @@ def many_decisions(runs: Path) -> Iterator[Row]:
             events.write(event("decision_accepted", step, proposal=number, verdict="reject", by="ada",
                                ranks=[60], apply_at_step=step))  # fmt: skip
             events.write(event("command_applied", step, command_id=name, command="pause"))
+    return run
+
+
+def many_decisions(runs: Path) -> Iterator[Row]:
+    from app import data, proposal_data
+
+    run = make_decisions(runs)
 
     def look() -> None:
         data.summary(run.name)
@@ -151,9 +161,7 @@ def many_decisions(runs: Path) -> Iterator[Row]:
     )
 
 
-def large_spectra(runs: Path) -> Iterator[Row]:
-    from app import data, spectra
-
+def make_spectra(runs: Path) -> tuple[Path, np.ndarray]:
     run = make_run(runs, "spectra")
     (run / "events.jsonl").write_text(event("attempt_started", 0, state_dims=[STATES] * LAYERS))
     hsv = np.sort(np.random.default_rng(0).random((50, STATES)) ** 8)[:, ::-1]
@@ -163,11 +171,16 @@ def large_spectra(runs: Path) -> Iterator[Row]:
             for layer in range(LAYERS):
                 head = json_line({"step": step, "layer": layer, "importance": "hsv"})[:-2]
                 file.write(f'{head},"hsv":[{lines[(step + layer) % 50]}]}}\n')
+    return run, hsv
+
+
+def large_spectra(runs: Path) -> Iterator[Row]:
+    from app import data
+
+    run, hsv = make_spectra(runs)
 
     def look() -> None:
-        layers = data.spectra(run.name)
-        spectra.heat_table(layers[0], SNAPSHOTS)
-        spectra.rank_table(layers[0])
+        data.spectra_tables(run.name, 0, SNAPSHOTS)
 
     cold = timed(look)
     more = json_line({"step": SNAPSHOTS, "layer": 0, "importance": "hsv", "hsv": hsv[0].tolist()})
@@ -175,9 +188,7 @@ def large_spectra(runs: Path) -> Iterator[Row]:
     yield (name, f"{cold:.2f}", *ticks(run, look, "spectra.jsonl", more), "")
 
 
-def many_runs(runs: Path) -> Iterator[Row]:
-    from app import data
-
+def make_many(runs: Path) -> Path:
     metrics = "".join(
         json_line({"step": 10 * i, "train/loss": 1 / (i + 1), "val/accuracy": i / 300}) for i in range(300)
     )
@@ -188,6 +199,13 @@ def many_runs(runs: Path) -> Iterator[Row]:
         (run / "events.jsonl").write_text(
             event("attempt_started", 0, state_dims=[64, 64]) + event("run_finished", 3000, best=best)
         )
+    return run
+
+
+def many_runs(runs: Path) -> Iterator[Row]:
+    from app import data
+
+    run = make_many(runs)
     cold = timed(data.summaries)
     while data._warming._thread is not None:
         time.sleep(0.05)
@@ -196,6 +214,7 @@ def many_runs(runs: Path) -> Iterator[Row]:
 
 
 # Making and measuring.
+
 
 CONFIG = {"training": {"steps": 1000, "seed": 0}, "data": {"task": "digits"}, "model": {"family": "lru"}}
 COMMAND = {"command": "pause", "by": "ada", "via": "browser", "t": TIME}

@@ -12,6 +12,9 @@ from app.watch import Watch
 from storage.journal import Journal
 from tests.app.synthetic_run import SyntheticRun, with_history
 
+# watchdog says so when folders appear faster than it looks; it watches them all the same.
+pytestmark = pytest.mark.filterwarnings("ignore:Callback with id:RuntimeWarning")
+
 
 def steps_of(run, chart="accuracy"):
     table = data.chart_table(run.id, chart)

@@ -21,6 +21,9 @@ from app import server
 from app.watch import Watch
 from tests.app.synthetic_run import SyntheticRun
 
+# watchdog says so when folders appear faster than it looks; it watches them all the same.
+pytestmark = pytest.mark.filterwarnings("ignore:Callback with id:RuntimeWarning")
+
 HERE = "127.0.0.1:8501"
 
 
