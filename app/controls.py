@@ -104,6 +104,8 @@ def _about(row: Mapping[str, Any]) -> None:
     """Name and archive: notes beside the run, which change nothing in it."""
     st.text_input("Name", value=row["name"], key="rename", max_chars=100, on_change=_rename,
                   args=(row["run"],))  # fmt: skip
+    st.text_input("Tags", value=", ".join(row["tags"]), key="tags", max_chars=300, on_change=_tag,
+                  args=(row["run"],), placeholder="separated by commas")  # fmt: skip
     label = "Bring back from the archive" if row["archived"] else "Archive"
     st.button(label, key="archive", icon=":material/archive:", on_click=_note,
               args=(row["run"], "archive", not row["archived"]))  # fmt: skip
@@ -112,6 +114,13 @@ def _about(row: Mapping[str, Any]) -> None:
 def _rename(run_id: str) -> None:
     if st.session_state["rename"].strip():
         _note(run_id, "rename", st.session_state["rename"].strip())
+
+
+def _tag(run_id: str) -> None:
+    tags = [tag.strip() for tag in st.session_state["tags"].split(",")]
+    tags = list(dict.fromkeys(filter(None, tags)))
+    st.session_state["tags"] = ", ".join(tags)
+    _note(run_id, "tag", tags)
 
 
 def _note(run_id: str, kind: str, value: Any) -> None:

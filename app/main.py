@@ -13,6 +13,8 @@ page = st.navigation(
         "": [
             st.Page("views/runs.py", title="Runs", icon=":material/list:", default=True,
                     help="All runs; what waits for a decision stands first."),
+            st.Page("views/compare.py", title="Compare", icon=":material/compare_arrows:", url_path="compare",
+                    help="Runs side by side against a baseline."),
             st.Page("views/new_run.py", title="New run", icon=":material/add:",
                     help="Queue a run from a preset."),
             st.Page("views/glossary.py", title="Glossary", icon=":material/menu_book:",

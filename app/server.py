@@ -27,6 +27,7 @@ from storage.layout import RUN_ID, runs_directory
 PUSH_PATH = "/api/push"
 PUSH_PAUSE_S = 0.2
 MODULES_OF_PAGES = (
+    "app.compared",
     "app.controls",
     "app.decisions",
     "app.evidence",
@@ -37,6 +38,7 @@ MODULES_OF_PAGES = (
     "app.uncut",
     "app.rollback",
     "app.pulse",
+    "comparison.tables",
 )
 LOOPBACK = {"localhost", "127.0.0.1", "[::1]", "::1"}
 HOST = re.compile(r"(?P<name>[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::(?P<port>\d{1,5}))?")

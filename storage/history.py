@@ -108,7 +108,7 @@ class History:
     """The run_finished event, with the test metrics."""
     attempts_without_checkpoint: int = 0
     unknown: int = 0
-    _paths: dict[int, dict[int, int | None]] = field(default_factory=dict, repr=False)
+    _paths: dict[int, dict[int, int | None]] = field(default_factory=dict, repr=False, compare=False)
     """Paths of branches, computed once per event."""
 
     def apply(self, event: Record) -> None:

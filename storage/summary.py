@@ -114,7 +114,7 @@ def combine(
         best=best,
         steps_per_s=_number(status.get("steps_per_s")) if not ended else None,
         eta_s=_number(status.get("eta_s")) if not ended else None,
-        train_s=_number(status.get("train_s")),
+        train_s=_number(status.get("train_s", (history.finished or {}).get("train_s"))),
         waiting_s=_number(status.get("waiting_s")),
         test=(history.finished or {}).get("test"),
         created=run.created,

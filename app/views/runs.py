@@ -1,6 +1,7 @@
 """All runs: what waits for a decision first, then everything, to search and to open."""
 
-from collections.abc import Mapping, Sequence
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -12,6 +13,7 @@ from storage.layout import runs_directory
 from storage.summary import ENDED
 
 ALIVE = "running or waiting"
+BANNERS = 8
 SHOWN = ("all", ALIVE, "ended", "archived")
 
 
@@ -23,14 +25,21 @@ def live() -> None:
     if not rows:
         explain_empty()
     else:
-        for row in rows:
-            if row["pending_proposal"] is not None and row["state"] not in ENDED:
-                frame.pending_banner(row)
+        pending(rows)
         figures(rows)
         if not data.workers() and any(row["state"] in ("queued", "dead", "interrupted") for row in rows):
             st.info(f"Runs wait to be trained. {words.WORKER_HINT}", icon=":material/info:")
-        table(filtered(rows), rows)
+        tables(filtered(rows), rows)
     pulse(min_ms=1000)
+
+
+def pending(rows: Sequence[Mapping[str, Any]]) -> None:
+    """What waits for a person, first of all."""
+    waiting = [row for row in rows if row["pending_proposal"] is not None and row["state"] not in ENDED]
+    for row in waiting[:BANNERS]:
+        frame.pending_banner(row)
+    if len(waiting) > BANNERS:
+        st.caption(f"{len(waiting) - BANNERS} more runs wait for a decision: they stand first in the list.")
 
 
 def explain_empty() -> None:
@@ -67,8 +76,16 @@ def filtered(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         shown = st.segmented_control(
             "Show", SHOWN, default="all", key="show", required=True, bind="query-params"
         )
+        sort = st.selectbox("Sort by", list(SORTS), key="sort", bind="query-params", width=190)
+        groups = sorted({row["group"] for row in rows if row["group"]})
+        group = ""
+        if len(groups) > 1:
+            group = st.selectbox("Group", ["", *groups], key="group", bind="query-params", width=190,
+                                 format_func=lambda name: name or "all groups")  # fmt: skip
+        st.toggle("One table per group", key="grouped", bind="query-params")
     wanted = (text or "").lower().split()
-    rows = sorted(rows, key=_urgency)  # stable: the newest first within each
+    rows = [row for row in rows if not group or row["group"] == group]
+    rows = sorted(rows, key=SORTS[sort])  # stable: the newest first within each
     return [row for row in rows if _is_shown(row, shown) and all(word in _haystack(row) for word in wanted)]
 
 
@@ -77,6 +94,15 @@ def _urgency(row: Mapping[str, Any]) -> int:
     if row["pending_proposal"] is not None and row["state"] not in ENDED:
         return 0
     return 1 if row["living"] else 2
+
+
+SORTS: dict[str, Callable[[Mapping[str, Any]], Any]] = {
+    "what waits first": _urgency,
+    "newest": lambda row: 0,
+    "best accuracy": lambda row: -((row["best"] or {}).get("value") or 0.0),
+    "fewest states": lambda row: sum(row["state_dims"]) or float("inf"),
+    "name": lambda row: row["name"].lower(),
+}
 
 
 def _is_shown(row: Mapping[str, Any], shown: str | None) -> bool:
@@ -91,37 +117,68 @@ def _haystack(row: Mapping[str, Any]) -> str:
     return " ".join([*parts, *row["tags"]]).lower()
 
 
-def table(shown: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[str, Any]]) -> None:
+def tables(shown: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[str, Any]]) -> None:
+    """One table, or one per group with its baselines first; and what is selected in them."""
     if not shown:
         st.caption("No run fits the search.")
         return
     baselines = baseline_accuracies(rows)
+    selected: list[str] = []
+    if st.session_state.get("grouped"):
+        for group in dict.fromkeys(row["group"] for row in shown):
+            members = [row for row in shown if row["group"] == group]
+            st.subheader(words.plain(group or "in no group"), anchor=False)
+            selected += table(sorted(members, key=lambda row: row["role"] != "baseline"), baselines)
+    else:
+        selected = table(shown, baselines)
+    st.caption(f"{len(shown)} of {len(rows)} runs. Click a name to open the run; tick rows to compare them.")
+    compare_link(selected)
+
+
+def compare_link(selected: Sequence[str]) -> None:
+    if len(selected) > 1:
+        label = f"Compare {len(selected)} runs"
+        st.page_link("views/compare.py", label=label, icon=":material/compare_arrows:",
+                     query_params={"runs": ",".join(selected)})  # fmt: skip
+
+
+def table(shown: Sequence[Mapping[str, Any]], baselines: Mapping[tuple[str, str], float]) -> list[str]:
+    """The runs as a table; returns the ids of the ticked ones.
+
+    Streamlit ticks by place: the key names the runs in their order, so that another order ticks nothing
+    instead of other runs.
+    """
+    run_ids = [row["run"] for row in shown]
+    order = hashlib.blake2s(" ".join(run_ids).encode(), digest_size=8).hexdigest()
     columns = pd.DataFrame([table_row(row, baselines) for row in shown])
     config = st.column_config
-    st.dataframe(
+    ticked = st.dataframe(
         columns,
         hide_index=True,
-        key="runs_table",
+        key=f"runs_table_{order}",
         placeholder="",
+        on_select="rerun",
+        selection_mode="multi-row",
         column_config={
             "Run": config.ButtonColumn(
-                key="clicked_run", type="tertiary", alignment="left", on_click=remember_click, pinned=True,
-                args=([row["run"] for row in shown],), width=210, help="Opens the run",
+                key=f"clicked_run_{order}", type="tertiary", alignment="left", pinned=True, width=210,
+                on_click=remember_click, args=(run_ids, f"clicked_run_{order}"), help="Opens the run",
             ),
             "Progress": config.ProgressColumn(format="%d%%", min_value=0, max_value=100, width="small"),
             "Accuracy": config.LineChartColumn(help="Validation accuracy over the run", width="small"),
-            "Best": config.NumberColumn(format="percent", help="Best validation accuracy on the live path"),
+            "Best": config.NumberColumn(format="percent", width=75, help="Best on validation, live path"),
             "vs baseline": config.TextColumn(help="Difference to the newest baseline of the same group"),
             "N → now": config.TextColumn(help="State dimension per layer at the start and now"),
             "Steps/s": config.NumberColumn(format="%.1f"),
+            "Tags": config.ListColumn(help="Set them on the page of the run, under More"),
         },
         alt="Runs with their state, progress and accuracy",
     )  # fmt: skip
-    st.caption(f"{len(shown)} of {len(rows)} runs. Click a name to open the run.")
+    return [run_ids[place] for place in ticked["selection"]["rows"] if place < len(run_ids)]
 
 
-def remember_click(run_ids: Sequence[str]) -> None:
-    row = st.session_state["clicked_run"]["row"]
+def remember_click(run_ids: Sequence[str], key: str) -> None:
+    row = st.session_state[key]["row"]
     st.session_state["run"] = run_ids[row]
     st.session_state["open_run"] = True
 
@@ -146,6 +203,7 @@ def table_row(row: Mapping[str, Any], baselines: Mapping[tuple[str, str], float]
         "Steps/s": row["steps_per_s"] if row["state"] == "running" else None,
         "Started": words.age(row["created"]),
         "Group": row["group"],
+        "Tags": row["tags"],
         "Id": row["run"],
     }
 

@@ -1,0 +1,81 @@
+"""The runs of a comparison: which are asked for, their final figures and their curves."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from app import data, series
+from app.run_cache import RunCache
+from comparison.curves import Curve, curve_of
+from comparison.series import Final, final_of
+from storage.errors import RunError
+from storage.layout import RUN_ID
+from storage.summary import PRIMARY_METRIC
+
+POINTS = 2000
+MOST = 60
+"""Runs drawn at most: beyond that nobody tells lines apart."""
+
+
+def wanted_ids(text: str) -> list[str]:
+    """Run ids of a list in a URL, each once."""
+    return list(dict.fromkeys(filter(None, (part.strip() for part in text.split(",")))))
+
+
+def present(ids: Sequence[str], listed: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Those of the ids that are runs here, and the others."""
+    known = set(listed)
+    good = [run for run in ids if RUN_ID.fullmatch(run) and run in known]
+    return good, [run for run in ids if run not in good]
+
+
+def finals(ids: Sequence[str]) -> tuple[list[Final], list[str]]:
+    """Final figures of the runs that can be read, and a message for each that cannot."""
+    found, problems = [], []
+    for run_id in ids:
+        try:
+            row = data.summary(run_id)
+            config = data.cache_of(run_id).config()
+        except RunError as error:
+            problems.append(str(error))
+            continue
+        if row["problem"]:
+            problems.append(f"{run_id}: {row['problem']}")
+        if row["state"] != "unreadable":
+            found.append(final_of(row, config, curve(run_id, PRIMARY_METRIC).last))
+    return found, problems
+
+
+def curves(found: Sequence[Final], metric: str) -> dict[str, Curve]:
+    """The curve of each run that has one."""
+    read = {final.run: curve(final.run, metric) for final in found}
+    return {run: one for run, one in read.items() if len(one.value)}
+
+
+def curve(run_id: str, metric: str) -> Curve:
+    """A run's metric on its live path, with the times that its records carry."""
+    cache = data.cache_of(run_id)
+    return cache.derived(f"curve {metric}", lambda: _curve(cache, metric), "metrics", "events")
+
+
+def _curve(cache: RunCache, metric: str) -> Curve:
+    steps, values = _live(cache, metric)
+    time_steps, train_s = _live(cache, "train_s")
+    _, elapsed_s = _live(cache, "elapsed_s")
+    if len(elapsed_s) != len(train_s):  # a journal of another hand
+        elapsed_s = np.full(len(train_s), np.nan)
+    steps, values = series.decimate(steps, values, POINTS)
+    return curve_of(steps, values, time_steps, train_s, elapsed_s, batch_of(cache.config()))
+
+
+def batch_of(config: Mapping[str, Any]) -> int:
+    """Samples per step; 1 where the configuration does not say."""
+    training = config.get("training")
+    batch = training.get("batch") if isinstance(training, dict) else None
+    return batch if isinstance(batch, int) else 1
+
+
+def _live(cache: RunCache, key: str) -> tuple[np.ndarray, np.ndarray]:
+    line = next((line for line in cache.columns.lines(key, cache.history.on_path) if line.live), None)
+    return (line.steps, line.values) if line is not None else (np.zeros(0), np.zeros(0))

@@ -1,0 +1,239 @@
+"""Runs side by side against a baseline: curves, accuracy against states and seconds, tables, differences."""
+
+import hashlib
+from collections.abc import Sequence
+
+import pandas as pd
+import streamlit as st
+
+from app import compared, data, frame, words
+from app.pulse import pulse
+from app.svg_export import svg_export
+from comparison import charts, tables
+from comparison.curves import AXES, METRICS
+from comparison.series import ENOUGH, FIGURES, Series, baseline_of, configuration_differences, series_of
+
+SKIPS = [0.0, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8]
+FORMATS = {"val/accuracy": ".1%", "val/loss": ".3~g"}
+
+
+def choose() -> list[str]:
+    """The runs of this page: those of a group, or those picked; from the URL or the widgets."""
+    rows = data.summaries()
+    names = {row["run"]: row["name"] for row in rows}
+    groups = sorted({row["group"] for row in rows if row["group"]})
+    if "compare_runs" not in st.session_state:
+        asked = compared.wanted_ids(st.query_params.get("runs", ""))
+        good, absent = compared.present(asked, list(names))
+        st.session_state["compare_runs"], st.session_state["compare_absent"] = good, absent
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        group = ""
+        if groups:
+            group = st.selectbox("All runs of a group", ["", *groups], key="group", bind="query-params",
+                                 width=260, format_func=lambda name: name or "no: pick runs")  # fmt: skip
+        if not group:
+            st.multiselect(
+                "Runs", list(names), key="compare_runs", on_change=_remember, width="stretch",
+                format_func=lambda run: f"{names.get(run, run)} · {run[-4:]}",
+                placeholder="Pick two or more", max_selections=compared.MOST,
+            )  # fmt: skip
+    absent = st.session_state["compare_absent"]
+    if absent and not group:
+        st.warning(words.plain(f"Not in this folder of runs: {', '.join(absent)[:400]}."))
+    if group:
+        return [row["run"] for row in reversed(rows) if row["group"] == group and not row["archived"]]
+    return list(st.session_state["compare_runs"])
+
+
+def _remember() -> None:
+    st.query_params["runs"] = ",".join(st.session_state["compare_runs"])
+    st.session_state["compare_absent"] = []
+
+
+@st.fragment(run_every=frame.FALLBACK_S)
+def live() -> None:
+    ids = choose()
+    if not ids:
+        explain_empty()
+    else:
+        compare(ids[-compared.MOST :], len(ids))
+    pulse(min_ms=2000)
+
+
+def explain_empty() -> None:
+    with st.container(border=True, key="empty"):
+        st.subheader("Nothing to compare yet", anchor=False)
+        st.markdown("Pick runs above, choose a group, or tick rows on the page Runs and follow its link.")
+        st.page_link("views/runs.py", label="Runs", icon=":material/list:")
+
+
+def compare(ids: Sequence[str], asked: int) -> None:
+    finals, problems = compared.finals(ids)
+    for problem in problems:
+        st.error(words.plain(problem), icon=":material/broken_image:")
+    if asked > len(ids):
+        st.warning(f"Of {asked} runs the newest {len(ids)} are shown.")
+    series = series_of(finals)
+    if not series:
+        return
+    baseline = choose_baseline(series)
+    say_what_is_open(series)
+    palette = charts.Palette(series)
+    key = hashlib.blake2s("".join(one.key for one in series).encode(), digest_size=8).hexdigest()
+    curves_section(series, palette, key)
+    points_section(series, palette, key)
+    table_section(series, baseline)
+    budget_section(series, key)
+    differences_section(series)
+
+
+def choose_baseline(series: Sequence[Series]) -> Series | None:
+    """The baseline by the id of one of its runs, so that a link keeps it."""
+    marked = baseline_of(series)
+    options = [one.runs[0].run for one in series]
+    labels = {one.runs[0].run: one.label for one in series}
+    chosen = st.selectbox(
+        "Baseline", options, index=options.index(marked.runs[0].run) if marked else None, key="baseline",
+        bind="query-params", format_func=lambda run: labels.get(run, run), width=360,
+        placeholder="none: no deltas", help="Differences are to these runs, paired where seeds match",
+    )  # fmt: skip
+    return baseline_of(series, chosen) if chosen else None
+
+
+def say_what_is_open(series: Sequence[Series]) -> None:
+    runs = sum(len(one.runs) for one in series)
+    fewest = min(len(one.runs) for one in series)
+    told = [f"{runs} runs in {len(series)} series; runs that differ in their seed alone are one series."]
+    if fewest < ENOUGH:
+        told.append(f"Below {ENOUGH} seeds values are shown as they are and no claim is made.")
+    st.caption(words.plain(" ".join(told)))
+    open_ = tables.unfinished(series)
+    if open_:
+        states = ", ".join(dict.fromkeys(words.STATES.get(run.state, (run.state,))[0] for run in open_))
+        st.info(f"Provisional: {len(open_)} of {runs} runs are not finished ({words.plain(states)}).",
+                icon=":material/hourglass_top:")  # fmt: skip
+
+
+def curves_section(series: Sequence[Series], palette: charts.Palette, key: str) -> None:
+    st.subheader("Curves", anchor=False)
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        axis = st.segmented_control(
+            "Against",
+            list(AXES),
+            default="train_s",
+            key="x",
+            required=True,
+            bind="query-params",
+            format_func=lambda name: AXES[name].title,
+        )
+        metric = st.segmented_control(
+            "Metric", list(METRICS), default="val/accuracy", key="metric", required=True,
+            bind="query-params", format_func=METRICS.get,
+        )  # fmt: skip
+        skip = st.select_slider("Leave out the start", SKIPS, value=0.0, key="skip", width=200,
+                                format_func=lambda share: f"{share:.0%}" if share else "nothing")  # fmt: skip
+    drawn = compared.curves([run for one in series for run in one.runs], metric)
+    if not drawn:
+        st.caption("No run has been validated yet.")
+        return
+    several = any(len(one.runs) > 1 for one in series)
+    told = "Every seed is drawn faint under mean ± sample standard deviation. " if several else ""
+    st.caption(words.plain(f"{AXES[axis].help}. {told}The live path of each run; cuts show as dents."))
+    with st.container(border=True, key="chart_curves"):
+        spec = charts.curve_spec(palette, axis, METRICS[metric], FORMATS[metric])
+        frame.draw(spec, f"curves-{key}-{axis}-{metric}", f"{METRICS[metric]} against {AXES[axis].title}",
+                   **frames(charts.curve_tables(series, drawn, axis, skip)))  # fmt: skip
+
+
+def frames(rows: dict[str, charts.Rows]) -> dict[str, pd.DataFrame]:
+    return {name: pd.DataFrame(found) for name, found in rows.items()}
+
+
+def points_section(series: Sequence[Series], palette: charts.Palette, key: str) -> None:
+    st.subheader("Accuracy against size and cost", anchor=False)
+    figure = st.segmented_control(
+        "Accuracy", list(FIGURES), default=_known_figure(series), key="figure", required=True,
+        format_func=FIGURES.get,
+    )  # fmt: skip
+    st.caption(
+        "Large: a run alone, or the mean of its seeds ± sample standard deviation; small and faint: every "
+        "seed. Dashed: means that no other series beats in both."
+    )
+    left, right = st.columns(2)
+    for place, against, title, log in (
+        (left, "states", "states of all layers now (log)", True),
+        (right, "train_s", "seconds of training", False),
+    ):
+        with place, st.container(border=True, key=f"chart_{against}"):
+            rows = charts.point_tables(series, figure, against)
+            if not rows["points"]:
+                st.caption(f"No run has a {FIGURES[figure]} yet.")
+                continue
+            frame.draw(charts.point_spec(palette, figure, title, log=log), f"points-{key}-{figure}-{against}",
+                       f"{FIGURES[figure]} against {title}", **frames(rows))  # fmt: skip
+
+
+def _known_figure(series: Sequence[Series]) -> str:
+    """Test accuracy once all runs have it; before that what every run has."""
+    runs = [run for one in series for run in one.runs]
+    return "test" if all(run.test is not None for run in runs) else "last"
+
+
+def table_section(series: Sequence[Series], baseline: Series | None) -> None:
+    st.subheader("Final figures", anchor=False)
+    figure = st.session_state.get("figure") or _known_figure(series)
+    st.caption(words.plain(
+        f"Differences are of the {FIGURES[figure]}, in percentage points, with a 95 % interval (Student's t) "
+        f"from {ENOUGH} seeds on. Test accuracy is measured once, with the last weights; no run or model is "
+        "chosen by it. Seconds compare only on one machine with the same number of runs at a time."
+    ))  # fmt: skip
+    rows = tables.series_rows(series, baseline, figure)
+    st.dataframe(
+        pd.DataFrame(rows).rename(columns=str.capitalize), hide_index=True, key="final_figures",
+        alt="Figures of each series with differences to the baseline",
+        column_config={"Series": st.column_config.TextColumn(pinned=True, width=220)},
+    )  # fmt: skip
+    runs = tables.run_rows(series)
+    with st.expander(f"All {len(runs)} runs", key="all_runs"):
+        shown = [{key: row[key] for key in ("series", "seed", "states", "test", "last", "best", "best_step",
+                                            "train_s", "state", "run")} for row in runs]  # fmt: skip
+        percent = st.column_config.NumberColumn(format="percent")
+        st.dataframe(pd.DataFrame(shown), hide_index=True, alt="Figures of each run",
+                     column_config=dict.fromkeys(("test", "last", "best"), percent))  # fmt: skip
+    st.download_button("Download as CSV", tables.csv_text(runs), "comparison.csv", "text/csv", key="csv",
+                       icon=":material/download:", on_click="ignore")  # fmt: skip
+
+
+def budget_section(series: Sequence[Series], key: str) -> None:
+    st.subheader("Same budget", anchor=False)
+    drawn = compared.curves([run for one in series for run in one.runs], "val/accuracy")
+    ends = sorted(float(curve.train_s[-1]) for curve in drawn.values())
+    if not ends or ends[-1] <= 0:
+        st.caption("No run has been validated yet.")
+        return
+    end = st.slider("Seconds of training", 0.0, round(ends[-1], 1), value=round(ends[0], 1),
+                    key=f"budget-{key}")  # fmt: skip
+    st.caption(
+        "Best validation accuracy up to there. A cut run counts with what it reached before its cuts, too."
+    )
+    st.dataframe(pd.DataFrame(tables.budget_rows(series, drawn, "train_s", end)), hide_index=True,
+                 alt="Accuracy within the same seconds of training")  # fmt: skip
+
+
+def differences_section(series: Sequence[Series]) -> None:
+    st.subheader("What differs in the configuration", anchor=False)
+    found = configuration_differences(series)
+    if len(series) < 2 or not found:
+        st.caption("Nothing." if len(series) > 1 else "One series: its runs differ in their seed alone.")
+        return
+    told = {
+        key: [str(value) if value is not None else "–" for value in values] for key, values in found.items()
+    }
+    columns = pd.DataFrame.from_dict(told, orient="index", columns=[one.label for one in series])
+    st.dataframe(columns.reset_index(names="key"), hide_index=True, alt="Configuration keys that differ")
+
+
+frame.say_now()
+st.title("Compare", anchor=False)
+svg_export()
+live()

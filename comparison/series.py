@@ -1,0 +1,230 @@
+"""Final figures of runs, seeds put together, and differences: paired where seeds match."""
+
+import json
+import math
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from scipy import special
+
+ENOUGH = 3
+"""Values from which on an interval is given; below, every value is shown and nothing is claimed."""
+FIGURES = {
+    "test": "test accuracy, last weights",
+    "last": "last validation accuracy",
+    "best": "best validation accuracy",
+}
+"""Which split and which "best" a figure means. All are of the live path."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Final:
+    """One run as a comparison sees it. None is what is not known, or not yet."""
+
+    run: str
+    name: str
+    role: str
+    group: str
+    preset: str
+    seed: int
+    state: str
+    step: int
+    total_steps: int
+    state_dims: list[int]
+    best: float | None
+    """Best validation accuracy on the live path."""
+    best_step: int | None
+    last: float | None
+    """Last validation accuracy on the live path."""
+    test: float | None
+    """Test accuracy of the last weights; measured once, at the end."""
+    train_s: float | None
+    waiting_s: float | None
+    config: Mapping[str, Any]
+
+    @property
+    def states(self) -> int | None:
+        """States of all layers together now."""
+        return sum(self.state_dims) or None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spread:
+    """Values of one figure over the runs of a series."""
+
+    values: list[float]
+
+    @property
+    def n(self) -> int:
+        return len(self.values)
+
+    @property
+    def mean(self) -> float | None:
+        return statistics.fmean(self.values) if self.values else None
+
+    @property
+    def sd(self) -> float | None:
+        """Sample standard deviation; None for fewer than two values."""
+        return statistics.stdev(self.values) if self.n > 1 else None
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """95 % interval of the mean by Student's t; None below ENOUGH values."""
+        if self.n < ENOUGH or self.mean is None or self.sd is None:
+            return None
+        half = student(self.n - 1) * self.sd / math.sqrt(self.n)
+        return self.mean - half, self.mean + half
+
+
+def student(freedom: float) -> float:
+    """Two-sided 95 % quantile of Student's t."""
+    return float(special.stdtrit(freedom, 0.975))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """A series minus the baseline in one figure."""
+
+    mean: float | None
+    interval: tuple[float, float] | None
+    """95 %: of the paired differences, or Welch's where seeds do not match; None below ENOUGH values."""
+    n: int
+    """Pairs; unpaired the smaller number of runs."""
+    paired: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Series:
+    """Runs that differ in their seed alone."""
+
+    key: str
+    """What the runs have in common, as text: the same whatever else is compared."""
+    label: str
+    runs: list[Final]
+
+    @property
+    def role(self) -> str:
+        return self.runs[0].role
+
+    @property
+    def seeds(self) -> list[int]:
+        return [run.seed for run in self.runs]
+
+    def spread(self, figure: str) -> Spread:
+        """The known values of a figure: test, last, best, train_s, states."""
+        values = (getattr(run, figure) for run in self.runs)
+        return Spread(values=[float(value) for value in values if value is not None])
+
+    def minus(self, baseline: "Series", figure: str) -> Difference:
+        """The difference to the baseline in a figure, paired by seed where at least two seeds match."""
+        other = {run.seed: getattr(run, figure) for run in baseline.runs}
+        pairs = [(getattr(run, figure), other.get(run.seed)) for run in self.runs]
+        paired = [float(mine - theirs) for mine, theirs in pairs if mine is not None and theirs is not None]
+        if len(paired) > 1 or (len(paired) == 1 and len(self.runs) == len(baseline.runs) == 1):
+            spread = Spread(values=paired)
+            return Difference(mean=spread.mean, interval=spread.interval, n=spread.n, paired=True)
+        return _unpaired(self.spread(figure), baseline.spread(figure))
+
+
+def _unpaired(mine: Spread, theirs: Spread) -> Difference:
+    n = min(mine.n, theirs.n)
+    mean = None if mine.mean is None or theirs.mean is None else mine.mean - theirs.mean
+    if n < ENOUGH or mean is None or mine.sd is None or theirs.sd is None:
+        return Difference(mean=mean, interval=None, n=n, paired=False)
+    half = _welch(mine.sd**2 / mine.n, mine.n, theirs.sd**2 / theirs.n, theirs.n)
+    return Difference(mean=mean, interval=(mean - half, mean + half), n=n, paired=False)
+
+
+def _welch(mine: float, n: int, theirs: float, m: int) -> float:
+    """Half of Welch's 95 % interval from the squared standard errors of both means."""
+    both = mine + theirs
+    if both == 0:
+        return 0.0
+    freedom = both**2 / (mine**2 / (n - 1) + theirs**2 / (m - 1))
+    return student(freedom) * math.sqrt(both)
+
+
+def final_of(row: Mapping[str, Any], config: Mapping[str, Any], last: float | None) -> Final:
+    """What a comparison needs of a run's summary (the fields of storage.summary.Summary)."""
+    best, test = row["best"] or {}, row["test"] or {}
+    same = ("run", "name", "role", "group", "preset", "seed", "state", "step", "total_steps", "state_dims",
+            "train_s", "waiting_s")  # fmt: skip
+    return Final(
+        **{key: row[key] for key in same}, best=best.get("value"), best_step=best.get("step"),
+        test=test.get("accuracy"), last=last, config=config,
+    )  # fmt: skip
+
+
+def series_of(finals: Iterable[Final]) -> list[Series]:
+    """Runs put together that have the same role, group and configuration but for the seed; in order."""
+    found: dict[str, list[Final]] = {}
+    for final in finals:
+        found.setdefault(_kind(final), []).append(final)
+    groups = [sorted(runs, key=lambda run: (run.seed, run.run)) for runs in found.values()]
+    labels = _labels(groups)
+    return [
+        Series(key=key, label=label, runs=runs)
+        for key, label, runs in zip(found, labels, groups, strict=True)
+    ]
+
+
+NOT_OF_THE_KIND = ("seed", "device", "threads")
+
+
+def _kind(final: Final) -> str:
+    config = {section: dict(part) for section, part in final.config.items() if isinstance(part, dict)}
+    for technical in NOT_OF_THE_KIND:
+        config.get("training", {}).pop(technical, None)
+    return json.dumps([final.role, final.group, config], sort_keys=True, default=str)
+
+
+def _labels(groups: Sequence[Sequence[Final]]) -> list[str]:
+    """Names that tell the series apart: the run's name, with the end of its id where two are alike."""
+    names = [runs[0].name for runs in groups]
+    return [
+        name if names.count(name) == 1 else f"{name} ({runs[0].run[-4:]})"
+        for name, runs in zip(names, groups, strict=True)
+    ]
+
+
+def baseline_of(series: Sequence[Series], wanted: str = "") -> Series | None:
+    """The series that holds the run `wanted`; else the first whose role is baseline."""
+    chosen = (one for one in series if any(run.run == wanted for run in one.runs))
+    return next(chosen, next((one for one in series if one.role == "baseline"), None))
+
+
+def configuration_differences(series: Sequence[Series]) -> dict[str, list[Any]]:
+    """Configuration keys that differ between series, with the value of each; seeds aside."""
+    flat = [_flat(one.runs[0].config) for one in series]
+    keys = dict.fromkeys(key for one in flat for key in one)
+    found = {key: [one.get(key) for one in flat] for key in keys}
+    technical = {f"training.{key}" for key in NOT_OF_THE_KIND}
+    return {
+        key: values
+        for key, values in found.items()
+        if key not in technical and any(value != values[0] for value in values)
+    }
+
+
+def _flat(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        f"{section}.{key}": value
+        for section, part in config.items()
+        for key, value in (part.items() if isinstance(part, dict) else [])
+    }
+
+
+def pareto(points: Sequence[tuple[float, float]]) -> list[int]:
+    """Places of the points that no other beats: smaller first, larger second coordinate is better.
+
+    >>> pareto([(1, 0.5), (2, 0.9), (3, 0.8), (1, 0.4)])
+    [0, 1]
+    """
+    order = sorted(range(len(points)), key=lambda i: (points[i][0], -points[i][1]))
+    front: list[int] = []
+    for i in order:
+        if not front or points[i][1] > points[front[-1]][1]:
+            front.append(i)
+    return front

@@ -1,0 +1,128 @@
+"""A comparison in rows: figures of each series with its deltas, of each run, and what differs."""
+
+import csv
+import io
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from comparison.curves import Curve
+from comparison.series import ENOUGH, FIGURES, Difference, Final, Series, Spread
+
+Row = dict[str, str]
+
+
+def percent(value: float) -> str:
+    return f"{100 * value:.2f} %"
+
+
+def points(value: float) -> str:
+    """A difference of shares in percentage points: −0.31."""
+    return f"{100 * value:+.2f}".replace("-", "−")
+
+
+def seconds(value: float) -> str:
+    return f"{value:.1f} s" if value < 100 else f"{value:,.0f} s"
+
+
+def whole(value: float) -> str:
+    return f"{value:.0f}" if value == round(value) else f"{value:.1f}"
+
+
+def spread(found: Spread, told: Callable[[float], str]) -> str:
+    """One or two values as they are; from three on mean ± sample standard deviation."""
+    if found.n < ENOUGH or found.sd is None or found.mean is None:
+        return " / ".join(map(told, found.values)) or "–"
+    if found.sd == 0:
+        return told(found.mean)
+    mean, unit = told(found.mean), ""
+    for suffix in (" %", " s"):
+        if mean.endswith(suffix):
+            mean, unit = mean.removesuffix(suffix), suffix
+    return f"{mean} ± {told(found.sd).removesuffix(unit)}{unit}"
+
+
+def difference(found: Difference) -> str:
+    """The difference in points with its interval; without one the words that say why."""
+    if found.mean is None:
+        return "–"
+    how = "paired" if found.paired else "not paired"
+    if found.interval is None:
+        return f"{points(found.mean)} (n = {found.n}, {how}: no claim)"
+    low, high = map(points, found.interval)
+    return f"{points(found.mean)} [{low}, {high}] (n = {found.n}, {how})"
+
+
+def series_rows(series: Sequence[Series], baseline: Series | None, figure: str) -> list[Row]:
+    """One row per series, in the order given: figures, and deltas to the baseline."""
+    return [_series_row(one, baseline, figure) for one in series]
+
+
+def _series_row(one: Series, baseline: Series | None, figure: str) -> Row:
+    is_baseline = one is baseline
+    own, base = one.spread("train_s").mean, baseline.spread("train_s").mean if baseline else None
+    delta = "baseline" if is_baseline else difference(one.minus(baseline, figure)) if baseline else "–"
+    others = {title: spread(one.spread(name), percent) for name, title in FIGURES.items()}
+    return {
+        "series": one.label,
+        "role": one.role,
+        "runs": str(len(one.runs)),
+        "seeds": ", ".join(map(str, one.seeds)),
+        "states": spread(one.spread("states"), whole),
+        **others,
+        f"Δ {FIGURES[figure]}, points": delta,
+        "training": spread(one.spread("train_s"), seconds),
+        "training, × baseline": f"{own / base:.2f}" if own is not None and base else "–",
+    }
+
+
+def run_rows(series: Sequence[Series]) -> list[dict[str, Any]]:
+    """One row per run with plain numbers: what the CSV holds."""
+    return [
+        {"series": one.label, **{key: _cell(getattr(run, key)) for key in RUN_COLUMNS}}
+        for one in series
+        for run in one.runs
+    ]
+
+
+def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows with the same keys as CSV."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]) if rows else [])
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+RUN_COLUMNS = ("run", "name", "role", "group", "preset", "seed", "state", "step", "total_steps", "states",
+               "state_dims", "test", "last", "best", "best_step", "train_s", "waiting_s")  # fmt: skip
+
+
+def _cell(value: Any) -> Any:
+    return " ".join(map(str, value)) if isinstance(value, list) else value
+
+
+def budget_rows(series: Sequence[Series], curves: Mapping[str, Curve], axis: str, end: float) -> list[Row]:
+    """Best validation accuracy of each series within the same budget on an axis."""
+    rows = []
+    for one in series:
+        found = [curves[run.run].best_within(axis, end) for run in one.runs if run.run in curves]
+        values = Spread(values=[value for value in found if value is not None])
+        short = sum(_ends_before(curves[run.run], axis, end) for run in one.runs if run.run in curves)
+        rows.append({"series": one.label, "runs": str(values.n), "accuracy": spread(values, percent),
+                     "note": f"{short} of {len(one.runs)} end before" if short else ""})  # fmt: skip
+    return rows
+
+
+def _ends_before(curve: Curve, axis: str, end: float) -> bool:
+    at = curve.along(axis)
+    return bool(len(at)) and float(at[-1]) < 0.999 * end
+
+
+def largest(curves: Mapping[str, Curve], axis: str) -> float:
+    """How far the longest curve goes."""
+    return max((float(curve.along(axis)[-1]) for curve in curves.values() if len(curve.value)), default=0.0)
+
+
+def unfinished(series: Sequence[Series]) -> list[Final]:
+    """Runs whose figures will still change, or that ended early."""
+    return [run for one in series for run in one.runs if run.state != "finished"]

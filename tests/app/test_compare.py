@@ -1,0 +1,134 @@
+"""The page Compare and the way to it: which runs, which baseline, what is said of few seeds and bad links."""
+
+import csv
+import io
+import json
+
+import pytest
+
+from app import compared
+from comparison.series import series_of
+from comparison.tables import csv_text, run_rows
+from storage.commands import add_note
+from tests.app.conftest import SyntheticRun, text_of
+
+
+def finished(folder, name, role, seed, **fields):
+    run = SyntheticRun(folder, name=name, role=role, seed=seed, **fields).start()
+    run.train(400)
+    run.event(
+        "run_finished", best=run.best, test={"loss": 0.2, "accuracy": 0.9 + seed / 100}, train_s=run.train_s
+    )
+    run.status("finished")
+    return run
+
+
+@pytest.fixture
+def three_seeds(runs):
+    cut = [finished(runs, "Cut", "compressed", seed) for seed in (1, 2, 3)]
+    full = [finished(runs, "Full", "baseline", seed, state_dim=128, steps=2400) for seed in (1, 2, 3)]
+    return cut, full
+
+
+def test_runs_of_a_link_beside_their_baseline(open_page, three_seeds):
+    cut, full = three_seeds
+    page = open_page("compare", runs=",".join(run.id for run in cut + full))
+    told = text_of(page)
+    assert "6 runs in 2 series" in told and "no claim" not in told
+    rows = page.dataframe[0].value.set_index("Series")
+    assert rows.loc["Full"].filter(like="Δ").tolist() == ["baseline"]
+    assert rows.loc["Cut"].filter(like="Δ").item().startswith("+0.00 [+0.00, +0.00] (n = 3, paired)")
+    assert rows.loc["Cut", "States"] == "128" and rows.loc["Full", "States"] == "256"
+    differences = page.dataframe[-1].value
+    assert differences["key"].tolist() == ["training.steps"]
+    assert page.query_params["runs"]
+
+
+def test_few_seeds_claim_nothing(open_page, three_seeds):
+    cut, full = three_seeds
+    told = text_of(open_page("compare", runs=f"{cut[0].id},{full[0].id}"))
+    assert "no claim is made" in told
+
+
+def test_a_group_with_a_run_that_goes_on_is_provisional(open_page, runs, three_seeds):
+    SyntheticRun(runs, name="Going on", role="scratch").start().train(200)
+    told = text_of(open_page("compare", group="demo"))
+    assert "Provisional: 1 of 7 runs are not finished" in told
+
+
+def test_baseline_axis_and_figure_are_chosen(open_page, three_seeds):
+    cut, _ = three_seeds
+    page = open_page("compare", group="demo")
+    page.selectbox(key="baseline").set_value(cut[0].id).run()
+    rows = page.dataframe[0].value.set_index("Series")
+    assert rows.loc["Cut"].filter(like="Δ").tolist() == ["baseline"]
+    for axis in ("step", "samples", "clock_s"):
+        page.segmented_control(key="x").set_value(axis).run()
+        assert not page.exception
+    page.segmented_control(key="metric").set_value("val/loss").run()
+    page.select_slider(key="skip").set_value(0.4).run()
+    page.segmented_control(key="figure").set_value("best").run()
+    assert "Differences are of the best validation accuracy" in text_of(page)
+    assert not page.exception
+
+
+def test_bad_links_are_told_and_the_rest_is_shown(open_page, runs, three_seeds):
+    cut, _ = three_seeds
+    page = open_page("compare", runs=f"{cut[0].id}, ../../etc ,no-such-run,{cut[0].id}")
+    told = text_of(page)
+    assert "Not in this folder of runs: ../../etc, no-such-run" in told and "1 runs in 1 series" in told
+    cut[1].paths.run_json.write_text("{")
+    page = open_page("compare", runs=f"{cut[0].id},{cut[1].id}")
+    told = text_of(page)
+    assert "in 1 series" in told and any(cut[1].id in error.value.replace("\\", "") for error in page.error)
+
+
+def test_nothing_chosen_says_what_to_do(open_page, runs):
+    assert "Nothing to compare yet" in text_of(open_page("compare"))
+    SyntheticRun(runs)
+    assert "Nothing to compare yet" in text_of(open_page("compare", runs="no-such-run"))
+
+
+def test_runs_without_any_validation_do_not_break_the_page(open_page, runs):
+    SyntheticRun(runs)
+    SyntheticRun(runs, name="another").start()
+    told = text_of(open_page("compare", group="demo"))
+    assert "No run has been validated yet." in told and "No run has a last validation accuracy yet." in told
+
+
+def test_the_csv_has_every_run_and_the_seconds_of_a_copied_run(three_seeds):
+    cut, full = three_seeds
+    full[0].paths.status.unlink()
+    finals, problems = compared.finals([run.id for run in cut + full])
+    assert not problems and {final.seed for final in finals} == {1, 2, 3}
+    rows = list(csv.DictReader(io.StringIO(csv_text(run_rows(series_of(finals))))))
+    assert len(rows) == 6 and {row["test"] for row in rows} == {"0.91", "0.92", "0.93"}
+    assert all(float(row["train_s"]) > 0 for row in rows)
+
+
+def test_the_list_is_sorted_grouped_tagged_and_filtered(open_page, runs, three_seeds):
+    other = SyntheticRun(runs, name="Lonely", group="other").start().train(100)
+    add_note(other.paths, "tag", ["later", "gpu"], by="ada", via="cli")
+    page = open_page("runs")
+    page.selectbox(key="sort").set_value("name").run()
+    names = page.dataframe[0].value["Run"].tolist()
+    assert names == sorted(names, key=str.lower) and len(names) == 7
+    page.text_input(key="q").set_value("gpu").run()
+    assert page.dataframe[0].value["Run"].tolist() == ["Lonely"]
+    page.text_input(key="q").set_value("").run()
+    page.selectbox(key="group").set_value("demo").run()
+    assert len(page.dataframe[0].value) == 6
+    page.selectbox(key="group").set_value("").run()
+    page.toggle(key="grouped").set_value(True).run()
+    assert [item.value for item in page.subheader] == ["demo", "other"]
+    assert page.dataframe[0].value["Role"].tolist()[:3] == ["baseline"] * 3
+
+
+def test_tags_are_set_on_the_page_of_the_run(open_page, three_seeds):
+    run = three_seeds[0][0]
+    page = open_page("run", run=run.id)
+    page.text_input(key="tags").set_value(" later, gpu ,later,").run()
+    assert not page.exception
+    notes = [json.loads(path.read_text()) for path in sorted(run.paths.notes.iterdir())]
+    assert notes[-1]["value"] == ["later", "gpu"]
+    assert page.text_input(key="tags").value == "later, gpu"

@@ -1,0 +1,81 @@
+"""Comparisons: which runs belong together, what is paired, and what is not claimed."""
+
+import doctest
+
+import pytest
+from scipy import stats
+
+import comparison.charts
+import comparison.series
+from comparison.series import Final, Spread, baseline_of, configuration_differences, series_of
+
+
+def final(name="a", role="compressed", seed=0, best=0.9, **fields):
+    config = {"training": {"steps": 100, "seed": seed, "threads": seed + 1}, "reduction": {"tolerance": 0.1}}
+    return Final(
+        run=f"20261123-{name}-{seed}", name=name, role=role, group="g", preset="p", seed=seed,
+        state="finished", step=100, total_steps=100, last=best, state_dims=[20, 22], best=best, best_step=90,
+        test=fields.pop("test", best), train_s=10.0, waiting_s=0.0,
+        config=fields.pop("config", config), **fields,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("module", [comparison.series, comparison.charts])
+def test_examples(module):
+    assert doctest.testmod(module).failed == 0
+
+
+def test_runs_that_differ_in_their_seed_alone_are_one_series():
+    series = series_of(
+        [final(seed=2), final("b", "baseline", seed=1), final(seed=1), final("b", "baseline", 2)]
+    )
+    assert [(one.label, [run.seed for run in one.runs]) for one in series] == [("a", [1, 2]), ("b", [1, 2])]
+    assert baseline_of(series).label == "b"
+    other = {"training": {"steps": 200, "seed": 0}, "reduction": {"tolerance": 0.1}}
+    labels = [one.label for one in series_of([final(), final(seed=7, config=other)])]
+    assert len(set(labels)) == 2  # another number of steps is another series, with a name of its own
+
+
+def test_intervals_are_students_and_only_from_three_values_on():
+    values = [0.90, 0.92, 0.97, 0.91]
+    low, high = Spread(values=values).interval
+    expected = stats.t.interval(0.95, len(values) - 1, loc=sum(values) / 4, scale=stats.sem(values))
+    assert (low, high) == pytest.approx(expected, rel=1e-3)
+    assert Spread(values=[0.9, 0.95]).interval is None and Spread(values=[]).mean is None
+    assert Spread(values=[0.9]).sd is None
+
+
+def test_differences_are_paired_by_seed_where_seeds_match():
+    mine = series_of([final(seed=s, best=0.90 + s / 100) for s in (1, 2, 3)])[0]
+    base = series_of([final("b", "baseline", s, best=0.80 + s / 100) for s in (1, 2, 3, 9)])[0]
+    difference = mine.minus(base, "best")
+    assert difference.paired and difference.n == 3 and difference.mean == pytest.approx(0.1)
+    assert difference.interval == pytest.approx((0.1, 0.1))
+    pair = series_of([final(seed=1, best=0.9), final(seed=2, best=0.8)])[0].minus(base, "best")
+    assert pair.paired and pair.n == 2 and pair.interval is None
+    assert mine.minus(series_of([final("c", seed=5, best=None)])[0], "best").mean is None
+
+
+def test_without_common_seeds_the_interval_is_welchs():
+    values, others = [0.90, 0.92, 0.97, 0.91], [0.85, 0.80, 0.89]
+    mine = series_of([final(seed=s, best=value) for s, value in enumerate(values)])[0]
+    base = series_of([final("b", "baseline", 10 + s, best=value) for s, value in enumerate(others)])[0]
+    difference = mine.minus(base, "best")
+    exact = stats.ttest_ind(values, others, equal_var=False).confidence_interval(0.95)
+    assert not difference.paired and difference.n == 3
+    assert difference.interval == pytest.approx((exact.low, exact.high), rel=1e-9)
+    few = series_of([final("b", "baseline", 11, best=0.8), final("b", "baseline", 12, best=0.7)])[0]
+    assert mine.minus(few, "best").interval is None
+
+
+def test_only_differing_keys_are_told():
+    other = {"training": {"steps": 200, "seed": 3, "threads": 2}, "reduction": {"tolerance": 0.1}}
+    series = series_of([final(seed=1), final(seed=2), final("b", seed=3, config=other)])
+    assert configuration_differences(series) == {"training.steps": [100, 200]}
+    assert configuration_differences(series[:1]) == {}
+
+
+def test_an_interval_needs_values_not_runs():
+    series = series_of([final(seed=1), final(seed=2), final(seed=3, test=None)])[0]
+    assert series.spread("best").interval is not None and series.spread("test").interval is None
+    assert series.spread("states").values == [42.0] * 3
