@@ -8,7 +8,7 @@ from app.charts import ZOOM, Spec
 from app.spec_parts import CUT_COLOR, LEGEND, POINT_COLOR, QUIET_COLOR, by, chart, log_y, mark, told
 from storage.records import Record
 
-CHOSEN, INITIAL, RANDOM = "chosen at this step", "chosen at the start", "chosen at random"
+CHOSEN, INITIAL, RANDOM = "at this step", "at the start", "at random"
 KINDS = [CHOSEN, INITIAL, RANDOM]
 
 

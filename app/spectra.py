@@ -75,7 +75,7 @@ def heat_spec(importance: str) -> Spec:
         "type": "quantitative",
         "title": importance,
         "scale": {"type": "log", "scheme": "viridis"},
-        "legend": {"orient": "top", "format": "~g", "gradientLength": 220, "tickCount": 4},
+        "legend": {"orient": "top", "format": "~g", "columns": 6},
     }
     cells = {
         "data": {"name": "cells"},
@@ -162,7 +162,7 @@ def kept_spec() -> Spec:
             "x": {"field": "step", "type": "quantitative", "title": "step", "axis": STEPS},
             "y": {"field": "share", "type": "quantitative", "title": "share of the sum kept",
                   "scale": {"zero": False}, "axis": {"format": ".3~%", "tickCount": 5}},
-            "color": by("tolerance", names, COLORS[1:], {**LEGEND, "columns": 3}),
+            "color": by("tolerance", names, COLORS[1:], LEGEND),
             "tooltip": told(("tolerance", "ranks"), ("step", "step", ",d"), ("share", "kept", ".2%")),
         },
     }  # fmt: skip
@@ -179,7 +179,7 @@ def rank_spec() -> Spec:
     encoding: dict[str, Any] = {
         "x": {"field": "step", "type": "quantitative", "title": "step", "axis": STEPS},
         "y": {"field": "rank", "type": "quantitative", "title": "rank r", "axis": {"tickMinStep": 1}},
-        "color": by("tolerance", names, COLORS, {**LEGEND, "columns": 3}),
+        "color": by("tolerance", names, COLORS, LEGEND),
     }
     lines = {
         "data": {"name": "ranks"},

@@ -205,7 +205,7 @@ def point_tables(series: Sequence[Series], figure: str, against: str) -> dict[st
 def point_spec(palette: Palette, figure: str, title: str, *, log: bool = False, height: int = 300) -> Spec:
     """A figure against states or seconds: every run, means with ± sd, and the Pareto front of the means."""
     x = {"field": "x", "type": "quantitative", "title": title,
-         "scale": {"type": "log"} if log else {"zero": False, "padding": 12},
+         "scale": {"type": "log", "nice": False, "padding": 24} if log else {"zero": False, "padding": 12},
          "axis": {"grid": False, "format": ",~r", "tickCount": 6, "labelOverlap": True}}  # fmt: skip
     y = {"type": "quantitative", "title": FIGURES[figure], "scale": {"zero": False, "padding": 12},
          "axis": {"format": ".1%", "tickCount": 5}}  # fmt: skip

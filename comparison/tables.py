@@ -61,17 +61,18 @@ def _series_row(one: Series, baseline: Series | None, figure: str) -> Row:
     is_baseline = one is baseline
     own, base = one.spread("train_s").mean, baseline.spread("train_s").mean if baseline else None
     delta = "baseline" if is_baseline else difference(one.minus(baseline, figure)) if baseline else "–"
-    others = {title: spread(one.spread(name), percent) for name, title in FIGURES.items()}
+    told = {title: spread(one.spread(name), percent) for name, title in FIGURES.items()}
     return {
         "series": one.label,
-        "role": one.role,
         "runs": str(len(one.runs)),
-        "seeds": ", ".join(map(str, one.seeds)),
         "states": spread(one.spread("states"), whole),
-        **others,
+        FIGURES[figure]: told.pop(FIGURES[figure]),
         f"Δ {FIGURES[figure]}, points": delta,
         "training": spread(one.spread("train_s"), seconds),
         "training, × baseline": f"{own / base:.2f}" if own is not None and base else "–",
+        **told,
+        "role": one.role,
+        "seeds": ", ".join(map(str, one.seeds)),
     }
 
 

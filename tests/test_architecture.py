@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PACKAGES = ("app", "trainer", "storage")
+PACKAGES = ("app", "comparison", "trainer", "storage")
 FORBIDDEN_NAMES = {"utils", "common", "helpers", "base"}
 
 
@@ -38,6 +38,12 @@ def test_trainer_never_imports_app_or_streamlit():
 def test_storage_imports_the_standard_library_only():
     for path in modules("storage"):
         assert set(imported(path)) <= set(sys.stdlib_module_names) | {"storage"}, path
+
+
+def test_comparison_imports_storage_and_numpy_only():
+    allowed = set(sys.stdlib_module_names) | {"comparison", "storage", "numpy", "scipy"}
+    for path in modules("comparison"):
+        assert set(imported(path)) <= allowed, path
 
 
 def test_reduction_is_numpy_but_for_the_bridge():
