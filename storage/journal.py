@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import BinaryIO
 
 from storage.atomic import sync_folder
-from storage.records import NotAFile, Record, decode, encode, now, open_regular
+from storage.records import NotAFile, Record, decode_lines, encode, now, open_regular
 
 READ_CHUNK = 4 * 1024 * 1024
 MAX_LINE_BYTES = READ_CHUNK  # a spectrum of 1,024 states is 8 kB; a longer line is no record
@@ -250,7 +250,7 @@ class JournalReader:
 
     def decode(self, lines: bytes) -> list[Record]:
         """The records in whole lines that this reader read; lines that are none are counted in `damaged`."""
-        found = [decode(line) for line in lines[:-1].split(b"\n")]
+        found = decode_lines(lines[:-1])
         records = [record for record in found if record is not None]
         self.damaged += len(found) - len(records)
         return records

@@ -11,11 +11,13 @@ import tracemalloc
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from storage import atomic
 from storage.journal import MAX_LINE_BYTES, Journal, JournalReader, read_journal
 from storage.proposals import read_decision
-from storage.records import MAX_DEPTH, NotAFile, decode, encode, read_record
+from storage.records import MAX_DEPTH, NotAFile, decode, decode_lines, encode, read_record
 
 ROOT = Path(__file__).parents[2]
 DAMAGED_LINES = {
@@ -271,6 +273,20 @@ def test_an_unusual_but_whole_line_is_a_record_that_can_be_written_again(what):
     record = decode(given)
     assert record is not None and (expected is None or record == expected)
     assert decode(encode(record)) == record
+
+
+PARTS = [
+    *DAMAGED_LINES.values(), *(given for given, _ in WHOLE_LINES.values()), b"", b" {} ", b'{"a":1}\r', b"{}",
+    b'{"a":1,"a":2}', b'{"a":NaN}', b'{"a":1e400}', b'{"a":"\xff"}', b'{"a":"\xc2\x85\xe2\x80\xa8"}', b"[1]",
+    b"{" * 70, b'{"a":' + b"[" * 70 + b"]" * 70 + b"}", b'{"a":"\\u00e9\\ud800"}',
+    b'{"a":' + b"9" * 400 + b"}",
+]  # fmt: skip
+
+
+@given(st.lists(st.sampled_from(PARTS) | st.binary(max_size=12), min_size=1, max_size=6))
+def test_many_lines_are_read_as_each_alone(parts):
+    lines = b"\n".join(parts)
+    assert decode_lines(lines) == [decode(part) for part in lines.split(b"\n")]
 
 
 def test_what_is_written_can_always_be_read():
