@@ -7,11 +7,10 @@ import numpy as np
 import pyarrow as pa
 import streamlit as st
 
-from app import data, frame, words
+from app import compared, data, frame, words
 from app.charts import PADDING, SVG, ZOOM, Spec
-from app.run_cache import RunCache
-from app.series import Line
 from app.spec_parts import CUT_COLOR, LEGEND, POINT_COLOR, by, mark, told
+from comparison.curves import Curve
 from storage.summary import PRIMARY_METRIC
 
 HERE, UNCUT = "this run", "uncut baseline"
@@ -41,8 +40,10 @@ def show(row: Mapping[str, Any]) -> None:
     if other is None:
         return
     st.subheader("As if uncut", anchor=False)
-    curves = {HERE: _curve(row["run"]), UNCUT: _curve(other["run"])}
-    if not all(len(curve["value"]) for curve in curves.values()):
+    curves = {
+        name: compared.curve(run, PRIMARY_METRIC) for name, run in ((HERE, row["run"]), (UNCUT, other["run"]))
+    }
+    if not all(len(curve.value) for curve in curves.values()):
         st.caption("One of the two runs has no validation yet.")
         return
     st.caption(words.plain(f"Beside {other['name']} ({other['run']}): {_difference(curves)}"))
@@ -57,30 +58,12 @@ def show(row: Mapping[str, Any]) -> None:
         )  # fmt: skip
 
 
-def _curve(run_id: str) -> dict[str, np.ndarray]:
-    """Step, seconds of training and validation accuracy on the live path."""
-    cache = data.cache_of(run_id)
-
-    def compute() -> dict[str, np.ndarray]:
-        accuracy, seconds = _live(cache, PRIMARY_METRIC), _live(cache, "train_s")
-        if accuracy is None or seconds is None:
-            return {name: np.zeros(0) for name in ("step", "train_s", "value")}
-        place = np.searchsorted(seconds.steps, accuracy.steps).clip(max=len(seconds.steps) - 1)
-        return {"step": accuracy.steps, "train_s": seconds.values[place], "value": accuracy.values}
-
-    return cache.derived("accuracy over training seconds", compute, "metrics", "events")
-
-
-def _live(cache: RunCache, key: str) -> Line | None:
-    return next((line for line in cache.columns.lines(key, cache.history.on_path) if line.live), None)
-
-
-def _difference(curves: Mapping[str, Mapping[str, np.ndarray]]) -> str:
+def _difference(curves: Mapping[str, Curve]) -> str:
     """Best accuracy so far of both at the same step, and at the same seconds of training."""
     parts = []
     for key, name in (("step", "up to step"), ("train_s", "within training of")):
-        end = min(float(curve[key][-1]) for curve in curves.values())
-        here, uncut = (_best_until(curve, key, end) for curve in curves.values())
+        end = min(float(curve.along(key)[-1]) for curve in curves.values())
+        here, uncut = (curve.best_within(key, end) for curve in curves.values())
         if here is not None and uncut is not None:
             told = words.count(int(end)) if key == "step" else words.duration(end)
             parts.append(f"{words.points(here - uncut)} {name} {told}")
@@ -89,17 +72,12 @@ def _difference(curves: Mapping[str, Mapping[str, np.ndarray]]) -> str:
     return f"best validation accuracy {', '.join(parts)}. One pair of runs shows no more than that."
 
 
-def _best_until(curve: Mapping[str, np.ndarray], key: str, end: float) -> float | None:
-    values = curve["value"][curve[key] <= end]
-    return float(np.nanmax(values)) if np.isfinite(values).any() else None
-
-
-def _table(curves: Mapping[str, Mapping[str, np.ndarray]], key: str) -> pa.Table:
-    counts = {name: len(curve["value"]) for name, curve in curves.items()}
+def _table(curves: Mapping[str, Curve], key: str) -> pa.Table:
+    counts = {name: len(curve.value) for name, curve in curves.items()}
     return pa.table(
         {
-            "at": pa.array(np.concatenate([curve[key] for curve in curves.values()]), pa.float64()),
-            "value": pa.array(np.concatenate([curve["value"] for curve in curves.values()]), pa.float64()),
+            "at": pa.array(np.concatenate([curve.along(key) for curve in curves.values()]), pa.float64()),
+            "value": pa.array(np.concatenate([curve.value for curve in curves.values()]), pa.float64()),
             "series": pa.array([name for name, count in counts.items() for _ in range(count)], pa.string()),
         }
     )

@@ -1,8 +1,8 @@
 """Whole pages on large runs: seconds until a page has run cold, and milliseconds of server time per rerun.
 
-The runs of `benchmarks.reading`, opened by Streamlit's AppTest, which runs the whole script of a page and reads
-back everything it sends: an upper bound of what a browser's interaction costs the server. The first page of all,
-with imports, is not counted.
+The runs of `benchmarks.reading`, opened by Streamlit's AppTest, which runs the whole script of a page and
+reads back everything it sends: an upper bound of what an interaction costs the server. The first page
+of all, with imports, is not counted.
 """
 
 import os
