@@ -18,6 +18,8 @@ Rows = list[dict[str, Any]]
 
 FEW = 6
 """Series up to which charts stand side by side; more need the whole width, for the legend."""
+LEGEND_COLUMNS = 2
+"""As many as a narrow screen has room for."""
 HUES = 8
 """Colours of the theme (and of the report's palette)."""
 DASHES = ([1, 0], [6, 3], [2, 2], [8, 3, 2, 3])
@@ -33,8 +35,7 @@ SVG = {"embedOptions": {"renderer": "svg"}}
 
 def legend_height(series: int) -> int:
     """Pixels that the legend of so many series takes of a chart's height beyond what two take."""
-    columns = 2 if series <= FEW else 4
-    return 20 * max(0, -(-series // columns) - 1)
+    return 20 * max(0, -(-series // LEGEND_COLUMNS) - 1)
 
 
 def places(keys: Sequence[str]) -> dict[str, int]:
@@ -59,8 +60,6 @@ class Palette:
         self._places = {one.label: found[one.key] for one in series}
         self._size = HUES * (1 + max(self._places.values(), default=0) // HUES)
         self.labels = [one.label for one in series]
-        self.columns = 2 if len(series) <= FEW else 4
-        """Of the legend."""
 
     def _channel(self, kind: str, range_: Sequence[Any] | None, symbol: str) -> Spec:
         at = {place: label for label, place in self._places.items()}
@@ -68,7 +67,7 @@ class Palette:
         scale: Spec = {"domain": domain}
         if range_ is not None:
             scale["range"] = list(range_)
-        legend: Spec = {"orient": "top", "title": None, "values": self.labels, "columns": self.columns,
+        legend: Spec = {"orient": "top", "title": None, "values": self.labels, "columns": LEGEND_COLUMNS,
                         "offset": 12,
                         "labelLimit": 320, "symbolOpacity": 1}  # fmt: skip
         if symbol:
