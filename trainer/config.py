@@ -20,7 +20,18 @@ from storage.commands import POLICIES, WAITING
 from storage.errors import ConfigError
 from storage.proposals import VERDICTS
 
-METHODS = ("balanced", "smallest", "random", "last", "aire")
+METHODS = {
+    "lru": ("balanced", "smallest", "random", "last", "aire"),
+    "s4d": ("balanced", "random"),
+    "s5": ("balanced", "random"),
+    "mamba": ("energy", "diagonal", "mean_lti", "random"),
+    "attention": ("balanced", "diagonal", "random"),
+    "mamba2": ("balanced", "diagonal", "random"),
+    "gla": ("energy", "diagonal", "random"),
+    "deltanet": ("balanced", "diagonal", "random"),
+}
+"""Families, and which choices of states each knows; the first one is its own."""
+AUTO = "auto"
 
 
 def setting(default: Any, help: str, **limits: Any) -> Any:
@@ -33,11 +44,14 @@ def setting(default: Any, help: str, **limits: Any) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
-    family: str = setting("lru", "lru, or package.module:Class for a model of your own")
+    family: str = setting("lru", f"{', '.join(METHODS)}, or package.module:Class for a model of your own")
     layers: int = setting(2, "blocks of norm, state-space layer, GELU, GLU", minimum=1, maximum=64)
     width: int = setting(32, "channels H between the layers", minimum=1, maximum=8192)
     state_dim: int | list[int] = setting(
-        64, "states N per layer at the start; a list gives one per layer", minimum=1, maximum=8192
+        64,
+        "states N per layer at the start (key dimension of a head, where layers have heads); or a list",
+        minimum=1,
+        maximum=8192,
     )
     state_dim_as: str = setting("", "run whose final states per layer to start with instead; waits for it")
     dropout: float = setting(0.1, "share of activations dropped in training", minimum=0.0, below=1.0)
@@ -56,7 +70,7 @@ class ModelConfig:
         "auto", "recurrence: scan in time, kernel by FFT, or the cheaper", choices=("auto", "scan", "kernel")
     )
     path: str = setting("", "folder to import your own model from, besides the installed packages")
-    options: dict[str, Any] = setting({}, "keyword arguments of your own model")
+    options: dict[str, Any] = setting({}, "keyword arguments of the family or of your own model")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,10 +141,23 @@ class ReductionConfig:
         choices=("transport", "reset", "slice"),
     )
     method: str = setting(
-        "balanced",
-        "states that a cut keeps: balanced truncation; of the balanced ones the smallest, or some at random "
-        "(ablations); or modes as they are, by H∞ norm (last) or energy (aire)",
-        choices=METHODS,
+        AUTO,
+        "states that a cut keeps; auto: as the family does it best (docs/FAMILIES.md). balanced truncation; "
+        "energy: those whose loss costs least of the output; baselines: smallest, random, last, aire, "
+        "diagonal, mean_lti",
+        choices=(AUTO, *dict.fromkeys(method for known in METHODS.values() for method in known)),
+    )
+    compensation: bool = setting(
+        True,
+        "after a selection (mamba, gla) fold the regression of removed states on kept ones into the layer",
+    )
+    allocation: str = setting(
+        "layer",
+        "tolerance of every layer by itself, or of all together: states go where they cost least",
+        choices=("layer", "global"),
+    )
+    calibration: int = setting(
+        64, "training sequences on which families with data-dependent states measure them", minimum=1
     )
     symmetry: str = setting(
         "complex",
@@ -227,7 +254,21 @@ class Config:
             part = getattr(self, section.name)
             for item in dataclasses.fields(part):
                 _check(f"{section.name}.{item.name}", getattr(part, item.name), item)
+        self._settle_method()
         self._check_combinations()
+
+    def _settle_method(self) -> None:
+        """The family's own method by its name, so that a run does not depend on a default."""
+        known, method = METHODS.get(self.model.family), self.reduction.method
+        if known is None:
+            return
+        if method == AUTO:
+            reduction = dataclasses.replace(self.reduction, method=known[0])
+            object.__setattr__(self, "reduction", reduction)
+        elif method not in known:
+            raise ConfigError(
+                f"reduction.method = {method}: family {self.model.family} has {', '.join(known)}"
+            )
 
     def _check_combinations(self) -> None:
         model, steps = self.model, self.training.steps

@@ -16,35 +16,36 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from storage.proposals import ranks_at, ranks_of_share
 from storage.records import Record
 from storage.spectrum import discarded_shares, rank_for_tolerance
 from trainer.badge import badge
+from trainer.calibration import monitored
 from trainer.config import ReductionConfig
 from trainer.data.task import Split
-from trainer.reduction.reducible import Inspectable, RankTable
+from trainer.reduction.reducible import FloatArray, Inspectable, RankTable, Reducible
 from trainer.reduction.selection import MODAL, allocate
 from trainer.reduction.surgery import reducible_layers
-from trainer.what_if import EVALUATION_BATCH, Comparison, cut_copy, evaluating
+from trainer.scoring import cross_entropy, judged
+from trainer.what_if import Comparison, cut_copy, evaluating, evaluation_batch
 
 TIMING_ROUNDS = 5
 NULL_SEEDS = 5
+LEARNED = ("auto", "balanced", "energy")
+"""Methods whose importances say what was learned: an untrained layer is compared with."""
 
 
-def evaluate(model: nn.Module, split: Split, limit: int | None = None) -> dict[str, float]:
-    """Mean cross-entropy (nats) and accuracy on a split or its first `limit` samples."""
-    count = min(len(split), limit or len(split))
-    loss, correct = 0.0, 0
+def evaluate(model: nn.Module, split: Split, *, text: bool = False) -> dict[str, float]:
+    """Mean cross-entropy (nats) and accuracy on a split; of a text also the loss as bits per character."""
+    totals = torch.zeros(3, dtype=torch.float64)
     with evaluating(model):
-        for start in range(0, count, EVALUATION_BATCH):
-            stop = min(start + EVALUATION_BATCH, count)
-            logits = model(split.inputs[start:stop])  # (batch, classes)
-            labels = split.labels[start:stop]  # (batch,)
-            loss += functional.cross_entropy(logits, labels, reduction="sum").item()
-            correct += (logits.argmax(1) == labels).sum().item()
-    return {"loss": loss / count, "accuracy": correct / count}
+        for part in torch.arange(len(split)).split(evaluation_batch(split)):
+            logits = model(split.inputs[part])  # (batch, classes) or (batch, L, classes)
+            totals += torch.stack(judged(logits, split.labels[part])).sum(1)
+    loss, correct, scored = totals.tolist()
+    bits = {"bits_per_character": loss / scored / math.log(2.0)} if text else {}
+    return {"loss": loss / scored, "accuracy": correct / scored, **bits}
 
 
 def rank_tables(model: nn.Module) -> list[RankTable]:
@@ -270,7 +271,7 @@ def _inspect(model: nn.Module, proposal: Record, earlier: Sequence[Any] | None) 
 def _null_ranks(proposal: Record, config: ReductionConfig, occasion: Occasion) -> None:
     """The ranks that the same rule and number of attempts leave of untrained layers, for NULL_SEEDS seeds."""
     by_rule = occasion.share is None and occasion.ranks is None
-    if occasion.fresh is None or not by_rule or config.method != "balanced":
+    if occasion.fresh is None or not by_rule or config.method not in LEARNED:
         return
     for record in proposal["layers"]:
         record["null_ranks"] = []
@@ -278,8 +279,16 @@ def _null_ranks(proposal: Record, config: ReductionConfig, occasion: Occasion) -
         with drawing(seed):
             model = occasion.fresh()
         for (_, layer), record in zip(reducible_layers(model), proposal["layers"], strict=True):
-            spectrum = [float(value) for value in layer.spectrum(layer.extract())]
+            spectrum = [float(value) for value in _importances(layer)]
             record["null_ranks"].append(null_rank(spectrum, config, occasion.attempts))
+
+
+def _importances(layer: Reducible) -> FloatArray:
+    """What the rule looks at, by the cheaper path where the monitored spectrum is the same."""
+    system = layer.extract()
+    if monitored(layer) == layer.importance:
+        return layer.spectrum(system)
+    return layer.propose(system).hsv
 
 
 def null_rank(spectrum: Sequence[float], config: ReductionConfig, attempts: int) -> int:
@@ -335,7 +344,7 @@ def _seconds_per_step(models: Sequence[nn.Module], batch: Split) -> list[float]:
 
 def _forward_backward(model: nn.Module, batch: Split) -> None:
     model.train()
-    functional.cross_entropy(model(batch.inputs), batch.labels).backward()
+    cross_entropy(model(batch.inputs), batch.labels).backward()
 
 
 def _timed(work: Callable[[], None], tensor: Tensor) -> float:

@@ -16,6 +16,7 @@ from storage.history import TIMEOUT, ProposalOutcome
 from storage.proposals import Decision, check_ranks
 from storage.records import Record
 from trainer import evidence
+from trainer.calibration import calibrate
 from trainer.evidence import Occasion
 from trainer.models.build import build_model, state_dims
 from trainer.reduction.reducible import RankTable
@@ -196,6 +197,7 @@ class Reductions:
     def _evidence(self, attempt_step: int) -> Record | None:
         """The record of a proposal; None, with the reason in an event, when there is nothing to propose."""
         session, state = self._session, self._session.state
+        session.calibrate()
         try:
             measured = evidence.gather(
                 session.model, session.task.val, self._config, session.timing_batch(),
@@ -235,6 +237,7 @@ class Reductions:
                     f"the proposal was made at step {proposal['step']}"
                 )
             session.recorder.show_phase("measuring")
+            session.calibrate()
             occasion = self._occasion(proposal["attempt_step"])
             measured = evidence.complete(
                 session.model,
@@ -259,7 +262,9 @@ class Reductions:
             share=self._config.share if state.policy == PRAGMATIC else None,
             ranks=self._ranks_of(attempt_step) if self._config.ranks_as else None,
             attempts=sum(step <= attempt_step for step in self.steps),
-            fresh=lambda: build_model(session.config, session.task),
+            fresh=lambda: calibrate(
+                build_model(session.config, session.task).to(session.device), session.calibration_inputs()
+            ),
             earlier=session.earlier_systems(),
             limit_s=max(LEAST_MEASURING_S, self._config.measure_share * projected),
         )
@@ -355,6 +360,7 @@ class Reductions:
         proposal, ranks = self._evidence_of(outcome.number), list((outcome.decision or {})["ranks"])
         if session.recorder.unwritten:
             return  # first what decided it must be on disk
+        session.calibrate()
         stale = self._staleness(proposal, ranks)
         if stale:
             session.event(

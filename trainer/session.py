@@ -20,10 +20,11 @@ from storage.history import History
 from storage.layout import CheckpointName, RunPaths, SystemsName
 from storage.systems import publish_systems
 from trainer import references
+from trainer.calibration import calibrate, monitored
 from trainer.checkpoint import restore_payload, write_payload
 from trainer.config import Config
 from trainer.data import load_task
-from trainer.data.task import Split, Task
+from trainer.data.task import Split, Task, batch_indices
 from trainer.evidence import evaluate
 from trainer.loop_state import LoopState
 from trainer.models.build import build_model, state_dims
@@ -62,6 +63,8 @@ class Session:
     """Step, reductions in the weights and systems of all layers at the last two scheduled snapshots."""
     prepared_s: float = 0.0
     """Seconds spent on the objective before training: a teacher's predictions."""
+    calibrated: tuple[int, int, tuple[int, ...]] | None = None
+    """Branch, step and reductions of the weights that the layers' statistics are of."""
     saved: tuple[Any, ...] | None = None
     """What the newest checkpoint holds, so that the same state is not written twice."""
 
@@ -134,7 +137,7 @@ class Session:
             raise CheckpointError(problem)
         folder = self.paths.checkpoint(name)
         self.adopt(restore_payload(folder, self.model, self.optimizer, self.objective, self.device))
-        self.saved, self.snapshots = None, []
+        self.saved, self.calibrated, self.snapshots = None, None, []
 
     def resume(self) -> str | None:
         """Restore the newest checkpoint on the live branch's path that verifies; its name, None if none does.
@@ -210,7 +213,7 @@ class Session:
     def measure(self) -> dict[str, float]:
         """Validation loss and accuracy now, for an event; the next checkpoint carries them, too."""
         self.recorder.show_phase("evaluating")
-        measured = evaluate(self.model, self.task.val)
+        measured = evaluate(self.model, self.task.val, text=self.task.text)
         self.state.last = {f"val/{name}": value for name, value in measured.items()}
         return measured
 
@@ -224,6 +227,7 @@ class Session:
 
     def record_spectra(self, snapshot: str) -> None:
         """One record per reducible layer. A scheduled snapshot is what the next proposal compares with."""
+        self.calibrate()
         if snapshot == "scheduled":
             systems = [layer.extract() for _, layer in reducible_layers(self.model)]
             self.snapshots = [
@@ -237,8 +241,26 @@ class Session:
                 self.recorder.say(f"no spectrum of {name}: {error}")
                 continue
             self.recorder.spectrum(
-                index, [float(value) for value in spectrum], importance=layer.importance, snapshot=snapshot
+                index, [float(value) for value in spectrum], importance=monitored(layer), snapshot=snapshot
             )
+
+    def calibrate(self) -> None:
+        """Measure the states of layers that depend on data, on the last training sequences that were seen.
+
+        Once for the same weights; which sequences follows from the state alone, so that a replay measures the
+        same.
+        """
+        now = (self.state.branch, self.state.step, tuple(self.state.reductions))
+        if now != self.calibrated:
+            calibrate(self.model, self.calibration_inputs())
+            self.calibrated = now
+
+    def calibration_inputs(self) -> torch.Tensor:
+        """The last `reduction.calibration` training sequences, or the first ones at the beginning."""
+        train, wanted = self.task.train, min(self.config.reduction.calibration, len(self.task.train))
+        first = max(0, self.state.position - wanted)
+        chosen = batch_indices(len(train), wanted, first, self.config.training.seed)
+        return train.inputs[torch.as_tensor(chosen, device=self.device)]
 
     def record_systems(self) -> None:
         """Keep (λ, B, C) of all layers for a later analysis, where every layer has such a system."""

@@ -248,7 +248,7 @@ def finish(session: Session) -> str:
         log(session, session.state.last)  # the last validation is that of the network as it is now
     session.save("finish", pinned=True)
     session.recorder.show("running", "evaluating")
-    test = evaluate(session.model, session.task.test)
+    test = evaluate(session.model, session.task.test, text=session.task.text)
     session.event("run_finished", best=session.state.best, test=test, train_s=session.state.train_s)
     session.recorder.say(
         f"finished: test accuracy {test['accuracy']:.2%}, N {session.state_dims}, "

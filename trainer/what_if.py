@@ -12,8 +12,10 @@ from torch.nn import functional
 
 from trainer.data.task import Split
 from trainer.reduction.surgery import apply_reduction, reducible_layers
+from trainer.scoring import judged
 
-EVALUATION_BATCH = 512
+EVALUATED_STEPS = 1 << 16
+"""Steps of all sequences that are evaluated at once: 512 sequences of 128."""
 OUTPUT_SEQUENCES = 64
 RESAMPLES = 1000
 CONFIDENCE = 0.95
@@ -79,16 +81,14 @@ class Comparison:
         }
 
     def _answers(self, model: nn.Module) -> Tensor:
-        """Logits, (count, classes), on the CPU."""
+        """Logits, (count, classes) or (count, L, classes), on the CPU."""
         inputs = self._split.inputs[: self._count]
-        with evaluating(model):
-            return torch.cat([model(part).float().cpu() for part in inputs.split(EVALUATION_BATCH)])
+        return answers(model, inputs, evaluation_batch(self._split)).float()
 
     def _judged(self, logits: Tensor) -> tuple[np.ndarray, np.ndarray]:
-        """Loss and correctness of each sequence, (count,) float64."""
-        labels = self._split.labels[: self._count].cpu()
-        loss = functional.cross_entropy(logits, labels, reduction="none")
-        return loss.double().numpy(), (logits.argmax(1) == labels).double().numpy()
+        """Mean loss and share of right answers of each sequence, (count,) float64."""
+        loss, correct, scored = judged(logits, self._split.labels[: self._count].cpu())
+        return (loss / scored).numpy(), (correct / scored).numpy()
 
     def _output_errors(self, trial: nn.Module) -> list[float]:
         errors = []
@@ -120,6 +120,17 @@ def layer_outputs(model: nn.Module, inputs: Tensor) -> list[tuple[Tensor, Tensor
     return [seen[index] for index in range(len(modules))]
 
 
+def evaluation_batch(split: Split) -> int:
+    """Sequences of a split to evaluate at once, at least one."""
+    return max(1, EVALUATED_STEPS // split.inputs.shape[1])
+
+
+def answers(model: nn.Module, inputs: Tensor, batch: int) -> Tensor:
+    """Logits of all sequences, on the CPU."""
+    with evaluating(model):
+        return torch.cat([model(part).cpu() for part in inputs.split(batch)])
+
+
 @contextmanager
 def evaluating(model: nn.Module) -> Any:
     """Without dropout and gradients; the model's mode is restored afterwards."""
@@ -137,8 +148,8 @@ def _scores(loss: np.ndarray, correct: np.ndarray) -> dict[str, float]:
 
 
 def _divergence(before: Tensor, after: Tensor) -> float:
-    p, q = functional.log_softmax(before.double(), 1), functional.log_softmax(after.double(), 1)
-    return float((p.exp() * (p - q)).sum(1).mean())
+    p, q = functional.log_softmax(before.double(), -1), functional.log_softmax(after.double(), -1)
+    return float((p.exp() * (p - q)).sum(-1).mean())
 
 
 def paired_interval(differences: np.ndarray, seed: int = 0) -> list[float]:

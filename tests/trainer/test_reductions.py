@@ -149,9 +149,9 @@ def test_the_loss_right_after_the_cut_is_that_of_the_dense_reduced_system(small_
             seen["dense"] = dense_loss(copy.deepcopy(model).double().eval(), ranks, seen["val"])
         return cut(model, optimizer, ranks, moments)
 
-    def kept(model, split, limit=None, evaluate=evidence.evaluate):
+    def kept(model, split, text=False, evaluate=evidence.evaluate):
         seen["val"] = split
-        return evaluate(model, split, limit)
+        return evaluate(model, split, text=text)
 
     monkeypatch.setattr("trainer.session.evaluate", kept)
     monkeypatch.setattr(reductions, "cut", watched)

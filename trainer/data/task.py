@@ -1,6 +1,6 @@
 """What the training loop needs of a data set: three splits of sequences with labels."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -10,16 +10,17 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Split:
-    """Sequences and their labels."""
+    """Sequences and their labels: one of each sequence, or one of each step."""
 
-    inputs: Tensor  # (samples, length, channels) float32, or uint8: the model casts it
-    labels: Tensor  # (samples,) int64
+    inputs: Tensor  # (samples, length, channels) float32, or uint8: the model casts it; or tokens, 1 channel
+    labels: Tensor  # (samples,) or (samples, length) int64; steps with scoring.UNSCORED do not count
 
     def __post_init__(self) -> None:
-        if self.inputs.ndim != 3 or self.labels.ndim != 1 or len(self.inputs) != len(self.labels):
+        allowed = (self.inputs.shape[:1], self.inputs.shape[:2])
+        if self.inputs.ndim != 3 or self.labels.shape not in allowed:
             raise ValueError(
                 f"inputs {tuple(self.inputs.shape)} and labels {tuple(self.labels.shape)}: need "
-                "(samples, length, channels) and (samples,)"
+                "(samples, length, channels) and (samples,) or (samples, length)"
             )
         if len(self.labels) == 0:
             raise ValueError("a split holds no sample")
@@ -39,6 +40,15 @@ class Task:
     val: Split
     test: Split
     classes: int
+    vocabulary: int = 0
+    """Inputs are tokens 0 .. vocabulary − 1 in one channel, which the model embeds; 0 = they are numbers."""
+    text: bool = False
+    """Labels are the next characters of a text: losses are shown as bits per character, too."""
+
+    @property
+    def per_step(self) -> bool:
+        """Whether every step has a label: the model then answers at every step, and may not look ahead."""
+        return self.train.labels.ndim == 2
 
     @property
     def channels(self) -> int:
@@ -49,7 +59,7 @@ class Task:
         return self.train.inputs.shape[1]
 
     def to(self, device: torch.device) -> "Task":
-        return Task(self.train.to(device), self.val.to(device), self.test.to(device), self.classes)
+        return replace(self, **{name: getattr(self, name).to(device) for name in ("train", "val", "test")})
 
 
 def hold_out(count: int, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -1,16 +1,13 @@
 """From a configuration to a network."""
 
-from collections.abc import Iterator
-
 from torch import nn
 
 from storage.errors import ConfigError
 from trainer.config import Config
 from trainer.data.task import Task
 from trainer.imports import import_object
-from trainer.models.lru import LRU
-from trainer.models.network import SequenceClassifier
-from trainer.reduction.lru_reduction import Method
+from trainer.models.families import MIXERS, make_mixer
+from trainer.models.network import SequenceModel
 from trainer.reduction.surgery import reducible_layers
 
 
@@ -21,35 +18,24 @@ def build_model(config: Config, task: Task) -> nn.Module:
     implement `trainer.reduction.reducible.Reducible` can be cut.
     """
     model = config.model
-    if model.family == "lru":
+    if model.family in MIXERS:
         dims = enumerate(config.state_dims)
-        return SequenceClassifier(
+        return SequenceModel(
             input_dim=task.channels,
             classes=task.classes,
             width=model.width,
             layers=model.layers,
-            mixer=lambda: _lru(config, dims),
+            mixer=lambda: make_mixer(config, *next(dims)),
             norm=model.norm,
             dropout=model.dropout,
-            pooling=model.pooling,
+            pooling="none" if task.per_step else model.pooling,
+            vocabulary=task.vocabulary,
         )
-    family = import_object(model.family, key="model.family", builtin=("lru",), folder=model.path)
+    family = import_object(model.family, key="model.family", builtin=tuple(MIXERS), folder=model.path)
     try:
         return family(channels=task.channels, classes=task.classes, **model.options)
     except TypeError as error:
         raise ConfigError(f"model.family = {model.family}: {error}") from None
-
-
-def _lru(config: Config, dims: Iterator[tuple[int, int]]) -> LRU:
-    model = config.model
-    index, state_dim = next(dims)
-    return LRU(
-        model.width, state_dim, r_min=model.r_min, r_max=model.r_max, max_phase=model.max_phase,
-        form=model.form,
-        method=Method(
-            config.reduction.method, config.training.seed + 1000 * index, config.reduction.symmetry
-        ),
-    )  # fmt: skip
 
 
 def state_dims(model: nn.Module) -> list[int]:

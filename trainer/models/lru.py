@@ -13,8 +13,10 @@ from torch import Tensor, nn
 from trainer.reduction import lru_evidence, lru_reduction
 from trainer.reduction.hankel import DiagonalSystem
 from trainer.reduction.lru_parameters import system_from_parameters
-from trainer.reduction.lru_reduction import BALANCED, LruReduction, Method
+from trainer.reduction.lru_reduction import LruReduction
+from trainer.reduction.method import BALANCED, Method
 from trainer.reduction.reducible import Arrays, FloatArray, RankTable
+from trainer.reduction.selection import IMPORTANCE
 from trainer.scan import FORMS, Form, choose_form, lru_recurrence
 
 
@@ -89,7 +91,7 @@ class LRU(nn.Module):
     @property
     def importance(self) -> str:
         """What a tolerance is a share of."""
-        return self.method.importance
+        return IMPORTANCE.get(self.method.name, "hsv")
 
     @property
     def width(self) -> int:
@@ -112,6 +114,13 @@ class LRU(nn.Module):
         self.form_used = self._form_for(*u.shape[:2])
         y = lru_recurrence(u, *self.system(), self.form_used)  # (batch, L, H)
         return torch.addcmul(y, self.D, u)  # (batch, L, H)
+
+    def step(self, u: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """One step, (batch, H) to (batch, H), and the next state (batch, N); None is the state 0."""
+        eigenvalues, B, C = self.system()
+        driven = u.to(B.dtype) @ B.T  # (batch, N)
+        state = driven if state is None else torch.addcmul(driven, eigenvalues, state)  # (batch, N)
+        return (state @ C.T).real + self.D * u, state
 
     def extra_repr(self) -> str:
         return f"width={self.width}, state_dim={self.state_dim}, form={self.form!r}"

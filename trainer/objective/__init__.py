@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 
 from torch import Tensor
-from torch.nn import functional
 
 from trainer.objective.distillation import Distillation
 from trainer.objective.regularisation import HankelRegulariser
+from trainer.scoring import cross_entropy
 
 
 class Objective:
@@ -22,15 +22,15 @@ class Objective:
 
         Parameters
         ----------
-        logits : (batch, classes)
-        labels : (batch,)
+        logits : (batch, classes) or (batch, L, classes)
+        labels : (batch,) or (batch, L)
         chosen : (batch,)
             Indices of the sequences in the training data.
         step : int
             Completed updates.
         """
         if self._distillation is None:
-            loss = functional.cross_entropy(logits, labels)
+            loss = cross_entropy(logits, labels)
         else:
             loss = self._distillation.loss(logits, labels, chosen)
         return loss if self._regulariser is None else loss + self._regulariser.loss(step)

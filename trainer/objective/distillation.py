@@ -1,13 +1,12 @@
 """Knowledge distillation: a student learns from the predictions of a trained network, too."""
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from storage.errors import ConfigError
 from trainer.config import DistillationConfig
 from trainer.data.task import Split
-from trainer.what_if import EVALUATION_BATCH, evaluating
+from trainer.what_if import answers, evaluation_batch
 
 
 class Distillation:
@@ -19,8 +18,9 @@ class Distillation:
 
     def __init__(self, config: DistillationConfig, teacher: nn.Module, train: Split, classes: int):
         self._share, self._temperature = config.share, config.temperature
-        with evaluating(teacher):
-            logits = torch.cat([teacher(part) for part in train.inputs.split(EVALUATION_BATCH)])
+        if train.labels.ndim > 1:
+            raise ConfigError("distillation.teacher: for tasks with one label per sequence only")
+        logits = answers(teacher, train.inputs, evaluation_batch(train)).to(train.inputs.device)
         if logits.shape[1] != classes:
             raise ConfigError(
                 f"distillation.teacher = {config.teacher}: predicts {logits.shape[1]} classes, not {classes}"

@@ -20,9 +20,10 @@ from trainer.reduction.lru_parameters import (
     transport_second_moments,
     with_lru_scale,
 )
+from trainer.reduction.method import BALANCED, Method
 from trainer.reduction.real_symmetry import balance_real, pair_importances, truncate_real
 from trainer.reduction.reducible import Arrays, FloatArray, RankTable
-from trainer.reduction.selection import IMPORTANCE, MODAL, keep_modes, mode_scores, reordered
+from trainer.reduction.selection import MODAL, keep_modes, mode_scores, reordered
 from trainer.reduction.truncation import (
     Balance,
     Truncation,
@@ -35,25 +36,6 @@ from trainer.reduction.truncation import (
 VERIFIED_UNIFORM = 64
 VERIFIED_POLES = 64
 VERIFIED_AT_ONCE = 16
-
-
-@dataclass(frozen=True)
-class Method:
-    """Which states a cut keeps: see `reduction.method` and trainer/reduction/selection.py."""
-
-    name: str = "balanced"
-    seed: int = 0
-    """Of the method random."""
-    symmetry: str = "complex"
-    """Balanced truncation of the complex map u -> C x, or of the real one, u -> Re(C x)."""
-
-    @property
-    def importance(self) -> str:
-        """What its importances are."""
-        return IMPORTANCE.get(self.name, "hsv")
-
-
-BALANCED = Method()
 
 
 @dataclass(frozen=True, eq=False)

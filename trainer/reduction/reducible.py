@@ -5,6 +5,7 @@ on its module. Everything outside the family talks to this Protocol and to nothi
 """
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -51,6 +52,15 @@ class Inspectable(Protocol):
 
 
 @runtime_checkable
+class Calibrated(Protocol):
+    """What a Reducible whose states depend on data asks for: training sequences to measure them on."""
+
+    def observing(self) -> AbstractContextManager[None]:
+        """While it is open, forward passes add to the statistics that `extract` gives on; what was there
+        before is forgotten. Statistics are no parameters or buffers; `write_back` forgets them."""
+
+
+@runtime_checkable
 class Realisable(Protocol):
     """What a Reducible that is a linear time-invariant system may offer: the system itself, for analyses."""
 
@@ -81,10 +91,16 @@ class Reducible(Protocol):
         """States of the layer now, N."""
 
     def extract(self) -> Any:
-        """Float64 copy of the system that the reduction works on; opaque to all callers."""
+        """Float64 copy of the system that the reduction works on; opaque to all callers.
+
+        Raises ValueError when it needs statistics (`Calibrated`) and has none.
+        """
 
     def spectrum(self, system: Any) -> FloatArray:
-        """Importances for monitoring, descending; may be cheaper and less precise than a proposal's."""
+        """Importances for monitoring, descending; may be cheaper and less precise than a proposal's.
+
+        A layer with an attribute `monitored` shows that instead, for example hsv where importances are not.
+        """
 
     def propose(self, system: Any) -> RankTable:
         """Spectrum and consequences of every rank. Raises ValueError when no cut can be proposed."""

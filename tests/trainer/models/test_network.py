@@ -5,13 +5,13 @@ import torch
 from torch import nn
 
 from trainer.models.lru import LRU
-from trainer.models.network import Block, SequenceClassifier
+from trainer.models.network import Block, SequenceModel
 
 
 def network(**options):
     torch.manual_seed(0)
     defaults = {"input_dim": 2, "classes": 5, "width": 6, "layers": 2, "mixer": lambda: LRU(6, 4)}
-    return SequenceClassifier(**defaults | options)
+    return SequenceModel(**defaults | options)
 
 
 @pytest.mark.parametrize("norm", ["batch", "layer"])
@@ -83,13 +83,13 @@ def test_arguments_out_of_range_are_refused_with_what_is_allowed(options, messag
 
 def test_masked_pooling_leaves_out_the_padding():
     torch.manual_seed(0)
-    network = SequenceClassifier(
+    network = SequenceModel(
         input_dim=3, classes=2, width=4, layers=1, mixer=lambda: LRU(4, 5), norm="layer", pooling="masked"
     ).eval()
     short = torch.nn.functional.one_hot(torch.tensor([[0, 2, 1]]), 3)
     padded = torch.cat([short, torch.zeros(1, 4, 3, dtype=short.dtype)], dim=1)
     assert torch.allclose(network(padded), network(short), atol=1e-6)
-    network.masked = False
+    network.pooling = "mean"
     assert not torch.allclose(network(padded), network(short), atol=1e-3)
     with pytest.raises(ValueError, match="pooling is 'max'"):
-        SequenceClassifier(input_dim=1, classes=2, width=4, layers=1, mixer=lambda: LRU(4, 5), pooling="max")
+        SequenceModel(input_dim=1, classes=2, width=4, layers=1, mixer=lambda: LRU(4, 5), pooling="max")

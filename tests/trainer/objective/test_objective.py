@@ -10,7 +10,7 @@ from storage.errors import ConfigError
 from trainer.config import DistillationConfig, RegularisationConfig
 from trainer.data.task import Split
 from trainer.models.lru import LRU
-from trainer.models.network import SequenceClassifier
+from trainer.models.network import SequenceModel
 from trainer.objective import Objective
 from trainer.objective.distillation import Distillation
 from trainer.objective.nuclear_norm import hankel_nuclear_norm
@@ -59,7 +59,7 @@ def test_a_teacher_with_other_classes_is_refused():
 
 def model(state_dim=8):
     torch.manual_seed(0)
-    return SequenceClassifier(input_dim=1, classes=2, width=4, layers=2, mixer=lambda: LRU(4, state_dim))
+    return SequenceModel(input_dim=1, classes=2, width=4, layers=2, mixer=lambda: LRU(4, state_dim))
 
 
 def test_a_model_without_linear_systems_cannot_be_regularised():

@@ -11,7 +11,8 @@ from trainer.models.lru import LRU
 from trainer.reduction import real_symmetry
 from trainer.reduction.hankel import DiagonalSystem, frequency_response
 from trainer.reduction.lru_parameters import system_from_parameters
-from trainer.reduction.lru_reduction import Method, propose, reduce
+from trainer.reduction.lru_reduction import propose, reduce
+from trainer.reduction.method import Method
 from trainer.reduction.real_symmetry import balance_real, real_gramians, truncate_real
 from trainer.reduction.truncation import balance, truncate
 

@@ -10,7 +10,8 @@ from trainer.models.lru import LRU
 from trainer.reduction import selection
 from trainer.reduction.hankel import frequency_response
 from trainer.reduction.lru_parameters import system_from_parameters
-from trainer.reduction.lru_reduction import Method, propose, reduce, transport_moments, verify
+from trainer.reduction.lru_reduction import propose, reduce, transport_moments, verify
+from trainer.reduction.method import Method
 from trainer.reduction.selection import allocate, keep_modes, mode_scores, reordered
 from trainer.reduction.truncation import balance, truncate
 

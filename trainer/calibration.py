@@ -1,0 +1,34 @@
+"""Statistics of layers whose states depend on data: one forward pass over training sequences."""
+
+from contextlib import ExitStack
+
+from torch import Tensor, nn
+
+from trainer.reduction.reducible import Calibrated, Reducible
+from trainer.reduction.surgery import reducible_layers
+from trainer.what_if import EVALUATED_STEPS, evaluating
+
+
+def calibrate(model: nn.Module, inputs: Tensor) -> nn.Module:
+    """Let every layer that asks for it see these sequences; returns the model.
+
+    Linear time-invariant layers ask for nothing, and a model of such layers is not run.
+
+    Parameters
+    ----------
+    inputs : (samples, L, channels)
+    """
+    layers = [layer for _, layer in reducible_layers(model) if isinstance(layer, Calibrated)]
+    if layers:
+        with ExitStack() as stack:
+            for layer in layers:
+                stack.enter_context(layer.observing())
+            stack.enter_context(evaluating(model))
+            for part in inputs.split(max(1, EVALUATED_STEPS // inputs.shape[1])):
+                model(part)
+    return model
+
+
+def monitored(layer: Reducible) -> str:
+    """What `spectrum` shows: the importance, unless the layer says otherwise."""
+    return getattr(layer, "monitored", layer.importance)

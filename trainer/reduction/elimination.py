@@ -1,0 +1,98 @@
+"""Which states to delete where states do not act on each other: backward elimination by output energy.
+
+The output is a sum over states, y = Σ_n y_n, where y_n is what state n contributes. Deleting the set J leaves the
+other states as they are, so the error is known for every choice from one matrix:
+
+    M_ij = Σ y_i y_j   (over time, sequences and channels),     ‖Σ_{n in J} y_n‖² = 1ᵀ M_JJ 1
+
+Used where no change of basis is allowed: Mamba's channels share their states' indices, GLA's states their decays.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from trainer.reduction.reducible import FloatArray, RankTable
+
+Order = npt.NDArray[np.intp]
+RIDGE = 1e-10
+"""Of the mean energy of the kept states, added to theirs: states that are combinations of others do no harm."""
+
+
+def eliminate(M: FloatArray) -> Order:
+    """States in the order in which they are kept: backwards, the one whose loss costs least goes first.
+
+    Removing j when J is gone adds M_jj + 2 Σ_{i in J} M_ij to the error, which is kept up to date: O(N²) in all.
+
+    Parameters
+    ----------
+    M : (N, N) symmetric
+
+    >>> eliminate(np.diag([2.0, 9.0, 1.0])).tolist()
+    [1, 0, 2]
+    """
+    cost = np.diag(M).copy()  # (N,) what the removal of each state adds
+    removed: list[int] = []
+    for _ in range(len(M)):
+        state = int(np.argmin(cost))
+        removed.append(state)
+        cost = cost + 2.0 * M[:, state]
+        cost[removed] = np.inf
+    return np.array(removed[::-1], dtype=np.intp)
+
+
+def order_of(M: FloatArray, method: str, seed: int = 0) -> Order:
+    """The order in which a method keeps states: energy (`eliminate`), diagonal (by M_nn), random."""
+    if method == "diagonal":
+        return np.argsort(-np.diag(M), kind="stable")
+    if method == "random":
+        return np.random.default_rng((seed, len(M))).permutation(len(M))
+    return eliminate(M)
+
+
+def lost_energy(M: FloatArray, order: Sequence[int] | Order) -> FloatArray:
+    """Share of the output's energy that each rank loses by deletion, (N+1,): 1 at rank 0, 0 at rank N.
+
+    Contributions can cancel each other: where fewer states would lose less, the larger loss of the higher rank
+    is taken, so that shares fall with the rank.
+
+    Raises
+    ------
+    ValueError
+        If the output is 0 or not finite.
+    """
+    if not np.isfinite(M).all():
+        raise ValueError("the output is not finite")
+    total = M.sum()
+    if total <= 0.0:
+        raise ValueError("the output is 0: the layer passes nothing on, so no rank can be proposed")
+    backwards = M[np.ix_(order, order)][::-1, ::-1]  # the first to go first
+    errors = np.diag(np.cumsum(np.cumsum(backwards, axis=0), axis=1)) / total  # (N,) of the first 1, 2, …
+    rising = np.clip(np.maximum.accumulate(errors), 0.0, 1.0)
+    rising[-1] = 1.0
+    return np.concatenate([rising[::-1], [0.0]])
+
+
+def regression(P: FloatArray, kept: Order, removed: Order) -> FloatArray:
+    """K of shape (removed, kept) with h_removed ≈ K h_kept in the mean square: P_JI P_II⁻¹, P = E[h hᵀ]."""
+    inner = P[np.ix_(kept, kept)]  # (r, r)
+    ridge = RIDGE * max(np.trace(inner) / len(kept), np.finfo(np.float64).tiny)
+    solution: FloatArray = np.linalg.lstsq(inner + ridge * np.eye(len(kept)), P[np.ix_(kept, removed)])[0]
+    return solution.T
+
+
+def table_of(
+    shares: FloatArray, parameters: Sequence[int], importances: FloatArray | None = None
+) -> RankTable:
+    """The rank table where every rank can be written back: importances are the steps of the shares."""
+    n = len(shares) - 1
+    return RankTable(
+        hsv=-np.diff(shares) if importances is None else importances,
+        discarded_share=shares.tolist(),
+        error_bound=None,
+        realisable=[False, *(True for _ in range(n))],
+        condition=[None, *(1.0 for _ in range(n))],
+        realised_modes=list(range(n + 1)),
+        parameters=list(parameters),
+    )
