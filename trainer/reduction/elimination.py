@@ -1,11 +1,11 @@
 """Which states to delete where states do not act on each other: backward elimination by output energy.
 
-The output is a sum over states, y = Σ_n y_n, where y_n is what state n contributes. Deleting the set J leaves the
-other states as they are, so the error is known for every choice from one matrix:
+The output is a sum over states, y = Σ_n y_n, where y_n is what state n contributes. Deleting the set J leaves
+the other states as they are, so the error is known for every choice from one matrix:
 
     M_ij = Σ y_i y_j   (over time, sequences and channels),     ‖Σ_{n in J} y_n‖² = 1ᵀ M_JJ 1
 
-Used where no change of basis is allowed: Mamba's channels share their states' indices, GLA's states their decays.
+Used where no change of basis is allowed: the channels of Mamba share indices, each state of GLA has a decay.
 """
 
 from collections.abc import Sequence
@@ -17,13 +17,13 @@ from trainer.reduction.reducible import FloatArray, RankTable
 
 Order = npt.NDArray[np.intp]
 RIDGE = 1e-10
-"""Of the mean energy of the kept states, added to theirs: states that are combinations of others do no harm."""
+"""Of the mean energy of the kept states, added to theirs: states that depend on each other do no harm."""
 
 
 def eliminate(M: FloatArray) -> Order:
     """States in the order in which they are kept: backwards, the one whose loss costs least goes first.
 
-    Removing j when J is gone adds M_jj + 2 Σ_{i in J} M_ij to the error, which is kept up to date: O(N²) in all.
+    Removing j when J is gone adds M_jj + 2 Σ_{i in J} M_ij to the error; kept up to date, O(N²) in all.
 
     Parameters
     ----------
@@ -54,8 +54,8 @@ def order_of(M: FloatArray, method: str, seed: int = 0) -> Order:
 def lost_energy(M: FloatArray, order: Sequence[int] | Order) -> FloatArray:
     """Share of the output's energy that each rank loses by deletion, (N+1,): 1 at rank 0, 0 at rank N.
 
-    Contributions can cancel each other: where fewer states would lose less, the larger loss of the higher rank
-    is taken, so that shares fall with the rank.
+    Contributions can cancel each other: where fewer states would lose less, the larger loss of the higher
+    rank is taken, so that shares fall with the rank.
 
     Raises
     ------
@@ -85,10 +85,10 @@ def regression(P: FloatArray, kept: Order, removed: Order) -> FloatArray:
 def table_of(
     shares: FloatArray, parameters: Sequence[int], importances: FloatArray | None = None
 ) -> RankTable:
-    """The rank table where every rank can be written back: importances are the steps of the shares."""
+    """The rank table where every rank can be written back: importances are the steps of the shares, sorted."""
     n = len(shares) - 1
     return RankTable(
-        hsv=-np.diff(shares) if importances is None else importances,
+        hsv=np.sort(-np.diff(shares))[::-1] if importances is None else importances,
         discarded_share=shares.tolist(),
         error_bound=None,
         realisable=[False, *(True for _ in range(n))],
