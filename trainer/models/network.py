@@ -90,7 +90,7 @@ class SequenceModel(nn.Module):
     def step(self, x: Tensor, state: list[Any] | None = None) -> tuple[Tensor, list[Any]]:
         """One step of a sequence: the streaming form, whose memory does not grow with the length.
 
-        Equal to `forward` in evaluation mode; with pooling = "none" at every step, with "mean" after the last.
+        Equal to `forward` in evaluation mode: with pooling = "none" always, with "mean" after the last step.
 
         Parameters
         ----------

@@ -85,7 +85,7 @@ def regression(P: FloatArray, kept: Order, removed: Order) -> FloatArray:
 def table_of(
     shares: FloatArray, parameters: Sequence[int], importances: FloatArray | None = None
 ) -> RankTable:
-    """The rank table where every rank can be written back: importances are the steps of the shares, sorted."""
+    """The table where every rank can be written back: importances are the sorted steps of the shares."""
     n = len(shares) - 1
     return RankTable(
         hsv=np.sort(-np.diff(shares))[::-1] if importances is None else importances,
