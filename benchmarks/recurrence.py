@@ -9,7 +9,7 @@ import time
 import torch
 
 from trainer.models.lru import LRU
-from trainer.scan import choose_form
+from trainer.recurrences.diagonal import choose_form
 
 # (name, batch, length, width, state_dim)
 SHAPES = (

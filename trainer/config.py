@@ -157,7 +157,7 @@ class ReductionConfig:
         choices=("layer", "global"),
     )
     calibration: int = setting(
-        64, "training sequences on which families with data-dependent states measure them", minimum=1
+        32, "training sequences on which families with data-dependent states measure them", minimum=1
     )
     symmetry: str = setting(
         "complex",

@@ -6,6 +6,9 @@ import json
 import pytest
 from playwright.sync_api import TimeoutError as BrowserTimeout
 
+from storage.layout import RunPaths
+from storage.proposals import read_proposal
+
 pytestmark = pytest.mark.browser
 
 SMALL = (
@@ -33,8 +36,9 @@ def test_wait_move_the_slider_approve_roll_back(services, page):
 
     page.goto(f"{services.url}/truncation?run={run}")
     ready(page)
+    proposed = read_proposal(RunPaths(services.runs / run), 1)["ranks"][0]
+    page.locator(f".st-key-rank_0 input[aria-valuetext='{proposed}']").wait_for(state="attached")
     slider = page.locator(".st-key-rank_0").get_by_role("slider")
-    proposed = int(slider.get_attribute("aria-valuetext") or slider.get_attribute("aria-valuenow"))
     mine = page.locator(".st-key-approve_mine button")
     usable = mine.and_(page.locator("button:not([disabled])"))
     for _ in range(5):  # on a machine that is busy a key may come before the page listens

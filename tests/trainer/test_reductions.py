@@ -88,21 +88,22 @@ def test_a_decision_that_makes_no_sense_is_refused_and_the_cut_offered_again(sma
 
 def test_training_goes_on_while_one_thinks_and_a_stale_approval_is_offered_again(small_run):
     run = small_run(
-        training={"steps": 400, "learning_rate": 0.05, "evaluate_every": 100},
-        reduction={"policy": "ask", "waiting": "train", "steps": [20], "slack": 1.0},
+        model={"family": "tests.trainer.own:Spreading"},
+        training={"steps": 20_000, "learning_rate": 0.1, "warmup": 0.0, "evaluate_every": 1000},
+        reduction={"policy": "ask", "waiting": "train", "steps": [0], "tolerance": 0.1},
     )
     with run.training():
         run.wait_pending(1)
         first = read_proposal(run.paths, 1)
-        run.wait(lambda history: run.status["step"] >= 120)
-        run.decide(1, "approve", ranks=[1, 1])
+        run.wait(lambda history: run.status["step"] >= 60)
+        run.decide(1, "approve", ranks=[1])
         run.wait_pending(2)
         run.send("stop")
     refused, second = run.history.proposals[1], read_proposal(run.paths, 2)
     assert refused.state == "refused"
     assert re.match(r"stale: layer \d would lose [\d.]+% at rank 1 now, [\d.]+% when it was", refused.reason)
-    assert run.events("decision_accepted")[0]["step"] == second["step"] >= 120
-    assert second["attempt_step"] == first["attempt_step"] == 20
+    assert run.events("decision_accepted")[0]["step"] == second["step"] >= 60
+    assert second["attempt_step"] == first["attempt_step"] == 0
     assert second["layers"][0]["hsv"] != first["layers"][0]["hsv"]
 
 

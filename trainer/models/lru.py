@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from trainer.recurrences.diagonal import FORMS, Form, choose_form, lru_recurrence
 from trainer.reduction import lru_evidence, lru_reduction
 from trainer.reduction.hankel import DiagonalSystem
 from trainer.reduction.lru_parameters import system_from_parameters
@@ -17,7 +18,6 @@ from trainer.reduction.lru_reduction import LruReduction
 from trainer.reduction.method import BALANCED, Method
 from trainer.reduction.reducible import Arrays, FloatArray, RankTable
 from trainer.reduction.selection import IMPORTANCE
-from trainer.scan import FORMS, Form, choose_form, lru_recurrence
 
 
 class LRU(nn.Module):

@@ -51,7 +51,7 @@ def order_of(M: FloatArray, method: str, seed: int = 0) -> Order:
     return eliminate(M)
 
 
-def lost_energy(M: FloatArray, order: Sequence[int] | Order) -> FloatArray:
+def lost_energy(M: FloatArray, order: Order) -> FloatArray:
     """Share of the output's energy that each rank loses by deletion, (N+1,): 1 at rank 0, 0 at rank N.
 
     Contributions can cancel each other: where fewer states would lose less, the larger loss of the higher

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from trainer.models.lru import LRU
-from trainer.scan import lru_sequential
+from trainer.recurrences.diagonal import lru_sequential
 
 
 def layer(width=3, state_dim=8, **options):

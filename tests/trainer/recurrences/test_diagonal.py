@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from trainer import scan
-from trainer.scan import choose_form, lru_kernel, lru_recurrence, lru_scan, lru_sequential
+from trainer.recurrences import diagonal as scan
+from trainer.recurrences.diagonal import choose_form, lru_kernel, lru_recurrence, lru_scan, lru_sequential
 
 FAST_FORMS = (lru_scan, lru_kernel)
 SHAPES = [  # batch, L, H, N

@@ -1,0 +1,244 @@
+"""Mamba-1, a selective state-space layer (Gu and Dao 2023, arXiv 2312.00752).
+
+    x, z = W_in u,   x ← SiLU(causal depthwise convolution of x)
+    h[t] = exp(Δ[t] A) ∘ h[t−1] + (Δ[t] ∘ x[t]) B[t]ᵀ,   y[t] = h[t] C[t]
+    Δ = softplus(W_up W_down x + dt_bias),   B = W_B x,   C = W_C x
+    output = W_out ((y + D_skip ∘ x) ∘ SiLU(z))
+
+`Mamba` is the whole layer with its gate; `SelectiveSSM`, the second and third line, is what is cut.
+"""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from trainer.models.causal_convolution import CausalConvolution
+from trainer.recurrences.selective import selective_scan, selective_states, selective_step
+from trainer.reduction import selective
+from trainer.reduction.method import Method
+from trainer.reduction.reducible import Arrays, FloatArray, RankTable
+from trainer.reduction.selective import SelectiveReduction, SelectiveSystem, Statistics
+
+ENERGY = Method("energy")
+SAMPLED_STEPS = 512
+"""Steps of a batch of calibration sequences, evenly spaced, of which averages of a, b and C are taken."""
+DT_RANGE = (1e-3, 1e-1)
+"""Δ at initialisation, log-uniform over channels."""
+
+MambaState = tuple[Tensor, Tensor]
+
+
+class Mamba(nn.Module):
+    """A Mamba-1 layer with H inputs and outputs and N states in each of D = expand · H channels.
+
+    Parameters
+    ----------
+    width : int
+        Channels H.
+    state_dim : int
+        States N of each channel at the start.
+    expand : int
+        D / H.
+    conv : int
+        Taps of the convolution.
+    dt_rank : int
+        R, rank of the map to Δ; 0 = H / 16, rounded up.
+    method : Method
+        Which states a cut keeps.
+
+    Raises
+    ------
+    ValueError
+        If a size is below 1.
+    """
+
+    whole = True
+
+    def __init__(
+        self,
+        width: int,
+        state_dim: int,
+        *,
+        expand: int = 2,
+        conv: int = 4,
+        dt_rank: int = 0,
+        method: Method = ENERGY,
+    ) -> None:
+        super().__init__()
+        if min(width, state_dim, expand, conv) < 1 or dt_rank < 0:
+            raise ValueError("width, state_dim, expand and conv must be at least 1, dt_rank at least 0")
+        channels = expand * width
+        self.inner = nn.Linear(width, 2 * channels, bias=False)
+        self.convolution = CausalConvolution(channels, conv)
+        self.ssm = SelectiveSSM(channels, state_dim, dt_rank or math.ceil(width / 16), method=method)
+        self.D_skip = nn.Parameter(torch.ones(channels))  # (D,)
+        self.outer = nn.Linear(channels, width, bias=False)
+
+    def forward(self, u: Tensor) -> Tensor:
+        """(batch, L, H) to (batch, L, H)."""
+        x, z = self.inner(u).chunk(2, dim=-1)  # (batch, L, D) each
+        x = functional.silu(self.convolution(x))  # (batch, L, D)
+        return self._gated(self.ssm(x), x, z)
+
+    def step(self, u: Tensor, state: MambaState | None = None) -> tuple[Tensor, MambaState]:
+        """One step, (batch, H) to (batch, H), and the next state: last inputs of the convolution, and h."""
+        window, h = state or (None, None)
+        x, z = self.inner(u).chunk(2, dim=-1)  # (batch, D) each
+        x, window = self.convolution.step(x, window)
+        x = functional.silu(x)
+        y, h = self.ssm.step(x, h)
+        return self._gated(y, x, z), (window, h)
+
+    def _gated(self, y: Tensor, x: Tensor, z: Tensor) -> Tensor:
+        gated: Tensor = self.outer(torch.addcmul(y, self.D_skip, x) * functional.silu(z))
+        return gated
+
+
+class SelectiveSSM(nn.Module):
+    """The selective recurrence of a Mamba layer, (batch, L, D) to (batch, L, D), without skip and gate.
+
+    B and C are shared by all channels, so a cut keeps the same states in all of them: those that the output
+    on calibration sequences needs most (trainer/reduction/selective.py). A = −exp(A_log) < 0 at all times.
+    """
+
+    importance = "output_energy"
+    monitored = "hsv"
+    ssm_parameters = ("A_log", "dt_bias")
+
+    def __init__(self, channels: int, state_dim: int, dt_rank: int, *, method: Method = ENERGY) -> None:
+        super().__init__()
+        self.method = method
+        self.statistics: Statistics | None = None
+        self._observer: Observer | None = None
+        ladder = torch.arange(1, state_dim + 1, dtype=torch.float32).log()  # (N,) S4D-Real
+        self.A_log = nn.Parameter(ladder.expand(channels, -1).clone())  # (D, N)
+        self.W_B, self.W_C = (_projection(state_dim, channels) for _ in range(2))  # (N, D) each
+        self.W_down = _projection(dt_rank, channels)  # (R, D)
+        self.W_up = _projection(channels, dt_rank)  # (D, R)
+        low, high = (math.log(limit) for limit in DT_RANGE)
+        dt = torch.exp(low + torch.rand(channels) * (high - low))  # (D,)
+        self.dt_bias = nn.Parameter(dt + torch.log(-torch.expm1(-dt)))  # (D,) softplus⁻¹(dt)
+
+    @property
+    def state_dim(self) -> int:
+        """States of each channel now, N."""
+        return self.W_B.shape[0]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """y of x, (batch, L, D) to (batch, L, D)."""
+        delta, A, B, C = self._coefficients(x)
+        if self._observer is not None:
+            self._observer.see(x, delta, A, B, C)
+        return selective_scan(x, delta, A, B, C)
+
+    def step(self, x: Tensor, h: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """One step, (batch, D) to (batch, D), and the next state (batch, D, N); None is the state 0."""
+        delta, A, B, C = self._coefficients(x)
+        h = x.new_zeros(len(x), *A.shape) if h is None else h
+        h, y = selective_step(h, x, delta, A, B, C)
+        return y, h
+
+    def _coefficients(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Δ (…, D), A (D, N), B and C (…, N) for inputs x (…, D)."""
+        delta = functional.softplus(x @ self.W_down.T @ self.W_up.T + self.dt_bias)
+        return delta, -self.A_log.exp(), x @ self.W_B.T, x @ self.W_C.T
+
+    @contextmanager
+    def observing(self) -> Iterator[None]:
+        """Forward passes meanwhile are measured, for `extract`."""
+        self.statistics, self._observer = None, Observer()
+        try:
+            yield
+            self.statistics = self._observer.statistics()
+        finally:
+            self._observer = None
+
+    def extract(self) -> SelectiveSystem:
+        """Parameters in double precision and what was measured with them."""
+        if self.statistics is None:
+            raise ValueError("the layer was not calibrated since its last cut: its states depend on data")
+        return SelectiveSystem(self._parameters64(), self.statistics)
+
+    def spectrum(self, system: SelectiveSystem) -> FloatArray:
+        """Hankel singular values from second-moment Gramians, summed over channels."""
+        return selective.spectrum(system)
+
+    def propose(self, system: SelectiveSystem) -> RankTable:
+        """What every rank would mean."""
+        return selective.propose(system, self.method)
+
+    def reduce(self, system: SelectiveSystem, rank: int) -> SelectiveReduction:
+        """The layer at exactly this rank."""
+        return selective.reduce(system, rank, self.method)
+
+    def write_back(self, reduction: SelectiveReduction) -> None:
+        """Replace what a cut changes: A_log, W_B and W_C."""
+        for name in selective.STATE_AXIS:
+            old = getattr(self, name)
+            new = torch.as_tensor(reduction.parameters[name], dtype=old.dtype, device=old.device)
+            setattr(self, name, nn.Parameter(new.contiguous(), requires_grad=old.requires_grad))
+        self.statistics = None
+
+    def transport_moments(
+        self, reduction: SelectiveReduction, first: Arrays, second: Arrays
+    ) -> tuple[Arrays, Arrays]:
+        """Adam's moments of the states that stay."""
+        return selective.transport_moments(reduction, first, second)
+
+    def verify(self, reduction: SelectiveReduction) -> float:
+        """Relative error between the layer now and the layer before with states left out."""
+        return selective.verify(self._parameters64(), reduction)
+
+    def extra_repr(self) -> str:
+        return f"channels={self.A_log.shape[0]}, state_dim={self.state_dim}, method={self.method.name!r}"
+
+    def _parameters64(self) -> dict[str, FloatArray]:
+        return {name: p.detach().double().cpu().numpy().copy() for name, p in self.named_parameters()}
+
+
+class Observer:
+    """Sums over what a `SelectiveSSM` computes, in double precision, block by block."""
+
+    def __init__(self) -> None:
+        self._M: Tensor | float = 0.0
+        self._P: Tensor | float = 0.0
+        self._sampled: list[list[FloatArray]] = []
+
+    def see(self, x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor) -> None:
+        """Add one batch of sequences; shapes as in `selective_scan`."""
+        for steps, states, _, _ in selective_states(x, delta, A, B):
+            n = states.shape[-1]
+            read = (states * C[:, steps].transpose(0, 1)[:, :, None]).reshape(-1, n)  # (T · batch · D, N)
+            self._M = self._M + (read.T @ read).double().cpu()
+            states = states.reshape(-1, n)
+            self._P = self._P + (states.T @ states).double().cpu()
+        total = x.shape[0] * x.shape[1]
+        some = torch.linspace(0, total - 1, min(total, SAMPLED_STEPS), device=x.device).long()
+        x, delta, B, C = (part.flatten(0, 1)[some] for part in (x, delta, B, C))
+        driven = delta[..., None] * B[:, None]  # (S, D, N)
+        sampled = (torch.exp(delta[..., None] * A), driven, driven * x[..., None], C)
+        self._sampled.append([part.double().cpu().numpy() for part in sampled])
+
+    def statistics(self) -> Statistics:
+        """What was measured. Raises ValueError when nothing was seen."""
+        if not self._sampled:
+            raise ValueError("no calibration sequence was seen")
+        a, driven, b, C = (np.concatenate(parts) for parts in zip(*self._sampled, strict=True))
+        return Statistics(
+            M=torch.as_tensor(self._M).numpy(),
+            P=torch.as_tensor(self._P).numpy(),
+            decay=a.mean(axis=0),
+            drive=driven.mean(axis=0),
+            read=C.mean(axis=0),
+            hsv=selective.second_moment_hsv(a, b, C),
+        )
+
+
+def _projection(rows: int, columns: int) -> nn.Parameter:
+    """(rows, columns), uniform within 1/√columns, as PyTorch's linear layers begin."""
+    return nn.Parameter((2.0 * torch.rand(rows, columns) - 1.0) / math.sqrt(columns))
