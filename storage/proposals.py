@@ -205,8 +205,40 @@ def nearest_realisable(layer: Record, rank: int) -> int:
 
 
 def ranks_at(proposal: Record, tolerance: float) -> list[int]:
-    """The rank per layer that the rule gives at a tolerance: gate and realisability included."""
-    return [_rank_of(layer, tolerance, proposal["gate"]) for layer in proposal["layers"]]
+    """The rank per layer that the rule gives at a tolerance: gate and realisability included.
+
+    A proposal whose `allocation` is global allows the tolerance to all layers together.
+    """
+    layers = proposal["layers"]
+    if proposal.get("allocation") == "global":
+        allowed = _shared_ranks([layer["discarded_share"] for layer in layers], tolerance)
+    else:
+        allowed = [rank_for_tolerance(layer["discarded_share"], tolerance) for layer in layers]
+    return [
+        _gated(layer, nearest_realisable(layer, rank), proposal["gate"])
+        for layer, rank in zip(layers, allowed, strict=True)
+    ]
+
+
+def _shared_ranks(shares: Sequence[Sequence[float]], tolerance: float) -> list[int]:
+    """Ranks whose discarded shares have a mean of at most the tolerance: the cheapest state of all goes first.
+
+    >>> _shared_ranks([[1.0, 0.3, 0.0], [1.0, 0.2, 0.1, 0.0]], 0.1)
+    [2, 1]
+    """
+    ranks = [len(layer) - 1 for layer in shares]
+    spent = 0.0
+    while costs := [
+        (layer[rank - 1] - layer[rank], place)
+        for place, (layer, rank) in enumerate(zip(shares, ranks, strict=True))
+        if rank > 1
+    ]:
+        cost, place = min(costs)
+        if spent + cost > tolerance * len(shares) * (1 + 1e-12):
+            break
+        spent += cost
+        ranks[place] -= 1
+    return ranks
 
 
 def ranks_of_share(proposal: Record, share: float) -> list[int]:
@@ -263,8 +295,7 @@ def _realisable_below(layer: Record, rank: int) -> int:
     return below[-1] if below else nearest_realisable(layer, rank)
 
 
-def _rank_of(layer: Record, tolerance: float, gate: float) -> int:
-    rank = nearest_realisable(layer, rank_for_tolerance(layer["discarded_share"], tolerance))
+def _gated(layer: Record, rank: int, gate: float) -> int:
     return rank if rank < gate * layer["state_dim"] else int(layer["state_dim"])
 
 

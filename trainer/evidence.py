@@ -201,6 +201,7 @@ def layers_record(model: nn.Module, config: ReductionConfig) -> Record:
     return {
         "tolerance": config.tolerance,
         "gate": config.gate,
+        "allocation": config.allocation,
         "importance": layers[0][1].importance,
         "parameters_elsewhere": total - sum(table.parameters[-1] for table in tables),
         "layers": [

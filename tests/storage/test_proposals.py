@@ -3,10 +3,13 @@ import subprocess
 import sys
 
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
 from storage import proposals
 from storage.errors import AlreadyDecided, NotDecidable
 from storage.history import read_history
+from storage.spectrum import discarded_shares
 
 
 def decide(paths, verdict="approve", **fields):
@@ -98,3 +101,32 @@ def test_a_damaged_proposal_is_none_and_its_journal_still_folds(paths, proposal,
     paths.proposal(1).write_bytes(b"{")
     assert proposals.read_proposal(paths, 1) is None
     assert read_history(paths).pending().number == 1
+
+
+def test_layers_that_share_a_tolerance_lose_states_where_they_cost_least():
+    steep, flat = [1.0, 0.02, 0.01, 0.0], [1.0, 0.6, 0.3, 0.0]
+    alike = {"state_dim": 3, "realisable": [False, True, True, True]}
+    proposal = {"gate": 1.0, "layers": [{"discarded_share": s, **alike} for s in (steep, flat)]}
+    assert proposals.ranks_at(proposal, 0.2) == [1, 3]
+    assert proposals.ranks_at(proposal | {"allocation": "layer"}, 0.2) == [1, 3]
+    assert proposals.ranks_at(proposal | {"allocation": "global"}, 0.2) == [1, 2]
+    assert proposals.ranks_at(proposal | {"allocation": "global"}, 0.005) == [2, 3]
+    assert proposals.ranks_at(proposal | {"allocation": "global"}, 0.0) == [3, 3]
+
+
+@given(
+    st.lists(st.lists(st.floats(0.0, 1.0), min_size=1, max_size=5), min_size=1, max_size=3),
+    st.floats(0.0, 0.9),
+)
+def test_no_state_more_could_go_within_a_shared_tolerance(importances, tolerance):
+    shares = [discarded_shares(sorted(layer, reverse=True)) for layer in importances if sum(layer) > 0.0]
+    assume(shares)
+    layers = [
+        {"discarded_share": s, "state_dim": len(s) - 1, "realisable": [False] + [True] * (len(s) - 1)}
+        for s in shares
+    ]
+    ranks = proposals.ranks_at({"gate": 1.0, "allocation": "global", "layers": layers}, tolerance)
+    spent = sum(s[r] for s, r in zip(shares, ranks, strict=True))
+    assert spent <= tolerance * len(shares) + 1e-9
+    for s, r in zip(shares, ranks, strict=True):
+        assert r == 1 or spent - s[r] + s[r - 1] > tolerance * len(shares) - 1e-9

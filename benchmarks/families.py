@@ -1,0 +1,209 @@
+"""What a cut costs each family: output error predicted from the importances against the measured one.
+
+    python -m benchmarks.families                # trains the suite `families`, two runs at a time, then measures
+    python -m benchmarks.families --tables       # the tables of docs/FAMILIES.md again, from docs/results/errors
+
+The trained models of the suite's uncut runs are cut to N/2, N/4 and N/8 states without further training: by the
+family's own method, by single states (diagonal) and at random. Measured on validation sequences, the mean over
+layers of ‖y − y_r‖ / ‖y‖. Predicted: √(discarded share) where shares are of squared outputs; for linear
+time-invariant layers the same ratio for white noise at the input. Said again, the suite goes on where it was.
+"""
+
+import argparse
+import csv
+import io
+import re
+import statistics
+import subprocess
+import sys
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from comparison import tables
+from storage import atomic, checkpoints
+from storage.layout import RunPaths
+from storage.runs import list_runs, read_run
+from trainer.calibration import calibrate
+from trainer.config import METHODS, Config, parse
+from trainer.data import load_task
+from trainer.data.task import Task
+from trainer.reduction.surgery import reducible_layers
+from trainer.references import Source, teacher_of
+from trainer.what_if import Comparison, cut_copy, evaluating, layer_outputs
+
+SUITE = "families"
+DOCS = Path(__file__).parent.parent / "docs"
+PAGE = DOCS / "FAMILIES.md"
+RESULTS = DOCS / "results" / "errors"
+SHARES = (2, 4, 8)
+"""Cuts to N/2, N/4 and N/8."""
+BASELINES = ("diagonal", "aire", "random")
+DELETION = "deletion"
+"""The family's own choice without compensation, which is what the shares predict."""
+SEQUENCES = 256
+CALIBRATION = 128
+SQUARED = ("hsv_squared", "output_energy")
+"""Importances whose discarded share is the square of a relative output error."""
+Row = dict[str, Any]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--runs-dir", default="runs")
+    parser.add_argument("--jobs", default="2")
+    parser.add_argument("--tables", action="store_true")
+    options = parser.parse_args()
+    if not options.tables:
+        command = ["-m", "trainer", "suite", SUITE, "--runs-dir", options.runs_dir, "--jobs", options.jobs]
+        subprocess.run([sys.executable, *command], check=True)
+        write_results(Path(options.runs_dir))
+    atomic.replace_bytes(PAGE, with_tables(PAGE.read_text()).encode())
+
+
+def write_results(runs: Path) -> None:
+    """docs/results/errors/families.csv: one row per family, seed, method and rank."""
+    rows: list[Row] = []
+    for paths in reversed(list_runs(runs)):
+        run = read_run(paths)
+        if run.group == SUITE and run.role == "baseline":
+            rows += measured_rows(paths, parse(run.config), str(run.series))
+            print(f"{run.series} seed {run.seed}: measured", flush=True)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    atomic.replace_bytes(RESULTS / f"{SUITE}.csv", text.getvalue().encode())
+
+
+def measured_rows(paths: RunPaths, config: Config, series: str) -> list[Row]:
+    """What cuts of the trained model of one run predict and cost."""
+    torch.set_num_threads(1)
+    task = load_task(config.data)
+    name = checkpoints.checkpoint_names(paths)[-1]
+    model = teacher_of(Source(paths, name), task, torch.device("cpu"))
+    calibrate(model, task.train.inputs[:CALIBRATION])
+    known = METHODS[config.model.family]
+    comparison = Comparison(model, task.val, SEQUENCES)
+    rows = []
+    compensated = any(layer.importance == "output_energy" for _, layer in reducible_layers(model))
+    others = [DELETION] if compensated else []
+    for method in (known[0], *others, *(each for each in BASELINES if each in known)):
+        for share in SHARES:
+            ranks = [max(1, dim // share) for dim in config.state_dims]
+            set_method(model, known[0] if method == DELETION else method, compensation=method != DELETION)
+            row = measure(model, task, comparison, ranks)
+            rows.append({"series": series, "family": config.model.family, "seed": config.training.seed,
+                         "state_dim": config.state_dims[0], "share": share, "method": method, **row})  # fmt: skip
+    return rows
+
+
+def set_method(model: nn.Module, name: str, *, compensation: bool) -> None:
+    """Let every layer choose states so."""
+    for _, layer in reducible_layers(model):
+        layer.method = replace(layer.method, name=name, compensation=compensation)  # type: ignore[attr-defined]
+
+
+def measure(model: nn.Module, task: Task, comparison: Comparison, ranks: list[int]) -> Row:
+    """Predicted and measured error of one cut, and accuracy before and after it."""
+    try:
+        trial = cut_copy(model, ranks)
+    except ValueError:
+        return {"rank": ranks[0], "predicted": "", "measured": "", "before": "", "after": ""}
+    point = comparison.with_copy(trial)
+    return {
+        "rank": ranks[0],
+        "predicted": predicted(model, trial, task, ranks),
+        "measured": statistics.fmean(point["output_error"]),
+        "before": comparison.before["accuracy"],
+        "after": point["accuracy"],
+    }
+
+
+def predicted(model: nn.Module, trial: nn.Module, task: Task, ranks: list[int]) -> float | str:
+    """Mean over layers of √(discarded share), or of the error for white noise; "" where nothing predicts."""
+    layers = [layer for _, layer in reducible_layers(model)]
+    if all(layer.importance in SQUARED for layer in layers):
+        tables = [layer.propose(layer.extract()) for layer in layers]
+        shares = [table.discarded_share[rank] for table, rank in zip(tables, ranks, strict=True)]
+        return statistics.fmean(share**0.5 for share in shares)
+    if any(layer.importance != "hsv" for layer in layers):
+        return ""
+    return statistics.fmean(white_noise_errors(model, trial, task))
+
+
+def white_noise_errors(model: nn.Module, trial: nn.Module, task: Task) -> Iterable[float]:
+    """‖y − y_r‖ / ‖y‖ of each layer for white noise of the task's length."""
+    generator = torch.Generator().manual_seed(0)
+    shapes = [given.shape for given, _ in layer_outputs(model, task.val.inputs[:1])]
+    pairs = zip(reducible_layers(model), reducible_layers(trial), shapes, strict=True)
+    for (_, layer), (_, cut), shape in pairs:
+        noise = torch.randn(16, *shape[1:], generator=generator)
+        with evaluating(model), evaluating(trial):
+            y = layer(noise)  # type: ignore[operator]
+            yield float((cut(noise) - y).norm() / y.norm())  # type: ignore[operator]
+
+
+# Tables.
+
+
+def with_tables(page: str) -> str:
+    """The page with every block <!-- errors: SERIES --> … <!-- end --> made anew."""
+    rows = read_rows()
+    return re.sub(
+        r"(<!-- errors: ([^>]+?) -->\n).*?(<!-- end -->)",
+        lambda match: f"{match[1]}{table(rows, match[2])}\n{match[3]}",
+        page,
+        flags=re.DOTALL,
+    )
+
+
+def read_rows() -> list[Row]:
+    with (RESULTS / f"{SUITE}.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def table(rows: list[Row], series: str) -> str:
+    """Errors of one series: mean ± standard deviation over seeds."""
+    mine = [row for row in rows if row["series"] == series]
+    own = METHODS[mine[0]["family"]][0]
+    others = [each for each in (DELETION, *BASELINES) if any(row["method"] == each for row in mine)]
+    head = [
+        "states",
+        "predicted",
+        f"measured, {own}",
+        *(f"measured, {method}" for method in others),
+        "accuracy",
+    ]
+    lines = [head, ["---"] * len(head)]
+    for share in SHARES:
+        at = [row for row in mine if int(row["share"]) == share]
+        best = [row for row in at if row["method"] == own]
+        lines.append([
+            f"{best[0]['state_dim']} → {best[0]['rank']}",
+            spread(best, "predicted"),
+            spread(best, "measured"),
+            *(spread([row for row in at if row["method"] == method], "measured") for method in others),
+            f"{spread(best, 'before', percent=True)} → {spread(best, 'after', percent=True)}",
+        ])  # fmt: skip
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def spread(rows: list[Row], key: str, *, percent: bool = False) -> str:
+    """Mean ± sample standard deviation; every value where there are fewer than three."""
+    values = [float(row[key]) for row in rows if row[key] != ""]
+    show = tables.percent if percent else lambda value: f"{value:.3f}"
+    if len(values) < 3:
+        return " / ".join(show(value) for value in values) or "none"
+    if percent:
+        return f"{100 * statistics.fmean(values):.1f} %"
+    return f"{statistics.fmean(values):.3f} ± {statistics.stdev(values):.3f}"
+
+
+if __name__ == "__main__":
+    main()
