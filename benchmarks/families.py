@@ -1,11 +1,11 @@
 """What a cut costs each family: output error predicted from the importances against the measured one.
 
-    python -m benchmarks.families                # trains the suite `families`, two runs at a time, then measures
-    python -m benchmarks.families --tables       # the tables of docs/FAMILIES.md again, from docs/results/errors
+    python -m benchmarks.families              # trains the suite `families`, two runs at a time, then measures
+    python -m benchmarks.families --tables     # the tables of docs/FAMILIES.md again, without runs
 
-The trained models of the suite's uncut runs are cut to N/2, N/4 and N/8 states without further training: by the
-family's own method, by single states (diagonal) and at random. Measured on validation sequences, the mean over
-layers of ‖y − y_r‖ / ‖y‖. Predicted: √(discarded share) where shares are of squared outputs; for linear
+The trained models of the suite's uncut runs are cut to N/2, N/4 and N/8 states without further training: by
+the family's own method, by single states (diagonal) and at random. Measured on validation sequences, the mean
+over layers of ‖y − y_r‖ / ‖y‖. Predicted: √(discarded share) where shares are of squared outputs; for linear
 time-invariant layers the same ratio for white noise at the input. Said again, the suite goes on where it was.
 """
 
@@ -98,8 +98,8 @@ def measured_rows(paths: RunPaths, config: Config, series: str) -> list[Row]:
             ranks = [max(1, dim // share) for dim in config.state_dims]
             set_method(model, known[0] if method == DELETION else method, compensation=method != DELETION)
             row = measure(model, task, comparison, ranks)
-            rows.append({"series": series, "family": config.model.family, "seed": config.training.seed,
-                         "state_dim": config.state_dims[0], "share": share, "method": method, **row})  # fmt: skip
+            whose = {"series": series, "family": config.model.family, "seed": config.training.seed}
+            rows.append({**whose, "state_dim": config.state_dims[0], "share": share, "method": method, **row})
     return rows
 
 

@@ -221,7 +221,7 @@ def ranks_at(proposal: Record, tolerance: float) -> list[int]:
 
 
 def _shared_ranks(shares: Sequence[Sequence[float]], tolerance: float) -> list[int]:
-    """Ranks whose discarded shares have a mean of at most the tolerance: the cheapest state of all goes first.
+    """Ranks whose discarded shares average at most the tolerance: the cheapest state goes first.
 
     >>> _shared_ranks([[1.0, 0.3, 0.0], [1.0, 0.2, 0.1, 0.0]], 0.1)
     [2, 1]
