@@ -1,7 +1,7 @@
 """What a cut costs each family: output error predicted from the importances against the measured one.
 
-    python -m benchmarks.families              # trains the suite `families`, two runs at a time, then measures
-    python -m benchmarks.families --tables     # the tables of docs/FAMILIES.md again, without runs
+    python -m benchmarks.families         # trains the suite `families`, two runs at a time, then measures
+    python -m benchmarks.families --tables    # the tables of docs/FAMILIES.md again, without runs
 
 The trained models of the suite's uncut runs are cut to N/2, N/4 and N/8 states without further training: by
 the family's own method, by single states (diagonal) and at random. Measured on validation sequences, the mean
