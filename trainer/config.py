@@ -76,7 +76,9 @@ class ModelConfig:
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
     task: str = setting(
-        "digits", "digits, tones, listops, smnist, cifar, or package.module:function of your own"
+        "digits",
+        "digits, tones, listops, copying, induction, mqar, text, smnist, cifar, or package.module:function "
+        "of your own",
     )
     folder: str = setting("", "folder with the data files; default: $HANKELBOARD_DATA")
     validation: float = setting(
@@ -84,7 +86,9 @@ class DataConfig:
     )
     split_seed: int = setting(0, "seed of the split into training, validation and test", minimum=0)
     path: str = setting("", "folder to import your own data function from")
-    options: dict[str, Any] = setting({}, "keyword arguments of your own data function, or of tones, listops")
+    options: dict[str, Any] = setting(
+        {}, "keyword arguments of your own data function, or options of a generated task; text: file, length"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,7 +127,10 @@ class ReductionConfig:
         choices=POLICIES,
     )
     tolerance: float = setting(
-        0.05, "share of Σσ that one attempt may discard in each layer", minimum=0.0, below=1.0
+        0.05,
+        "share of a layer's summed importances (Σσ, or what its family cuts by) that one attempt may discard",
+        minimum=0.0,
+        below=1.0,
     )
     attempts: int = setting(4, "proposals, evenly spaced through the window; 0 = never cut", minimum=0)
     window: float = setting(0.1, "share of the steps in which the attempts lie", above=0.0, maximum=1.0)

@@ -13,6 +13,10 @@ BUILT_IN = {
     "smnist": "smnist.load_smnist_task",
     "cifar": "cifar.load_cifar_task",
     "listops": "listops.load_listops_task",
+    "copying": "copying.load_copying_task",
+    "induction": "induction.load_induction_task",
+    "mqar": "mqar.load_mqar_task",
+    "text": "text.load_text_task",
 }
 
 

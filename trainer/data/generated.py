@@ -1,0 +1,31 @@
+"""Splits of tasks that are drawn by a seed: every sequence independent of all others."""
+
+from collections.abc import Callable
+
+import torch
+
+from trainer.config import DataConfig
+from trainer.data.task import Split, Task, hold_out
+
+SEQUENCES, TEST = (20_000, 20, 1_000_000), (2_000, 10, 100_000)
+"""Default, smallest and largest number of sequences: for training and validation, and for test."""
+Draw = Callable[[int, torch.Generator], Split]
+
+
+def drawn_task(
+    config: DataConfig, draw: Draw, *, sequences: int, test: int, classes: int, vocabulary: int
+) -> Task:
+    """Tokens to answers. The seed of the split draws the sequences, those for training and validation first.
+
+    Parameters
+    ----------
+    draw : callable
+        Makes so many sequences from a generator: inputs (count, L, 1) tokens, labels (count, L).
+    sequences, test : int
+        How many for training and validation together, and for test.
+    """
+    generator = torch.Generator().manual_seed(config.split_seed)
+    rest, last = draw(sequences, generator), draw(test, generator)
+    kept, held = hold_out(sequences, config.validation, config.split_seed + 1)
+    train, val = (Split(rest.inputs[part], rest.labels[part]) for part in (kept, held))
+    return Task(train, val, last, classes=classes, vocabulary=vocabulary)

@@ -1,0 +1,99 @@
+"""Character-level language modelling: after every character of a text, the next one. Any UTF-8 file will
+do.
+
+    T h e   b a k e r   →   h e   b a k e r s
+
+The loss is told in bits per character, too: loss / ln 2; perplexity per character is 2 to that power.
+Without a file the text comes from a small grammar (trainer/data/sample_text.py): 51 characters, so 5.67
+bits by a uniform guess, 4.28 by their frequencies, 2.90 after the last character, 0.73 after the last four.
+What is below needs words, agreement and what stands further back.
+
+The text is parted into training, validation and test where it stands, so that no sequence of one lies
+inside another.
+"""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from storage.errors import ConfigError
+from trainer.config import DataConfig
+from trainer.data.options import whole_options
+from trainer.data.sample_text import sample_text
+from trainer.data.task import Split, Task
+
+KNOWN = {"length": (128, 1, 65_536), "characters": (0, 0, 50_000_000)}
+"""Options with default and limits, besides `file`: steps of a sequence; characters to read, 0 = all of a file
+and SAMPLE of the sample."""
+SAMPLE = 400_000
+TEST_SHARE = 0.1
+LARGEST_ALPHABET = 8_192
+
+
+def load_text_task(config: DataConfig) -> Task:
+    """The task with `data.options.file`, a path (or one relative to data.folder), else of the sample text.
+
+    Raises
+    ------
+    ConfigError
+        If an option is not allowed, or the file is absent, empty, not UTF-8, holds NUL characters, more than
+        LARGEST_ALPHABET different ones, or less than a sequence for each split.
+    """
+    options = whole_options(config, KNOWN, besides=("file",))
+    length, wanted = options["length"], options["characters"]
+    text = read_text(config)[: wanted or None] if "file" in config.options else sample_text(wanted or SAMPLE)
+    alphabet, codes = np.unique(np.frombuffer(text.encode("utf-32-le"), dtype="<u4"), return_inverse=True)
+    if len(alphabet) > LARGEST_ALPHABET:
+        raise ConfigError(
+            f"data.options.file: {len(alphabet)} different characters; at most {LARGEST_ALPHABET}"
+        )
+    train, val, test = (_split(part, length) for part in _parts(codes, length, config.validation))
+    different = max(2, len(alphabet))
+    return Task(train, val, test, classes=different, vocabulary=different, text=True)
+
+
+def read_text(config: DataConfig) -> str:
+    """The characters of `data.options.file`; line ends are \\n whatever the file has."""
+    given = config.options["file"]
+    key = f"data.options.file = {given!r}"
+    if not isinstance(given, str) or not given:
+        raise ConfigError(f"{key}: must be the path of a text file")
+    folder = config.folder or os.environ.get("HANKELBOARD_DATA", "")
+    path = Path(folder).expanduser() / Path(given).expanduser()
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise ConfigError(f"{key}: {path.absolute()}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{key}: is not UTF-8 text (byte {error.start}); convert it first") from None
+    if "\0" in text:
+        raise ConfigError(f"{key}: holds NUL characters, so it is no text but binary data")
+    if not text:
+        raise ConfigError(f"{key}: is empty")
+    return text
+
+
+def _parts(codes: np.ndarray, length: int, validation: float) -> list[np.ndarray]:
+    """Training, validation and test: stretches of the text, in that order, each with a sequence at least."""
+    rest = round(len(codes) * (1.0 - TEST_SHARE))
+    train = round(rest * (1.0 - validation))
+    parts = [codes[:train], codes[train:rest], codes[rest:]]
+    shortest = min(map(len, parts))
+    if shortest <= length:
+        raise ConfigError(
+            f"data.options.length = {length}: the shortest split has {shortest} of the text's {len(codes)} "
+            "characters and needs one more than that; take a longer text or shorter sequences"
+        )
+    return parts
+
+
+def _split(codes: np.ndarray, length: int) -> Split:
+    """Sequences one after the other, without overlap; what is left at the end is not used."""
+    count = (len(codes) - 1) // length
+    inputs, labels = (
+        codes[start : start + count * length].reshape(count, length) for start in (0, 1)
+    )  # (count, length) each
+    tokens = torch.from_numpy(inputs.astype(np.int16))[:, :, None]  # (count, length, 1)
+    return Split(tokens, torch.from_numpy(labels.astype(np.int64)))
