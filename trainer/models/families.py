@@ -12,6 +12,7 @@ from trainer.reduction.method import Method
 MIXERS = {
     "lru": "lru.LRU",
     "mamba": "mamba.Mamba",
+    "gla": "gla.GLA",
 }
 """Class of each family's sequence layer, called as Class(width, state_dim, method=…, **model.options)."""
 RING = ("r_min", "r_max", "max_phase", "form")

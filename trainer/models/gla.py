@@ -1,0 +1,226 @@
+"""Gated linear attention (GLA; Yang et al. 2024, arXiv 2312.06635): a decay per key channel, from the data.
+
+    S[t] = diag(α[t]) S[t−1] + k[t] v[t]ᵀ,   o[t] = S[t]ᵀ q[t]     in every head
+    q = W_q x,   k = W_k x,   v = W_v x,   α = sigmoid(W_up W_down x + gate_bias)^(1/16)
+    output = W_out (norm(o) ∘ scale ∘ SiLU(W_gate x))
+
+`GLA` is the whole layer; `ChannelDecayAttention`, the first two lines, is what is cut.
+"""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from trainer.models.gated_output import GatedOutput
+from trainer.recurrences.channel_decay import channel_decay, channel_decay_states, channel_decay_step
+from trainer.reduction import gla_reduction
+from trainer.reduction.gla_reduction import SHARPNESS, GlaReduction, GlaSystem, Statistics
+from trainer.reduction.method import Method
+from trainer.reduction.reducible import Arrays, FloatArray, RankTable
+
+ENERGY = Method("energy")
+
+
+class GLA(nn.Module):
+    """A layer of gated linear attention with H inputs and outputs.
+
+    Parameters
+    ----------
+    width : int
+        Channels H.
+    state_dim : int
+        d_k, key channels of each head at the start.
+    heads : int
+    value_dim : int
+        d_v, value channels of each head; 0 = H / heads, rounded up.
+    gate_rank : int
+        R, rank of the map to the decays.
+    method : Method
+        Which key channels a cut keeps.
+
+    Raises
+    ------
+    ValueError
+        If a size is below 1.
+    """
+
+    whole = True
+
+    def __init__(
+        self,
+        width: int,
+        state_dim: int,
+        *,
+        heads: int = 4,
+        value_dim: int = 0,
+        gate_rank: int = 16,
+        method: Method = ENERGY,
+    ) -> None:
+        super().__init__()
+        if min(width, state_dim, heads, gate_rank) < 1 or value_dim < 0:
+            raise ValueError("width, state_dim, heads and gate_rank must be at least 1, value_dim at least 0")
+        value_dim = value_dim or math.ceil(width / heads)
+        self.attention = ChannelDecayAttention(width, state_dim, heads, value_dim, gate_rank, method=method)
+        self.output = GatedOutput(width, heads, value_dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, L, H) to (batch, L, H)."""
+        y: Tensor = self.output(self.attention(x), x)
+        return y
+
+    def step(self, x: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """One step, (batch, H) to (batch, H), and the next state."""
+        o, state = self.attention.step(x, state)
+        return self.output(o, x), state
+
+
+class ChannelDecayAttention(nn.Module):
+    """The recurrence of a GLA layer, (batch, L, H) to (batch, L, heads, d_v), without norm and gate.
+
+    No nonlinearity stands between x and q: so the regression of removed rows of S on kept ones folds into
+    W_q (trainer/reduction/gla_reduction.py). The usual 1 / √d_k is in the initial W_q: a cut keeps it.
+    """
+
+    importance = "output_energy"
+    ssm_parameters = ("gate_bias",)
+
+    def __init__(
+        self,
+        width: int,
+        state_dim: int,
+        heads: int,
+        value_dim: int,
+        gate_rank: int,
+        *,
+        method: Method = ENERGY,
+    ) -> None:
+        super().__init__()
+        self.method = method
+        self.statistics: Statistics | None = None
+        self._observer: Observer | None = None
+        self.W_q = _projection(heads, state_dim, width, state_dim**-0.5)  # (heads, d_k, H)
+        self.W_k = _projection(heads, state_dim, width)  # (heads, d_k, H)
+        self.W_v = _projection(heads, value_dim, width)  # (heads, d_v, H)
+        self.W_down = nn.Parameter(_uniform(gate_rank, width))  # (R, H)
+        self.W_up = _projection(heads, state_dim, gate_rank)  # (heads, d_k, R)
+        self.gate_bias = nn.Parameter(_uniform(heads, state_dim, columns=gate_rank))  # (heads, d_k)
+
+    @property
+    def state_dim(self) -> int:
+        """Key channels of each head now, d_k."""
+        return self.W_q.shape[1]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """o of x, (batch, L, H) to (batch, L, heads, d_v)."""
+        q, k, v, log_decay = self._inputs(x)
+        if self._observer is not None:
+            self._observer.see(q, k, v, log_decay)
+        return channel_decay(q, k, v, log_decay)
+
+    def step(self, x: Tensor, S: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """One step, (batch, H) to (batch, heads, d_v), and the next state; None is the state 0."""
+        q, k, v, log_decay = self._inputs(x)
+        S = k.new_zeros(*k.shape, v.shape[-1]) if S is None else S  # (batch, heads, d_k, d_v)
+        S, o = channel_decay_step(S, q, k, v, log_decay)
+        return o, S
+
+    def _inputs(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """q, k, v and log α for inputs x (…, H): (…, heads, d) each."""
+        q, k, v = (_by_head(x, W) for W in (self.W_q, self.W_k, self.W_v))
+        gate = _by_head(x @ self.W_down.T, self.W_up) + self.gate_bias  # (…, heads, d_k)
+        return q, k, v, functional.logsigmoid(gate) / SHARPNESS
+
+    @contextmanager
+    def observing(self) -> Iterator[None]:
+        """Forward passes meanwhile are measured, for `extract`."""
+        self.statistics, self._observer = None, Observer()
+        try:
+            yield
+            self.statistics = self._observer.statistics()
+        finally:
+            self._observer = None
+
+    def extract(self) -> GlaSystem:
+        """Parameters in double precision and what was measured with them."""
+        if self.statistics is None:
+            raise ValueError("the layer was not calibrated since its last cut: its states depend on data")
+        return GlaSystem(self._parameters64(), self.statistics)
+
+    def spectrum(self, system: GlaSystem) -> FloatArray:
+        """Shares of the output's energy, descending."""
+        return gla_reduction.propose(system, self.method).hsv
+
+    def propose(self, system: GlaSystem) -> RankTable:
+        """What every rank would mean."""
+        return gla_reduction.propose(system, self.method)
+
+    def reduce(self, system: GlaSystem, rank: int) -> GlaReduction:
+        """The layer at exactly this rank."""
+        return gla_reduction.reduce(system, rank, self.method)
+
+    def write_back(self, reduction: GlaReduction) -> None:
+        """Replace what a cut changes: rows of W_q, W_k and of the gate."""
+        for name in gla_reduction.CUT:
+            old = getattr(self, name)
+            new = torch.as_tensor(reduction.parameters[name], dtype=old.dtype, device=old.device)
+            setattr(self, name, nn.Parameter(new.contiguous(), requires_grad=old.requires_grad))
+        self.statistics = None
+
+    def transport_moments(
+        self, reduction: GlaReduction, first: Arrays, second: Arrays
+    ) -> tuple[Arrays, Arrays]:
+        """Adam's moments of the key channels that stay."""
+        return gla_reduction.transport_moments(reduction, first, second)
+
+    def verify(self, reduction: GlaReduction) -> float:
+        """Relative error between the layer now and the layer before with key channels left out."""
+        return gla_reduction.verify(self._parameters64(), reduction)
+
+    def extra_repr(self) -> str:
+        heads, state_dim, width = self.W_q.shape
+        return f"width={width}, heads={heads}, state_dim={state_dim}, method={self.method.name!r}"
+
+    def _parameters64(self) -> dict[str, FloatArray]:
+        return {name: p.detach().double().cpu().numpy().copy() for name, p in self.named_parameters()}
+
+
+class Observer:
+    """Sums over the states that a `ChannelDecayAttention` runs through."""
+
+    def __init__(self) -> None:
+        self._sums: tuple[Tensor, Tensor] | None = None
+
+    def see(self, q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor) -> None:
+        """Add one batch of sequences; shapes as in `channel_decay`."""
+        M = P = q.new_zeros(*q.shape[2:], q.shape[3])  # (heads, d_k, d_k)
+        for t, S in enumerate(channel_decay_states(k, v, log_decay)):
+            energy = S @ S.mT  # (batch, heads, d_k, d_k)
+            M = M + (energy * q[:, t, :, :, None] * q[:, t, :, None]).sum(0)
+            P = P + energy.sum(0)
+        sums = M.double().cpu(), P.double().cpu()
+        self._sums = sums if self._sums is None else (self._sums[0] + sums[0], self._sums[1] + sums[1])
+
+    def statistics(self) -> Statistics:
+        """What was measured. Raises ValueError when nothing was seen."""
+        if self._sums is None:
+            raise ValueError("no calibration sequence was seen")
+        M, P = (part.numpy() for part in self._sums)
+        return Statistics(M=M, P=P)
+
+
+def _by_head(x: Tensor, W: Tensor) -> Tensor:
+    """x (…, H) through W (heads, d, H): (…, heads, d)."""
+    return (x @ W.flatten(0, 1).T).unflatten(-1, W.shape[:2])
+
+
+def _projection(heads: int, rows: int, columns: int, scale: float = 1.0) -> nn.Parameter:
+    return nn.Parameter(scale * _uniform(heads, rows, columns))
+
+
+def _uniform(*shape: int, columns: int = 0) -> Tensor:
+    """Uniform within 1/√columns (the last size of the shape), as PyTorch's linear layers begin."""
+    return (2.0 * torch.rand(shape) - 1.0) / math.sqrt(columns or shape[-1])
