@@ -6,6 +6,7 @@ Everything here is the complex map u -> C x. A layer that outputs Re(C x) has at
 """
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +14,7 @@ import numpy.typing as npt
 from trainer.reduction.reducible import FloatArray
 
 ComplexArray = npt.NDArray[np.complex128]
+Gramian = TypeVar("Gramian", FloatArray, ComplexArray)
 
 PEAK_GRID = 256
 """Uniform frequencies of `peak_gain`, besides the pole angles."""
@@ -126,7 +128,7 @@ def hermitian(G: ComplexArray) -> ComplexArray:
     return 0.5 * (G + G.conj().T)
 
 
-def factor(G: ComplexArray) -> ComplexArray:
+def factor(G: Gramian) -> Gramian:
     """L with G = L Lᴴ for a positive semidefinite G that may be exactly singular.
 
     Rows without a diagonal entry are left zero, the others equilibrated to a unit diagonal, which keeps the
@@ -134,11 +136,11 @@ def factor(G: ComplexArray) -> ComplexArray:
 
     Parameters
     ----------
-    G : (N, N) complex128
+    G : (N, N) complex128 or float64
 
     Returns
     -------
-    L : (N, N) complex128
+    L : (N, N) of the same kind
     """
     scale = np.sqrt(np.clip(G.diagonal().real, 0.0, None))  # (N,)
     kept = np.flatnonzero(scale)
