@@ -20,11 +20,15 @@ from torch.nn import functional
 from trainer.models.causal_convolution import CausalConvolution
 from trainer.recurrences.selective import selective_scan, selective_states, selective_step
 from trainer.reduction import selective
+from trainer.reduction.compensation import Samples
 from trainer.reduction.method import Method
 from trainer.reduction.reducible import Arrays, FloatArray, RankTable
 from trainer.reduction.selective import SelectiveReduction, SelectiveSystem, Statistics
 
 ENERGY = Method("energy")
+SAMPLED_OUTPUTS = 8192
+SAMPLED_NUMBERS = 1 << 21
+"""Outputs y[t]_d, drawn at random, whose C and h are kept: so many, and at most so many numbers of each."""
 SAMPLED_STEPS = 512
 """Steps of a batch of calibration sequences, evenly spaced, of which averages of a, b and C are taken."""
 DT_RANGE = (1e-3, 1e-1)
@@ -202,21 +206,36 @@ class SelectiveSSM(nn.Module):
 
 
 class Observer:
-    """Sums over what a `SelectiveSSM` computes, in double precision, block by block."""
+    """Sums over what a `SelectiveSSM` computes, and samples of it, in double precision, block by block."""
 
     def __init__(self) -> None:
         self._M: Tensor | float = 0.0
         self._P: Tensor | float = 0.0
         self._sampled: list[list[FloatArray]] = []
+        self._rows: list[list[FloatArray]] = []
 
     def see(self, x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor) -> None:
         """Add one batch of sequences; shapes as in `selective_scan`."""
+        n, chosen, first = A.shape[1], self._outputs(x, A), 0
         for steps, states, _, _ in selective_states(x, delta, A, B):
-            n = states.shape[-1]
-            read = (states * C[:, steps].transpose(0, 1)[:, :, None]).reshape(-1, n)  # (T · batch · D, N)
-            self._M = self._M + (read.T @ read).double().cpu()
+            read = C[:, steps].transpose(0, 1)[:, :, None]  # (T, batch, 1, N)
+            contributed = (states * read).reshape(-1, n)  # (T · batch · D, N)
+            self._M = self._M + (contributed.T @ contributed).double().cpu()
             states = states.reshape(-1, n)
             self._P = self._P + (states.T @ states).double().cpu()
+            here = chosen[(chosen >= first) & (chosen < first + len(states))] - first
+            first += len(states)
+            pair = (read.reshape(-1, n)[here // x.shape[2]], states[here])  # (S, N) each
+            self._rows.append([part.double().cpu().numpy() for part in pair])
+        self._sample_steps(x, delta, A, B, C)
+
+    def _outputs(self, x: Tensor, A: Tensor) -> Tensor:
+        """Some of the outputs of a batch, counted (t · batch + sequence) · D + channel."""
+        wanted = min(SAMPLED_OUTPUTS, SAMPLED_NUMBERS // A.shape[1])
+        generator = torch.Generator().manual_seed(0)
+        return torch.randint(x.numel(), (wanted,), generator=generator).sort().values.to(x.device)
+
+    def _sample_steps(self, x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor) -> None:
         total = x.shape[0] * x.shape[1]
         some = torch.linspace(0, total - 1, min(total, SAMPLED_STEPS), device=x.device).long()
         x, delta, B, C = (part.flatten(0, 1)[some] for part in (x, delta, B, C))
@@ -229,7 +248,9 @@ class Observer:
         if not self._sampled:
             raise ValueError("no calibration sequence was seen")
         a, driven, b, C = (np.concatenate(parts) for parts in zip(*self._sampled, strict=True))
+        reads, states = (np.concatenate(parts) for parts in zip(*self._rows, strict=True))
         return Statistics(
+            samples=Samples(reads, states),
             M=torch.as_tensor(self._M).numpy(),
             P=torch.as_tensor(self._P).numpy(),
             decay=a.mean(axis=0),

@@ -8,14 +8,17 @@ channels, so a state can go only in all channels at once. From one pass over tra
     M_ij = Σ_{t,d} C_i h_di C_j h_dj     the error of every deletion (trainer/reduction/elimination.py)
     P_ij = Σ_{t,d} h_di h_dj             h_J ≈ K h_I, folded exactly: W_C[I] += Kᵀ W_C[J]
 
+With compensation, the default, order and error of every rank include it (trainer/reduction/compensation.py):
+neighbouring states of a Mamba layer are nearly multiples of each other; deletion alone overstates the loss.
 Baselines: the diagonal of M, random, and `mean_lti`, the surrogate of the CompreSSM paper: a, Δ B and C
 averaged over inputs make each channel a linear time-invariant system whose states are ranked by √(P_nn Q_nn).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
+from trainer.reduction.compensation import Samples, eliminate_compensated, shares_of
 from trainer.reduction.elimination import Order, lost_energy, order_of, regression, table_of
 from trainer.reduction.hankel import factor
 from trainer.reduction.method import Method
@@ -43,6 +46,10 @@ class Statistics:
     """(N,) mean of C."""
     hsv: FloatArray
     """(N,) `second_moment_hsv` of the layer."""
+    samples: Samples
+    """C and h of some steps and channels, drawn at random."""
+    choices: dict[Method, tuple[Order, FloatArray]] = field(default_factory=dict, repr=False)
+    """What `choice` found."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,9 +95,7 @@ def spectrum(system: SelectiveSystem) -> FloatArray:
 
 
 def propose(system: SelectiveSystem, method: Method) -> RankTable:
-    """Share of the output's energy that each rank loses by deletion, and what it would save.
-
-    Compensation, which comes on top, is not in these figures: measured errors are mostly smaller.
+    """Share of the output's energy that each rank loses on the calibration sequences, and what it would save.
 
     Raises
     ------
@@ -99,13 +104,35 @@ def propose(system: SelectiveSystem, method: Method) -> RankTable:
     """
     n, channels = system.state_dim, system.parameters["A_log"].shape[0]
     fixed = sum(values.size for name, values in system.parameters.items() if name not in STATE_AXIS)
-    shares = lost_energy(system.statistics.M, order(system, method))
+    _, shares = choice(system.statistics, method)
     return table_of(shares, [rank * 3 * channels + fixed for rank in range(n + 1)])
 
 
-def order(system: SelectiveSystem, method: Method) -> Order:
-    """States in the order in which a method keeps them, (N,)."""
-    statistics = system.statistics
+def choice(statistics: Statistics, method: Method) -> tuple[Order, FloatArray]:
+    """States in the order in which a method keeps them, (N,), and the share that each rank loses, (N+1,).
+
+    Raises
+    ------
+    ValueError
+        If the output is 0 or not finite.
+    """
+    if method not in statistics.choices:
+        statistics.choices[method] = _choice(statistics, method)
+    return statistics.choices[method]
+
+
+def _choice(statistics: Statistics, method: Method) -> tuple[Order, FloatArray]:
+    if not np.isfinite(statistics.M).all():
+        raise ValueError("the output is not finite")
+    if not method.compensation:
+        order = _order(statistics, method)
+        return order, lost_energy(statistics.M, order)
+    given = None if method.name == "energy" else _order(statistics, method)
+    found = eliminate_compensated(statistics.P, statistics.samples, given)
+    return found.order, shares_of(found.errors)
+
+
+def _order(statistics: Statistics, method: Method) -> Order:
     if method.name == "mean_lti":
         return np.argsort(-mean_lti_scores(statistics), kind="stable")
     return order_of(statistics.M, method.name, method.seed)
@@ -129,9 +156,7 @@ def reduce(system: SelectiveSystem, rank: int, method: Method) -> SelectiveReduc
     n = system.state_dim
     if not 1 <= rank <= n:
         raise ValueError(f"rank = {rank}: must be between 1 and the state dimension {n}")
-    if not np.isfinite(system.statistics.M).all():
-        raise ValueError("the output is not finite")
-    in_order = order(system, method)
+    in_order, _ = choice(system.statistics, method)
     kept, removed = np.sort(in_order[:rank]), np.sort(in_order[rank:])
     mixing = np.eye(n)[:, kept]  # (N, r)
     if method.compensation and len(removed):

@@ -32,7 +32,7 @@ def test_the_error_of_a_deletion_is_what_the_matrix_says():
     layer, x = calibrated(compensation=False)
     system, full = layer.extract(), outputs(layer, x)
     shares = layer.propose(system).discarded_share
-    M, order = system.statistics.M, selective.order(system, layer.method)
+    M, order = system.statistics.M, selective.choice(system.statistics, layer.method)[0]
     assert M.sum() == pytest.approx((full**2).sum(), rel=1e-8)
     for rank in range(1, 8):
         reduction = layer.reduce(system, rank)
@@ -147,3 +147,21 @@ def test_the_read_out_learns_in_the_same_direction_after_a_cut():
         true = dict(layer.named_parameters())[name].grad.numpy()
         cosine = (moved[name] * true).sum() / np.linalg.norm(moved[name]) / np.linalg.norm(true)
         assert cosine > 0.9
+
+
+def test_with_compensation_the_share_is_the_error_that_is_left():
+    layer, x = calibrated(states=12)
+    system, full = layer.extract(), outputs(layer, x)
+    shares = layer.propose(system).discarded_share
+    for rank in (3, 6, 9):
+        cut = selective.simulate(layer.reduce(system, rank).parameters, x.numpy())
+        assert ((cut - full) ** 2).sum() / (full**2).sum() == pytest.approx(shares[rank], rel=0.1)
+
+
+def test_with_compensation_fewer_states_do_for_the_same_error():
+    ranks = {}
+    for compensation in (True, False):
+        layer, _ = calibrated(states=16, compensation=compensation)
+        shares = layer.propose(layer.extract()).discarded_share
+        ranks[compensation] = sum(share > 0.01 for share in shares)
+    assert ranks[True] < ranks[False]
