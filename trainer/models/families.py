@@ -11,6 +11,7 @@ from trainer.reduction.method import Method
 
 MIXERS = {
     "lru": "lru.LRU",
+    "s4d": "s4d.S4D",
     "mamba": "mamba.Mamba",
     "gla": "gla.GLA",
 }

@@ -40,6 +40,10 @@ class RealBalance:
     """(M, K)."""
     hsv: FloatArray
     """(2N,) Hankel singular values of the real map, descending."""
+    V: FloatArray
+    """(2N, K) z = V z' for the balanced state z'."""
+    W: FloatArray
+    """(2N, K) z' = Wᵀ z, Wᵀ V = I."""
 
 
 def real_gramians(system: DiagonalSystem) -> tuple[FloatArray, FloatArray]:
@@ -74,7 +78,7 @@ def balance_real(system: DiagonalSystem) -> RealBalance:
     A = W.T @ np.concatenate([re * top - im * bottom, im * top + re * bottom])  # (K, K)
     B = W.T @ np.concatenate([system.B.real, system.B.imag])  # (K, H)
     C = np.concatenate([system.C.real, -system.C.imag], axis=1) @ V  # (M, K)
-    return RealBalance(system, A, B, C, hsv)
+    return RealBalance(system, A, B, C, hsv, V, W)
 
 
 def pair_importances(hsv: FloatArray) -> FloatArray:

@@ -1,0 +1,153 @@
+"""S4D, a diagonal system for every channel (Gu, Goel, Gupta and Ré 2022, arXiv 2206.11893).
+
+x[t] = λ ∘ x[t−1] + u[t],   y[t] = 2 Re Σ_n ρ_n x[t]_n + D u[t]        for every channel
+A = −exp(A_re_log) + i A_im,   λ = exp(Δ A),   ρ = C ∘ (λ − 1) / A,   Δ = exp(log_dt)
+"""
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from trainer.recurrences.siso import siso_convolution, siso_kernel, siso_step
+from trainer.recurrences.zero_order_hold import hold, poles
+from trainer.reduction import s4d_reduction
+from trainer.reduction.method import BALANCED, Method
+from trainer.reduction.reducible import Arrays, FloatArray, RankTable
+from trainer.reduction.s4d_reduction import S4dReduction, S4dSystem
+
+INITS = ("lin", "inv")
+
+
+class S4D(nn.Module):
+    """S4D with H channels and N stored modes in each, every mode one of a conjugate pair. B is 1.
+
+    Stable for every value of its parameters: Re A < 0.
+
+    Parameters
+    ----------
+    width : int
+        Channels H.
+    state_dim : int
+        Stored modes N of each channel at the start: a real state of 2N.
+    init : str
+        A_n at the start: "lin" −½ + iπn, "inv" −½ + i (2N/π) (2N/(2n+1) − 1).
+    dt_min, dt_max : float
+        Bounds of Δ at the start, log-uniform over channels, 0 < dt_min <= dt_max.
+    method : Method
+        Which states a cut keeps.
+
+    Raises
+    ------
+    ValueError
+        If an argument is outside these limits.
+    """
+
+    importance = "hsv"
+    ssm_parameters = ("log_dt", "A_re_log", "A_im")
+    """Parameters of the optimizer's group without weight decay and with its own learning rate."""
+
+    def __init__(
+        self,
+        width: int,
+        state_dim: int,
+        *,
+        init: str = "lin",
+        dt_min: float = 1e-3,
+        dt_max: float = 1e-1,
+        method: Method = BALANCED,
+    ) -> None:
+        super().__init__()
+        if width < 1 or state_dim < 1:
+            raise ValueError(f"width and state_dim must be at least 1; they are {width} and {state_dim}")
+        if not 0.0 < dt_min <= dt_max < math.inf:
+            raise ValueError(f"0 < dt_min <= dt_max is required; they are {dt_min} and {dt_max}")
+        self.method = method
+        low, high = math.log(dt_min), math.log(dt_max)
+        self.log_dt = nn.Parameter(low + torch.rand(width) * (high - low))  # (H,)
+        self.A_re_log = nn.Parameter(torch.full((width, state_dim), math.log(0.5)))  # (H, N)
+        self.A_im = nn.Parameter(_frequencies(init, state_dim).expand(width, -1).clone())  # (H, N)
+        self.C_re = nn.Parameter(torch.randn(width, state_dim) / math.sqrt(2.0))  # (H, N)
+        self.C_im = nn.Parameter(torch.randn(width, state_dim) / math.sqrt(2.0))  # (H, N)
+        self.D = nn.Parameter(torch.randn(width))  # (H,)
+
+    @property
+    def width(self) -> int:
+        """Channels H."""
+        return self.D.shape[0]
+
+    @property
+    def state_dim(self) -> int:
+        """Stored modes of each channel now, N."""
+        return self.A_im.shape[1]
+
+    def modes(self) -> tuple[Tensor, Tensor]:
+        """log λ and ρ, (H, N) complex each, differentiable."""
+        A = poles(self.A_re_log, self.A_im)  # (H, N)
+        logarithms, gain = hold(A, self.log_dt.exp()[:, None])  # (H, N) each
+        return logarithms, torch.complex(self.C_re, self.C_im) * gain
+
+    def forward(self, u: Tensor) -> Tensor:
+        """(batch, L, H) to (batch, L, H)."""
+        K = siso_kernel(*self.modes(), u.shape[1])  # (H, L)
+        return torch.addcmul(siso_convolution(u, K), self.D, u)  # (batch, L, H)
+
+    def step(self, u: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """One step, (batch, H) to (batch, H), and the next state (batch, H, N); None is the state 0."""
+        logarithms, residues = self.modes()
+        state = logarithms.new_zeros(len(u), *logarithms.shape) if state is None else state
+        y, state = siso_step(u, logarithms, residues, state)
+        return y + self.D * u, state
+
+    def extra_repr(self) -> str:
+        return f"width={self.width}, state_dim={self.state_dim}, method={self.method.name!r}"
+
+    # What makes the layer Reducible: each answer is one function of trainer/reduction/s4d_reduction.py.
+
+    def extract(self) -> S4dSystem:
+        """The layer's parameters as float64 arrays, by name."""
+        return {name: p.detach().double().cpu().numpy().copy() for name, p in self.named_parameters()}
+
+    def spectrum(self, system: S4dSystem) -> FloatArray:
+        """Hankel singular values, two of each channel for a stored mode, summed over channels."""
+        return s4d_reduction.spectrum(system)
+
+    def propose(self, system: S4dSystem) -> RankTable:
+        """What every rank would mean."""
+        return s4d_reduction.propose(system, self.method)
+
+    def reduce(self, system: S4dSystem, rank: int) -> S4dReduction:
+        """The layer with exactly so many stored modes in every channel."""
+        return s4d_reduction.reduce(system, rank, self.method)
+
+    def write_back(self, reduction: S4dReduction) -> None:
+        """Replace A and C by those of the reduction; Δ and D stay."""
+        for name in s4d_reduction.MODE_PARAMETERS:
+            old = getattr(self, name)
+            new = torch.as_tensor(reduction.parameters[name], dtype=old.dtype, device=old.device)
+            setattr(self, name, nn.Parameter(new, requires_grad=old.requires_grad))
+
+    def transport_moments(
+        self, reduction: S4dReduction, first: Arrays, second: Arrays
+    ) -> tuple[Arrays, Arrays]:
+        """Adam's moments in the coordinates of the reduction; called before `write_back`."""
+        return s4d_reduction.transport_moments(self.extract(), reduction, first, second)
+
+    def verify(self, reduction: S4dReduction) -> float:
+        """Relative error between the layer now and the dense reduced systems."""
+        return s4d_reduction.verify(self.extract(), reduction)
+
+    def inspect(self, system: S4dSystem, reduction: S4dReduction, earlier: Any) -> dict[str, Any]:
+        """Responses, gain and error interval of the layer's real map."""
+        return s4d_reduction.inspect(system, reduction)
+
+
+def _frequencies(init: str, state_dim: int) -> Tensor:
+    """Im A_n at the start, (N,)."""
+    n = torch.arange(state_dim, dtype=torch.float32)
+    if init == "lin":
+        return math.pi * n
+    if init == "inv":
+        return 2 * state_dim / math.pi * (2 * state_dim / (2 * n + 1) - 1)
+    raise ValueError(f"init is {init!r}; allowed are {', '.join(INITS)}")
