@@ -18,6 +18,7 @@ from torch.nn import functional
 from trainer.models.gated_output import GatedOutput
 from trainer.recurrences.channel_decay import channel_decay, channel_decay_states, channel_decay_step
 from trainer.reduction import gla_reduction
+from trainer.reduction.compensation import SAMPLED_NUMBERS, SAMPLED_OUTPUTS, Samples
 from trainer.reduction.gla_reduction import SHARPNESS, GlaReduction, GlaSystem, Statistics
 from trainer.reduction.method import Method
 from trainer.reduction.reducible import Arrays, FloatArray, RankTable
@@ -189,27 +190,42 @@ class ChannelDecayAttention(nn.Module):
 
 
 class Observer:
-    """Sums over the states that a `ChannelDecayAttention` runs through."""
+    """Sums over the states that a `ChannelDecayAttention` runs through, and samples of them."""
 
     def __init__(self) -> None:
         self._sums: tuple[Tensor, Tensor] | None = None
+        self._rows: list[list[Tensor]] = []
 
     def see(self, q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor) -> None:
         """Add one batch of sequences; shapes as in `channel_decay`."""
         M = P = q.new_zeros(*q.shape[2:], q.shape[3])  # (heads, d_k, d_k)
+        at = self._outputs(q, v)
         for t, S in enumerate(channel_decay_states(k, v, log_decay)):
             energy = S @ S.mT  # (batch, heads, d_k, d_k)
             M = M + (energy * q[:, t, :, :, None] * q[:, t, :, None]).sum(0)
             P = P + energy.sum(0)
+            sequence, channel = at[:, t]
+            self._rows.append([q[sequence, t], S[sequence, ..., channel]])  # (S, heads, d_k) each
         sums = M.double().cpu(), P.double().cpu()
         self._sums = sums if self._sums is None else (self._sums[0] + sums[0], self._sums[1] + sums[1])
+
+    def _outputs(self, q: Tensor, v: Tensor) -> Tensor:
+        """Sequences and value channels whose states are kept at each step, (2, L, S)."""
+        batch, length, heads, n = q.shape
+        wanted = min(SAMPLED_OUTPUTS, SAMPLED_NUMBERS // (heads * n))
+        size = (length, math.ceil(wanted / length))
+        generator = torch.Generator().manual_seed(0)
+        drawn = [torch.randint(limit, size, generator=generator) for limit in (batch, v.shape[3])]
+        return torch.stack(drawn).to(q.device)
 
     def statistics(self) -> Statistics:
         """What was measured. Raises ValueError when nothing was seen."""
         if self._sums is None:
             raise ValueError("no calibration sequence was seen")
         M, P = (part.numpy() for part in self._sums)
-        return Statistics(M=M, P=P)
+        reads, states = (torch.cat(rows).double().cpu().numpy() for rows in zip(*self._rows, strict=True))
+        heads = range(reads.shape[1])
+        return Statistics(M=M, P=P, samples=[Samples(reads[:, head], states[:, head]) for head in heads])
 
 
 def _by_head(x: Tensor, W: Tensor) -> Tensor:

@@ -20,15 +20,12 @@ from torch.nn import functional
 from trainer.models.causal_convolution import CausalConvolution
 from trainer.recurrences.selective import selective_scan, selective_states, selective_step
 from trainer.reduction import selective
-from trainer.reduction.compensation import Samples
+from trainer.reduction.compensation import SAMPLED_NUMBERS, SAMPLED_OUTPUTS, Samples
 from trainer.reduction.method import Method
 from trainer.reduction.reducible import Arrays, FloatArray, RankTable
 from trainer.reduction.selective import SelectiveReduction, SelectiveSystem, Statistics
 
 ENERGY = Method("energy")
-SAMPLED_OUTPUTS = 8192
-SAMPLED_NUMBERS = 1 << 21
-"""Outputs y[t]_d, drawn at random, whose C and h are kept: so many, and at most so many numbers of each."""
 SAMPLED_STEPS = 512
 """Steps of a batch of calibration sequences, evenly spaced, of which averages of a, b and C are taken."""
 DT_RANGE = (1e-3, 1e-1)

@@ -18,6 +18,9 @@ import numpy as np
 from trainer.reduction.elimination import RIDGE, Order
 from trainer.reduction.reducible import FloatArray
 
+SAMPLED_OUTPUTS = 8192
+SAMPLED_NUMBERS = 1 << 21
+"""Outputs whose c and h a layer keeps for this: so many, and at most so many numbers of each."""
 FRESH = 64
 """(P_II)⁻¹ is computed anew about so many times; in between one state is taken out of it at a time."""
 

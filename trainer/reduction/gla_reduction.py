@@ -9,23 +9,25 @@ every head:
     M_ij = Σ_{t,v} (q_i S_iv)(q_j S_jv)     the error of every deletion (trainer/reduction/elimination.py)
     P_ij = Σ_{t,v} S_iv S_jv                S_J ≈ K S_I, folded exactly: W_q[I] += Kᵀ W_q[J]
 
+With compensation, the default, order and error of every rank include it (trainer/reduction/compensation.py).
 All heads of a layer keep the same number of key channels, each its own. Baselines: the diagonal of M, random.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
+from trainer.reduction.compensation import Samples, eliminate_compensated, shares_of
 from trainer.reduction.elimination import lost_energy, order_of, regression, table_of
 from trainer.reduction.method import Method
 from trainer.reduction.reducible import Arrays, FloatArray, RankTable
 
 CUT = ("W_q", "W_k", "W_up", "gate_bias")
 """Parameters whose axis 1 counts key channels; the others do not change by a cut."""
+Indices = npt.NDArray[np.intp]
 SHARPNESS = 16.0
 """τ in α = sigmoid(gate)^(1/τ), as published: decays begin near 1."""
-Indices = npt.NDArray[np.intp]
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +38,10 @@ class Statistics:
     """(heads, N, N) Σ over steps and value channels of q_i S_iv q_j S_jv."""
     P: FloatArray
     """(heads, N, N) Σ over steps and value channels of S_iv S_jv."""
+    samples: list[Samples]
+    """Per head: q[t] and S[t]_v of the same steps and value channels, drawn at random."""
+    choices: dict[Method, tuple[Indices, FloatArray]] = field(default_factory=dict, repr=False)
+    """What `choice` found."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,34 +75,47 @@ class GlaReduction:
 
 
 def propose(system: GlaSystem, method: Method) -> RankTable:
-    """Share of the output's energy, over all heads, that each rank loses by deletion, and what it would save.
-
-    Compensation, which comes on top, is not in these figures: measured errors are mostly smaller.
+    """Share of the output's energy, over all heads, that each rank loses, and what it would save.
 
     Raises
     ------
     ValueError
         If the output is 0 or not finite.
     """
-    n = system.state_dim
-    shares = lost_energy(_in_order(system, method), np.arange(n))
+    _, shares = choice(system.statistics, method)
     per_channel = sum(values[:, 0].size for name, values in system.parameters.items() if name in CUT)
     fixed = sum(values.size for name, values in system.parameters.items() if name not in CUT)
-    return table_of(shares, [rank * per_channel + fixed for rank in range(n + 1)])
+    return table_of(shares, [rank * per_channel + fixed for rank in range(system.state_dim + 1)])
 
 
-def orders(system: GlaSystem, method: Method) -> Indices:
-    """Key channels of each head in the order in which a method keeps them, (heads, N)."""
-    return np.stack(
-        [order_of(M, method.name, method.seed + head) for head, M in enumerate(system.statistics.M)]
-    )
+def choice(statistics: Statistics, method: Method) -> tuple[Indices, FloatArray]:
+    """Key channels of each head in the order in which a method keeps them, (heads, N), and the share of the
+    output's energy over all heads that each rank loses, (N+1,): outputs of heads are apart, so errors add up.
+
+    Raises
+    ------
+    ValueError
+        If the output is 0 or not finite.
+    """
+    if method not in statistics.choices:
+        statistics.choices[method] = _choice(statistics, method)
+    return statistics.choices[method]
 
 
-def _in_order(system: GlaSystem, method: Method) -> FloatArray:
-    """Σ over heads of M with its channels in order, (N, N): outputs of heads are apart, so errors add up."""
-    chosen = zip(system.statistics.M, orders(system, method), strict=True)
-    total: FloatArray = np.sum([M[np.ix_(order, order)] for M, order in chosen], axis=0)
-    return total
+def _choice(statistics: Statistics, method: Method) -> tuple[Indices, FloatArray]:
+    M, n = statistics.M, statistics.M.shape[1]
+    if not np.isfinite(M).all():
+        raise ValueError("the output is not finite")
+    orders = np.stack([order_of(each, method.name, method.seed + head) for head, each in enumerate(M)])
+    if not method.compensation:
+        in_order = [each[np.ix_(order, order)] for each, order in zip(M, orders, strict=True)]
+        return orders, lost_energy(np.sum(in_order, axis=0), np.arange(n))
+    given = [None] * len(M) if method.name == "energy" else list(orders)
+    found = [
+        eliminate_compensated(*head) for head in zip(statistics.P, statistics.samples, given, strict=True)
+    ]
+    errors: FloatArray = np.sum([head.errors for head in found], axis=0)
+    return np.stack([head.order for head in found]), shares_of(errors)
 
 
 def reduce(system: GlaSystem, rank: int, method: Method) -> GlaReduction:
@@ -110,9 +129,7 @@ def reduce(system: GlaSystem, rank: int, method: Method) -> GlaReduction:
     n = system.state_dim
     if not 1 <= rank <= n:
         raise ValueError(f"rank = {rank}: must be between 1 and the state dimension {n}")
-    if not np.isfinite(system.statistics.M).all():
-        raise ValueError("the output is not finite")
-    in_order = orders(system, method)
+    in_order, _ = choice(system.statistics, method)
     kept = np.sort(in_order[:, :rank], axis=1)  # (heads, r)
     mixing = np.stack([np.eye(n)[:, head] for head in kept])  # (heads, N, r)
     if method.compensation and rank < n:

@@ -30,7 +30,7 @@ def test_the_error_of_a_deletion_is_what_the_matrix_says():
     layer, x = calibrated(compensation=False)
     system, full = layer.extract(), outputs(layer, x)
     shares = layer.propose(system).discarded_share
-    M, orders = system.statistics.M, gla_reduction.orders(system, layer.method)
+    M, orders = system.statistics.M, gla_reduction.choice(system.statistics, layer.method)[0]
     assert M.sum((1, 2)) == pytest.approx((full**2).sum((0, 1, 3)), rel=1e-8)
     for rank in range(1, 8):
         kept = layer.reduce(system, rank).parameters
@@ -99,8 +99,10 @@ def test_each_head_keeps_its_own_key_channels():
 
 
 def test_random_sets_differ_between_heads_and_seeds_and_are_the_same_again():
-    first, again = (gla_reduction.orders(calibrated()[0].extract(), Method("random", 3)) for _ in range(2))
-    other = gla_reduction.orders(calibrated()[0].extract(), Method("random", 1000))
+    first, again = (
+        gla_reduction.choice(calibrated()[0].statistics, Method("random", 3))[0] for _ in range(2)
+    )
+    other = gla_reduction.choice(calibrated()[0].statistics, Method("random", 1000))[0]
     assert (first == again).all()
     assert not (first[0] == first[1]).all()
     assert not (first == other).all()
@@ -210,3 +212,12 @@ def test_squares_of_uncorrelated_gradients_add_up():
     _, squares = layer.transport_moments(reduction, {"W_k": np.zeros((2, 8, 6))}, {"W_k": np.ones((2, 8, 6))})
     moved = reduction.mixing.transpose(0, 2, 1) @ noise
     assert squares["W_k"] == pytest.approx((moved**2).mean(0), rel=0.1)
+
+
+def test_with_compensation_the_share_is_the_error_that_is_left():
+    layer, x = calibrated(states=12)
+    system, full = layer.extract(), outputs(layer, x)
+    shares = layer.propose(system).discarded_share
+    for rank in (3, 6, 9):
+        cut = gla_reduction.simulate(layer.reduce(system, rank).parameters, x.numpy())
+        assert ((cut - full) ** 2).sum() / (full**2).sum() == pytest.approx(shares[rank], rel=0.15)
