@@ -12,7 +12,9 @@ from trainer.reduction.method import Method
 MIXERS = {
     "lru": "lru.LRU",
     "s4d": "s4d.S4D",
+    "s5": "s5.S5",
     "mamba": "mamba.Mamba",
+    "attention": "linear_attention.LinearAttention",
     "gla": "gla.GLA",
 }
 """Class of each family's sequence layer, called as Class(width, state_dim, method=…, **model.options)."""
