@@ -20,18 +20,18 @@ from app import charts, event_words, series
 from app import spectra as spectra_charts
 from app.interventions import intervention_marks
 from app.run_cache import RunCache
+from app.run_index import RunIndex
+from app.run_list import RunList
 from app.warming import Warming
 from storage import checkpoints as checkpoint_files
 from storage import workers as worker_files
+from storage.errors import RunNotFound
 from storage.layout import CheckpointName, RunPaths, run_paths, runs_directory
 from storage.records import Record
-from storage.runs import list_runs
 from storage.status import BeatWatch
 from storage.summary import PRIMARY_METRIC
 
 PATIENCE_S = 0.15
-OTHERS_S = 30.0
-"""How old may be what a page tells of all other runs."""
 LOG_BYTES = 16_000
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
 _lock = threading.Lock()
@@ -39,6 +39,8 @@ _caches: dict[Path, RunCache] = {}
 _refreshed: dict[Path, float] = {}
 _worker_watches: dict[str, BeatWatch] = {}
 _warming = Warming()
+_list = RunList()
+_present: dict[str, RunPaths] = {}
 
 
 def paths_of(run_id: str) -> RunPaths:
@@ -46,11 +48,15 @@ def paths_of(run_id: str) -> RunPaths:
     return run_paths(runs_directory(), run_id)
 
 
+def _known(paths: RunPaths) -> RunCache:
+    """The run's cache, as it is."""
+    cache = _caches.get(paths.root)
+    return cache or _caches.setdefault(paths.root, RunCache(paths, _state_of))
+
+
 def _cache(paths: RunPaths, patience_s: float | None = None) -> RunCache:
     with _lock:
-        cache = _caches.get(paths.root)
-        if cache is None:
-            cache = _caches[paths.root] = RunCache(paths)
+        cache = _known(paths)
         patience_s = PATIENCE_S if patience_s is None else patience_s
         fresh = time.monotonic() - _refreshed.get(paths.root, -math.inf) < patience_s
         _refreshed[paths.root] = _refreshed[paths.root] if fresh else time.monotonic()
@@ -59,31 +65,67 @@ def _cache(paths: RunPaths, patience_s: float | None = None) -> RunCache:
     return cache
 
 
+def _looked_at(paths: RunPaths) -> RunCache:
+    """The run's cache after a look at its files, however short the last one lies behind."""
+    return _cache(paths, 0.0)
+
+
+def _state_of(run_id: str) -> str | None:
+    """The state of a run that another one waits for; None when there is no such run."""
+    try:
+        return _known(paths_of(run_id)).state_now()
+    except RunNotFound:
+        return None
+
+
+_index = RunIndex(_looked_at)
+
+
 def cache_of(run_id: str) -> RunCache:
     """The run's cache, refreshed: for the modules that make plain data of it."""
     return _cache(paths_of(run_id))
 
 
-def caches_within(budget_s: float) -> tuple[list[RunCache], int]:
-    """The caches of all runs, newest first, and how many runs this leaves out.
+def index() -> RunIndex:
+    """For the watch, which tells it what changed."""
+    return _index
+
+
+def _listed() -> dict[str, RunPaths]:
+    """All runs, newest first. What is remembered of runs that are no more is forgotten."""
+    global _present
+    listed = _list.of(runs_directory())
+    if listed is not _present:
+        _present = listed
+        _drop_absent({paths.root for paths in listed.values()})
+    return listed
+
+
+def rows_within(budget_s: float) -> tuple[list[dict[str, Any]], int]:
+    """The summaries of all runs, newest first, and how many runs this leaves out.
 
     No run is read for the first time once the budget is spent; those are read ahead meanwhile.
     """
-    found, left_out = [], 0
-    ends = time.monotonic() + budget_s
-    for paths in list_runs(runs_directory()):
-        cache = _caches.get(paths.root)
-        if (cache is not None and cache.was_read) or time.monotonic() < ends:
-            found.append(_cache(paths, OTHERS_S if cache is not None and cache.was_read else None))
-        else:
-            left_out += 1
-            _warming.want(_caches.setdefault(paths.root, RunCache(paths)))
-    return found, left_out
+    rows, left_out = _index.rows(_listed(), budget_s)
+    if left_out:
+        read_ahead()
+    return rows, left_out
+
+
+def caches_within(budget_s: float) -> tuple[list[RunCache], int]:
+    """As `rows_within`, for what is made of more than a summary."""
+    _, left_out = rows_within(budget_s)
+    return _index.caches(_listed()), left_out
+
+
+def read_ahead() -> None:
+    """Read the runs that nobody looked at yet, in the background."""
+    _warming.want("all runs", lambda: _index.rows(_listed()))
 
 
 def run_ids() -> list[str]:
     """All runs, newest first."""
-    return [paths.run_id for paths in list_runs(runs_directory())]
+    return list(_listed())
 
 
 def known_names() -> dict[str, str]:
@@ -98,6 +140,7 @@ def forget(run_id: str) -> None:
     """Read the run anew at the next question, whatever the clock says: after one's own action."""
     with _lock:
         _refreshed.pop(runs_directory() / run_id, None)
+    _index.changed(run_id)
 
 
 def tell_when_warm(tell: Callable[[str], None]) -> None:
@@ -106,15 +149,8 @@ def tell_when_warm(tell: Callable[[str], None]) -> None:
 
 
 def summaries() -> list[dict[str, Any]]:
-    """All runs in short, newest first."""
-    listed = list_runs(runs_directory())
-    _drop_absent({paths.root for paths in listed})
-    found = []
-    for cache in map(_cache, listed):
-        if not cache.has_open("metrics"):
-            _warming.want(cache)
-        found.append({**cache.summary(), "sparkline": _sparkline(cache)})
-    return found
+    """All runs in short, newest first. Rows are shared by all sessions: do not change them."""
+    return _index.rows(_listed())[0]
 
 
 def _drop_absent(present: set[Path]) -> None:
@@ -125,9 +161,12 @@ def _drop_absent(present: set[Path]) -> None:
             _refreshed.pop(root, None)
 
 
-def _sparkline(cache: RunCache) -> list[float]:
-    """Validation accuracy in 32 points; empty until the metrics of the run were read."""
-    if not cache.has_open("metrics"):
+def sparkline(run_id: str) -> list[float]:
+    """Validation accuracy in 32 points; empty until the metrics of the run were read, which begins here."""
+    cache = _caches.get(runs_directory() / run_id)
+    if cache is None or not cache.has_open("metrics"):
+        if cache is not None:
+            _warming.want(run_id, lambda: cache.columns)
         return []
 
     def compute() -> list[float]:
@@ -149,7 +188,9 @@ def summary(run_id: str) -> dict[str, Any]:
 def whole_summary(run_id: str) -> dict[str, Any]:
     """As `summary`, with all journals read: what is damaged in them is known then."""
     cache = cache_of(run_id)
-    _ = cache.columns, cache.spectra
+    if not (cache.has_open("metrics") and cache.has_open("spectra")):
+        _ = cache.columns, cache.spectra
+        _index.changed(run_id)  # damage in them belongs into its row
     return cache.summary()
 
 

@@ -1,12 +1,13 @@
 """What the web process remembers of one run: journals read so far, folded; small files by their marks.
 
 Refreshing costs a handful of stat calls when nothing changed, and reads only new bytes when something did.
-Metrics and spectra are opened when something asks for them: a list of a thousand runs does not.
+Metrics and spectra are opened when something asks for them: a list of ten thousand runs does not.
 """
 
 import os
+import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from storage.history import History
 from storage.journal import JournalReader
 from storage.layout import RunPaths
 from storage.records import Record
+from storage.references import references
 from storage.runs import Run, read_run
 from storage.status import BeatWatch, read_status
 from storage.summary import PRIMARY_METRIC
@@ -54,11 +56,13 @@ def mark(path: Path | str) -> Mark:
 class RunCache:
     """One run. All methods may be called from any thread."""
 
-    def __init__(self, paths: RunPaths):
+    def __init__(self, paths: RunPaths, state_of: Callable[[str], str | None] | None = None):
+        """`state_of` tells the states of runs that this one may wait for, by id; else their journals do."""
         self.paths = paths
+        self._state_of = state_of
         self._lock = threading.RLock()
         self._open = set(PARTS) - ON_DEMAND
-        self._files = {part: str(getattr(paths, part)) for part in PARTS}
+        self._files: dict[str, str] = {}
         self._marks: dict[str, Mark] = {}
         self._versions = dict.fromkeys(PARTS, 0)
         self._derived: dict[str, tuple[list[float], Any]] = {}
@@ -101,7 +105,10 @@ class RunCache:
                     self._refresh_part(part)
 
     def _refresh_part(self, part: str) -> None:
-        seen = mark(self._files[part])
+        file = self._files.get(part)
+        if file is None:
+            file = self._files[part] = str(getattr(self.paths, part))
+        seen = mark(file)
         if part in self._marks and self._marks[part] == seen:
             return
         self._marks[part] = seen
@@ -113,10 +120,17 @@ class RunCache:
         except OSError as error:
             self._problem = f"{getattr(self.paths, part).name} cannot be read: {error.strerror}"
 
-    @property
-    def was_read(self) -> bool:
-        """Whether the run was read before."""
-        return bool(self._marks)
+    def state_now(self) -> str:
+        """The state that the events tell, for a run that waits for this one.
+
+        Never waits for another thread: two runs may name each other.
+        """
+        if self._lock.acquire(blocking=False):
+            try:
+                self._refresh_part("events")
+            finally:
+                self._lock.release()
+        return self.history.state
 
     def has_open(self, part: str) -> bool:
         """Whether this part was asked for before."""
@@ -221,12 +235,25 @@ class RunCache:
                 "unknown_events": self.history.unknown,
             }
 
+    def is_restless(self, row: Mapping[str, Any]) -> bool:
+        """Whether this summary may change although no file of the run does.
+
+        Its trainer may die or fall silent, and what a queued run waits for may end. A dead one stays dead,
+        and one that fell silent on another machine stays so until it beats again.
+        """
+        if row["state"] == "queued":
+            return bool(self._run and references(self._run.config))
+        if self._status is None or row["state"] in (*summary.ENDED, "dead", "unreadable"):
+            return False
+        return row["state"] != "stale" or self._status.get("host") == socket.gethostname()
+
     def _summary(self) -> dict[str, Any]:
         if self._run is None:
             return asdict(summary.unreadable(self.paths, self._problem or "nothing was read yet"))
         combined = summary.combine(
-            self._run, self.history, self._status, self._notes, self.paths, find_best=self._best
-        )
+            self._run, self.history, self._status, self._notes, self.paths,
+            find_best=self._best, state_of=self._state_of,
+        )  # fmt: skip
         return {**vars(combined), "problem": self._problem}
 
     def name(self) -> str:

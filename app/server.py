@@ -150,13 +150,14 @@ async def lifespan(app: Any) -> AsyncIterator[dict[str, Any]]:
     """One watch for the life of the server.
 
     The pages' modules are imported here, once: two sessions that import them at the same time disturb
-    each other.
+    each other. Runs are read ahead, so that the first page of a large folder is not the one that waits.
     """
     for name in MODULES_OF_PAGES:
         importlib.import_module(name)
-    watch = Watch(runs_directory())
+    watch = Watch(runs_directory(), data.index())
     watch.start()
     data.tell_when_warm(watch.notice)
+    data.read_ahead()
     try:
         yield {"watch": watch}
     finally:

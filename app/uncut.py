@@ -35,8 +35,7 @@ def show(row: Mapping[str, Any]) -> None:
     """Validation accuracy of both, where there is a baseline and this run was cut."""
     if row["state_dims"] == row["initial_state_dims"]:
         return
-    caches, _ = data.caches_within(LOOK_S)
-    other = baseline_of(row, [cache.summary() for cache in caches])
+    other = baseline_of(row, data.rows_within(LOOK_S)[0])
     if other is None:
         return
     st.subheader("As if uncut", anchor=False)

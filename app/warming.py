@@ -1,12 +1,10 @@
-"""Reading metrics ahead: a list of many runs is shown at once, its sparklines as soon as they are read."""
+"""Reading ahead: a list of many runs is shown at once, what takes longer as soon as it is read."""
 
 import contextlib
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
-
-from app.run_cache import RunCache
 
 TELL_EVERY_S = 1.0
 HEAD_START_S = 0.5
@@ -17,25 +15,31 @@ class Warming:
     """One thread, as long as there is something to read. All methods may be called from any thread."""
 
     def __init__(self) -> None:
-        self.tell: Callable[[str], None] = lambda run_id: None
-        """Called with the id of a run, about once a second while runs become ready and once at the end."""
+        self.tell: Callable[[str], None] = lambda name: None
+        """Called with the name of what was read, about once a second while more is to come and once at the
+        end."""
         self._lock = threading.Lock()
-        self._wanted: deque[RunCache] = deque()
-        self._known: set[RunCache] = set()
+        self._wanted: deque[tuple[str, Callable[[], object]]] = deque()
+        self._known: set[str] = set()
         self._thread: threading.Thread | None = None
 
-    def want(self, cache: RunCache) -> None:
-        """Read the metrics of this run soon."""
+    def want(self, name: str, read: Callable[[], object]) -> None:
+        """Call `read` soon; what is asked for under the same name meanwhile is the same."""
         with self._lock:
-            if cache in self._known:
+            if name in self._known:
                 return
-            self._known.add(cache)
-            self._wanted.append(cache)
+            self._known.add(name)
+            self._wanted.append((name, read))
             if self._thread is None:
-                self._thread = threading.Thread(target=self._read_all, name="reading metrics", daemon=True)
+                self._thread = threading.Thread(target=self._read_all, name="reading ahead", daemon=True)
                 self._thread.start()
 
-    def _next(self) -> RunCache | None:
+    def is_idle(self) -> bool:
+        """Whether everything that was asked for is read."""
+        with self._lock:
+            return self._thread is None
+
+    def _next(self) -> tuple[str, Callable[[], object]] | None:
         with self._lock:
             if self._wanted:
                 return self._wanted.popleft()
@@ -47,12 +51,10 @@ class Warming:
         time.sleep(HEAD_START_S)
         told = time.monotonic()
         last = ""
-        while (cache := self._next()) is not None:
+        while (item := self._next()) is not None:
+            last, read = item
             with contextlib.suppress(OSError):
-                if not cache.was_read:
-                    cache.refresh()
-                _ = cache.columns
-            last = cache.paths.run_id
+                read()
             if time.monotonic() - told > TELL_EVERY_S:
                 told = time.monotonic()
                 self.tell(last)

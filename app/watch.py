@@ -1,15 +1,22 @@
 """Notices that runs changed and tells whoever listens. One watchdog observer per process.
 
 The observer asks the kernel only for changes, not for reads: with watchdog's default mask a few thousand
-run directories overflow the queue. A slow scan of marks beside it finds what inotify does not see
-(network file systems, lost events, a folder of runs that appears later).
+run directories overflow the queue. A slow scan in turn beside it (app/safety_scan.py) finds what inotify
+does not see. A change that only the scan saw says that events do not reach this process (a network file
+system): from then on every living run is looked at in every round.
+
+How late a change may be noticed, with SCAN_S between rounds: by events 0.1 s. Without events a living run
+and a new one one round (3 s), or the second one of a hundred living runs the first time; any other run
+one round for each hundred of such runs (10,000 runs: 5 minutes).
 """
 
 import asyncio
 import contextlib
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Protocol
 
 from watchdog.events import (
     DirCreatedEvent,
@@ -25,9 +32,8 @@ from watchdog.events import (
 from watchdog.observers import Observer
 from watchdog.observers.api import BaseObserver
 
-from app.run_cache import Mark, mark
+from app.safety_scan import Found, SafetyScan
 from storage.layout import RUN_ID
-from storage.runs import list_runs
 
 DEBOUNCE_S = 0.1
 SCAN_S = 3.0
@@ -38,13 +44,52 @@ CHANGES: list[type[FileSystemEvent]] = [
 Subscriber = tuple[asyncio.AbstractEventLoop, asyncio.Event, str | None]
 
 
+class Follower(Protocol):
+    """Who is told of every change at once, before those who subscribed: RunIndex."""
+
+    def changed(self, run_id: str) -> None: ...
+    def changed_all(self) -> None: ...
+    def watched(self) -> None: ...
+    def is_resting(self, run_id: str) -> bool: ...
+
+
+class Nobody:
+    """A follower that does not listen and knows of no run that it rests."""
+
+    def changed(self, run_id: str) -> None:
+        """Nothing to do."""
+
+    def changed_all(self) -> None:
+        """Nothing to do."""
+
+    def watched(self) -> None:
+        """Nothing to do."""
+
+    def is_resting(self, run_id: str) -> bool:
+        return False
+
+
 class Watch(FileSystemEventHandler):
     """Watches a folder of runs and wakes those who subscribed to a run, or to all of them."""
 
-    def __init__(self, runs: Path, *, debounce_s: float = DEBOUNCE_S, scan_s: float = SCAN_S):
+    def __init__(
+        self,
+        runs: Path,
+        follower: Follower | None = None,
+        *,
+        debounce_s: float = DEBOUNCE_S,
+        scan_s: float = SCAN_S,
+    ):
         self._runs = runs.resolve()
+        self._follower = follower or Nobody()
         self._debounce_s = debounce_s
         self._scan_s = scan_s
+        self._safety = SafetyScan(self._runs, self._follower.is_resting)
+        self._heard: dict[str, float] = {}
+        self._unheard: dict[str, float] = {}
+        self._observed_at = 0.0
+        self.hears_all = True
+        """Whether every change so far was told by an event; where one was not, living runs are polled."""
         self._lock = threading.Lock()
         self._subscribers: set[Subscriber] = set()
         self._pending: set[str] = set()
@@ -83,6 +128,7 @@ class Watch(FileSystemEventHandler):
         for path in (event.src_path, event.dest_path):
             name = self._run_of(str(path)) if path else None
             if name:
+                self._heard[name] = time.monotonic()
                 self.notice(name)
 
     def _run_of(self, path: str) -> str | None:
@@ -95,6 +141,7 @@ class Watch(FileSystemEventHandler):
 
     def notice(self, run_id: str) -> None:
         """Something of this run changed; subscribers hear of it after the debounce."""
+        self._follower.changed(run_id)
         with self._lock:
             self._pending.add(run_id)
             if self._timer is None and not self._ending.is_set():
@@ -113,16 +160,32 @@ class Watch(FileSystemEventHandler):
     # The safety net.
 
     def _scan(self) -> None:
-        marks = self._marks()
+        self._follower.changed_all()
         while True:
             self._observe()
+            with contextlib.suppress(OSError):  # a file server that does not answer now: the next round
+                self._round()
             if self._ending.wait(self._scan_s):
                 return
-            found = self._marks()
-            for path in {*found, *marks}:
-                if found.get(path) != marks.get(path):
-                    self.notice(self._run_of(str(path)) or "workers")
-            marks = found
+
+    def _round(self) -> None:
+        now = time.monotonic()
+        polls = self._observer is None or not self.hears_all
+        found = self._safety.round(now, all_living=polls)
+        for run_id in found.changed:
+            self.notice(run_id)
+        for run_id in found.first_seen:
+            self._follower.changed(run_id)
+        self._judge(found)
+        self._follower.watched()
+
+    def _judge(self, found: Found) -> None:
+        """Whether events tell of what the scan found. They may come after it, so the next round judges."""
+        if any(self._heard.get(run_id, 0.0) < since for run_id, since in self._unheard.items()):
+            self.hears_all = False
+        self._unheard = {
+            run_id: since for run_id, since in found.changed.items() if since > self._observed_at
+        }
 
     def _observe(self) -> None:
         """Start the observer once the folder is there. Without one (no inotify left) the scan remains."""
@@ -134,13 +197,5 @@ class Watch(FileSystemEventHandler):
             observer.start()
         except OSError:
             return
-        self._observer = observer
-
-    def _marks(self) -> dict[Path, Mark]:
-        """Marks of what changes while a run lives. Of workers only the names: their files beat."""
-        marks: dict[Path, Mark] = {}
-        for paths in list_runs(self._runs):
-            for path in (paths.root, paths.status, paths.events, paths.metrics, paths.proposals,
-                         paths.decisions, paths.inbox, paths.notes):  # fmt: skip
-                marks[path] = mark(path)
-        return marks
+        self._observer, self._observed_at = observer, time.monotonic()
+        self._follower.changed_all()

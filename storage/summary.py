@@ -90,10 +90,12 @@ def combine(
     notes: list[Record],
     paths: RunPaths,
     find_best: Callable[[], Record | None] | None = None,
+    state_of: Callable[[str], str | None] | None = None,
 ) -> Summary:
     """The summary from parts that were read already.
 
     The best value is what status.json says; without that what `find_best` finds, or the journal of metrics.
+    What a queued run waits for is told by `state_of`, or by the journals of the runs beside it.
     """
     pending = history.pending()
     status = status or {}
@@ -132,7 +134,9 @@ def combine(
         queued=run.queued,
         copy_of=run.copy_of,
         archived=folded["archived"],
-        reason=history.reason if history.state != "queued" else waits_for(run.config, state_beside(paths)),
+        reason=history.reason
+        if history.state != "queued"
+        else waits_for(run.config, state_of or state_beside(paths)),
         prior_s=sum(_number(item.get("train_s")) or 0.0 for item in history.references),
     )
 

@@ -14,6 +14,8 @@ from storage.summary import ENDED
 
 ALIVE = "running or waiting"
 BANNERS = 8
+ROWS = 200
+"""Rows of one page of the table: each is drawn and may travel again whenever a run changes."""
 SHOWN = ("all", ALIVE, "ended", "archived")
 
 
@@ -122,6 +124,8 @@ def tables(shown: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[str, Any]]
     if not shown:
         st.caption("No run fits the search.")
         return
+    fitting = len(shown)
+    shown = page_of(shown)
     baselines = baseline_accuracies(rows)
     selected: list[str] = []
     if st.session_state.get("grouped"):
@@ -131,8 +135,17 @@ def tables(shown: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[str, Any]]
             selected += table(sorted(members, key=lambda row: row["role"] != "baseline"), baselines)
     else:
         selected = table(shown, baselines)
-    st.caption(f"{len(shown)} of {len(rows)} runs. Click a name to open the run; tick rows to compare them.")
+    st.caption(f"{fitting} of {len(rows)} runs. Click a name to open the run; tick rows to compare them.")
     compare_link(selected)
+
+
+def page_of(shown: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+    """The rows of the chosen page; all of them where they fit on one."""
+    pages = -(-len(shown) // ROWS)
+    if pages < 2:
+        return shown
+    number = st.pagination(pages, key=f"page_of_{pages}")
+    return shown[(number - 1) * ROWS : number * ROWS]
 
 
 def compare_link(selected: Sequence[str]) -> None:
@@ -196,7 +209,7 @@ def table_row(row: Mapping[str, Any], baselines: Mapping[tuple[str, str], float]
         "State": state if row["pending_proposal"] is None else f"{state} · proposal",
         "Progress": min(100, 100 * row["step"] // row["total_steps"]) if row["total_steps"] else None,
         "ETA": words.duration(row["eta_s"]) if row["eta_s"] and row["state"] == "running" else "",
-        "Accuracy": row["sparkline"],
+        "Accuracy": data.sparkline(row["run"]),
         "Best": value,
         "vs baseline": words.points(value - baseline) if compared else "",
         "N → now": words.change(row["initial_state_dims"], row["state_dims"]) if row["state_dims"] else "",

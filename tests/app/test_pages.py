@@ -199,3 +199,15 @@ def test_a_run_is_renamed_and_archived_by_notes(open_page, runs):
     assert [note["note"] for note in commands.read_notes(run.paths)] == ["rename", "archive"]
     assert "The **good** one" in text_of(open_page("run", run=run.id))
     assert "No run fits" in text_of(open_page("runs"))
+
+
+def test_a_long_list_of_runs_comes_in_pages(open_page, runs):
+    record = SyntheticRun(runs, "Run").paths.run_json.read_text()
+    for number in range(204):
+        (runs / f"copy-{number:03d}").mkdir()
+        (runs / f"copy-{number:03d}" / "run.json").write_text(record)
+    page = open_page("runs")
+    assert "205 of 205 runs" in text_of(page) and len(page.dataframe[0].value) == 200
+    page.session_state["page_of_2"] = 2
+    page.run()
+    assert not page.exception and len(page.dataframe[0].value) == 5

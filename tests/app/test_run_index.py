@@ -1,0 +1,362 @@
+"""The list of all runs: what did not change is not looked at, and nothing that did is missed."""
+
+import asyncio
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from app import data
+from app.run_cache import RunCache
+from app.run_index import TRUST_S, RunIndex
+from app.run_list import SETTLED_S, RunList
+from app.safety_scan import LOOKS, SafetyScan
+from app.watch import Watch
+from storage.runs import create_run
+from storage.status import process_identity
+from tests.app.synthetic_run import CONFIG, SyntheticRun
+
+# watchdog says so when folders appear faster than it looks; it watches them all the same.
+pytestmark = pytest.mark.filterwarnings("ignore:Callback with id:RuntimeWarning")
+
+
+def looked_at(paths):
+    cache = RunCache(paths)
+    cache.refresh()
+    return cache
+
+
+@pytest.fixture
+def index():
+    """An index with a watch that reports, and one cache per run."""
+    caches = {}
+
+    def refreshed(paths):
+        cache = caches.setdefault(paths.run_id, RunCache(paths))
+        cache.refresh()
+        return cache
+
+    index = RunIndex(refreshed)
+    index.watched()
+    return index
+
+
+@pytest.fixture
+def stats(monkeypatch):
+    """Paths that the file system was asked about."""
+    asked = []
+    stat = os.stat
+
+    def noted(path, *args, **kwargs):
+        asked.append(str(path))
+        return stat(path, *args, **kwargs)
+
+    monkeypatch.setattr(os, "stat", noted)
+    return asked
+
+
+def state(index, runs, run):
+    rows = {row["run"]: row for row in index.rows(RunList().of(runs))[0]}
+    return rows[run.id]["state"]
+
+
+def settle(folder):
+    """Let the folder be as old as if nothing had been created in it for a while."""
+    before = time.time() - SETTLED_S - 1
+    os.utime(folder, (before, before))
+
+
+# The list.
+
+
+def test_a_folder_in_which_nothing_changed_is_listed_once(runs):
+    run = SyntheticRun(runs, "one")
+    settle(runs)
+    listing = RunList()
+    listed = listing.of(runs)
+    assert list(listed) == [run.id] and listing.of(runs) is listed
+    other = SyntheticRun(runs, "other")
+    assert set(listing.of(runs)) == {run.id, other.id}
+    shutil.rmtree(other.paths.root)
+    assert set(listing.of(runs)) == {run.id}
+    assert listing.of(runs / "absent") == {}
+
+
+def test_a_run_within_the_same_tick_of_the_clock_as_the_listing_is_not_missed(runs):
+    first = SyntheticRun(runs, "first")
+    listing = RunList()
+    before = runs.stat().st_mtime_ns
+    assert list(listing.of(runs)) == [first.id]
+    second = SyntheticRun(runs, "second")
+    os.utime(runs, ns=(before, before))  # a coarse clock
+    assert set(listing.of(runs)) == {first.id, second.id}
+
+
+# The index.
+
+
+def test_a_run_that_nobody_reported_is_not_looked_at(runs, index, stats):
+    SyntheticRun(runs, "one").start().finish()
+    SyntheticRun(runs, "queued")
+    settle(runs)
+    listing = RunList()
+    assert len(index.rows(listing.of(runs))[0]) == 2
+    stats.clear()
+    assert len(index.rows(listing.of(runs))[0]) == 2
+    assert stats == [str(runs)]
+
+
+def test_a_reported_run_is_read_and_no_other_one(runs, index, stats):
+    one, other = SyntheticRun(runs, "one").start(), SyntheticRun(runs, "other").start().finish()
+    state(index, runs, one)
+    one.finish()
+    index.changed(one.id)
+    stats.clear()
+    assert state(index, runs, one) == "finished"
+    assert not [path for path in stats if other.id in path]
+
+
+def test_without_a_watch_that_reports_every_run_is_looked_at(runs, index):
+    run = SyntheticRun(runs).start().finish()
+    assert state(index, runs, run) == "finished"
+    run.event("attempt_started", checkpoint=None, state_dims=run.dims)
+    run.status("running")
+    assert state(index, runs, run) == "finished"  # nobody said so
+    index._reported_at = time.monotonic() - TRUST_S - 1
+    assert state(index, runs, run) == "running"
+
+
+def test_a_change_while_the_run_is_being_read_makes_it_due_again(runs):
+    run = SyntheticRun(runs).start()
+
+    def refreshed(paths):
+        cache = looked_at(paths)
+        if not index.caches({run.id: paths}):
+            run.finish()  # behind the reader's back
+            index.changed(run.id)
+        return cache
+
+    index = RunIndex(refreshed)
+    index.watched()
+    assert state(index, runs, run) == "running"
+    assert state(index, runs, run) == "finished"
+
+
+def test_a_reading_that_fails_is_made_up_for(runs):
+    run = SyntheticRun(runs).start()
+    broken = threading.Event()
+
+    def refreshed(paths):
+        if broken.is_set():
+            raise RuntimeError("not now")
+        return looked_at(paths)
+
+    index = RunIndex(refreshed)
+    index.watched()
+    state(index, runs, run)
+    run.finish()
+    index.changed(run.id)
+    broken.set()
+    with pytest.raises(RuntimeError):
+        state(index, runs, run)
+    broken.clear()
+    assert state(index, runs, run) == "finished"
+
+
+def test_a_trainer_that_dies_without_a_word_is_noticed_without_a_report(runs, index):
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    run = SyntheticRun(runs).start()
+    run.status("running", **process_identity(child.pid))
+    assert state(index, runs, run) == "running"
+    child.communicate()
+    assert state(index, runs, run) == "dead"
+
+
+def test_runs_that_vanish_are_forgotten_and_new_ones_are_read(runs, index):
+    run, other = SyntheticRun(runs, "one"), SyntheticRun(runs, "other")
+    index.rows(RunList().of(runs))
+    shutil.rmtree(other.paths.root)
+    new = SyntheticRun(runs, "new")
+    rows, left_out = index.rows(RunList().of(runs))
+    assert {row["run"] for row in rows} == {run.id, new.id} and left_out == 0
+    assert len(index.caches(RunList().of(runs))) == 2
+
+
+def test_a_spent_budget_leaves_out_what_was_never_read_and_nothing_else(runs, index):
+    run = SyntheticRun(runs, "one")
+    listing = RunList()
+    assert index.rows(listing.of(runs), 0.0) == ([], 1)
+    index.rows(listing.of(runs))
+    SyntheticRun(runs, "new")
+    rows, left_out = index.rows(listing.of(runs), 0.0)
+    assert [row["run"] for row in rows] == [run.id] and left_out == 1
+
+
+# Through the data layer.
+
+
+def waiting_for(runs, name, other):
+    config = {**CONFIG, "start": {"run": other}}
+    return create_run(runs, name=name, config=config).id
+
+
+def test_a_queued_run_stops_waiting_when_the_other_one_ends(runs):
+    first = SyntheticRun(runs, "first").start()
+    second = waiting_for(runs, "second", first.id)
+    data.index().watched()
+    try:
+        reasons = [next(row["reason"] for row in data.summaries() if row["run"] == second)]
+        first.finish()
+        reasons.append(next(row["reason"] for row in data.summaries() if row["run"] == second))
+    finally:
+        data.index()._reported_at = float("-inf")
+    assert "waits for" in reasons[0] and reasons[1] == ""
+
+
+def test_runs_that_wait_for_each_other_are_listed_by_two_threads_at_once(runs):
+    one = waiting_for(runs, "one", "another")
+    other = waiting_for(runs, "other", one)
+    record = (runs / one / "run.json").read_text().replace('"another"', f'"{other}"')
+    (runs / one / "run.json").write_text(record)
+    caches = [data.cache_of(run) for run in (one, other)]
+
+    def ask(cache):
+        for _ in range(300):
+            cache.summary()
+
+    threads = [threading.Thread(target=ask, args=(cache,), daemon=True) for cache in caches]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert not any(thread.is_alive() for thread in threads)
+
+
+def test_a_sparkline_is_read_when_it_is_asked_for(runs, monkeypatch):
+    monkeypatch.setattr("app.warming.HEAD_START_S", 0.0)
+    run, other = SyntheticRun(runs, "one").start(), SyntheticRun(runs, "other").start()
+    run.train(500)
+    other.train(200)
+    told = threading.Event()
+    data.tell_when_warm(lambda name: told.set())
+    data.summaries()
+    assert data.sparkline(run.id) == []
+    assert told.wait(10)
+    assert len(data.sparkline(run.id)) == 5
+    assert not data.cache_of(other.id).has_open("metrics")
+
+
+# The safety net.
+
+
+class Resting(set):
+    """Runs that ended, as the index would know them."""
+
+    def __call__(self, run_id):
+        return run_id in self
+
+
+def empty_runs(folder, count):
+    names = [f"run-{number:04d}" for number in range(count)]
+    for name in names:
+        (folder / name).mkdir()
+    return names
+
+
+def test_a_round_looks_at_a_bounded_number_of_runs_and_reaches_each_in_turn(runs, stats):
+    names = empty_runs(runs, 5 * LOOKS)
+    settle(runs)
+    scan = SafetyScan(runs, Resting(names[:-3]))
+    seen = set()
+    for turn in range(5 + 1):
+        stats.clear()
+        found = scan.round(float(turn), all_living=False)
+        looked = {path.split("run-")[1][:4] for path in stats if "run-" in path}
+        assert len(looked) <= LOOKS and {name[-4:] for name in names[-3:]} <= looked
+        seen |= set(found.first_seen)
+    assert seen == set(names)
+
+
+def test_many_living_runs_take_turns_unless_there_are_no_events(runs):
+    names = empty_runs(runs, 2 * LOOKS)
+    assert len(SafetyScan(runs, Resting()).round(0.0, all_living=False).first_seen) <= LOOKS
+    assert set(SafetyScan(runs, Resting()).round(0.0, all_living=True).first_seen) == set(names)
+
+
+def test_what_changed_appeared_or_vanished_since_the_last_look_is_found(runs):
+    run, other = SyntheticRun(runs, "one").start(), SyntheticRun(runs, "other").start()
+    scan = SafetyScan(runs, Resting())
+    assert set(scan.round(5.0, all_living=True).first_seen) == {run.id, other.id}
+    assert scan.round(6.0, all_living=True).changed == {}
+    run.event("paused", by="ada")
+    shutil.rmtree(other.paths.root)
+    new = SyntheticRun(runs, "new")
+    found = scan.round(7.0, all_living=True)
+    assert found.changed == {run.id: 6.0, other.id: 0.0, new.id: 0.0}
+
+
+def watched(watch, story):
+    """Play a story, a coroutine, while the watch runs; returns whether it still hears all."""
+    watch.start()
+    try:
+        asyncio.run(story())
+    finally:
+        watch.stop()
+    return watch.hears_all
+
+
+async def until(condition, seconds=10.0):
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            while not condition():
+                await asyncio.sleep(0.02)
+    return condition()
+
+
+def test_where_events_do_not_come_the_scan_tells_and_living_runs_are_polled(runs, index, monkeypatch):
+    """As on a network file system that another machine writes to: there is an observer, and it is silent."""
+    run = SyntheticRun(runs).start()
+    state(index, runs, run)
+    watch = Watch(runs, index, debounce_s=0.01, scan_s=0.05)
+    monkeypatch.setattr(watch, "on_any_event", lambda event: None)
+
+    async def story():
+        assert await until(lambda: watch._safety._marks)
+        run.finish()
+        assert await until(lambda: state(index, runs, run) == "finished")
+        assert await until(lambda: not watch.hears_all)
+
+    assert not watched(watch, story)
+
+
+def test_where_events_come_they_are_trusted(runs, index):
+    run = SyntheticRun(runs).start()
+    state(index, runs, run)
+    watch = Watch(runs, index, debounce_s=0.01, scan_s=0.05)
+
+    async def story():
+        assert await until(lambda: watch._safety._marks)
+        for step in range(10, 60, 10):
+            run.train(step)
+            await asyncio.sleep(0.05)
+        run.finish()
+        assert await until(lambda: state(index, runs, run) == "finished")
+        await asyncio.sleep(0.3)
+
+    assert watched(watch, story)
+
+
+def test_what_happened_before_the_watch_began_is_looked_at_once(runs, index):
+    run = SyntheticRun(runs).start()
+    assert state(index, runs, run) == "running"
+    run.finish()
+
+    async def story():
+        assert await until(lambda: state(index, runs, run) == "finished")
+
+    watched(Watch(runs, index, scan_s=60.0), story)
