@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from app import series
+from storage.scores import BITS_METRIC
 
 Spec = dict[str, Any]
 
@@ -81,6 +82,10 @@ METRIC_CHARTS = {
     "accuracy": MetricChart(
         title="Accuracy", unit="share correct", keys=("val/accuracy",), names=("validation",),
         format=".1%", dots=True,
+    ),
+    "bits": MetricChart(
+        title="Bits per character", unit="bits per character", keys=(BITS_METRIC,), names=("validation",),
+        format=".3~f", dots=True, optional=True,
     ),
     "state_dim": MetricChart(
         title="State dimension", unit="states N per layer", prefix="state_dim/", format=".0f", stepped=True

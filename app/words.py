@@ -10,6 +10,7 @@ from datetime import UTC, datetime, tzinfo
 from zoneinfo import ZoneInfo
 
 from storage.records import Record
+from storage.scores import bits_in_words
 
 WORKER_HINT = "No worker is running: start one with `hankelboard worker`."
 
@@ -199,7 +200,11 @@ def _zone(name: str | None) -> tzinfo:
 
 
 def scores(record: Record | None) -> str:
-    """loss 0.1234, accuracy 94.12 %."""
+    """loss 0.1234, accuracy 94.12 %; of a text also its bits per character."""
     if not record:
         return "not measured"
-    return f"loss {number(record.get('loss'))}, accuracy {percent(record.get('accuracy'))}"
+    told = (
+        f"loss {number(record.get('loss'))}", f"accuracy {percent(record.get('accuracy'))}",
+        bits_in_words(record),
+    )  # fmt: skip
+    return ", ".join(filter(None, told))

@@ -9,8 +9,13 @@ from storage.history import read_history
 from storage.journal import read_journal
 from storage.layout import RunPaths
 from storage.records import Record
+from storage.scores import BITS_METRIC
 
-METRICS = {"val/accuracy": "validation accuracy", "val/loss": "validation loss"}
+METRICS = {
+    "val/accuracy": "validation accuracy",
+    "val/loss": "validation loss",
+    BITS_METRIC: "validation bits per character",
+}
 GRID = 200
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from scipy import special
 
 from storage.references import REFERENCES
+from storage.scores import bits
 
 ENOUGH = 3
 """Values from which on an interval is given; below, every value is shown and nothing is claimed."""
@@ -49,6 +50,8 @@ class Final:
     """Its series in a suite; empty outside of suites."""
     prior_s: float = 0.0
     """Seconds of training of the runs that it builds on: of its first weights, of its teacher."""
+    bits: float | None = None
+    """Bits per character on the test data, where these are a text."""
 
     @property
     def total_s(self) -> float | None:
@@ -164,7 +167,7 @@ def final_of(row: Mapping[str, Any], config: Mapping[str, Any], last: float | No
             "train_s", "waiting_s", "series", "prior_s")  # fmt: skip
     return Final(
         **{key: row[key] for key in same}, best=best.get("value"), best_step=best.get("step"),
-        test=test.get("accuracy"), last=last, config=config,
+        test=test.get("accuracy"), last=last, config=config, bits=bits(test),
     )  # fmt: skip
 
 

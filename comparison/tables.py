@@ -57,10 +57,11 @@ def difference(found: Difference) -> str:
 def series_rows(series: Sequence[Series], baseline: Series | None, figure: str) -> list[Row]:
     """One row per series, in the order given: figures, and deltas to the baseline."""
     chained = any(run.prior_s for one in series for run in one.runs)
-    return [_series_row(one, baseline, figure, chained) for one in series]
+    texts = any(run.bits is not None for one in series for run in one.runs)
+    return [_series_row(one, baseline, figure, chained, texts) for one in series]
 
 
-def _series_row(one: Series, baseline: Series | None, figure: str, chained: bool) -> Row:
+def _series_row(one: Series, baseline: Series | None, figure: str, chained: bool, texts: bool) -> Row:
     is_baseline = one is baseline
     own, base = one.spread("train_s").mean, baseline.spread("train_s").mean if baseline else None
     delta = "baseline" if is_baseline else difference(one.minus(baseline, figure)) if baseline else "–"
@@ -74,6 +75,7 @@ def _series_row(one: Series, baseline: Series | None, figure: str, chained: bool
         "training": spread(one.spread("train_s"), seconds),
         "training, × baseline": f"{own / base:.2f}" if own is not None and base else "–",
         **({"with what it builds on": spread(one.spread("total_s"), seconds)} if chained else {}),
+        **({"test bits per character": spread(one.spread("bits"), "{:.3f}".format)} if texts else {}),
         **told,
         "role": one.role,
         "seeds": ", ".join(map(str, one.seeds)),
@@ -100,7 +102,7 @@ def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
 
 RUN_COLUMNS = ("run", "name", "role", "group", "preset", "seed", "state", "step", "total_steps",
                "states", "state_dims", "test", "last", "best", "best_step", "train_s", "prior_s",
-               "waiting_s")  # fmt: skip
+               "waiting_s", "bits")  # fmt: skip
 
 
 def _cell(value: Any) -> Any:

@@ -18,6 +18,7 @@ from storage.checkpoints import Checkpoint
 from storage.errors import CheckpointError
 from storage.history import History
 from storage.layout import CheckpointName, RunPaths, SystemsName
+from storage.scores import BITS, BITS_METRIC
 from storage.systems import publish_systems
 from trainer import references
 from trainer.calibration import calibrate, monitored
@@ -222,7 +223,10 @@ class Session:
         self.measure()
         value = self.state.last[PRIMARY]
         if self.state.best is None or value > self.state.best["value"]:
-            self.state.best = {"metric": PRIMARY, "value": value, "step": self.state.step}
+            best = {"metric": PRIMARY, "value": value, "step": self.state.step}
+            if BITS_METRIC in self.state.last:
+                best[BITS] = self.state.last[BITS_METRIC]
+            self.state.best = best
         return self.state.last
 
     def record_spectra(self, snapshot: str) -> None:

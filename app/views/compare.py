@@ -14,9 +14,10 @@ from comparison import charts, tables
 from comparison import report as reports
 from comparison.curves import AXES, METRICS
 from comparison.series import ENOUGH, FIGURES, Series, baseline_of, configuration_differences, series_of
+from storage.scores import BITS_METRIC
 
 SKIPS = [0.0, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8]
-FORMATS = {"val/accuracy": ".1%", "val/loss": ".3~g"}
+FORMATS = {"val/accuracy": ".1%", "val/loss": ".3~g", BITS_METRIC: ".3~f"}
 
 
 def choose() -> list[str]:
@@ -140,7 +141,7 @@ def curves_section(series: Sequence[Series], palette: charts.Palette, key: str) 
             format_func=lambda name: AXES[name].title,
         )
         metric = st.segmented_control(
-            "Metric", list(METRICS), default="val/accuracy", key="metric", required=True,
+            "Metric", metrics_of(series), default="val/accuracy", key="metric", required=True,
             bind="query-params", format_func=METRICS.get,
         )  # fmt: skip
         skip = st.select_slider("Leave out the start", SKIPS, value=0.0, key="skip", width=200,
@@ -157,6 +158,12 @@ def curves_section(series: Sequence[Series], palette: charts.Palette, key: str) 
         spec = charts.curve_spec(palette, axis, METRICS[metric], FORMATS[metric], height=height)
         frame.draw(spec, f"curves-{key}-{axis}-{metric}", f"{METRICS[metric]} against {AXES[axis].title}",
                    **frames(charts.curve_tables(series, drawn, axis, skip)))  # fmt: skip
+
+
+def metrics_of(series: Sequence[Series]) -> list[str]:
+    """The metrics that these runs may have: bits per character only of texts."""
+    texts = any(data.has_metric(run.run, "bits") for one in series for run in one.runs)
+    return [metric for metric in METRICS if metric != BITS_METRIC or texts]
 
 
 def frames(rows: dict[str, charts.Rows]) -> dict[str, pd.DataFrame]:
@@ -213,8 +220,10 @@ def table_section(series: Sequence[Series], baseline: Series | None) -> None:
     )  # fmt: skip
     runs = tables.run_rows(series)
     with st.expander(f"All {len(runs)} runs", key="all_runs"):
-        shown = [{key: row[key] for key in ("series", "seed", "states", "test", "last", "best", "best_step",
-                                            "train_s", "state", "run")} for row in runs]  # fmt: skip
+        bits = ["bits"] if any(row["bits"] is not None for row in runs) else []
+        columns = ("series", "seed", "states", "test", *bits, "last", "best", "best_step", "train_s", "state",
+                   "run")  # fmt: skip
+        shown = [{key: row[key] for key in columns} for row in runs]
         percent = st.column_config.NumberColumn(format="percent")
         st.dataframe(pd.DataFrame(shown), hide_index=True, alt="Figures of each run",
                      column_config=dict.fromkeys(("test", "last", "best"), percent))  # fmt: skip

@@ -10,12 +10,14 @@ import streamlit as st
 from app import data, frame, words
 from app.pulse import pulse
 from storage.layout import runs_directory
+from storage.scores import bits
 from storage.summary import ENDED
 
 ALIVE = "running or waiting"
 BANNERS = 8
 ROWS = 200
 """Rows of one page of the table: each is drawn and may travel again whenever a run changes."""
+BITS_COLUMN = "Bits/char"
 SHOWN = ("all", ALIVE, "ended", "archived")
 
 
@@ -164,6 +166,8 @@ def table(shown: Sequence[Mapping[str, Any]], baselines: Mapping[tuple[str, str]
     run_ids = [row["run"] for row in shown]
     order = hashlib.blake2s(" ".join(run_ids).encode(), digest_size=8).hexdigest()
     columns = pd.DataFrame([table_row(row, baselines) for row in shown])
+    if columns[BITS_COLUMN].isna().all():
+        columns = columns.drop(columns=BITS_COLUMN)
     config = st.column_config
     ticked = st.dataframe(
         columns,
@@ -180,6 +184,7 @@ def table(shown: Sequence[Mapping[str, Any]], baselines: Mapping[tuple[str, str]
             "Progress": config.ProgressColumn(format="%d%%", min_value=0, max_value=100, width="small"),
             "Accuracy": config.LineChartColumn(help="Validation accuracy over the run", width="small"),
             "Best": config.NumberColumn(format="percent", width=75, help="Best on validation, live path"),
+            BITS_COLUMN: config.NumberColumn(format="%.3f", help="Bits per character at that step, of texts"),
             "vs baseline": config.TextColumn(help="Difference to the newest baseline of the same group"),
             "N → now": config.TextColumn(help="State dimension per layer at the start and now"),
             "Steps/s": config.NumberColumn(format="%.1f"),
@@ -211,6 +216,7 @@ def table_row(row: Mapping[str, Any], baselines: Mapping[tuple[str, str], float]
         "ETA": words.duration(row["eta_s"]) if row["eta_s"] and row["state"] == "running" else "",
         "Accuracy": data.sparkline(row["run"]),
         "Best": value,
+        BITS_COLUMN: bits(best),
         "vs baseline": words.points(value - baseline) if compared else "",
         "N → now": words.change(row["initial_state_dims"], row["state_dims"]) if row["state_dims"] else "",
         "Role": row["role"],

@@ -30,12 +30,15 @@ class SyntheticRun:
     """Plays the trainer of one run. Every method leaves the files as the trainer would."""
 
     def __init__(self, folder, name="Digits, cut while it trains", *, steps=2000, state_dim=64, layers=2,
-                 role="compressed", group="demo", seed=0, queued=True):  # fmt: skip
-        config = {**CONFIG, "training": {**CONFIG["training"], "steps": steps, "seed": seed}}
+                 role="compressed", group="demo", seed=0, queued=True, task="digits", family="lru",
+                 importance="hsv"):  # fmt: skip
+        config = {**CONFIG, "training": {**CONFIG["training"], "steps": steps, "seed": seed},
+                  "data": {"task": task}, "model": {**CONFIG["model"], "family": family}}  # fmt: skip
         run = runs.create_run(folder, name=name, config=config, preset="digits-lru", group=group, role=role,
                               seed=seed, queued=queued, by="ada")  # fmt: skip
         self.paths: RunPaths = run_paths(folder, run.id)
         self.id = run.id
+        self.text, self.importance = task == "text", importance
         self.total = steps
         self.step, self.branch, self.attempt = 0, 0, 0
         self.dims = [state_dim] * layers
@@ -67,7 +70,8 @@ class SyntheticRun:
         """Validation loss and accuracy that fall and rise as one hopes, with noise."""
         step = self.step if step is None else step
         loss = 0.12 + 2.2 * math.exp(-step / 260) + self.dent + self.random.gauss(0, 0.01)
-        return {"loss": max(loss, 0.01), "accuracy": min(0.995, 1 - 0.32 * max(loss, 0.01))}
+        scores = {"loss": max(loss, 0.01), "accuracy": min(0.995, 1 - 0.32 * max(loss, 0.01))}
+        return scores | ({"bits_per_character": scores["loss"] / math.log(2)} if self.text else {})
 
     def train(self, to, every=10, evaluate_every=100):
         """Metrics up to a step; spectra and evaluations on schedule."""
@@ -96,9 +100,10 @@ class SyntheticRun:
         }
         if evaluated:
             scores = self.scores()
-            record |= {"val/loss": scores["loss"], "val/accuracy": scores["accuracy"]}
+            record |= {f"val/{name}": value for name, value in scores.items()}
             if self.best is None or scores["accuracy"] > self.best["value"]:
                 self.best = {"metric": "val/accuracy", "value": scores["accuracy"], "step": self.step}
+                self.best |= {key: value for key, value in scores.items() if key == "bits_per_character"}
         return record
 
     def hsv(self, layer, state_dim):
@@ -107,9 +112,10 @@ class SyntheticRun:
         return [float(f"{value:.6g}") for value in sorted(values, reverse=True)]
 
     def spectra(self, snapshot):
+        seen = "hsv" if self.importance == "output_energy" else self.importance
         with Journal(self.paths.spectra) as journal:
             for layer, state_dim in enumerate(self.dims):
-                journal.append({**self.where(), "layer": layer, "state_dim": state_dim, "importance": "hsv",
+                journal.append({**self.where(), "layer": layer, "state_dim": state_dim, "importance": seen,
                                 "hsv": self.hsv(layer, state_dim), "snapshot": snapshot})  # fmt: skip
 
     def status(self, state, phase="training", **fields):
@@ -148,14 +154,15 @@ class SyntheticRun:
             realisable = [rank != 0 and rank % 9 != 4 for rank in range(state_dim)] + [True]
             layers.append({
                 "layer": number, "name": f"blocks.{number}.mixer", "state_dim": state_dim, "hsv": hsv,
-                "discarded_share": discarded_shares(hsv), "error_bound": error_bounds(hsv),
+                "discarded_share": discarded_shares(hsv),
+                "error_bound": error_bounds(hsv) if self.importance == "hsv" else None,
                 "realisable": realisable, "condition": [1.0 + 0.3 * r for r in range(state_dim + 1)],
                 "realised_modes": list(range(state_dim + 1)),
-                "parameters": [130 * r for r in range(state_dim + 1)], "importance": "hsv",
+                "parameters": [130 * r for r in range(state_dim + 1)], "importance": self.importance,
             })  # fmt: skip
         record = {**self.where(), "attempt_step": self.step,
                   "policy": "ask", "waiting": "pause", "tolerance": tolerance, "gate": gate,
-                  "importance": "hsv", "parameters_elsewhere": 8200, "layers": layers}  # fmt: skip
+                  "importance": self.importance, "parameters_elsewhere": 8200, "layers": layers}  # fmt: skip
         record["ranks"] = proposals.ranks_at(record, tolerance)
         for layer, rank in zip(layers, record["ranks"], strict=True):
             layer |= {"rank": rank, "gated": rank == layer["state_dim"]}

@@ -95,3 +95,16 @@ def test_runs_of_a_suite_are_one_series_whatever_they_took_from_others():
     config = [{"model": {"state_dim_as": f"run-{seed}"}} for seed in (0, 1)]
     found = series_of([final("s", series="s", seed=seed, config=config[seed]) for seed in (0, 1)])
     assert [len(one.runs) for one in found] == [2]
+
+
+def test_bits_per_character_of_texts_are_a_column_and_survive_the_table(tmp_path):
+    assert "bits" not in str(tables.series_rows(series_of(four()), None, "test"))
+    series = series_of([*four(), final("text", bits=1.25, config={"data": {"task": "text"}})])
+    rows = {row["series"]: row for row in tables.series_rows(series, None, "test")}
+    assert (rows["text"]["test bits per character"], rows["a"]["test bits per character"]) == ("1.250", "–")
+    file = tmp_path / "runs.csv"
+    file.write_text(tables.csv_text(tables.run_rows(series)))
+    assert [run.bits for run in read_csv(file)][-1] == 1.25
+    older = [{k: v for k, v in row.items() if k != "bits"} for row in tables.run_rows(series)]
+    file.write_text(tables.csv_text(older))
+    assert {run.bits for run in read_csv(file)} == {None}

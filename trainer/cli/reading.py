@@ -10,7 +10,9 @@ from typing import Any
 from storage import checkpoints
 from storage.history import History, read_history
 from storage.proposals import proposal_numbers, read_decision, read_proposal
+from storage.records import Record
 from storage.runs import list_runs
+from storage.scores import bits_in_words
 from storage.summary import Summary, summarise
 from storage.verification import verify_run
 from trainer.cli.arguments import add_command, run_of, runs_of
@@ -81,9 +83,14 @@ def _row(summary: Summary) -> tuple[object, ...]:
         summary.problem or _state(summary),
         f"{summary.step}/{summary.total_steps}",
         dims_in_words(summary),
-        f"{best['value']:.2%}" if best else "",
+        _score(best["value"], best) if best else "",
         summary.role,
     )
+
+
+def _score(accuracy: float, record: Record) -> str:
+    """94.12%; of a text also its bits per character."""
+    return ", ".join(filter(None, (f"{accuracy:.2%}", bits_in_words(record))))
 
 
 def _state(summary: Summary) -> str:
@@ -113,8 +120,8 @@ def show_run(options: argparse.Namespace) -> int:
         ("why", summary.reason), ("step", f"{summary.step} of {summary.total_steps}"),
         ("branch", f"{summary.branch} of {len(history.branches)}"), ("policy", summary.policy),
         ("state dimension N", dims_in_words(summary)),
-        ("best", best and f"{best['value']:.2%} on validation at step {best['step']}"),
-        ("test", test and f"{test['accuracy']:.2%}"),
+        ("best", best and f"{_score(best['value'], best)} on validation at step {best['step']}"),
+        ("test", test and _score(test["accuracy"], test)),
         ("training", summary.train_s and f"{summary.train_s:.1f} s, waiting {summary.waiting_s or 0:.1f} s"),
     ]  # fmt: skip
     for name, value in lines:
