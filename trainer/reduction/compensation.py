@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from trainer.reduction.elimination import RIDGE, Order
+from trainer.reduction.elimination import Order, positive
 from trainer.reduction.reducible import FloatArray
 
 SAMPLED_OUTPUTS = 8192
@@ -60,8 +60,9 @@ def eliminate_compensated(P: FloatArray, samples: Samples, order: Order | None =
     elimination : Elimination
     """
     n = len(P)
-    scale = np.sqrt(np.where(np.diag(P) > 0.0, np.diag(P), 1.0))  # (N,)
-    P = P / np.outer(scale, scale) + RIDGE * np.eye(n)
+    P = positive(P)
+    scale = np.sqrt(np.diag(P))  # (N,)
+    P = P / np.outer(scale, scale)
     reads, states = samples.reads * scale, samples.states / scale  # (S, N) each: c · h is the same
     y = np.einsum("sn,sn->s", reads, states)  # (S,)
     errors = np.zeros(n + 1)

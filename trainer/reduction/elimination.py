@@ -17,7 +17,7 @@ from trainer.reduction.reducible import FloatArray, RankTable
 
 Order = npt.NDArray[np.intp]
 RIDGE = 1e-10
-"""Of the mean energy of the kept states, added to theirs: states that depend on each other do no harm."""
+"""Of a state's energy, added to it: states that depend on each other do no harm."""
 
 
 def eliminate(M: FloatArray) -> Order:
@@ -74,12 +74,25 @@ def lost_energy(M: FloatArray, order: Order) -> FloatArray:
     return np.concatenate([rising[::-1], [0.0]])
 
 
+def positive(P: FloatArray) -> FloatArray:
+    """Second moments with a ridge on the diagonal, so that they can be inverted.
+
+    RIDGE of the diagonal, and where rounding of single precision has made them indefinite, ten times their
+    most negative eigenvalue (in units of the diagonal).
+    """
+    diagonal = np.where(np.diag(P) > 0.0, np.diag(P), 1.0)  # (N,)
+    least = float(np.linalg.eigvalsh(P / np.sqrt(np.outer(diagonal, diagonal)))[0])
+    lifted: FloatArray = P + np.diag(max(RIDGE, -10.0 * least) * diagonal)
+    return lifted
+
+
 def regression(P: FloatArray, kept: Order, removed: Order) -> FloatArray:
     """K of shape (removed, kept) with h_removed ≈ K h_kept in the mean square: P_JI P_II⁻¹, P = E[h hᵀ]."""
-    inner = P[np.ix_(kept, kept)]  # (r, r)
-    ridge = RIDGE * max(np.trace(inner) / len(kept), np.finfo(np.float64).tiny)
-    solution: FloatArray = np.linalg.lstsq(inner + ridge * np.eye(len(kept)), P[np.ix_(kept, removed)])[0]
-    return solution.T
+    P = positive(P)
+    scale = np.sqrt(np.diag(P)[kept])  # (r,)
+    inner = P[np.ix_(kept, kept)] / np.outer(scale, scale)  # (r, r)
+    solution: FloatArray = np.linalg.solve(inner, P[np.ix_(kept, removed)] / scale[:, None])
+    return solution.T / scale
 
 
 def table_of(

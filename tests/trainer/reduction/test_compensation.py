@@ -51,6 +51,17 @@ def test_states_that_depend_on_others_go_for_nothing():
     assert found.errors[4] < 1e-8 * found.errors[0] < found.errors[3]
 
 
+def test_moments_that_rounding_made_indefinite_do_no_harm():
+    given = samples(states=12, hidden=8)
+    noise = np.random.default_rng(1).standard_normal((12, 12))
+    moments = given.states.T @ given.states
+    moments += 1e-7 * np.abs(moments).max() * (noise + noise.T)
+    found = eliminate_compensated(moments, given)
+    assert found.errors[8] < 1e-3 * found.errors[0]
+    kept, removed = np.sort(found.order[:8]), np.sort(found.order[8:])
+    assert np.abs(regression(moments, kept, removed)).max() < 100.0
+
+
 def test_a_silent_state_goes_first_and_large_numbers_change_nothing():
     given = samples()
     given.states[:, 2] = 0.0
