@@ -15,7 +15,9 @@ MIXERS = {
     "s5": "s5.S5",
     "mamba": "mamba.Mamba",
     "attention": "linear_attention.LinearAttention",
+    "mamba2": "mamba2.Mamba2",
     "gla": "gla.GLA",
+    "deltanet": "deltanet.DeltaNet",
 }
 """Class of each family's sequence layer, called as Class(width, state_dim, method=…, **model.options)."""
 RING = ("r_min", "r_max", "max_phase", "form")

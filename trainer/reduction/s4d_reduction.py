@@ -20,6 +20,7 @@ from trainer.reduction.conjugate_pairs import (
     balance_pairs,
     importances,
     order_for,
+    ranks_to_check,
     shuffled,
     transport_first,
     transport_second,
@@ -43,9 +44,6 @@ from trainer.reduction.zero_order_hold import (
 S4dSystem = Arrays
 """log_dt and D (H,), A_re_log, A_im, C_re, C_im (H, N)."""
 MODE_PARAMETERS = ("A_re_log", "A_im", "C_re", "C_im")
-CHECKED_WORK = 1 << 25
-"""Σ over channels of N³ up to which every rank is checked, of order 10 s on one core."""
-FEW_RANKS = 16
 UNIFORM = 64
 POLES = 16
 SHOWN_ANGLES = 128
@@ -116,7 +114,7 @@ def propose(parameters: Arrays, method: Method = BALANCED) -> RankTable:
     if hsv[0] <= 0.0:
         raise ValueError("all Hankel singular values are 0: the layer passes nothing on")
     channels, n = parameters["A_im"].shape
-    checked = ranks_to_check(n, channels * n**3)
+    checked = ranks_to_check(n, channels)
     tails = [np.array([balanced.hsv.sum() for balanced in balances])]  # (H,) for each rank
     for rank in range(1, n):
         tails.append(_tails(balances, rank) if rank in checked else tails[-1])
@@ -138,17 +136,6 @@ def _balances(parameters: Arrays, method: Method) -> list[RealBalance]:
     if method.name == "random":
         return [shuffled(balanced, method.seed + index) for index, balanced in enumerate(balances)]
     return balances
-
-
-def ranks_to_check(state_dim: int, work: int) -> set[int]:
-    """Ranks that may be chosen: all of them, or where that is much work 16 evenly spaced ones; N always.
-
-    >>> sorted(ranks_to_check(4, work=10))
-    [1, 2, 3, 4]
-    """
-    if work <= CHECKED_WORK or state_dim <= FEW_RANKS:
-        return set(range(1, state_dim + 1))
-    return {round(rank) for rank in np.linspace(1, state_dim, FEW_RANKS)}
 
 
 def _tails(balances: Sequence[RealBalance], rank: int) -> FloatArray:

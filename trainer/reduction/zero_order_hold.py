@@ -111,6 +111,22 @@ def continuous_gradients(hold: Hold, matrix: ComplexArray, given: HoldGradients)
     return HoldGradients(eigenvalues, given.carried * hold.gain.conj()[:, None])
 
 
+def step_gradients(hold: Hold, matrix: ComplexArray, given: HoldGradients) -> FloatArray:
+    """Gradients of log Δ from those of λ and φ X, (N,): dλ = λ Δ A d log Δ and d(φ X) = λ Δ X d log Δ."""
+    slope = hold.eigenvalues * hold.dt  # (N,)
+    through_matrix = ((slope[:, None] * matrix).conj() * given.carried).sum(axis=1)  # (N,)
+    total: FloatArray = ((slope * hold.A).conj() * given.eigenvalues + through_matrix).real
+    return total
+
+
+def step_squares(hold: Hold, matrix: ComplexArray, given: HoldGradients) -> FloatArray:
+    """Average squares for log Δ from those for λ and φ X, (N,)."""
+    slope = hold.eigenvalues * hold.dt  # (N,)
+    through_matrix = turned_squares((slope[:, None] * matrix).conj(), given.carried).real.sum(axis=1)
+    total: FloatArray = turned_squares((slope * hold.A).conj(), given.eigenvalues).real + through_matrix
+    return total
+
+
 def discrete_squares(hold: Hold, given: HoldGradients) -> HoldGradients:
     """Average squares for λ and φ X from those for A and X; what A does through φ is left out (1/2l of the
     rest at step l)."""

@@ -1,16 +1,20 @@
 """Stored modes of truncated real systems: against dense simulation, the bound, and exact gradients."""
 
+import doctest
+
 import numpy as np
 import pytest
 import scipy.linalg
 
 from tests.trainer.reduction.test_truncation import random_system
+from trainer.reduction import conjugate_pairs
 from trainer.reduction.conjugate_pairs import (
     Gradients,
     balance_pairs,
     doubled,
     importances,
     order_for,
+    ranks_to_check,
     shuffled,
     transport_first,
     transport_second,
@@ -33,6 +37,10 @@ def of_modes(modes):
 def siso(eigenvalues, C):
     one = np.ones((len(eigenvalues), 1))
     return DiagonalSystem(np.asarray(eigenvalues), one, np.asarray(C)[None])
+
+
+def test_doctests():
+    assert doctest.testmod(conjugate_pairs).failed == 0
 
 
 def test_its_singular_values_are_those_of_the_doubled_system():
@@ -89,6 +97,13 @@ def test_orders_grow_with_the_rank_and_hold_at_least_as_many_states():
         for rank, order in enumerate(orders, 1):
             eigenvalues = np.linalg.eigvals(balanced.A[:order, :order])
             assert rank <= order and (eigenvalues.imag >= 0.0).sum() <= rank
+
+
+def test_large_layers_have_fewer_ranks_to_choose():
+    assert ranks_to_check(64) == set(range(1, 65))
+    few = ranks_to_check(256)
+    assert 25 <= len(few) <= 40 and {1, 2, 3, 4, 256} <= few
+    assert ranks_to_check(64, systems=128) < set(range(1, 65))
 
 
 def test_two_real_poles_that_meet_give_way_to_a_lower_order():

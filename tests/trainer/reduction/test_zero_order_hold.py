@@ -17,6 +17,8 @@ from trainer.reduction.zero_order_hold import (
     discrete_squares,
     from_eigenvalues,
     from_parameters,
+    step_gradients,
+    step_squares,
 )
 
 
@@ -82,6 +84,28 @@ def test_gradients_follow_the_chain_rule_and_come_back():
     again = discrete_gradients(here, X, found)
     assert again.eigenvalues == pytest.approx(given.eigenvalues, rel=1e-9)
     assert again.carried == pytest.approx(given.carried, rel=1e-9)
+
+
+def test_gradients_of_the_step_follow_the_chain_rule():
+    draw, here = np.random.default_rng(3), random_hold()
+    X, wanted = (draw.standard_normal((4, 3, 2)) @ [1.0, 1.0j] for _ in range(2))  # (4, 3)
+    log_dt = torch.tensor(np.log(here.dt), requires_grad=True)
+    eigenvalues = torch.exp(log_dt.exp() * torch.tensor(here.A))
+    carried = torch.tensor(X) * ((eigenvalues - 1.0) / torch.tensor(here.A))[:, None]
+    given = HoldGradients(wanted[:, 0].copy(), wanted)
+    loss = (eigenvalues * torch.tensor(given.eigenvalues).conj()).real.sum()
+    (loss + (carried * torch.tensor(wanted).conj()).real.sum()).backward()
+    assert step_gradients(here, X, given) == pytest.approx(log_dt.grad.numpy(), rel=1e-10)
+
+
+def test_squares_of_the_step_are_those_of_many_independent_gradients():
+    draw, here = np.random.default_rng(4), random_hold(1)
+    size, X = 200_000, np.array([[2.0 - 1.0j]])
+    poles, carried = draw.standard_normal((2, size)) + 1j * draw.standard_normal((2, size))
+    many = Hold(np.repeat(here.A, size), np.repeat(here.dt, size))
+    moved = step_gradients(many, np.repeat(X, size, axis=0), HoldGradients(poles, carried[:, None]))
+    one = HoldGradients(np.array([1.0 + 1.0j]), np.array([[1.0 + 1.0j]]))
+    assert step_squares(here, X, one)[0] == pytest.approx((moved**2).mean(), rel=0.02)
 
 
 def test_squares_are_those_of_many_independent_gradients():
