@@ -6,16 +6,25 @@ h is (D, N): N states in each of D channels. Δ and x are per channel, B and C s
 (D, N). Two forms of one map, on any device, in single or double precision: `selective_sequential`, the
 equation as it stands and the reference of the tests, and `selective_scan`, in blocks of time with its own
 backward pass, which keeps the states at the beginning of each block and computes the others again.
+
+Every step, channel and state has a decay of its own, so time is no matrix product here: the cost is passes
+over the states. They are made on tiles of sequences and channels that stay in a core's cache, with channels
+next to each other in memory, so that a pass costs the same per state whatever N is.
 """
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import torch
 from torch import Tensor
 
-BLOCK_STATES = 1 << 19
-"""States of all channels, sequences and steps of a block: 2 MiB in single precision."""
+STEP_STATES = 1 << 14
+"""States of a tile at one step on a CPU: with fewer the time goes into calls, 3 µs each."""
+BLOCK_STATES = 1 << 18
+"""States of a tile in a block of time: 1 MiB in single precision, and three such tensors are worked on."""
+DEVICE_STEPS = 16
+"""Steps of a block at least on other devices, where calls cost more than memory."""
 
 
 def selective_sequential(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor) -> Tensor:
@@ -55,89 +64,121 @@ def selective_scan(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor) ->
     -------
     y : (batch, L, D)
     """
-    y: Tensor = _Scan.apply(x, delta, A, B, C)
-    return y
+    sequences, channels = _tile(x, A)
+    rows = []
+    for x_s, delta_s, B_s, C_s in zip(*(part.split(sequences) for part in (x, delta, B, C)), strict=True):
+        columns = zip(x_s.split(channels, -1), delta_s.split(channels, -1), A.split(channels), strict=True)
+        rows.append([_Scan.apply(x_t, delta_t, A_t, B_s, C_s) for x_t, delta_t, A_t in columns])
+    return torch.cat([torch.cat(row, dim=-1) for row in rows])
 
 
 def selective_states(
     x: Tensor, delta: Tensor, A: Tensor, B: Tensor
 ) -> Iterator[tuple[slice, Tensor, Tensor, Tensor]]:
     """Block by block: its steps, its states h, its decays a and its inputs b, (T, batch, D, N) each."""
-    h = x.new_zeros(*x.shape[::2], A.shape[1])  # (batch, D, N)
+    d, driven, B = _time_first(delta), _time_first(delta * x), _time_first(B)
+    h = x.new_zeros(x.shape[0], *A.T.shape)  # (batch, N, D)
     for steps in _blocks(x, A):
-        a, b = _discretised(x, delta, A, B, steps)
-        states = _forward(a, b, h)
-        h = states[-1].clone()
-        yield steps, states, a, b
+        a, states = torch.empty(2, _length(steps), *h.shape, dtype=x.dtype, device=x.device)
+        _discretise(d[steps], driven[steps], A.T, B[steps], a, states)
+        b = states.clone()
+        h = _forward(a, states, h).clone()
+        yield steps, states.mT, a.mT, b.mT
+
+
+def _tile(x: Tensor, A: Tensor) -> tuple[int, int]:
+    """Sequences and channels that are scanned together: what a CPU's cache holds, everything elsewhere."""
+    if x.device.type != "cpu":
+        return len(x), len(A)
+    return max(1, STEP_STATES // A.numel()), min(len(A), max(1, STEP_STATES // A.shape[1]))
 
 
 def _blocks(x: Tensor, A: Tensor) -> list[slice]:
-    batch, length, channels = x.shape
-    size = max(1, BLOCK_STATES // (batch * channels * A.shape[1]))
+    least = 1 if x.device.type == "cpu" else DEVICE_STEPS
+    length, size = x.shape[1], max(least, BLOCK_STATES // (len(x) * A.numel()))
     return [slice(start, min(start + size, length)) for start in range(0, length, size)]
 
 
-def _discretised(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, steps: slice) -> tuple[Tensor, Tensor]:
-    """Decays and inputs of a block, (T, batch, D, N) each."""
-    d = delta[:, steps].transpose(0, 1)  # (T, batch, D)
-    driven = d * x[:, steps].transpose(0, 1)  # (T, batch, D)
-    a = (d[..., None] * A).exp_()
-    return a, driven[..., None] * B[:, steps].transpose(0, 1)[:, :, None]
-
-
-def _forward(a: Tensor, b: Tensor, h: Tensor) -> Tensor:
-    """All states of a block that begins with state h: one call per step."""
-    states = torch.empty_like(b)
-    for a_t, b_t, out in zip(a.unbind(0), b.unbind(0), states.unbind(0), strict=True):
-        torch.addcmul(b_t, a_t, h, out=out)
-        h = out
-    return states
-
-
 class _Scan(torch.autograd.Function):
+    """`selective_scan` of one tile. Inside, time comes first and states are (T, batch, N, D)."""
+
     @staticmethod
     def forward(ctx: Any, x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor) -> Tensor:
-        y = torch.empty_like(x)
-        begins = []
-        h = x.new_zeros(*x.shape[::2], A.shape[1])
-        for steps in _blocks(x, A):
-            begins.append(h)
-            states = _forward(*_discretised(x, delta, A, B, steps), h)
-            y[:, steps] = _read(states, C[:, steps].transpose(0, 1)).transpose(0, 1)
-            h = states[-1].clone()
-        ctx.save_for_backward(x, delta, A, B, C, *begins)
-        return y
+        d, driven, B_t, C_t, A_t = _arranged(x, delta, A, B, C)
+        blocks = _blocks(x, A)
+        begins = x.new_zeros(len(blocks), x.shape[0], *A_t.shape)  # (blocks, batch, N, D)
+        h = begins[0]
+        y = torch.empty_like(d)  # (L, batch, D)
+        buffers = x.new_empty(2, _length(blocks[0]), *h.shape)  # (2, T, batch, N, D)
+        for steps, begin in zip(blocks, begins, strict=True):
+            h = begin.copy_(h)
+            a, states = buffers[:, : _length(steps)]
+            _discretise(d[steps], driven[steps], A_t, B_t[steps], a, states)
+            h = _forward(a, states, h)
+            y[steps] = (C_t[steps, :, None] @ states)[:, :, 0]
+        ctx.save_for_backward(x, delta, A, B, C, begins)
+        return _time_first(y)
 
     @staticmethod
+    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, ...]:
-        x, delta, A, B, C, *begins = ctx.saved_tensors
-        dx, ddelta, dB, dC = (torch.empty_like(part) for part in (x, delta, B, C))
-        dA = torch.zeros_like(A)
-        later = torch.zeros_like(begins[0])  # a[t+1] ∘ g[t+1], (batch, D, N)
-        for steps, h in zip(reversed(_blocks(x, A)), reversed(begins), strict=True):
-            d, x_t, dy_t, B_t, C_t = (part[:, steps].transpose(0, 1) for part in (delta, x, dy, B, C))
-            a, b = _discretised(x, delta, A, B, steps)  # (T, batch, D, N)
-            states = _forward(a, b, h)
-            dC[:, steps] = (dy_t[:, :, None] @ states)[:, :, 0].transpose(0, 1)
-            g = dy_t[..., None] * C_t[:, :, None]  # (T, batch, D, N)
-            later = _adjoint(a, g, later)
-            states.sub_(b).mul_(g)  # g ∘ (h − b) = g ∘ a ∘ h[t−1]: the gradient of Δ A
-            driven = _read(g, B_t)  # (T, batch, D): the gradient of Δ ∘ x
-            ddelta[:, steps] = (torch.einsum("tbdn,dn->tbd", states, A) + driven * x_t).transpose(0, 1)
-            dA += torch.einsum("tbdn,tbd->dn", states, d)
-            dx[:, steps] = (driven * d).transpose(0, 1)
-            dB[:, steps] = ((d * x_t)[:, :, None] @ g)[:, :, 0].transpose(0, 1)
-        return dx, ddelta, dA, dB, dC
+        x, delta, A, B, C, begins = ctx.saved_tensors
+        d, driven, B_t, C_t, A_t = _arranged(x, delta, A, B, C)
+        dy = _time_first(dy)
+        d_driven, d_delta, d_B, d_C = (torch.empty_like(part) for part in (d, d, B_t, C_t))
+        d_A = torch.zeros_like(A_t)  # (N, D)
+        blocks = _blocks(x, A)
+        buffers = x.new_empty(3, _length(blocks[0]), *begins.shape[1:])  # (3, T, batch, N, D)
+        later = torch.zeros_like(begins[0])  # (batch, N, D) a[t+1] ∘ g[t+1]
+        for steps, h in zip(reversed(blocks), reversed(begins), strict=True):
+            a, states, g = buffers[:, : _length(steps)]
+            _discretise(d[steps], driven[steps], A_t, B_t[steps], a, states)
+            _forward(a, states, h)
+            torch.mul(C_t[steps, ..., None], dy[steps, :, None], out=g)
+            _adjoint(a, g, later)
+            d_C[steps] = (dy[steps, :, None] @ states.mT)[:, :, 0]
+            d_B[steps] = (driven[steps, :, None] @ g.mT)[:, :, 0]
+            d_driven[steps] = (B_t[steps, :, None] @ g)[:, :, 0]
+            a.mul_(g)  # a ∘ g, the first of which the block before needs
+            later.copy_(a[0])
+            a[0].mul_(h)
+            a[1:].mul_(states[:-1])  # g ∘ a ∘ h[t−1], the gradient of Δ A
+            d_A += torch.mul(a, d[steps, :, None], out=g).sum((0, 1))
+            d_delta[steps] = a.mul_(A_t).sum(2)
+        dx, d_delta = d_driven * d, torch.addcmul(d_delta, d_driven, _time_first(x))
+        return _time_first(dx), _time_first(d_delta), d_A.T, _time_first(d_B), _time_first(d_C)
 
 
-def _adjoint(a: Tensor, g: Tensor, later: Tensor) -> Tensor:
-    """g[t] += a[t+1] ∘ g[t+1] in place, backwards; returns a[0] ∘ g[0] for the block before."""
-    g[-1] += later
-    for t in range(len(g) - 2, -1, -1):
-        g[t].addcmul_(a[t + 1], g[t + 1])
-    return a[0] * g[0]
+def _arranged(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor) -> tuple[Tensor, ...]:
+    """Δ and Δ ∘ x (L, batch, D), B and C (L, batch, N), A (N, D)."""
+    return (*map(_time_first, (delta, delta * x, B, C)), A.T.contiguous())
 
 
-def _read(states: Tensor, C: Tensor) -> Tensor:
-    """Σ_n states[…, d, n] C[…, n], (T, batch, D)."""
-    return (states @ C[..., None])[..., 0]
+def _discretise(d: Tensor, driven: Tensor, A: Tensor, B: Tensor, a: Tensor, b: Tensor) -> None:
+    """Decays exp(Δ A) into a and inputs (Δ ∘ x) Bᵀ into b, (T, batch, N, D) each."""
+    torch.mul(d[:, :, None], A, out=a).exp_()
+    torch.mul(B[..., None], driven[:, :, None], out=b)
+
+
+def _forward(a: Tensor, states: Tensor, h: Tensor) -> Tensor:
+    """states[t] += a[t] ∘ states[t−1] in place, h before the first; returns the last, one call per step."""
+    for a_t, state in zip(a.unbind(0), states.unbind(0), strict=True):
+        h = state.addcmul_(a_t, h)
+    return h
+
+
+def _adjoint(a: Tensor, g: Tensor, later: Tensor) -> None:
+    """g[t] += a[t+1] ∘ g[t+1] in place, backwards; `later` stands for that of the last step."""
+    steps = g.unbind(0)[::-1]  # (batch, N, D) each
+    steps[0].add_(later)
+    for (after, before), decay in zip(pairwise(steps), a.unbind(0)[:0:-1], strict=True):
+        before.addcmul_(decay, after)
+
+
+def _time_first(part: Tensor) -> Tensor:
+    """(batch, L, K) to (L, batch, K), or back."""
+    return part.transpose(0, 1).contiguous()
+
+
+def _length(steps: slice) -> int:
+    return int(steps.stop - steps.start)
