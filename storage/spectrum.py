@@ -1,8 +1,9 @@
 """From importances to discarded shares, and from a tolerance to a rank.
 
 The one place where this is computed: trainer, command line and pages all call it. The importance of a
-state is its Hankel singular value (`hsv`), its square (`hsv_squared`) or its output energy
-(`output_energy`), by family; the arithmetic is the same.
+state is its Hankel singular value (`hsv`), its square (`hsv_squared`), its output energy
+(`output_energy`) or its key and query energy (`key_query_energy`), by family; the arithmetic is
+the same.
 """
 
 import math

@@ -84,7 +84,7 @@ class Reducible(Protocol):
     """A layer whose state dimension can be cut while it trains."""
 
     importance: str
-    """What a tolerance is a share of: hsv, hsv_squared or output_energy."""
+    """What a tolerance is a share of: hsv, hsv_squared, output_energy or key_query_energy."""
 
     @property
     def state_dim(self) -> int:
