@@ -121,9 +121,7 @@ class SelectiveSSM(nn.Module):
         self.W_B, self.W_C = (_projection(state_dim, channels) for _ in range(2))  # (N, D) each
         self.W_down = _projection(dt_rank, channels)  # (R, D)
         self.W_up = _projection(channels, dt_rank)  # (D, R)
-        low, high = (math.log(limit) for limit in DT_RANGE)
-        dt = torch.exp(low + torch.rand(channels) * (high - low))  # (D,)
-        self.dt_bias = nn.Parameter(dt + torch.log(-torch.expm1(-dt)))  # (D,) softplus⁻¹(dt)
+        self.dt_bias = nn.Parameter(initial_dt_bias(channels))  # (D,)
 
     @property
     def state_dim(self) -> int:
@@ -255,6 +253,13 @@ class Observer:
             read=C.mean(axis=0),
             hsv=selective.second_moment_hsv(a, b, C),
         )
+
+
+def initial_dt_bias(channels: int) -> Tensor:
+    """softplus⁻¹(Δ), (channels,), with Δ log-uniform in `DT_RANGE`."""
+    low, high = (math.log(limit) for limit in DT_RANGE)
+    dt = torch.exp(low + torch.rand(channels) * (high - low))
+    return dt + torch.log(-torch.expm1(-dt))
 
 
 def _projection(rows: int, columns: int) -> nn.Parameter:

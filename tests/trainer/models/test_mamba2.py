@@ -1,0 +1,253 @@
+import copy
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+from trainer.models.mamba2 import Mamba2
+from trainer.recurrences.scalar_decay import scalar_decay_states
+from trainer.reduction.method import Method
+from trainer.reduction.reducible import Calibrated, Reducible
+from trainer.reduction.surgery import apply_reduction, reducible_layers
+
+
+def mamba2(seed=0, dtype=torch.float64, **options):
+    torch.manual_seed(seed)
+    options = {"width": 6, "state_dim": 8, "heads": 4, "groups": 2} | options
+    return Mamba2(options.pop("width"), options.pop("state_dim"), **options).to(dtype)
+
+
+def inputs(length=21, batch=3, width=6, dtype=torch.float64):
+    return torch.randn(batch, length, width, generator=torch.Generator().manual_seed(1), dtype=dtype)
+
+
+def calibrated(batch=8, length=160, **options):
+    """A layer, its inputs, and what arrives at the part that is cut."""
+    layer, u = mamba2(**options), inputs(length, batch)
+    seen = []
+    hook = layer.ssd.register_forward_pre_hook(lambda module, given: seen.append(given[0]))
+    with torch.no_grad(), layer.ssd.observing():
+        layer(u)
+    hook.remove()
+    return layer, u, seen[0]
+
+
+def cut(layer, rank):
+    """A copy of the layer at this rank, and the reduction."""
+    trial = copy.deepcopy(layer)
+    reduction = trial.ssd.reduce(trial.ssd.extract(), rank)
+    trial.ssd.write_back(reduction)
+    return trial, reduction
+
+
+def states(core, parts):
+    with torch.no_grad():
+        _, B, driven, log_decay = core._coefficients(parts)
+        return torch.cat([S for _, S in scalar_decay_states(B, driven, log_decay)], dim=1).numpy()
+
+
+def in_steps(layer, u):
+    state, outputs = None, []
+    for u_t in u.unbind(1):
+        y, state = layer.step(u_t, state)
+        outputs.append(y)
+    return torch.stack(outputs, 1)
+
+
+def with_gradients(function, layer, u):
+    y = function(u)
+    weights = torch.linspace(-1.0, 2.0, y.numel(), dtype=y.dtype).view_as(y)
+    learned = [parameter for parameter in layer.parameters() if parameter.numel()]
+    return [y, *torch.autograd.grad((y * weights).sum(), learned, materialize_grads=True)]
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 1e-10)])
+@pytest.mark.parametrize(("length", "batch"), [(21, 3), (1, 2), (5, 1), (131, 1)])
+@pytest.mark.parametrize("rank", [8, 3])
+def test_step_by_step_it_is_the_same_and_learns_the_same(length, batch, rank, dtype, tolerance):
+    layer = calibrated(batch=2, length=20)[0]
+    layer, u = cut(layer, rank)[0].to(dtype), inputs(length, batch, dtype=dtype)
+    for found, wanted in zip(
+        with_gradients(layer, layer, u), with_gradients(lambda u: in_steps(layer, u), layer, u), strict=True
+    ):
+        assert (found - wanted).norm() <= tolerance * wanted.norm()
+
+
+def test_it_is_the_paper_s_equation():
+    layer, u = mamba2(), inputs(batch=1)
+    with torch.no_grad():
+        z, xBC, dt = layer.inner(u)[0].split((12, 12 + 2 * 16, 4), dim=-1)
+        xBC = functional.silu(layer.convolution(xBC[None])[0])
+        delta = torch.log1p(torch.exp(dt + layer.ssd.dt_bias))  # (L, heads)
+        a = torch.exp(-delta * layer.ssd.A_log.exp())
+        S, y = torch.zeros(4, 8, 3, dtype=torch.float64), []
+        for t in range(21):
+            x, (B, C) = xBC[t, :12].view(4, 3), xBC[t, 12:].view(2, 2, 8)
+            for head in range(4):
+                S[head] = a[t, head] * S[head] + delta[t, head] * torch.outer(B[head // 2], x[head])
+            read = torch.stack([S[head].T @ C[head // 2] for head in range(4)])
+            y.append((read + layer.D_skip[:, None] * x).flatten())
+        y = torch.stack(y) * functional.silu(z)
+        normalised = y / torch.sqrt(y.pow(2).mean(-1, keepdim=True) + 1e-5)
+        assert torch.allclose(layer(u)[0], normalised @ layer.outer.weight.T, atol=1e-12)
+
+
+def test_it_does_not_look_ahead():
+    layer, u = mamba2(), inputs(length=70)
+    changed = u.clone()
+    changed[:, 12:] += 1.0
+    with torch.no_grad():
+        before, after = layer(u), layer(changed)
+    assert torch.equal(before[:, :12], after[:, :12])
+    assert not torch.allclose(before[:, 12:], after[:, 12:])
+
+
+def test_what_is_cut_are_the_states():
+    ((name, core),) = reducible_layers(mamba2())
+    assert name == "ssd"
+    assert isinstance(core, Reducible)
+    assert isinstance(core, Calibrated)
+    assert (core.state_dim, core.importance) == (8, "hsv_squared")
+
+
+def test_a_change_of_basis_of_both_maps_changes_nothing():
+    layer, u, _ = calibrated()
+    T = np.random.default_rng(0).standard_normal((2, 8, 8)) + 3.0 * np.eye(8)
+    moved = copy.deepcopy(layer)
+    moved.ssd.replace(np.linalg.inv(T), T.transpose(0, 2, 1))
+    with torch.no_grad():
+        wanted = layer(u)
+        assert (moved(u) - wanted).norm() < 1e-10 * wanted.norm()
+
+
+def test_the_reduced_state_is_the_projected_state_at_every_step_after_two_cuts():
+    layer, u, parts = calibrated()
+    trial, first = cut(layer, 5)
+    with torch.no_grad(), trial.ssd.observing():
+        trial(u)
+    trial, second = cut(trial, 3)
+    W = (first.W @ second.W).repeat(2, axis=0)  # (heads, N, r)
+    wanted = np.einsum("hnr,bthnp->bthrp", W, states(layer.ssd, parts))
+    assert np.abs(states(trial.ssd, parts) - wanted).max() < 1e-10 * np.abs(wanted).max()
+    assert trial.ssd.map_B.weight.shape == trial.ssd.map_C.weight.shape == (2, 3, 8)
+
+
+@pytest.mark.parametrize("method", ["balanced", "diagonal", "random"])
+def test_the_predicted_error_is_about_the_measured_one(method):
+    for seed in range(3):
+        layer, _, parts = calibrated(seed=seed, method=Method(method, seed))
+        table = layer.ssd.propose(layer.ssd.extract())
+        with torch.no_grad():
+            full = layer.ssd(parts)
+            for rank in (2, 4, 6):
+                error = cut(layer, rank)[0].ssd(parts) - full
+                measured = float(error.norm() / full.norm())
+                assert table.discarded_share[rank] ** 0.5 == pytest.approx(measured, rel=0.25)
+
+
+def test_balanced_is_better_than_diagonal_and_that_than_random():
+    errors = {}
+    for seed in range(5):
+        for method in ("balanced", "diagonal", "random"):
+            layer, _, parts = calibrated(seed=seed, method=Method(method, seed))
+            with torch.no_grad():
+                full = layer.ssd(parts)
+                error = (cut(layer, 4)[0].ssd(parts) - full).norm() / full.norm()
+            errors.setdefault(method, []).append(float(error))
+    means = {method: np.mean(values) for method, values in errors.items()}
+    assert means["balanced"] < 0.7 * means["diagonal"]
+    assert means["diagonal"] < 0.9 * means["random"]
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 1e-12)])
+def test_cuts_one_after_the_other_and_training_goes_on(dtype, tolerance):
+    layer, u = mamba2(dtype=dtype), inputs(dtype=dtype)
+    core, optimizer = layer.ssd, torch.optim.AdamW(layer.parameters(), lr=1e-2, fused=True)
+    for rank in (8, 5, 2, 1):
+        for _ in range(3):
+            optimizer.zero_grad()
+            loss = (layer(u) - u).pow(2).mean()
+            loss.backward()
+            optimizer.step()
+        with torch.no_grad(), core.observing():
+            layer(u)
+        if rank < 8:
+            reduction = core.reduce(core.extract(), rank)
+            assert apply_reduction(core, optimizer, reduction) < tolerance
+        assert core.state_dim == rank
+        assert torch.isfinite(loss)
+    assert {p for group in optimizer.param_groups for p in group["params"]} == set(layer.parameters())
+
+
+@pytest.mark.parametrize("moments", ["transport", "reset", "slice"])
+def test_the_second_cut_finds_moments_of_the_maps(moments):
+    layer, u = mamba2(), inputs()
+    optimizer = torch.optim.AdamW(layer.parameters(), lr=1e-3, fused=True)
+    for rank in (5, 3):
+        for _ in range(2):
+            optimizer.zero_grad()
+            (layer(u) - u).pow(2).mean().backward()
+            optimizer.step()
+        with torch.no_grad(), layer.ssd.observing():
+            layer(u)
+        apply_reduction(layer.ssd, optimizer, layer.ssd.reduce(layer.ssd.extract(), rank), moments)
+    averages = optimizer.state[layer.ssd.map_B.weight]["exp_avg"]
+    assert averages.shape == (2, 3, 8)
+    assert bool(averages.abs().sum() > 0) == (moments != "reset")
+
+
+def test_gradients_of_the_maps_are_carried_along():
+    layer, u, _ = calibrated()
+    first_cut, _ = cut(layer, 7)
+    with torch.no_grad(), first_cut.ssd.observing():
+        first_cut(u)
+    second_cut, reduction = cut(first_cut, 5)
+    before, wanted = ssd_gradients(first_cut, u), ssd_gradients(second_cut, u)
+    moved, _ = first_cut.ssd.transport_moments(reduction, before, {k: g**2 for k, g in before.items()})
+    for name in ("map_B.weight", "map_C.weight"):
+        cosine = (moved[name] * wanted[name]).sum()
+        cosine /= np.linalg.norm(moved[name]) * np.linalg.norm(wanted[name])
+        assert cosine > 0.9
+
+
+def ssd_gradients(layer, u):
+    layer.zero_grad()
+    layer(u).pow(2).mul(torch.linspace(-1.0, 1.0, u.shape[1])[:, None]).mean().backward()
+    return {name: p.grad.numpy().copy() for name, p in layer.ssd.named_parameters()}
+
+
+def test_the_table_counts_the_maps_that_a_cut_inserts():
+    layer, _, _ = calibrated()
+    table = layer.ssd.propose(layer.ssd.extract())
+    for rank in (8, 7, 3):
+        trial, _ = cut(layer, rank)
+        assert sum(p.numel() for p in trial.ssd.parameters()) == table.parameters[rank]
+
+
+def test_a_cut_at_the_full_rank_inserts_nothing():
+    trial, reduction = cut(calibrated()[0], 8)
+    assert trial.ssd.map_B.weight.shape == (2, 0, 8)
+    assert trial.ssd.verify(reduction) == 0.0
+
+
+def test_a_copy_keeps_what_was_measured_and_a_cut_forgets_it():
+    layer, _, _ = calibrated()
+    trial, _ = cut(layer, 3)
+    assert trial.ssd.moments is None
+    assert layer.ssd.extract().state_dim == 8
+
+
+def test_one_state_and_one_head():
+    layer, _, _ = calibrated(state_dim=1, heads=1, groups=1)
+    assert layer.ssd.propose(layer.ssd.extract()).discarded_share == [1.0, 0.0]
+
+
+def test_sizes_that_cannot_be():
+    for sizes, message in (
+        ({"groups": 0}, "at least 1"),
+        ({"heads": 5}, "a multiple of heads"),
+        ({"groups": 3}, "one of groups"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            mamba2(**sizes)
