@@ -182,7 +182,10 @@ def confirm_approval(run_id: str, number: int, record: Record, ranks: list[int] 
     edited = " **Your ranks**, not the proposed ones." if ranks else ""
     st.markdown(f"Proposal {number} of {words.plain(data.summary(run_id)['name'])}.{edited}")
     st.markdown(
-        "\n".join(_layer_line(layer, rank) for layer, rank in zip(record["layers"], chosen, strict=True))
+        "\n".join(
+            _layer_line(layer, rank, proposal_data.importance(record).short)
+            for layer, rank in zip(record["layers"], chosen, strict=True)
+        )
     )
     before = (record.get("measured") or {}).get("before")
     if point["measured"]:
@@ -216,12 +219,12 @@ def _dims(record: Record) -> list[int]:
     return [layer["state_dim"] for layer in record["layers"]]
 
 
-def _layer_line(layer: Record, rank: int) -> str:
+def _layer_line(layer: Record, rank: int, of: str) -> str:
     name = words.plain(layer["name"])
     if rank == layer["state_dim"]:
         return f"- Layer {layer['layer']} ({name}): stays at **{rank}**"
     share = words.plain(words.percent(layer["discarded_share"][rank]))
-    return f"- Layer {layer['layer']} ({name}): **{layer['state_dim']} → {rank}**, discards {share}"
+    return f"- Layer {layer['layer']} ({name}): **{layer['state_dim']} → {rank}**, discards {share} of {of}"
 
 
 def _no_listener(run_id: str) -> None:

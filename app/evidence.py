@@ -132,16 +132,16 @@ def layers(record: Record, ranks: Sequence[int], tolerance: float) -> None:
         state_dim = layer["state_dim"]
         cut = f"{state_dim} → {rank}" if rank < state_dim else f"stays at {state_dim}"
         st.subheader(words.plain(f"Layer {layer['layer']} ({layer['name']}): {cut}"), anchor=False)
-        st.caption(words.plain(_layer_figures(layer, rank)))
+        st.caption(words.plain(_layer_figures(layer, rank, proposal_data.importance(record).total)))
         tables = evidence_charts.layer_tables(layer, rank, record["gate"], tolerance)
         with st.grid(2, min_column_width=330, gap="small"):
             _spectrum(position, layer, record, tables)
-            _curves(position, layer, tables)
+            _curves(position, layer, record, tables)
             _response(position, layer)
 
 
 def _spectrum(position: int, layer: Record, record: Record, tables: Mapping[str, Any]) -> None:
-    importance = evidence_charts.importance_title(record.get("importance", "hsv"))
+    importance = proposal_data.importance(record).title
     with st.container(border=True, key=f"spectrum_{position}"):
         frame.draw(
             evidence_charts.layer_spectrum_spec(importance),
@@ -152,12 +152,13 @@ def _spectrum(position: int, layer: Record, record: Record, tables: Mapping[str,
         )
 
 
-def _curves(position: int, layer: Record, tables: Mapping[str, Any]) -> None:
+def _curves(position: int, layer: Record, record: Record, tables: Mapping[str, Any]) -> None:
+    share = f"discarded share of {proposal_data.importance(record).short}"
     with st.container(border=True, key=f"curves_{position}"):
         frame.draw(
-            evidence_charts.rank_curve_spec("share", "discarded share", percent=True, limit=True),
+            evidence_charts.rank_curve_spec("share", share, percent=True, limit=True),
             f"share-{position}",
-            f"Discarded share against rank, layer {layer['layer']}",
+            f"{share.capitalize()} against rank, layer {layer['layer']}",
             ranks=tables["ranks"],
             limit=tables["limit"],
         )
@@ -213,8 +214,8 @@ def _as_proposed(layer: Record) -> list[str]:
     return lines
 
 
-def _layer_figures(layer: Record, rank: int) -> str:
-    parts = [f"Discards {words.percent(layer['discarded_share'][rank])}"]
+def _layer_figures(layer: Record, rank: int, total: str) -> str:
+    parts = [f"Discards {words.percent(layer['discarded_share'][rank])} of {total}"]
     bound, condition = layer["error_bound"], layer.get("condition")
     if bound:
         parts.append(

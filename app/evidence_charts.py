@@ -15,16 +15,6 @@ KEPT, DISCARDED = "kept", "discarded"
 POINTS = 600
 RESPONSES = {"full": "layer now", "reduced": "cut as proposed", "error": "difference"}
 NOW, MEASURED, RULE = "now, not cut", "measured", "as proposed"
-IMPORTANCE = {
-    "hsv": "Hankel singular value σ",
-    "hsv_squared": "squared Hankel singular value σ²",
-    "output_energy": "output energy",
-}
-
-
-def importance_title(importance: object) -> str:
-    return IMPORTANCE.get(str(importance), str(importance))
-
 
 # Spectra.
 

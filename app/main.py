@@ -26,7 +26,7 @@ page = st.navigation(
             st.Page("views/run.py", title="Run", icon=":material/monitoring:", url_path="run",
                     help="State, charts, events and log of one run, live."),
             st.Page("views/spectra.py", title="Spectra", icon=":material/gradient:", url_path="spectra",
-                    help="Singular values over training, and the ranks that tolerances would leave."),
+                    help="Spectra over training, and the ranks that tolerances would leave."),
             st.Page("views/truncation.py", title="Truncation", icon=":material/content_cut:",
                     url_path="truncation", help="What a cut would do, and the decision on it."),
             st.Page("views/checkpoints.py", title="Checkpoints", icon=":material/account_tree:",

@@ -9,6 +9,7 @@ from app.data import cache_of, caches_within
 from app.run_cache import RunCache
 from storage import proposals as proposal_files
 from storage.history import ProposalOutcome
+from storage.importances import Importance, importance_of
 from storage.records import Record
 
 PROPOSALS_LISTED = 200
@@ -113,6 +114,25 @@ def proposal(run_id: str, number: int) -> Record | None:
         return record if record is not None and _is_whole(record) else None
 
     return cache.derived(f"proposal {number}", compute, "proposals", "measurements")
+
+
+def importance(record: Record) -> Importance:
+    """The words for what this proposal's tolerance and discarded shares are shares of."""
+    return importance_of(record.get("importance", "hsv"))
+
+
+def cut_by(run_id: str) -> str | None:
+    """The importance that the run's cuts go by, as its newest proposal names it; None before there is one."""
+    cache = cache_of(run_id)
+
+    def compute() -> str | None:
+        for number in reversed(_proposal_numbers(cache)):
+            record = proposal_files.read_proposal(cache.paths, number)
+            if record is not None:
+                return str(record.get("importance", "hsv"))
+        return None
+
+    return cache.derived("cut by", compute, "proposals", "events")
 
 
 def _is_whole(record: Record) -> bool:

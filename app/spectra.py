@@ -152,7 +152,7 @@ def kept_name(tolerance: float) -> str:
 
 
 def kept_spec() -> Spec:
-    """Share of the sum that the last spectrum's ranks would have kept at each step."""
+    """Share that the last spectrum's ranks would have kept at each step."""
     names = [kept_name(tolerance) for tolerance in TOLERANCES]
     lines = {
         "data": {"name": "kept"},
@@ -160,7 +160,7 @@ def kept_spec() -> Spec:
         "mark": mark("line", strokeWidth=1.8, point={"filled": True, "size": 22}),
         "encoding": {
             "x": {"field": "step", "type": "quantitative", "title": "step", "axis": STEPS},
-            "y": {"field": "share", "type": "quantitative", "title": "share of the sum kept",
+            "y": {"field": "share", "type": "quantitative", "title": "share kept",
                   "scale": {"zero": False}, "axis": {"format": ".3~%", "tickCount": 5}},
             "color": by("tolerance", names, COLORS[1:], LEGEND),
             "tooltip": told(("tolerance", "ranks"), ("step", "step", ",d"), ("share", "kept", ".2%")),

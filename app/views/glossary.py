@@ -4,6 +4,8 @@ from pathlib import Path
 
 import streamlit as st
 
+from storage.importances import IMPORTANCES
+
 DOCS = Path(__file__).resolve().parent.parent.parent / "docs"
 DOCUMENTS = {
     "NUMERICS.md": "The mathematics: every formula, where it comes from, what it does not promise",
@@ -11,6 +13,7 @@ DOCUMENTS = {
     "ARCHITECTURE.md": "How Hankelboard is built",
     "LOG.md": "Decisions and failed experiments, dated",
 }
+HSV = IMPORTANCES["hsv"].title
 TERMS = {
     "The model": {
         "state dimension N": "How many internal states a layer has now. A state-space layer keeps what it "
@@ -19,18 +22,26 @@ TERMS = {
         "Hankel singular value σ": "How much one state carries from past inputs to future outputs. Computed "
         "from the layer's weights alone, no data is looked at. Large: the layer uses this state. Near 0: "
         "removing it changes next to nothing of what the layer does to any input.",
-        "spectrum": "The Hankel singular values of a layer, the largest first. A steep one can be cut far, a "
+        "spectrum": "The Hankel singular values of a layer, or its family's other importances, the largest "
+        "first. A steep one can be cut far, a "
         "flat one cannot.",
         "branch": "One path of weights. Going back to a checkpoint starts a new branch; nothing is deleted.",
     },
     "A cut": {
-        "tolerance τ": "The share of the sum of σ that a cut may discard in each layer. It is no error in "
-        "percent: the output may change by less, or by more.",
-        "discarded share": "The sum of the σ that a rank leaves out, divided by the sum of all.",
-        "error bound": "Twice the sum of the discarded σ. It promises that no input, however chosen, makes "
-        "the "
+        "importance": "What a layer's states are ordered by when it is cut. It differs by family, and every "
+        "proposal names its own.",
+        **{f"{one.title}, an importance": one.meaning for one in IMPORTANCES.values() if one.title != HSV},
+        "tolerance τ": "The share of the summed importances (Σσ, Σσ² or an energy, as the proposal says) "
+        "that a cut may discard in each layer. It is no error in percent: the output may change by less, "
+        "or by more.",
+        "discarded share": "The importances that a rank leaves out, divided by the sum of all.",
+        "error bound": "Twice the sum of the discarded σ, for families that have it (linear time-invariant "
+        "layers). It promises that no input, however chosen, makes the "
         "linear part of this one layer err by more (ratio of energies). It says nothing about the loss, and "
         "it is often many times larger than the error that is measured.",
+        "flat spectrum": "Nearly all states matter about equally, so that every removed state costs its "
+        "share. Then the badge advises against the cut. Associative recall has flat spectra: its states hold "
+        "one pair of key and value each.",
         "vacuous": "A bound above the layer's own largest gain: it holds, but promises nothing.",
         "gate": "A layer is only cut when that removes enough of its states to be worth it.",
         "balanced truncation": "The way of cutting: change to coordinates in which every state is as easy to "
@@ -54,6 +65,8 @@ TERMS = {
         "frequency response": "How strongly a layer passes on each frequency, from the slowest (0) to the "
         "fastest (π radians per step); the difference curve shows where a cut errs.",
         "training seconds": "Seconds spent on training steps: waiting, pausing and measuring excluded.",
+        "bits per character": "The loss of a language model on a text, in bits: 1 bit is as uncertain as a "
+        "coin. The perplexity per character is 2 to that power.",
         "best": "The largest validation accuracy on the live path, with its step. Test data is used once, "
         "at the end.",
     },

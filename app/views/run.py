@@ -7,6 +7,7 @@ import streamlit as st
 
 from app import charts, controls, data, event_words, evidence_charts, frame, uncut, words
 from app.pulse import pulse
+from storage.importances import importance_of
 from storage.scores import bits_in_words
 
 SMOOTHING = [0.0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99]
@@ -113,7 +114,7 @@ def spectrum(row: Mapping[str, Any]) -> None:
     if not spectra:
         st.caption("No spectrum was recorded yet.")
         return
-    importance = evidence_charts.importance_title(spectra[0].get("importance", "hsv"))
+    importance = importance_of(spectra[0].get("importance", "hsv")).title
     steps = sorted({record["step"] for record in spectra})
     table, left_out = evidence_charts.spectra_table(spectra)
     note = f" {left_out} values ≤ 0 have no place on a log axis and are left out." if left_out else ""

@@ -5,8 +5,9 @@ from typing import Any
 
 import streamlit as st
 
-from app import data, evidence_charts, frame, regret, spectra, words
+from app import data, frame, proposal_data, regret, spectra, words
 from app.pulse import pulse
+from storage.importances import Importance, importance_of
 from storage.records import Record
 
 
@@ -35,7 +36,7 @@ def choose_layer(layers: Mapping[int, Sequence[Record]]) -> int:
 
 def show(row: Mapping[str, Any], layer: int, layers: Mapping[int, Sequence[Record]]) -> None:
     snapshots = layers[layer]
-    importance = evidence_charts.importance_title(snapshots[0].get("importance", "hsv"))
+    importance = importance_of(snapshots[0].get("importance", "hsv"))
     tables = data.spectra_tables(row["run"], layer, row["step"])
     first, last = snapshots[0], snapshots[-1]
     st.caption(
@@ -46,16 +47,18 @@ def show(row: Mapping[str, Any], layer: int, layers: Mapping[int, Sequence[Recor
         )
     )
     heat_map(row, layer, importance, tables)
-    trajectories(row, layer, tables)
+    trajectories(row, layer, importance, tables)
     regret.show(row, layer)
 
 
-def heat_map(row: Mapping[str, Any], layer: int, importance: str, tables: Mapping[str, Any]) -> None:
-    st.subheader("Singular values over training", anchor=False)
+def heat_map(row: Mapping[str, Any], layer: int, importance: Importance, tables: Mapping[str, Any]) -> None:
+    st.subheader("The spectrum over training", anchor=False)
+    what = f"{importance.title[0].upper()}{importance.title[1:]}. {importance.meaning}"
     st.caption(
-        "A Hankel singular value says how much one state carries from past inputs to future outputs. The "
-        "strongest state is at the bottom; colour is on a log scale. A step in the upper edge is a cut."
+        f"{words.plain(what)} The strongest state is at the bottom; colour is on a log scale. A step in the "
+        "upper edge is a cut."
     )
+    _other_importance(row["run"], importance)
     if tables["not_drawable"]:
         st.caption(
             f":material/grid_off: {words.count(tables['not_drawable'])} values are 0 or no numbers: they "
@@ -63,19 +66,32 @@ def heat_map(row: Mapping[str, Any], layer: int, importance: str, tables: Mappin
         )
     with st.container(border=True, key="heat"):
         frame.draw(
-            spectra.heat_spec(importance),
+            spectra.heat_spec(importance.title),
             f"heat-{row['run']}",
-            f"{importance} of layer {layer} over steps",
+            f"{importance.title} of layer {layer} over steps",
             cells=tables["heat"],
         )
 
 
-def trajectories(row: Mapping[str, Any], layer: int, tables: Mapping[str, Any]) -> None:
+def _other_importance(run_id: str, drawn: Importance) -> None:
+    """Where cuts go by something else than what is drawn, say so."""
+    name = proposal_data.cut_by(run_id)
+    if name is not None and importance_of(name) != drawn:
+        told = words.plain(importance_of(name).short)
+        st.caption(
+            f":material/info: Cuts of this model go by {told}, which is measured when a cut is proposed. "
+            "This is a picture of the layer; the ranks below are not those of a proposal."
+        )
+
+
+def trajectories(
+    row: Mapping[str, Any], layer: int, importance: Importance, tables: Mapping[str, Any]
+) -> None:
     st.subheader("Rank trajectories", anchor=False)
     st.caption(
         "The rank that a cut would have left, had it been made at that step and might discard this share of "
-        "the sum. Lines that are flat early say that an early cut removes as many states as a late "
-        "one; they do not say that it removes the same states."
+        f"{words.plain(importance.short)}. Lines that are flat early say that an early cut removes as many "
+        "states as a late one; they do not say that it removes the same states."
     )
     with st.container(border=True, key="ranks"):
         frame.draw(
@@ -86,9 +102,9 @@ def trajectories(row: Mapping[str, Any], layer: int, tables: Mapping[str, Any]) 
         )
     st.subheader("Share kept", anchor=False)
     st.caption(
-        "The ranks that the newest spectrum leaves at these tolerances, held fixed: the share of the sum of "
-        "that step's values that so many states carried. Rising lines say that training concentrates the "
-        "layer."
+        "The ranks that the newest spectrum leaves at these tolerances, held fixed: the share of "
+        f"{words.plain(importance.short)} at that step that so many states carried. Rising lines say that "
+        "training concentrates the layer."
     )
     with st.container(border=True, key="kept"):
         frame.draw(

@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from app import decisions, evidence, evidence_charts, frame, measuring, outcomes, proposal_data, words
+from app import decisions, evidence, frame, measuring, outcomes, proposal_data, words
 from app.pulse import pulse
 from storage.records import Record
 
@@ -106,7 +106,7 @@ def head(row: Mapping[str, Any], shown: Mapping[str, Any], record: Record) -> No
             frame.figure(
                 f"Layer {layer['layer']}",
                 cut if layer["rank"] < layer["state_dim"] else str(layer["state_dim"]),
-                _badge(layer),
+                _badge(layer, proposal_data.importance(record).short),
                 help=words.plain(layer["name"]),
             )
 
@@ -116,10 +116,10 @@ def _rule(record: Record) -> str:
         return (
             "policy pragmatic: a fixed share of the states, undone by itself when validation falls too far."
         )
+    who = "on average a layer" if record.get("allocation") == "global" else "each layer"
     return (
-        f"tolerance {words.percent(record['tolerance'], 1)}: each layer may lose at most this share of its "
-        f"summed {evidence_charts.importance_title(record.get('importance', 'hsv'))}; cuts only below "
-        f"{words.percent(record['gate'], 0)} of N."
+        f"tolerance {words.percent(record['tolerance'], 1)}: {who} may lose at most this share of "
+        f"{proposal_data.importance(record).total}; cuts only below {words.percent(record['gate'], 0)} of N."
     )
 
 
@@ -135,10 +135,10 @@ def _deadline(record: Record) -> str:
     return f" If nobody decides within {' or '.join(filter(None, limits))}, it is {verb}."
 
 
-def _badge(layer: Record) -> str:
+def _badge(layer: Record, of: str) -> str:
     if layer["rank"] == layer["state_dim"]:
         return "stays: the gate keeps it" if layer.get("gated") else "stays"
-    return f"discards {words.percent(layer['discarded_share'][layer['rank']])}"
+    return f"discards {words.percent(layer['discarded_share'][layer['rank']])} of {of}"
 
 
 def sliders(run_id: str, record: Record) -> list[int]:
@@ -166,7 +166,7 @@ def _rule_sliders(record: Record) -> None:
         st.segmented_control("All ranks at once, by a", rules, key="rule", required=True, **follow)
     if st.session_state["rule"] == decisions.TOLERANCE:
         st.select_slider(
-            "Tolerance: share of the importance that each layer may lose",
+            f"Tolerance: share that each layer may lose of {proposal_data.importance(record).total}",
             sorted({*TOLERANCES, record["tolerance"]}), key="tolerance",
             format_func=lambda value: words.percent(value, 1), **follow,
         )  # fmt: skip
@@ -175,8 +175,10 @@ def _rule_sliders(record: Record) -> None:
                          required=True, **follow)  # fmt: skip
     st.select_slider("Budget: share that all layers together keep", BUDGETS, key="budget", value=BUDGETS[-1],
                      format_func=lambda value: words.percent(value, 0), **follow)  # fmt: skip
+    bounded = all(layer["error_bound"] for layer in record["layers"])
+    least = "the sum of the error bounds" if bounded else "the sum of what all layers discard"
     st.caption(
-        "The weakest states of all layers go first, wherever they are, so that the sum of the error bounds "
+        f"The weakest states of all layers go first, wherever they are, so that {least} "
         "is as small as it can be for this budget. Layers of very different gain are better cut by tolerance."
     )
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from storage import checkpoints
 from storage.history import History, read_history
+from storage.importances import importance_of
 from storage.proposals import proposal_numbers, read_decision, read_proposal
 from storage.records import Record
 from storage.runs import list_runs
@@ -151,6 +152,7 @@ def show_proposals(options: argparse.Namespace) -> int:
                 "state_dims": proposal and [layer["state_dim"] for layer in proposal["layers"]],
                 "ranks": proposal and proposal["ranks"],
                 "tolerance": proposal and proposal["tolerance"],
+                "importance": proposal and proposal.get("importance", "hsv"),
                 "decision": decision and asdict(decision),
                 "applied": outcome and outcome.applied,
             }
@@ -159,11 +161,18 @@ def show_proposals(options: argparse.Namespace) -> int:
         print_json(rows)
     else:
         print_table(
-            ("proposal", "step", "branch", "N", "proposed", "state", "by"),
-            [(r["proposal"], r["step"], r["branch"], r["state_dims"], r["ranks"], r["state"],
+            ("proposal", "step", "branch", "N", "proposed", "tolerance", "state", "by"),
+            [(r["proposal"], r["step"], r["branch"], r["state_dims"], r["ranks"], _tolerance(r), r["state"],
               r["decision"]["by"] if r["decision"] else "") for r in rows],
         )  # fmt: skip
     return 0
+
+
+def _tolerance(proposal: Record) -> str:
+    """5% of Σσ."""
+    if proposal["tolerance"] is None:
+        return ""
+    return f"{proposal['tolerance']:.4g} of {importance_of(proposal['importance']).short}"
 
 
 def show_checkpoints(options: argparse.Namespace) -> int:
