@@ -9,8 +9,9 @@ chunks of time with a backward pass of its own, which keeps the states at the be
 Inside a chunk o[t] = Σ_{s<=t} A_ts v[s] with A_ts = Σ_i q_ti k_si α_{s+1,i} ··· α_{t,i}. The published form
 divides by cumulative products, which underflow. Here every product is split at a boundary between s and t
 that halves a block of 2, 4, 8 … steps: the query takes the decays after it, the key those before it. Both
-factors are at most 1, nothing is divided, and what underflows is negligible. Decays are given as logarithms
-and gradients too, so that no gradient is divided by a decay.
+factors are at most 1, nothing is divided, and what underflows is negligible: products below the square root
+of the smallest normal number are set to 0, because with subnormal ones a CPU is up to 3 times slower. Decays
+are given as logarithms and gradients too, so that no gradient is divided by a decay.
 """
 
 from collections.abc import Iterator
@@ -139,7 +140,7 @@ def _put(whole: Tensor, steps: slice, chunk: Tensor) -> None:
 def _scores(q: Tensor, k: Tensor, decay: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """A (n, T, T), and decays from the beginning to each step and from each step to the end, (n, T, d_k)."""
     A = torch.diag_embed((q * k).sum(-1))
-    before, after = decay.clone(), torch.ones_like(decay)
+    before, after = without_tiny(decay), torch.ones_like(decay)
     for half in _doubling(before, after):
         q2, k1 = _second(q, half) * _second(before, half), _first(k, half) * _first(after, half)
         _corner(A, half).copy_(q2 @ k1.mT)
@@ -151,7 +152,7 @@ def _scores_backward(q: Tensor, k: Tensor, decay: Tensor, dA: Tensor) -> tuple[T
     A = torch.diag_embed((q * k).sum(-1))
     diagonal = dA.diagonal(dim1=1, dim2=2)[..., None]  # (n, T, 1)
     dq, dk = diagonal * k, diagonal * q
-    before, after = decay.clone(), torch.ones_like(decay)
+    before, after = without_tiny(decay), torch.ones_like(decay)
     for half in _doubling(before, after):
         reach, remain = _second(before, half), _first(after, half)  # (n, blocks, half, d_k)
         q2, k1, d = _second(q, half) * reach, _first(k, half) * remain, _corner(dA, half)
@@ -173,7 +174,14 @@ def _doubling(before: Tensor, after: Tensor) -> Iterator[int]:
         second = _second(before, half)  # (n, blocks, half, d_k)
         _first(after, half).mul_(second[:, :, -1:])
         second.mul_(_first(before, half)[:, :, -1:])
+        for part in (before, after):
+            without_tiny(part, inplace=True)
         half *= 2
+
+
+def without_tiny(decay: Tensor, *, inplace: bool = False) -> Tensor:
+    """Decays, (…), with 0 for those whose product with another one would be subnormal."""
+    return functional.threshold(decay, torch.finfo(decay.dtype).tiny ** 0.5, 0.0, inplace=inplace)
 
 
 def _first(part: Tensor, half: int) -> Tensor:

@@ -25,6 +25,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from trainer.recurrences.channel_decay import without_tiny
+
 CHUNK = 32
 """Steps of a chunk."""
 
@@ -119,7 +121,7 @@ def _within(
 ) -> tuple[Tensor, Tensor]:
     """Output (n, T, d_v) of a chunk that begins with state S (n, d_k, d_v), and the state at its end."""
     D = _decays(log_decay)  # (n, T, T)
-    gamma = log_decay.cumsum(1).exp()  # (n, T, 1)
+    gamma = without_tiny(log_decay.cumsum(1).exp())  # (n, T, 1)
     erased = beta * D * (k @ k.mT)  # (n, T, T), of which the strictly lower part counts
     target = beta * (v - gamma * (k @ S))  # (n, T, d_v)
     U = torch.linalg.solve_triangular(erased, target, upper=False, unitriangular=True)
@@ -131,7 +133,7 @@ def _decays(log_decay: Tensor) -> Tensor:
     """D (n, T, T), lower triangular with ones on the diagonal, each exponent summed by itself."""
     size = log_decay.shape[1]
     sums = log_decay.expand(-1, -1, size).tril(-1).cumsum(1)  # (n, T, T) Σ of log a over s < u <= t
-    return sums.exp().tril()
+    return without_tiny(sums.exp()).tril()
 
 
 def _chunks(length: int) -> list[slice]:

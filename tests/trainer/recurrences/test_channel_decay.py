@@ -85,3 +85,14 @@ def test_the_tape_keeps_states_of_chunk_boundaries_only():
     saved = channel_decay(*parts).grad_fn.saved_tensors
     states = 2 * 2 * 4 * 4  # of all sequences and heads, at one step
     assert sum(part.numel() for part in saved) <= sum(part.numel() for part in parts) + 5 * states
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_products_of_decays_are_never_subnormal(dtype):
+    rates = torch.logspace(-2, 1.6, 40, dtype=dtype)
+    decay = (-rates).exp().expand(1, 64, -1)  # (n, T, d_k)
+    ones = torch.ones_like(decay)
+    for found in module._scores(ones, ones, decay):
+        smallest = found[found > 0].min()
+        assert smallest >= torch.finfo(dtype).tiny
+    assert (module._scores(ones, ones, decay)[1][:, 0] > 0).all()
