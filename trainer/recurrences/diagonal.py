@@ -17,6 +17,7 @@ from itertools import pairwise
 from typing import Any, Literal
 
 import torch
+from scipy.fft import next_fast_len
 from torch import Tensor
 
 Form = Literal["scan", "kernel"]
@@ -24,9 +25,6 @@ FORMS: tuple[Form, ...] = ("scan", "kernel")
 
 BLOCK_STATES = 1 << 18
 """Complex states per block of time on a CPU: 2 MiB in single precision, so that they stay in its cache."""
-SMALL_PRODUCT = 8
-"""Channels up to which the complex products of the kernel form are real ones: a fifth less time per training
-step at H = 8, batch 50, L = 784; from 16 on there is nothing to gain."""
 STEP_STATES = 1024
 """Complex states per step below which a CPU spends its time on calls and chunks are stepped together: a call
 takes 2.3 µs and 0.6 ns per state (AMD EPYC, torch 2.13)."""
@@ -76,14 +74,10 @@ def lru_kernel(u: Tensor, eigenvalues: Tensor, B: Tensor, C: Tensor) -> Tensor:
 
         K[l] = Re(C Λ^l B),   y[t] = Σ_{l=0}^{t} K[l] u[t−l]
 
-    The convolution is a product of FFTs of twice the length. Arguments as `lru_scan`.
+    The convolution is a product of FFTs of twice the length, and its backward pass two correlations with the
+    gradient g of y: ∂u[t] = Σ_l K[l]ᵀ g[t+l] and ∂K[l] = Σ_t g[t+l] u[t]ᵀ. Arguments as `lru_scan`.
     """
-    length = u.shape[1]
-    K = _impulse_response(length, eigenvalues, B, C)  # (L, H in, H out)
-    K_hat = torch.fft.rfft(K, n=2 * length, dim=0)  # (L+1, H in, H out)
-    u_hat = torch.fft.rfft(u.transpose(0, 1), n=2 * length, dim=0)  # (L+1, batch, H in)
-    y = torch.fft.irfft(_products(u_hat, K_hat), n=2 * length, dim=0)  # (2L, batch, H out)
-    return y[:length].transpose(0, 1)  # (batch, L, H out)
+    return _Kernel.apply(u, eigenvalues, B, C)
 
 
 def lru_recurrence(u: Tensor, eigenvalues: Tensor, B: Tensor, C: Tensor, form: Form) -> Tensor:
@@ -187,6 +181,51 @@ class _Scan(torch.autograd.Function):
         )
 
 
+class _Kernel(torch.autograd.Function):
+    """`lru_kernel`: transforms of time, products frequency by frequency, and back."""
+
+    @staticmethod
+    def forward(ctx: Any, u: Tensor, eigenvalues: Tensor, B: Tensor, C: Tensor) -> Tensor:
+        batch, length, width = u.shape
+        points = next_fast_len(2 * length - 1, real=True)
+        powers = _powers(eigenvalues, length)  # (L, N)
+        gains = _gains(B, C)  # (2N, H in · H out)
+        K = gains.T @ _pairs(powers).T  # (H in · H out, L)
+        K_hat = _transform(K, points).view(-1, width, C.shape[0])  # (F, H in, H out)
+        u_hat = _transform(u.transpose(1, 2).flatten(0, 1), points).view(-1, batch, width)  # (F, batch, H)
+        y = _inverse(u_hat @ K_hat, points, length)  # (batch, H out, L)
+        ctx.points = points
+        ctx.save_for_backward(B, C, powers, u_hat, K_hat)
+        return y.transpose(1, 2)  # (batch, L, H out)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, ...]:
+        B, C, powers, u_hat, K_hat = ctx.saved_tensors
+        batch, length, width = g.shape
+        g_hat = _transform(g.transpose(1, 2).flatten(0, 1), ctx.points).view(-1, batch, width)
+        grad_u = _inverse(g_hat @ K_hat.mH, ctx.points, length)  # (batch, H in, L)
+        grad_K = _inverse(u_hat.mH @ g_hat, ctx.points, length)  # (H in, H out, L)
+        flat = grad_K.flatten(0, 1)  # (H in · H out, L)
+        grad_gains = _pairs(powers).T @ flat.T  # (2N, H in · H out), in the order that BLAS does well
+        grad_gains = _conjugate(grad_gains.T.unflatten(0, grad_K.shape[:2]))  # (H in, H out, N)
+        grad_powers = torch.view_as_complex((flat.T @ _gains(B, C).T).unflatten(1, (-1, 2)))  # (L, N)
+        grad_powers[1:].mul_(powers[:-1].conj())  # d λ^l = l λ^(l−1) dλ, and nothing for l = 0
+        steps = torch.arange(length, dtype=g.dtype, device=g.device)  # (L,)
+        return (
+            grad_u.transpose(1, 2),  # (batch, L, H in)
+            torch.view_as_complex((steps @ _pairs(grad_powers)).view(-1, 2)),  # (N,)
+            torch.einsum("ion,on->ni", grad_gains, C.conj()),  # (N, H in)
+            torch.einsum("ion,ni->on", grad_gains, B.conj()),  # (H out, N)
+        )
+
+
+def _gains(B: Tensor, C: Tensor) -> Tensor:
+    """What turns powers of λ, as pairs of reals, into K: (2N, H in · H out)."""
+    gains = B.T[:, None, :] * C  # (H in, H out, N)
+    return _pairs(gains.conj().flatten(0, 1)).T
+
+
 def _scan_in_place(x: Tensor, decay: Tensor, before: Tensor | None, *, reverse: bool = False) -> Tensor:
     """x[t] += decay · x[t−1] from the first step on, or x[t] += decay · x[t+1] from the last step back.
 
@@ -237,36 +276,26 @@ def _scan_chunks(x: Tensor, decay: Tensor, chunk: int, reverse: bool) -> None:
         chunks[1:, :-1].addcmul_(powers[:-1], chunks[:-1, -1:])
 
 
-def _impulse_response(length: int, eigenvalues: Tensor, B: Tensor, C: Tensor) -> Tensor:
-    """K[l] = Re(C Λ^l B), transposed: (L, H in, H out)."""
-    powers = torch.view_as_real(_powers(eigenvalues, length)).flatten(1)  # (L, 2N)
-    gains = B[:, :, None] * C.T[:, None, :]  # (N, H in, H out)
-    gains = torch.view_as_real(gains.conj().resolve_conj())  # (N, H in, H out, 2)
-    gains = gains.movedim(-1, 1).reshape(powers.shape[1], -1)  # (2N, H in · H out)
-    return (powers @ gains).view(length, B.shape[1], C.shape[0])  # (L, H in, H out)
-
-
-def _products(left: Tensor, right: Tensor) -> Tensor:
-    """Products of many complex matrices, (F, m, k) times (F, k, n): small ones as real products.
-
-    A CPU has no batched complex product: PyTorch makes one call per matrix, which for small ones is the cost.
-    """
-    if left.shape[-1] > SMALL_PRODUCT:
-        return left @ right
-    rows = torch.view_as_real(left.resolve_conj()).flatten(-2)  # (F, m, 2k)
-    both = torch.view_as_real(torch.stack((right, 1j * right), dim=2))  # (F, k, 2, n, 2)
-    product = torch.bmm(rows, both.flatten(3, 4).flatten(1, 2))  # (F, m, 2n)
-    return torch.view_as_complex(product.unflatten(-1, (-1, 2)))  # (F, m, n)
-
-
 def _powers(base: Tensor, count: int) -> Tensor:
-    """base^0 … base^(count−1), (count, N), by doubling: exact at 0, and no logarithm to differentiate."""
-    table = torch.stack((torch.ones_like(base), base))  # (2, N)
-    square = base * base  # (N,)
-    while table.shape[0] < count:
-        table = torch.cat((table, table * square))  # (2^k, N)
-        square = square * square
-    return table[:count]
+    """base^0 … base^(count−1), (count, N), by doubling: exact at 0, and no logarithm."""
+    table = base.new_empty(count, base.shape[0])
+    table[0] = 1.0
+    done, factor = 1, base
+    while done < count:
+        more = min(done, count - done)
+        torch.mul(table[:more], factor, out=table[done : done + more])
+        done, factor = done + more, factor * factor
+    return table
+
+
+def _transform(rows: Tensor, points: int) -> Tensor:
+    """FFT of (K, L) in time, (F, K): products of transforms want one frequency after the other."""
+    return torch.fft.rfft(rows, n=points).T.contiguous()
+
+
+def _inverse(x_hat: Tensor, points: int, length: int) -> Tensor:
+    """The first steps, (J, K, length), of what has the transform (F, J, K)."""
+    return torch.fft.irfft(x_hat.flatten(1).T, n=points)[:, :length].unflatten(0, x_hat.shape[1:])
 
 
 def _check_shapes(u: Tensor, eigenvalues: Tensor, B: Tensor, C: Tensor) -> None:
@@ -306,7 +335,7 @@ def _complex(x: Tensor) -> Tensor:
 
 def _conjugate(pairs: Tensor) -> Tensor:
     """(..., 2N) real to the conjugate (..., N) complex."""
-    return torch.view_as_complex(pairs.unflatten(-1, (-1, 2))).conj().resolve_conj()
+    return torch.view_as_complex(pairs.contiguous().unflatten(-1, (-1, 2))).conj().resolve_conj()
 
 
 def _ordered(steps: tuple[Tensor, ...], reverse: bool) -> tuple[Tensor, ...]:
