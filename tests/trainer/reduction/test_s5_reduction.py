@@ -15,6 +15,8 @@ from trainer.reduction.s5_reduction import (
     transport_moments,
     verify,
 )
+from trainer.reduction.subspaces import kept_subspace, overlap
+from trainer.reduction.truncation import balance
 
 RANDOM = Method("random", seed=3)
 
@@ -91,6 +93,16 @@ def test_stability_is_not_told_across_a_cut_nor_of_random_choices():
     assert inspect(parameters, reduction, None)["stability"] is None
     assert inspect(reduction.parameters, reduce(reduction.parameters, 2), parameters)["stability"] is None
     assert "stability" not in inspect(parameters, reduce(parameters, 3, RANDOM), parameters)
+
+
+def test_overlap_is_that_of_the_states_that_the_rank_holds():
+    earlier, parameters = layer(seed=1), layer()
+    moved = {name: 0.7 * values + 0.3 * earlier[name] for name, values in parameters.items()}
+    reduction = reduce(moved, 3)
+    kept = [kept_subspace(balance(real_map(of)), reduction.modes.order) for of in (parameters, moved)]
+    wanted = overlap(*kept)
+    assert wanted < 0.95
+    assert inspect(moved, reduction, parameters)["stability"]["overlap"] == pytest.approx(wanted)
 
 
 def test_shares_are_tails_of_the_real_map():
