@@ -116,8 +116,11 @@ def series_name(key: str, chart: MetricChart) -> str:
 
 
 def _codes(values: Sequence[str]) -> pa.Array:
-    """Names as a dictionary column: each is sent once, not per row."""
-    return pa.array(values, pa.string()).dictionary_encode()
+    """Names as a dictionary column: each is sent once, and a byte per row that says which."""
+    coded = pa.array(values, pa.string()).dictionary_encode()
+    if len(coded.dictionary) > 127:
+        return coded
+    return pa.DictionaryArray.from_arrays(coded.indices.cast(pa.int8()), coded.dictionary)
 
 
 def _drawn(line: series.Line, smoothing: float) -> Iterable[tuple[str, np.ndarray, np.ndarray]]:

@@ -32,6 +32,8 @@ from storage.status import BeatWatch
 from storage.summary import PRIMARY_METRIC
 
 PATIENCE_S = 0.15
+READ_AHEAD_S = 0.5
+"""Runs are read ahead in pieces of so long; in between sparklines have their turn."""
 LOG_BYTES = 16_000
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
 _lock = threading.Lock()
@@ -65,11 +67,6 @@ def _cache(paths: RunPaths, patience_s: float | None = None) -> RunCache:
     return cache
 
 
-def _looked_at(paths: RunPaths) -> RunCache:
-    """The run's cache after a look at its files, however short the last one lies behind."""
-    return _cache(paths, 0.0)
-
-
 def _state_of(run_id: str) -> str | None:
     """The state of a run that another one waits for; None when there is no such run."""
     try:
@@ -78,7 +75,7 @@ def _state_of(run_id: str) -> str | None:
         return None
 
 
-_index = RunIndex(_looked_at)
+_index = RunIndex(lambda paths: _cache(paths, 0.0))  # however short the last look lies behind
 
 
 def cache_of(run_id: str) -> RunCache:
@@ -120,7 +117,7 @@ def caches_within(budget_s: float) -> tuple[list[RunCache], int]:
 
 def read_ahead() -> None:
     """Read the runs that nobody looked at yet, in the background."""
-    _warming.want("all runs", lambda: _index.rows(_listed()))
+    _warming.want("all runs", lambda: _index.rows(_listed(), READ_AHEAD_S)[1] > 0)
 
 
 def run_ids() -> list[str]:
@@ -166,7 +163,7 @@ def sparkline(run_id: str) -> list[float]:
     cache = _caches.get(runs_directory() / run_id)
     if cache is None or not cache.has_open("metrics"):
         if cache is not None:
-            _warming.want(run_id, lambda: cache.columns)
+            _warming.want(run_id, lambda: cache.columns is None)
         return []
 
     def compute() -> list[float]:

@@ -19,12 +19,15 @@ class Warming:
         """Called with the name of what was read, about once a second while more is to come and once at the
         end."""
         self._lock = threading.Lock()
-        self._wanted: deque[tuple[str, Callable[[], object]]] = deque()
+        self._wanted: deque[tuple[str, Callable[[], bool]]] = deque()
         self._known: set[str] = set()
         self._thread: threading.Thread | None = None
 
-    def want(self, name: str, read: Callable[[], object]) -> None:
-        """Call `read` soon; what is asked for under the same name meanwhile is the same."""
+    def want(self, name: str, read: Callable[[], bool]) -> None:
+        """Call `read` soon, and again as long as it says that there is more to read.
+
+        What is asked for under the same name meanwhile is the same.
+        """
         with self._lock:
             if name in self._known:
                 return
@@ -39,7 +42,7 @@ class Warming:
         with self._lock:
             return self._thread is None
 
-    def _next(self) -> tuple[str, Callable[[], object]] | None:
+    def _next(self) -> tuple[str, Callable[[], bool]] | None:
         with self._lock:
             if self._wanted:
                 return self._wanted.popleft()
@@ -54,7 +57,8 @@ class Warming:
         while (item := self._next()) is not None:
             last, read = item
             with contextlib.suppress(OSError):
-                read()
+                if read():
+                    self._wanted.append(item)
             if time.monotonic() - told > TELL_EVERY_S:
                 told = time.monotonic()
                 self.tell(last)

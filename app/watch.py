@@ -172,10 +172,13 @@ class Watch(FileSystemEventHandler):
         now = time.monotonic()
         polls = self._observer is None or not self.hears_all
         found = self._safety.round(now, all_living=polls)
-        for run_id in found.changed:
-            self.notice(run_id)
         for run_id in found.first_seen:
             self._follower.changed(run_id)
+        for run_id, since in found.changed.items():
+            if not polls and self._heard.get(run_id, 0.0) > since:
+                self._follower.changed(run_id)  # subscribers heard of it by an event
+            else:
+                self.notice(run_id)
         self._judge(found)
         self._follower.watched()
 

@@ -15,6 +15,8 @@ from storage.summary import ENDED
 
 ALIVE = "running or waiting"
 BANNERS = 8
+LOOK_S = 1.0
+"""How long the page reads runs that nobody looked at yet; the rest comes at the next ticks."""
 ROWS = 200
 """Rows of one page of the table: each is drawn and may travel again whenever a run changes."""
 BITS_COLUMN = "Bits/char"
@@ -23,12 +25,14 @@ SHOWN = ("all", ALIVE, "ended", "archived")
 
 @st.fragment(run_every=frame.FALLBACK_S)
 def live() -> None:
-    rows = data.summaries()
+    rows, unread = data.rows_within(LOOK_S)
     if st.session_state.pop("open_run", None):
         st.switch_page("views/run.py", query_params={"run": st.session_state["run"]})
-    if not rows:
+    if unread:
+        st.caption(f":material/hourglass_top: {unread:,} more runs are being read, the newest first.")
+    if not rows and not unread:
         explain_empty()
-    else:
+    elif rows:
         pending(rows)
         figures(rows)
         if not data.workers() and any(row["state"] in ("queued", "dead", "interrupted") for row in rows):

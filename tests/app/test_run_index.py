@@ -360,3 +360,38 @@ def test_what_happened_before_the_watch_began_is_looked_at_once(runs, index):
         assert await until(lambda: state(index, runs, run) == "finished")
 
     watched(Watch(runs, index, scan_s=60.0), story)
+
+
+def test_a_change_that_an_event_told_of_wakes_pages_once(runs, index):
+    run = SyntheticRun(runs).start()
+    watch = Watch(runs, index, debounce_s=0.01, scan_s=0.1)
+    woken = []
+
+    async def story():
+        assert await until(lambda: watch._safety._marks)
+        await asyncio.sleep(0.3)
+        with watch.subscribe(run.id) as changed:
+            for _ in range(3):
+                changed.clear()
+                (run.paths.root / "log.txt").write_text("a line")
+                await asyncio.sleep(0.05)
+                woken.append(changed.is_set())
+                changed.clear()
+                await asyncio.sleep(0.3)  # rounds of the scan, which sees the same change
+                woken.append(changed.is_set())
+
+    assert watched(watch, story)
+    assert woken == [True, False] * 3
+
+
+def test_reading_ahead_goes_on_until_there_is_no_more(runs, monkeypatch):
+    monkeypatch.setattr("app.warming.HEAD_START_S", 0.0)
+    monkeypatch.setattr(data, "READ_AHEAD_S", 0.0)
+    for name in ("one", "other", "third"):
+        SyntheticRun(runs, name)
+    assert data.rows_within(0.0)[1] == 3  # begins to read ahead; a budget of nothing reads nothing
+    monkeypatch.setattr(data, "READ_AHEAD_S", 0.001)
+    ends = time.monotonic() + 10
+    while data.rows_within(0.0)[1] and time.monotonic() < ends:
+        time.sleep(0.01)
+    assert len(data.rows_within(0.0)[0]) == 3
