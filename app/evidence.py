@@ -22,6 +22,13 @@ def advice(record: Record) -> None:
         st.markdown("\n".join(f"- {reason}" for reason in reasons))
 
 
+def notes(record: Record) -> None:
+    """What the trainer says of every cut of this kind of layer, once."""
+    for note in dict.fromkeys(layer.get("note") for layer in record["layers"]):
+        if note:
+            st.caption(f":material/info: {words.plain(note)}")
+
+
 def consequences(record: Record, ranks: Sequence[int]) -> None:
     """Size, time and accuracy after the cut; time and accuracy only where they were measured."""
     point = proposal_data.what_if(record, ranks)

@@ -63,6 +63,31 @@ def error_bounds(hsv: Sequence[float]) -> list[float]:
     return [2.0 * tail for tail in tail_sums(hsv)]
 
 
+def evenness(importances: Sequence[float]) -> float:
+    """How alike the importances of N states are: 0 where one state has everything, 1 where all have the same.
+
+        (exp(−Σ p_i log p_i) − 1) / (N − 1),   p_i = importance_i / Σ importance
+
+    The exponential of the entropy is an effective number of states (Hill 1973). 0 for a single state.
+
+    Raises
+    ------
+    ValueError
+        As in `discarded_shares`.
+
+    >>> evenness([5.0, 0.0, 0.0])
+    0.0
+    >>> round(evenness([1.0, 1.0, 1.0]), 12)
+    1.0
+    """
+    total = tail_sums(importances)[0]
+    if total <= 0.0:
+        raise ValueError("the importances sum to 0: nothing can be said about their shape")
+    shares = [value / total for value in importances if value / total > 0.0]
+    effective = math.exp(-math.fsum(share * math.log(share) for share in shares))
+    return (effective - 1.0) / max(1, len(importances) - 1)
+
+
 def rank_for_tolerance(shares: Sequence[float], tolerance: float) -> int:
     """Smallest rank r ≥ 1 whose discarded share is at most the tolerance.
 

@@ -3,20 +3,30 @@
 from collections.abc import Sequence
 
 from storage.records import Record
+from storage.spectrum import evenness, tail_sums
 
 SMALL_ERROR = 0.10
 ILL_CONDITIONED = 1e4
+FLAT = 0.4
+"""Evenness from which on a spectrum is flat: layers that recall pairs of keys and values had 0.42 to 0.89,
+trained layers of LRU and linear attention on digits, tones, text, copying and induction at most 0.28
+(docs/LOG.md, 2026-11-26)."""
+NEGLIGIBLE = 0.01
+"""Share of the energy that a cut may discard of a flat spectrum: empty states beside full ones may go."""
 
 
 def badge(proposal: Record) -> Record:
     """Colour and reasons for the ranks as proposed.
 
     Red: the write-back is ill-conditioned. Amber: the cut costs validation significantly (paired bootstrap,
-    95 %), changes a layer's output by 10 % or more, keeps about as many states as an untrained layer would,
-    or was not measured. Green: none of these. It is advice: no policy looks at it.
+    95 %), changes a layer's output by 10 % or more, takes from a flat spectrum, keeps about as many states as
+    an untrained layer would, or was not measured. Green: none of these. It is advice: no policy looks at it.
     """
     red = [reason for layer in proposal["layers"] for reason in _ill_conditioned(layer)]
-    amber = [*_costs(proposal), *(reason for layer in proposal["layers"] for reason in _not_learned(layer))]
+    amber = [
+        *_costs(proposal),
+        *(reason for layer in proposal["layers"] for reason in (*_flat(layer), *_not_learned(layer))),
+    ]
     color = "red" if red else "amber" if amber else "green"
     point = _point(proposal)
     fine = "the cut was measured: no layer changes much, and validation does not fall significantly"
@@ -56,6 +66,29 @@ def _costs(proposal: Record) -> list[str]:
 
 def _points(low: float, high: float) -> str:
     return f"{low * 100:.1f} to {high * 100:.1f}"
+
+
+def is_flat(layer: Record) -> bool:
+    """Whether the layer's states matter about equally, by energy: σ² where the importances are σ."""
+    return layer["state_dim"] > 1 and evenness(_energies(layer)) >= FLAT
+
+
+def _energies(layer: Record) -> list[float]:
+    power = 2 if layer["importance"] == "hsv" else 1
+    return [max(0.0, value) ** power for value in layer["hsv"]]
+
+
+def _flat(layer: Record) -> list[str]:
+    tails = tail_sums(_energies(layer))
+    if layer["rank"] == layer["state_dim"] or tails[layer["rank"]] < NEGLIGIBLE * tails[0]:
+        return []
+    if not is_flat(layer):
+        return []
+    return [
+        f"layer {layer['layer']}: the spectrum is flat: its {layer['state_dim']} states matter about equally "
+        f"(evenness {evenness(_energies(layer)):.2f}; 0 is one state, 1 all alike), so every removed state "
+        "costs its share. Recall of many pairs looks like this and is better not cut"
+    ]
 
 
 def _not_learned(layer: Record) -> list[str]:

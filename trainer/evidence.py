@@ -210,6 +210,7 @@ def layers_record(model: nn.Module, config: ReductionConfig) -> Record:
                 "name": name,
                 "state_dim": layer.state_dim,
                 "importance": layer.importance,
+                **({"note": layer.note} if hasattr(layer, "note") else {}),
                 "hsv": [float(value) for value in table.hsv],
                 "discarded_share": table.discarded_share,
                 "error_bound": table.error_bound,

@@ -16,6 +16,7 @@ from storage.history import TIMEOUT, ProposalOutcome
 from storage.proposals import Decision, check_ranks
 from storage.records import Record
 from trainer import evidence
+from trainer.badge import is_flat
 from trainer.calibration import calibrate
 from trainer.evidence import Occasion
 from trainer.models.build import build_model, state_dims
@@ -207,11 +208,12 @@ class Reductions:
             session.event("reduction_refused", attempt_step=attempt_step, reason=f"no proposal: {error}")
             return None
         if all(layer["rank"] == layer["state_dim"] for layer in measured["layers"]):
+            flat = ": the spectrum is flat" if all(map(is_flat, measured["layers"])) else ""
             session.event(
                 "reduction_refused",
                 attempt_step=attempt_step,
                 reason=f"nothing to cut: at tolerance {self._config.tolerance:g} every layer keeps "
-                f"{self._config.gate:.0%} or more of its states",
+                f"{self._config.gate:.0%} or more of its states{flat}",
             )
             return None
         left = session.config.training.steps - state.step

@@ -84,6 +84,7 @@ def present(row: Mapping[str, Any], shown: Mapping[str, Any]) -> None:
         return
     head(row, shown, record)
     evidence.advice(record)
+    evidence.notes(record)
     decisions.outcome(row["run"], shown)
     ranks = sliders(row["run"], record)
     decisions.buttons(row, shown, record, ranks)

@@ -71,6 +71,15 @@ def test_a_tolerance_that_layers_share_is_told_as_an_average(open_page, runs):
     assert "on average a layer may lose" in text_of(open_page("truncation", run=run.id))
 
 
+def test_what_the_trainer_notes_of_a_kind_of_layer_is_told_once(open_page, runs):
+    run = SyntheticRun(runs, family="s4d").start()
+    run.train(200)
+    note = "Every channel is a system of its own: expect modest gains."
+    layers = [{**layer, "note": note} for layer in run.evidence()["layers"]]
+    run.propose(layers=layers)
+    assert text_of(open_page("truncation", run=run.id)).count(note) == 1
+
+
 def test_the_glossary_explains_every_importance(open_page):
     told = text_of(open_page("glossary"))
     assert all(one.meaning in told for name, one in IMPORTANCES.items() if name != "hsv")

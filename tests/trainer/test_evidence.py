@@ -135,8 +135,14 @@ def test_the_null_rank_is_what_the_rule_leaves_after_so_many_attempts():
     assert null_rank([1.0] * 20, ReductionConfig(tolerance=0.01), 3) == 20  # nothing to leave out
 
 
-def layer(rank=4, null=(), condition=1.0):
-    return {"layer": 0, "state_dim": 8, "rank": rank, "condition": [condition] * 9, "null_ranks": list(null)}
+STEEP = [2.0**-i for i in range(8)]
+HALF = [1.0, 0.9, 0.9, 0.8, 0.02, 0.02, 0.02, 0.02]
+"""Four states of eight matter, about equally."""
+
+
+def layer(rank=4, null=(), condition=1.0, hsv=STEEP, importance="hsv"):
+    return {"layer": 0, "state_dim": 8, "rank": rank, "condition": [condition] * 9, "null_ranks": list(null),
+            "hsv": list(hsv), "importance": importance}  # fmt: skip
 
 
 def point(**more):
@@ -158,12 +164,20 @@ def point(**more):
         ({}, point(loss_change=[0.1, 0.2]), "amber", "loss rises by 0.1 to 0.2"),
         ({"null": (3, 4, 5)}, point(), "amber", "an untrained layer keeps 3 to 5 states"),
         ({"null": (6, 7)}, point(), "green", "no layer changes much"),
+        ({"hsv": [1.0] * 8}, point(), "amber", "the spectrum is flat: its 8 states matter about equally"),
+        ({"hsv": np.linspace(1, 0.6, 8), "importance": "hsv_squared"}, point(), "amber", "is flat"),
+        ({"hsv": np.linspace(1, 0.6, 8)}, point(), "amber", "is flat"),
+        ({"hsv": [1.0] * 8, "rank": 8}, point(ranks=[8]), "green", "no layer changes much"),
+        ({"hsv": HALF}, point(), "green", "no layer changes much"),
+        ({"hsv": HALF, "rank": 3}, point(ranks=[3]), "amber", "is flat"),
+        ({"hsv": [1.0, 0.9, 0.3, 0.2, 0.1, 0.1, 0.1, 0.1], "rank": 2}, point(ranks=[2]), "green", "no layer"),
         ({"condition": 1e5}, point(), "red", "ill-conditioned (1.0e+05)"),
         ({}, point(ranks=[3]), "amber", "was not measured"),
     ],
 )
 def test_the_badge_says_why(of_layer, measured, color, words):
-    proposal = {"ranks": [4], "layers": [layer(**of_layer)], "measured": {"points": [measured]}}
+    shown = layer(**of_layer)
+    proposal = {"ranks": [shown["rank"]], "layers": [shown], "measured": {"points": [measured]}}
     told = badge(proposal)
     assert told["color"] == color and words in " ".join(told["reasons"])
 

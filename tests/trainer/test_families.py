@@ -2,6 +2,7 @@
 
 import pytest
 
+from storage.proposals import read_proposal
 from trainer.config import METHODS
 from trainer.models.families import MIXERS
 
@@ -48,6 +49,15 @@ def test_methods_of_a_family_with_matrix_valued_states(small_run, method):
     run = family_run(small_run, "attention", reduction={"method": method, "tolerance": 0.3})
     assert run.train() == "finished"
     assert run.events("reduction_applied")
+
+
+def test_a_siso_family_notes_with_its_proposals_that_gains_are_modest(small_run):
+    run = family_run(small_run, "s4d", reduction={"tolerance": 0.3, "steps": [5]}, training={"steps": 10})
+    assert run.train() == "finished"
+    assert {"modest gains" in layer["note"] for layer in read_proposal(run.paths, 1)["layers"]} == {True}
+    other = family_run(small_run, "s5", reduction={"tolerance": 0.3, "steps": [5]}, training={"steps": 10})
+    assert other.train() == "finished"
+    assert not any("note" in layer for layer in read_proposal(other.paths, 1)["layers"])
 
 
 @pytest.mark.parametrize("method", METHODS["mamba"])

@@ -45,6 +45,10 @@ class S4D(nn.Module):
     """
 
     importance = "hsv"
+    note = (
+        "Every channel is a system of its own with one input and one output, and needs most of its states: "
+        "expect modest gains from cutting this family."
+    )
     ssm_parameters = ("log_dt", "A_re_log", "A_im")
     """Parameters of the optimizer's group without weight decay and with its own learning rate."""
 

@@ -103,7 +103,10 @@ class Reducible(Protocol):
         """
 
     def propose(self, system: Any) -> RankTable:
-        """Spectrum and consequences of every rank. Raises ValueError when no cut can be proposed."""
+        """Spectrum and consequences of every rank. Raises ValueError when no cut can be proposed.
+
+        What people should know of every cut of this kind of layer is an attribute `note`, one sentence.
+        """
 
     def reduce(self, system: Any, rank: int) -> Any:
         """The reduced system at exactly this rank. Raises ValueError when it cannot be realised."""
