@@ -32,7 +32,7 @@ EIGENVALUE_GAP = 1e-4
 """|λ_j − λ_i| below which off-diagonal gradients are those of states that move alike."""
 CHECKED_WORK = 1.5e8
 """Σ over systems of N⁴ up to which every rank is checked: the eigenvalues of all their corners take about 5 s
-on one core of an AMD EPYC."""
+on one core."""
 FEW_RANKS = 40
 """Ranks that are checked above that, before those that are the same are dropped."""
 
