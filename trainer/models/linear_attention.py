@@ -117,7 +117,7 @@ class Retention(ScalarDecayCore):
 
     def linear_maps(self) -> tuple[FloatArray, FloatArray]:
         """W_k and W_q."""
-        k, q = (W.detach().double().cpu().numpy().copy() for W in (self.W_k, self.W_q))
+        k, q = (W.detach().cpu().double().numpy().copy() for W in (self.W_k, self.W_q))
         return k, q
 
     def replace(self, keys: FloatArray, queries: FloatArray) -> None:

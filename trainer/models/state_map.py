@@ -47,7 +47,7 @@ class StateMap(nn.Module):
         groups, rows, columns = self.weight.shape
         if rows == 0:
             return np.tile(np.eye(columns), (groups, 1, 1))
-        return self.weight.detach().double().cpu().numpy().copy()
+        return self.weight.detach().cpu().double().numpy().copy()
 
     def replace(self, matrices: FloatArray) -> None:
         """Insert these maps, (groups, r, N), in place of what is there: a new Parameter."""
