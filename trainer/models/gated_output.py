@@ -1,4 +1,4 @@
-"""What follows the heads of gated linear attention and of gated DeltaNet: normalisation, gate, projection."""
+"""What follows the heads of linear attention, GLA and gated DeltaNet: normalisation, gate, projection."""
 
 import torch
 from torch import Tensor, nn

@@ -90,9 +90,8 @@ class _Chunks(torch.autograd.Function):
     def forward(ctx: Any, *parts: Tensor) -> Tensor:
         k, v = parts[1:3]
         o = torch.empty_like(v)
-        begins = [
-            k.new_zeros(k.shape[0] * k.shape[2], k.shape[3], v.shape[3])
-        ]  # (n, d_k, d_v), n = batch · heads
+        n = k.shape[0] * k.shape[2]  # batch · heads
+        begins = [k.new_zeros(n, k.shape[3], v.shape[3])]  # (n, d_k, d_v)
         for steps in _chunks(v.shape[1]):
             out, end = _within(*(_chunk(part, steps) for part in parts), begins[-1])
             _put(o, steps, out)
@@ -107,10 +106,8 @@ class _Chunks(torch.autograd.Function):
         gradients = tuple(torch.empty_like(part) for part in parts)
         d_end = torch.zeros_like(begins[0])
         for steps, S in zip(reversed(_chunks(do.shape[1])), reversed(begins), strict=True):
-            inputs = [part.requires_grad_() for part in (*(_chunk(p, steps) for p in parts), S.detach())]
-            with torch.enable_grad():
-                outputs = _within(*inputs)
-            *found, d_end = torch.autograd.grad(outputs, inputs, (_chunk(do, steps), d_end))
+            inputs = (_chunk(part, steps) for part in parts)
+            *found, d_end = _within_backward(*inputs, S, _chunk(do, steps), d_end)
             for gradient, chunk in zip(gradients, found, strict=True):
                 _put(gradient, steps, chunk)
         return gradients
@@ -120,20 +117,59 @@ def _within(
     q: Tensor, k: Tensor, v: Tensor, beta: Tensor, log_decay: Tensor, S: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Output (n, T, d_v) of a chunk that begins with state S (n, d_k, d_v), and the state at its end."""
-    D = _decays(log_decay)  # (n, T, T)
-    gamma = without_tiny(log_decay.cumsum(1).exp())  # (n, T, 1)
-    erased = beta * D * (k @ k.mT)  # (n, T, T), of which the strictly lower part counts
-    target = beta * (v - gamma * (k @ S))  # (n, T, d_v)
-    U = torch.linalg.solve_triangular(erased, target, upper=False, unitriangular=True)
+    D, gamma = _decays(log_decay)
+    _, _, U = _written(k, v, beta, D, gamma, S)
     o = torch.baddbmm(gamma * (q @ S), D * (q @ k.mT), U)
     return o, torch.baddbmm(gamma[:, -1:] * S, (k * D[:, -1, :, None]).mT, U)
 
 
-def _decays(log_decay: Tensor) -> Tensor:
-    """D (n, T, T), lower triangular with ones on the diagonal, each exponent summed by itself."""
+def _written(
+    k: Tensor, v: Tensor, beta: Tensor, D: Tensor, gamma: Tensor, S: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Strictly lower part of D∘K Kᵀ (n, T, T), V − γ K S and U (n, T, d_v) each."""
+    overlap = (D * (k @ k.mT)).tril(-1)
+    rest = torch.addcmul(v, gamma, k @ S, value=-1.0)
+    U = torch.linalg.solve_triangular(beta * overlap, beta * rest, upper=False, unitriangular=True)
+    return overlap, rest, U
+
+
+def _within_backward(
+    q: Tensor, k: Tensor, v: Tensor, beta: Tensor, log_decay: Tensor, S: Tensor, do: Tensor, d_end: Tensor
+) -> tuple[Tensor, ...]:
+    """Derivatives of a chunk by q, k, v, β, log a and S, from those by its output and by its last state.
+
+    Decays enter through D_ts = exp(b_t − b_s) and γ_t = exp(b_t) only, b the running sum of log a. So the
+    derivative by b is, row minus column, that by each D_ts times D_ts: no derivative of a product is needed.
+    """
+    D, gamma = _decays(log_decay)
+    overlap, rest, U = _written(k, v, beta, D, gamma, S)
+    scores, last = D * (q @ k.mT), D[:, -1, :, None]  # (n, T, T), (n, T, 1)
+    d_u = torch.baddbmm(scores.mT @ do, k * last, d_end)  # (n, T, d_v)
+    d_target = torch.linalg.solve_triangular((beta * overlap).mT, d_u, upper=True, unitriangular=True)
+    dv = beta * d_target
+    d_scores, d_erased = do @ U.mT, -(d_target @ U.mT)  # (n, T, T) each, of which lower triangles count
+    both = d_erased * overlap  # (n, T, T)
+    dbeta = (d_target * rest).sum(-1, keepdim=True) + both.sum(-1, keepdim=True)
+    moved = torch.addcmul(d_scores * scores, beta, both)  # (n, T, T) D ∘ derivative by D
+    d_scores.mul_(D)
+    d_overlap = (beta * D * d_erased).tril(-1)  # (n, T, T)
+    gdo, gdv = gamma * do, gamma * dv  # (n, T, d_v) each
+    at_end = last * (U @ d_end.mT)  # (n, T, d_k)
+    dq = torch.baddbmm(d_scores @ k, gdo, S.mT)
+    dk = torch.baddbmm(at_end, d_overlap + d_overlap.mT, k)
+    dk.baddbmm_(d_scores.mT, q).baddbmm_(gdv, S.mT, alpha=-1.0)
+    dS = torch.baddbmm(gamma[:, -1:] * d_end, q.mT, gdo).baddbmm_(k.mT, gdv, alpha=-1.0)
+    by_end = (at_end * k).sum(-1)  # (n, T)
+    db = moved.sum(2) - moved.sum(1) + (gdo * (q @ S) - gdv * (k @ S)).sum(-1) - by_end  # (n, T)
+    db[:, -1] += by_end.sum(-1) + gamma[:, -1, 0] * (d_end * S).sum((1, 2))
+    return dq, dk, dv, dbeta, db.flip(1).cumsum(1).flip(1)[..., None], dS
+
+
+def _decays(log_decay: Tensor) -> tuple[Tensor, Tensor]:
+    """D (n, T, T), lower triangular with ones on the diagonal, exponents summed one by one; γ (n, T, 1)."""
     size = log_decay.shape[1]
     sums = log_decay.expand(-1, -1, size).tril(-1).cumsum(1)  # (n, T, T) Σ of log a over s < u <= t
-    return without_tiny(sums.exp()).tril()
+    return without_tiny(sums.exp()).tril(), without_tiny(log_decay.cumsum(1).exp())
 
 
 def _chunks(length: int) -> list[slice]:
