@@ -8,9 +8,24 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import cut, evidence, pages, reading, recurrence, regularisation
+from benchmarks import (
+    associative,
+    cut,
+    evidence,
+    pages,
+    reading,
+    recurrence,
+    regularisation,
+    selective,
+    states,
+    truncation,
+)
+from benchmarks.repetitions import Missing
 
 README = Path(__file__).with_name("README.md")
+MODULES = (
+    recurrence, associative, states, selective, cut, truncation, evidence, regularisation, reading, pages,
+)  # fmt: skip
 
 
 def markdown(rows: list[tuple[str, ...]]) -> str:
@@ -32,9 +47,12 @@ def provenance() -> str:
 def main() -> None:
     torch.manual_seed(0)
     parts = ["# Benchmarks", "Made by `make bench`.", provenance()]
-    for module in (recurrence, cut, evidence, regularisation, reading, pages):
+    for module in MODULES:
         claim = (module.__doc__ or "").strip()
-        table = markdown(module.rows())
+        try:
+            table = markdown(module.rows())
+        except Missing as missing:
+            table = str(missing)
         print(f"\n{claim}\n\n{table}", flush=True)
         parts += [f"## {module.__name__.rpartition('.')[2]}", claim, table]
     README.write_text("\n\n".join(parts) + "\n")
