@@ -101,3 +101,11 @@ def test_the_tape_keeps_states_of_chunk_boundaries_only():
     saved = delta_rule(*parts).grad_fn.saved_tensors
     states = 2 * 2 * 4 * 4  # of all sequences and heads, at one step
     assert sum(part.numel() for part in saved) <= sum(part.numel() for part in parts) + 4 * states
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_products_of_decays_are_never_subnormal(dtype):
+    log_decay = -torch.logspace(-2, 1.6, 40, dtype=dtype)[:, None, None].expand(-1, 64, 1)  # (n, T, 1)
+    for found in module._decays(log_decay):
+        assert found[found > 0].min() >= torch.finfo(dtype).tiny
+        assert (found > 0).any(1).all()
