@@ -3,6 +3,7 @@ import copy
 import pytest
 import torch
 
+from trainer.checkpoint import load_tensors
 from trainer.models.deltanet import DeltaNet
 from trainer.recurrences.delta_rule import delta_rule_sequential
 from trainer.reduction.reducible import Calibrated, Reducible
@@ -105,6 +106,19 @@ def test_cuts_one_after_the_other_and_training_goes_on(dtype, tolerance):
             M = torch.from_numpy(core.map.matrices())
             assert torch.allclose(M @ M.mT, torch.eye(rank).double(), atol=tolerance)
     assert {p for group in optimizer.param_groups for p in group["params"]} == set(layer.parameters())
+
+
+def test_a_layer_of_another_size_takes_the_shapes_of_a_checkpoint():
+    layer, x = deltanet(), inputs()
+    with torch.no_grad(), layer.rule.observing():
+        layer(x)
+    apply_reduction(layer.rule, None, layer.rule.reduce(layer.rule.extract(), 3))
+    for state_dim in (8, 3):
+        other = deltanet(seed=1, state_dim=state_dim)
+        load_tensors(other, None, layer.state_dict())
+        assert other.rule.state_dim == 3
+        assert torch.equal(other(x), layer(x))
+        assert [p.requires_grad for p in other.parameters()] == [p.requires_grad for p in layer.parameters()]
 
 
 def test_measuring_changes_no_output_and_no_state_dict():

@@ -3,6 +3,7 @@ import copy
 import pytest
 import torch
 
+from trainer.checkpoint import load_tensors
 from trainer.models.gla import GLA
 from trainer.recurrences.channel_decay import channel_decay_sequential
 from trainer.reduction.reducible import Calibrated, Reducible
@@ -96,6 +97,19 @@ def test_cuts_one_after_the_other_and_training_goes_on(dtype, tolerance):
         assert core.state_dim == rank
         assert torch.isfinite(loss)
     assert {p for group in optimizer.param_groups for p in group["params"]} == set(layer.parameters())
+
+
+def test_a_layer_of_another_size_takes_the_shapes_of_a_checkpoint():
+    layer, x = gla(), inputs()
+    with torch.no_grad(), layer.attention.observing():
+        layer(x)
+    apply_reduction(layer.attention, None, layer.attention.reduce(layer.attention.extract(), 3))
+    for state_dim in (8, 3):
+        other = gla(seed=1, state_dim=state_dim)
+        load_tensors(other, None, layer.state_dict())
+        assert other.attention.state_dim == 3
+        assert torch.equal(other(x), layer(x))
+        assert [p.requires_grad for p in other.parameters()] == [p.requires_grad for p in layer.parameters()]
 
 
 def test_measuring_changes_no_output_and_no_state_dict():
