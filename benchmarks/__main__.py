@@ -11,11 +11,15 @@ import torch
 from benchmarks import (
     associative,
     cut,
+    eight_hours,
     evidence,
+    log_step,
+    overhead,
     pages,
     reading,
     recurrence,
     regularisation,
+    run_list,
     selective,
     states,
     truncation,
@@ -24,7 +28,8 @@ from benchmarks.repetitions import Missing
 
 README = Path(__file__).with_name("README.md")
 MODULES = (
-    recurrence, associative, states, selective, cut, truncation, evidence, regularisation, reading, pages,
+    recurrence, associative, states, selective, cut, truncation, evidence, regularisation, overhead, log_step,
+    reading, run_list, pages, eight_hours,
 )  # fmt: skip
 
 

@@ -1,0 +1,122 @@
+"""Claim: journals, status, spectra, checkpoints and the look for commands cost under 1 % of training.
+
+A real run of the preset digits-lru (64 states, 32 channels, one thread) at the default cadence: records every
+10 steps, a snapshot of the spectrum every 100, a checkpoint every 500. Blocks of 500 steps with all of it and
+blocks of bare steps take turns; both validate every 100 steps. First table: processor time and clock of a
+block. Second: what the pieces of a full block took, as shares of its clock; the rest is steps and validation.
+"""
+
+import contextlib
+import io
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.repetitions import REPETITIONS, Spent, alternating, ratio, spent, told
+
+BLOCK = 500
+KEYS: dict[str, Any] = {
+    "training": {"steps": 100_000, "threads": 1},
+    "reduction": {"policy": "keep", "steps": [99_000]},
+    "output": {"tensorboard": False},
+}
+Row = tuple[str, ...]
+
+
+def rows() -> list[Row]:
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
+        loop = Loop(Path(folder))
+        loop.bare()
+        loop.full()  # the first of everything is slow
+        with loop.pieces() as pieces:
+            found: dict[str, list[Spent]] = alternating(
+                {"bare": lambda: spent(loop.bare), "full": lambda: spent(loop.full)}
+            )
+    table: list[Row] = [("what", "processor, s", "ratio", "clock, s", "ratio")]
+    cpu, wall = ({name: [getattr(one, kind) for one in each] for name, each in found.items()}
+                 for kind in ("cpu", "wall"))  # fmt: skip
+    for name in ("bare", "full"):
+        table.append((f"{BLOCK} steps, {name}", told(cpu[name], digits=2), ratio(cpu[name], cpu["bare"]),
+                      told(wall[name], digits=2), ratio(wall[name], wall["bare"])))  # fmt: skip
+    total = sum(wall["full"])
+    for name, (seconds, calls) in sorted(pieces.items(), key=lambda item: -item[1][0]):
+        table.append((f"  {name}", f"{calls // REPETITIONS} calls", "", f"{seconds / REPETITIONS:.4f}",
+                      f"{100 * seconds / total:.2f} %"))  # fmt: skip
+    return table
+
+
+class Loop:
+    """The training loop of one run, block by block."""
+
+    def __init__(self, folder: Path):
+        from storage.history import read_history
+        from storage.runs import create_run, run_paths
+        from trainer import train
+        from trainer.config import find_preset, merge, parse
+        from trainer.control import Control
+        from trainer.recorder import Recorder
+        from trainer.reductions import Reductions
+
+        config = parse(merge(find_preset("digits-lru").tables, KEYS))
+        paths = run_paths(folder, create_run(folder, name="overhead", config=config.as_dict()).id)
+        recorder = Recorder(paths, total_steps=100_000, attempt=0, tensorboard=False, keep_log=True)
+        self.train = train
+        self.session = train.open_session(paths, config, read_history(paths), recorder)
+        train.begin(self.session)
+        self.reductions = Reductions(self.session)
+        self.control = Control(self.session, self.reductions.measure)
+
+    def full(self) -> None:
+        """As `train_loop` does it."""
+        losses: list[torch.Tensor] = []
+        for _ in range(BLOCK):
+            self.train.hold_at_boundary(self.session, self.control, self.reductions)
+            self.session.recorder.show("running", "training")
+            losses.append(self.train.optimizer_step(self.session))
+            self.train.record_step(self.session, losses)
+
+    def bare(self) -> None:
+        """Steps and validation alone."""
+        for _ in range(BLOCK):
+            self.train.optimizer_step(self.session)
+            if self.session.state.step % self.session.config.training.evaluate_every == 0:
+                self.session.evaluate()
+
+    @contextlib.contextmanager
+    def pieces(self) -> Iterator[dict[str, list]]:
+        """Seconds and calls of what is more than steps, while the block runs."""
+        spent: dict[str, list] = defaultdict(lambda: [0.0, 0])
+        session, recorder, reductions = self.session, self.session.recorder, self.reductions
+        timed(spent, "checkpoints", session, "save")
+        timed(spent, "spectra", session, "record_spectra")
+        timed(spent, "systems kept for the analysis", session, "record_systems")
+        timed(spent, "metrics records", recorder, "metrics")
+        timed(spent, "status and heartbeat", recorder, "show")
+        timed(spent, "look for commands", self.control, "obey")
+        timed(spent, "look for proposals", reductions, "advance")
+        yield spent
+
+
+def timed(spent: dict[str, list], name: str, owner: Any, method: str) -> None:
+    """Count the time of a method of one object under a name."""
+    work: Callable[..., Any] = getattr(owner, method)
+
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        began = time.perf_counter()
+        try:
+            return work(*args, **kwargs)
+        finally:
+            spent[name][0] += time.perf_counter() - began
+            spent[name][1] += 1
+
+    setattr(owner, method, counted)
+
+
+if __name__ == "__main__":
+    for row in rows():
+        print(" | ".join(row), flush=True)
