@@ -167,6 +167,8 @@ def point(**more):
         ({"hsv": [1.0] * 8}, point(), "amber", "the spectrum is flat: its 8 states matter about equally"),
         ({"hsv": np.linspace(1, 0.6, 8), "importance": "hsv_squared"}, point(), "amber", "is flat"),
         ({"hsv": np.linspace(1, 0.6, 8)}, point(), "amber", "is flat"),
+        ({"hsv": np.linspace(1, 0.6, 8), "importance": "key_query_energy"}, point(), "amber", "is flat"),
+        ({"hsv": np.linspace(1, 0.05, 8), "importance": "key_query_energy"}, point(), "green", "no layer"),
         ({"hsv": [1.0] * 8, "rank": 8}, point(ranks=[8]), "green", "no layer changes much"),
         ({"hsv": HALF}, point(), "green", "no layer changes much"),
         ({"hsv": HALF, "rank": 3}, point(ranks=[3]), "amber", "is flat"),
