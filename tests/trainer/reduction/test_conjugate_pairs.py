@@ -1,6 +1,7 @@
 """Stored modes of truncated real systems: against dense simulation, the bound, and exact gradients."""
 
 import doctest
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -165,6 +166,26 @@ def test_moments_are_exact_where_nothing_is_lost(inputs, outputs):
     assert pytest.approx(np.where(modes.real[:, None], true.B.real, true.B), rel=1e-6, abs=1e-6) == found.B
     for here, wanted in zip(found.eigenvalues, true.eigenvalues, strict=True):
         assert here == pytest.approx(wanted, rel=1e-4)
+
+
+@pytest.mark.parametrize(("inputs", "outputs"), [(1, 1), (2, 3)])
+def test_gradients_of_poles_are_those_of_the_dense_state_matrix_in_any_basis(inputs, outputs):
+    system, draw = random_system(4, inputs, outputs, seed=7), np.random.default_rng(0)
+    u, w = draw.standard_normal((30, inputs)), draw.standard_normal((30, outputs))
+    both = doubled(system)
+    x, states, p, dense = np.zeros(8, complex), [], np.zeros(8, complex), 0.0
+    for v in u:
+        states.append(x)
+        x = both.eigenvalues * x + both.B @ v
+    for t in reversed(range(30)):  # adjoint of the stacked system: dL/dA = Σ p[t] x[t−1]ᴴ
+        p = both.eigenvalues.conj() * p + both.C.conj().T @ w[t]
+        dense = dense + np.outer(p, states[t].conj())
+    modes = truncate_pairs(balance_pairs(system), 3, system)
+    V, W = draw.standard_normal((2, 8, 3, 2)) @ [1.0, 1.0j]
+    modes = replace(modes, V=V, W=W, real=np.zeros(3, bool), padding=np.zeros(3, bool))
+    given = gradients(system.eigenvalues, system.B, system.C, u, w)
+    found = transport_first(system, given, modes).eigenvalues
+    assert found == pytest.approx(2.0 * np.diag(V.conj().T @ dense @ W), rel=1e-5)
 
 
 def test_the_output_of_padding_learns_as_its_former_mode_did():
