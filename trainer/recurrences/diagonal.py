@@ -99,13 +99,13 @@ def lru_recurrence(u: Tensor, eigenvalues: Tensor, B: Tensor, C: Tensor, form: F
 def choose_form(batch: int, length: int, width: int, state_dim: int) -> Form:
     """The form whose forward and backward pass cost less, by a model of the cost in nanoseconds.
 
-        scan      L (min(6000, 6 batch N) + batch N (10 + 0.37 H))
-        kernel    1.5e6 + L (9.5 (batch H + 0.17 H²) log2 2L + 0.6 N H² + 0.13 batch H²)
+        scan      L (min(16000, 16 batch N) + batch N (10 + 0.2 H))
+        kernel    1e6 + L (log2 2L (3.2 batch H + 2.5 H²) + (0.29 N + 0.35 batch) H² + 21 N)
 
-    In words: calls, passes over the states, matrix products; calls, FFTs, making K, products of transforms.
-    Narrow layers with many states want the kernel. The constants are a fit to 23 shapes (L 64 to 4096, H 1
-    to 128, N 16 to 384; AMD EPYC, 2 cores, torch 2.13, single precision), for which the choice is never more
-    than 20 % slower than the other form, medians averaged over 1 and 2 threads. No GPU was measured.
+    In words: calls, passes over the states, matrix products; calls, FFTs, products of K and of transforms,
+    powers of λ. Narrow layers with many states want the kernel. The constants are a fit to 28 shapes (L 64 to
+    4096, H 1 to 128, N 8 to 384; Xeon with AVX-512, torch 2.13, single precision, processor time of one thread),
+    for which the choice is never more than 35 % slower than the other form. No GPU was measured.
 
     >>> choose_form(batch=50, length=784, width=8, state_dim=256)
     'kernel'
@@ -113,9 +113,10 @@ def choose_form(batch: int, length: int, width: int, state_dim: int) -> Form:
     'scan'
     """
     states = batch * state_dim
-    scan = length * (min(6000, 6 * states) + states * (10 + 0.37 * width))
-    transforms = 9.5 * (batch * width + 0.17 * width**2) * math.log2(2 * length)
-    kernel = 1.5e6 + length * (transforms + (0.6 * state_dim + 0.13 * batch) * width**2)
+    scan = length * (min(16000, 16 * states) + states * (10 + 0.2 * width))
+    transforms = math.log2(2 * length) * (3.2 * batch * width + 2.5 * width**2)
+    products = (0.29 * state_dim + 0.35 * batch) * width**2 + 21 * state_dim
+    kernel = 1e6 + length * (transforms + products)
     return "scan" if scan <= kernel else "kernel"
 
 

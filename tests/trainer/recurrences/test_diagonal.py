@@ -148,9 +148,10 @@ def test_scan_needs_no_gradient_of_anything():
     torch.testing.assert_close(u.grad, None)
 
 
-def test_scan_can_be_differentiated_twice_over_one_tape():
+@pytest.mark.parametrize("form", FAST_FORMS)
+def test_a_tape_can_be_gone_through_twice(form):
     leaves = [value.requires_grad_() for value in (inputs(2, 50, 2), *system(2, 3))]
-    loss = lru_scan(*leaves).square().sum()
+    loss = form(*leaves).square().sum()
     first = torch.autograd.grad(loss, leaves, retain_graph=True)
     for one, other in zip(first, torch.autograd.grad(loss, leaves), strict=True):
         assert torch.equal(one, other)
@@ -160,7 +161,12 @@ def test_scan_can_be_differentiated_twice_over_one_tape():
     ("batch", "length", "width", "state_dim", "form"),
     [
         (50, 784, 8, 256, "kernel"),
+        (50, 784, 8, 48, "kernel"),
         (50, 784, 8, 12, "scan"),
+        (128, 256, 16, 128, "kernel"),
+        (32, 512, 32, 32, "scan"),
+        (64, 128, 8, 64, "kernel"),
+        (64, 128, 8, 8, "scan"),
         (8, 1024, 256, 384, "scan"),
         (64, 64, 64, 64, "scan"),
         (64, 64, 32, 64, "scan"),
