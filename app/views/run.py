@@ -8,7 +8,7 @@ import streamlit as st
 from app import charts, controls, data, event_words, evidence_charts, frame, uncut, words
 from app.pulse import pulse
 from storage.importances import importance_of
-from storage.scores import bits_in_words
+from storage.scores import bits
 
 SMOOTHING = [0.0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99]
 
@@ -58,23 +58,19 @@ def figures(row: Mapping[str, Any]) -> None:
                          help="State dimension of each layer now")  # fmt: skip
         accuracy = words.percent(best.get("value")) if best else "–"
         frame.figure(
-            "Best on validation", accuracy,
-            f"at step {words.count(best.get('step'))}{_bits(best)}" if best else "",
-        )  # fmt: skip
+            "Best on validation", accuracy, f"at step {words.count(best.get('step'))}" if best else ""
+        )
         if test:
-            frame.figure("Test accuracy", words.percent(test.get("accuracy")), f"at the end{_bits(test)}",
-                         help="Measured once, with the last weights")  # fmt: skip
+            frame.figure("Test accuracy", words.percent(test.get("accuracy")), "once, at the end")
+        if bits(test or best) is not None:
+            frame.figure("Bits per character", f"{bits(test or best):.3f}",
+                         "test" if test else "at the best step")  # fmt: skip
         frame.figure("Training", words.duration(row["train_s"]),
                      help="Seconds spent training: waiting, pausing and measuring excluded")  # fmt: skip
         frame.figure("Waiting", words.duration(row["waiting_s"]),
                      help="Seconds spent paused or waiting for a decision")  # fmt: skip
         if row["steps_per_s"] and row["living"]:
             frame.figure("Speed", f"{words.number(row['steps_per_s'], 3)} steps/s")
-
-
-def _bits(record: Mapping[str, Any]) -> str:
-    told = bits_in_words(record)
-    return f", {told}" if told else ""
 
 
 def metric_charts(row: Mapping[str, Any]) -> None:

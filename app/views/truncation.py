@@ -107,8 +107,8 @@ def head(row: Mapping[str, Any], shown: Mapping[str, Any], record: Record) -> No
             frame.figure(
                 f"Layer {layer['layer']}",
                 cut if layer["rank"] < layer["state_dim"] else str(layer["state_dim"]),
-                _badge(layer, proposal_data.importance(record).short),
-                help=words.plain(layer["name"]),
+                _badge(layer),
+                help=words.plain(f"{layer['name']}; discarded of {proposal_data.importance(record).short}"),
             )
 
 
@@ -136,10 +136,10 @@ def _deadline(record: Record) -> str:
     return f" If nobody decides within {' or '.join(filter(None, limits))}, it is {verb}."
 
 
-def _badge(layer: Record, of: str) -> str:
+def _badge(layer: Record) -> str:
     if layer["rank"] == layer["state_dim"]:
         return "stays: the gate keeps it" if layer.get("gated") else "stays"
-    return f"discards {words.percent(layer['discarded_share'][layer['rank']])} of {of}"
+    return f"discards {words.percent(layer['discarded_share'][layer['rank']])}"
 
 
 def sliders(run_id: str, record: Record) -> list[int]:

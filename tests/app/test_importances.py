@@ -29,7 +29,7 @@ def test_a_proposal_names_what_its_shares_are_of(open_page, runs, name):
     words = importance_of(name)
     assert f"each layer may lose at most this share of {words.total}" in told
     assert f"share that each layer may lose of {words.total}" in told
-    assert f"% of {words.short}" in told
+    assert f"Discards 4.94 % of {words.total}" in told
     others = {one.short for one in IMPORTANCES.values()} - {words.short}
     rest = told.replace(words.short, "")  # Σσ² begins like Σσ
     assert not [short for short in others if f"of {short}" in rest]
