@@ -4,6 +4,7 @@ Nothing here imports the trainer or torch. What is asked again within `PATIENCE_
 answered from memory.
 """
 
+import functools
 import math
 import os
 import re
@@ -75,17 +76,13 @@ def _state_of(run_id: str) -> str | None:
         return None
 
 
-_index = RunIndex(lambda paths: _cache(paths, 0.0))  # however short the last look lies behind
+index = RunIndex(lambda paths: _cache(paths, 0.0))  # however short the last look lies behind
+"""Told by the watch what changed."""
 
 
 def cache_of(run_id: str) -> RunCache:
     """The run's cache, refreshed: for the modules that make plain data of it."""
     return _cache(paths_of(run_id))
-
-
-def index() -> RunIndex:
-    """For the watch, which tells it what changed."""
-    return _index
 
 
 def _listed() -> dict[str, RunPaths]:
@@ -103,7 +100,7 @@ def rows_within(budget_s: float) -> tuple[list[dict[str, Any]], int]:
 
     No run is read for the first time once the budget is spent; those are read ahead meanwhile.
     """
-    rows, left_out = _index.rows(_listed(), budget_s)
+    rows, left_out = index.rows(_listed(), budget_s)
     if left_out:
         read_ahead()
     return rows, left_out
@@ -112,12 +109,12 @@ def rows_within(budget_s: float) -> tuple[list[dict[str, Any]], int]:
 def caches_within(budget_s: float) -> tuple[list[RunCache], int]:
     """As `rows_within`, for what is made of more than a summary."""
     _, left_out = rows_within(budget_s)
-    return _index.caches(_listed()), left_out
+    return index.caches(_listed()), left_out
 
 
 def read_ahead() -> None:
     """Read the runs that nobody looked at yet, in the background."""
-    _warming.want("all runs", lambda: _index.rows(_listed(), READ_AHEAD_S)[1] > 0)
+    _warming.want("all runs", lambda: index.rows(_listed(), READ_AHEAD_S)[1] > 0)
 
 
 def run_ids() -> list[str]:
@@ -137,7 +134,7 @@ def forget(run_id: str) -> None:
     """Read the run anew at the next question, whatever the clock says: after one's own action."""
     with _lock:
         _refreshed.pop(runs_directory() / run_id, None)
-    _index.changed(run_id)
+    index.changed(run_id)
 
 
 def tell_when_warm(tell: Callable[[str], None]) -> None:
@@ -147,7 +144,7 @@ def tell_when_warm(tell: Callable[[str], None]) -> None:
 
 def summaries() -> list[dict[str, Any]]:
     """All runs in short, newest first. Rows are shared by all sessions: do not change them."""
-    return _index.rows(_listed())[0]
+    return index.rows(_listed())[0]
 
 
 def _drop_absent(present: set[Path]) -> None:
@@ -187,7 +184,7 @@ def whole_summary(run_id: str) -> dict[str, Any]:
     cache = cache_of(run_id)
     if not (cache.has_open("metrics") and cache.has_open("spectra")):
         _ = cache.columns, cache.spectra
-        _index.changed(run_id)  # damage in them belongs into its row
+        index.changed(run_id)  # damage in them belongs into its row
     return cache.summary()
 
 
@@ -285,8 +282,9 @@ def spectra(run_id: str) -> dict[int, list[Record]]:
 
     def compute() -> dict[int, list[Record]]:
         layers: dict[int, dict[int, Record]] = {}
+        reach = functools.cache(cache.history.reach)
         for record in cache.spectra:
-            if cache.history.on_path(record):
+            if record["step"] <= reach(record.get("branch", 0), record.get("attempt", 0)):
                 layers.setdefault(record["layer"], {})[record["step"]] = record
         return {layer: [found[step] for step in sorted(found)] for layer, found in sorted(layers.items())}
 

@@ -6,7 +6,6 @@ a crash) as faint lines of their own.
 """
 
 import bisect
-import itertools
 from array import array
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -109,9 +108,11 @@ class Columns:
         if not live_steps:
             return left
         steps, values = np.concatenate(live_steps), np.concatenate(live_values)
-        order = np.argsort(steps, kind="stable")
+        if len(live_steps) > 1:
+            order = np.argsort(steps, kind="stable")
+            steps, values = steps[order], values[order]
         branch = max(branch for branch, _ in self._pieces[key])
-        return [Line(steps[order], values[order], live=True, branch=branch), *left]
+        return [Line(steps, values, live=True, branch=branch), *left]
 
     def largest(self, key: str, on_path: Callable[[Record], bool]) -> Record | None:
         """The largest value of a metric on the live path, with the first step that reached it."""
@@ -141,13 +142,14 @@ def decimate(
     count = len(steps)
     if count <= limit:
         return steps, values
-    holes = bool(np.isnan(values).any())
-    buckets = max(1, (limit - 2) // (3 if holes else 2))
-    edges = np.linspace(0, count, buckets + 1).astype(np.intp)
-    keep = {0, count - 1}
-    for start, stop in itertools.pairwise(edges):
-        keep.update(_extremes(values[start:stop], int(start)))
-    chosen = np.fromiter(sorted(keep), dtype=np.intp)
+    holes = np.isnan(values)
+    buckets = max(1, (limit - 2) // (3 if holes.any() else 2))
+    size, longer = divmod(count, buckets)
+    cut = longer * (size + 1)  # the first buckets hold one value more, so that all values are in one
+    kept = [np.array([0, count - 1])]
+    kept += _extremes(values[:cut].reshape(-1, size + 1), holes[:cut].reshape(-1, size + 1), 0)
+    kept += _extremes(values[cut:].reshape(-1, size), holes[cut:].reshape(-1, size), cut)
+    chosen = np.unique(np.concatenate(kept))
     return steps[chosen], values[chosen]
 
 
@@ -161,13 +163,15 @@ def smoothed(values: np.ndarray, weight: float) -> np.ndarray:
     return averaged
 
 
-def _extremes(bucket: np.ndarray, offset: int) -> Iterable[int]:
-    finite = np.flatnonzero(~np.isnan(bucket))
-    if len(finite):
-        yield offset + int(finite[np.argmin(bucket[finite])])
-        yield offset + int(finite[np.argmax(bucket[finite])])
-    if len(finite) < len(bucket):
-        yield offset + int(np.flatnonzero(np.isnan(bucket))[0])
+def _extremes(buckets: np.ndarray, holes: np.ndarray, offset: int) -> list[np.ndarray]:
+    """Places of the smallest and the largest value of each bucket (a row), and of its first hole."""
+    starts = offset + buckets.shape[1] * np.arange(len(buckets))
+    with_hole = holes.any(axis=1)
+    return [
+        starts + np.where(holes, np.inf, buckets).argmin(axis=1),  # of nothing but holes: the first one
+        starts + np.where(holes, -np.inf, buckets).argmax(axis=1),
+        (starts + holes.argmax(axis=1))[with_hole],
+    ]
 
 
 def not_finite_steps(lines: Iterable[Line]) -> list[int]:

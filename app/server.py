@@ -154,7 +154,7 @@ async def lifespan(app: Any) -> AsyncIterator[dict[str, Any]]:
     """
     for name in MODULES_OF_PAGES:
         importlib.import_module(name)
-    watch = Watch(runs_directory(), data.index())
+    watch = Watch(runs_directory(), data.index)
     watch.start()
     data.tell_when_warm(watch.notice)
     data.read_ahead()

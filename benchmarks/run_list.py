@@ -64,7 +64,7 @@ def ticks(folder: Path) -> dict[str, Callable[[], float]]:
     from app import data
     from app.safety_scan import SafetyScan
 
-    index = data.index()
+    index = data.index
     scan = SafetyScan(folder, index.is_resting)
     some_run = data.run_ids()[-1]
 
@@ -90,7 +90,7 @@ def ticks(folder: Path) -> dict[str, Callable[[], float]]:
 def cpu_of(tick: Callable[[], object], times: int) -> float:
     from app import data
 
-    data.index().watched()
+    data.index.watched()
     began = time.process_time()
     for _ in range(times):
         tick()

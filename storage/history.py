@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from math import inf
 
 from storage.journal import read_journal
 from storage.layout import RunPaths
@@ -165,6 +166,18 @@ class History:
             return False
         end = path[number]
         return (end is None or record.get("step", 0) <= end) and not self.is_replaced(record)
+
+    def reach(self, branch: int, attempt: int) -> float:
+        """The step up to which records of this attempt lie on the live path; -1 where none does.
+
+        It is `on_path` for many records at once.
+        """
+        path = self.segments()
+        if branch not in path:
+            return -1
+        end = path[branch]
+        attempts = self.branches[branch].attempts
+        return min([inf if end is None else end, *(start for later, start in attempts if later > attempt)])
 
     def is_replaced(self, record: Record) -> bool:
         """Whether a later attempt on the same branch trained this step again (after a crash)."""

@@ -89,6 +89,21 @@ def test_decimation_keeps_the_extremes_the_ends_and_the_gaps_and_is_bounded(hole
     assert (np.diff(kept_steps) > 0).all()
 
 
+@pytest.mark.parametrize("count", [5, 6, 7, 11, 13, 100])
+@pytest.mark.parametrize("limit", [2, 3, 5, 6])
+def test_decimation_of_every_length_keeps_order_ends_and_extremes(count, limit):
+    chance = np.random.default_rng(count)
+    for holes in (0, 1, count - 1, count):
+        values = chance.standard_normal(count)
+        values[chance.permutation(count)[:holes]] = np.nan
+        kept_steps, kept = series.decimate(np.arange(count), values, limit)
+        assert (np.diff(kept_steps) > 0).all() and {0, count - 1} <= set(kept_steps.tolist())
+        assert np.array_equal(kept, values[kept_steps], equal_nan=True)
+        assert np.isnan(kept).any() == (holes > 0)
+        if holes < count:
+            assert np.nanmin(kept) == np.nanmin(values) and np.nanmax(kept) == np.nanmax(values)
+
+
 def test_a_chart_of_a_long_run_is_small(run):
     with Journal(run.paths.metrics) as journal:
         for step in range(201, 5_000):

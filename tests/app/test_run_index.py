@@ -119,6 +119,8 @@ def test_a_reported_run_is_read_and_no_other_one(runs, index, stats):
     stats.clear()
     assert state(index, runs, one) == "finished"
     assert not [path for path in stats if other.id in path]
+    stats.clear()
+    assert state(index, runs, one) == "finished" and stats == [str(runs)]
 
 
 def test_without_a_watch_that_reports_every_run_is_looked_at(runs, index):
@@ -208,13 +210,13 @@ def waiting_for(runs, name, other):
 def test_a_queued_run_stops_waiting_when_the_other_one_ends(runs):
     first = SyntheticRun(runs, "first").start()
     second = waiting_for(runs, "second", first.id)
-    data.index().watched()
+    data.index.watched()
     try:
         reasons = [next(row["reason"] for row in data.summaries() if row["run"] == second)]
         first.finish()
         reasons.append(next(row["reason"] for row in data.summaries() if row["run"] == second))
     finally:
-        data.index()._reported_at = float("-inf")
+        data.index._reported_at = float("-inf")
     assert "waits for" in reasons[0] and reasons[1] == ""
 
 

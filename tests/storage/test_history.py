@@ -65,6 +65,19 @@ def test_the_path_of_a_branch_is_its_own_records_and_its_parents_up_to_where_it_
     assert history.on_path({"branch": 1, "step": 80}, branch=2)
 
 
+def test_the_reach_of_an_attempt_says_of_every_step_what_asking_for_it_says():
+    history = fold([
+        start(), start(1, 40, checkpoint="c"), branch(1, 0, 30), start(2, 50, branch=1, checkpoint="c"),
+        branch(2, 1, 45), start(3, 44, branch=2), start(4, 48, branch=2, checkpoint="c"),
+    ])  # fmt: skip
+    for number in range(4):
+        for attempt in range(6):
+            reach = history.reach(number, attempt)
+            for step in range(60):
+                record = {"branch": number, "attempt": attempt, "step": step}
+                assert (step <= reach) == history.on_path(record), record
+
+
 def test_what_an_earlier_attempt_recorded_beyond_the_resume_is_replaced():
     history = fold([start(), start(attempt=1, step=40, checkpoint="b0-00000040-a0-0002")])
     assert history.on_path({"branch": 0, "step": 40, "attempt": 0})
