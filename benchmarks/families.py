@@ -24,7 +24,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from comparison import tables
+from benchmarks import headline
+from comparison import report, tables
+from comparison.reading import read_csv
+from comparison.series import series_of
 from storage import atomic, checkpoints
 from storage.layout import RunPaths
 from storage.runs import list_runs, read_run
@@ -61,11 +64,12 @@ def main() -> None:
     if not options.tables:
         command = ["-m", "trainer", "suite", SUITE, "--runs-dir", options.runs_dir, "--jobs", options.jobs]
         subprocess.run([sys.executable, *command], check=True)
-        write_results(Path(options.runs_dir))
+        headline.write_results(SUITE, Path(options.runs_dir))
+        write_errors(Path(options.runs_dir))
     atomic.replace_bytes(PAGE, with_tables(PAGE.read_text()).encode())
 
 
-def write_results(runs: Path) -> None:
+def write_errors(runs: Path) -> None:
     """docs/results/errors/families.csv: one row per family, seed, method and rank."""
     rows: list[Row] = []
     for paths in reversed(list_runs(runs)):
@@ -153,14 +157,33 @@ def white_noise_errors(model: nn.Module, trial: nn.Module, task: Task) -> Iterab
 
 
 def with_tables(page: str) -> str:
-    """The page with every block <!-- errors: SERIES --> … <!-- end --> made anew."""
+    """The page with every block <!-- errors: SERIES --> or <!-- cuts: SUITE --> … <!-- end --> made anew."""
     rows = read_rows()
+    makers = {"errors": lambda series: table(rows, series), "cuts": cuts}
     return re.sub(
-        r"(<!-- errors: ([^>]+?) -->\n).*?(<!-- end -->)",
-        lambda match: f"{match[1]}{table(rows, match[2])}\n{match[3]}",
+        r"(<!-- (errors|cuts): ([^>]+?) -->\n).*?(<!-- end -->)",
+        lambda match: f"{match[1]}{makers[match[2]](match[3])}\n{match[4]}",
         page,
         flags=re.DOTALL,
     )
+
+
+def cuts(suite: str) -> str:
+    """Each series beside the one that was cut while it trained, from docs/results/SUITE.csv."""
+    by_label = {one.label: one for one in series_of(read_csv(headline.RESULTS / f"{suite}.csv"))}
+    pairs = ((label, by_label.get(f"{label}, compressed"), one) for label, one in by_label.items())
+    rows = [
+        {
+            "family": label,
+            "states, all layers": tables.spread(cut.spread("states"), tables.whole),
+            "uncut": tables.spread(full.spread("test"), tables.percent),
+            "cut while training": tables.spread(cut.spread("test"), tables.percent),
+            "difference, points": tables.difference(cut.minus(full, "test")),
+        }
+        for label, cut, full in pairs
+        if cut is not None
+    ]
+    return report.markdown_table(rows)
 
 
 def read_rows() -> list[Row]:
