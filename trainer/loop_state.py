@@ -30,3 +30,7 @@ class LoopState:
     """Best validation metric on this path: metric, value, step."""
     last: dict[str, float] = field(default_factory=dict)
     """Latest validation metrics."""
+    forms: list[str | None] = field(default_factory=list)
+    """Form of the recurrence of each reducible layer; None where a family has one only."""
+    forms_of: list[int] = field(default_factory=list)
+    """The state dimensions that the forms were chosen for."""

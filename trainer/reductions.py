@@ -381,6 +381,7 @@ class Reductions:
         except ValueError as problem:
             self._refuse(outcome, f"cannot be realised: {problem}")
             return
+        session.settle_forms()
         after = session.measure()
         state.reductions = [*state.reductions, outcome.number]
         state.pending_proposal = None

@@ -57,7 +57,6 @@ class Session:
     recorder: Recorder
     device: torch.device
     state: LoopState
-    forms: list[str | None]
     loss_was_finite: bool = True
     """Whether the last recorded loss was a number: the change is an event, not every record."""
     snapshots: list[tuple[int, tuple[int, ...], list[Any]]] = field(default_factory=list)
@@ -81,6 +80,7 @@ class Session:
         """Make `state` the current one, everywhere."""
         self.state = self.recorder.state = state
         self.recorder.state_dims = self.state_dims
+        self._keep_forms()
 
     # Saving and restoring.
 
@@ -207,6 +207,7 @@ class Session:
             state_dims=self.state_dims,
             undone=undone,
         )
+        self.settle_forms()
         self.adopt(self.state)
 
     # Measuring.
@@ -292,12 +293,30 @@ class Session:
                 return systems
         return None
 
-    def note_forms(self) -> None:
-        """Record which form of the recurrence each layer uses, whenever that changes."""
-        forms = [getattr(layer, "form_used", None) for _, layer in reducible_layers(self.model)]
-        if forms != self.forms:
-            self.forms = forms
-            self.event("kernel_chosen", forms=forms)
+    def settle_forms(self) -> None:
+        """Choose the form of each layer's recurrence for the training batches, once for its state dimension.
+
+        Recorded before its first use and kept in checkpoints: a resumed run goes on with it, whatever a later
+        version would choose, and rounds as it would have done.
+        """
+        state, dims = self.state, self.state_dims
+        if state.forms_of != dims:
+            batch, length = self.timing_batch().inputs.shape[:2]
+            layers = [layer for _, layer in reducible_layers(self.model)]
+            state.forms = [
+                layer.form_for(batch, length) if hasattr(layer, "form_for") else None for layer in layers
+            ]
+            state.forms_of = dims
+            self.event("kernel_chosen", forms=state.forms)
+        self._keep_forms()
+
+    def _keep_forms(self) -> None:
+        """Bind the layers to the forms of the loop state, where those were chosen for these states."""
+        layers = [layer for _, layer in reducible_layers(self.model)]
+        known = self.state.forms if self.state.forms_of == self.state_dims else [None] * len(layers)
+        for layer, form in zip(layers, known, strict=True):
+            if hasattr(layer, "form_kept"):
+                layer.form_kept = form
 
     def timing_batch(self) -> Split:
         """The first training sequences, one batch of them, to time a step with."""
@@ -323,7 +342,7 @@ def open_session(paths: RunPaths, config: Config, history: History, recorder: Re
         paths=paths, config=config, history=history, task=task, model=model,
         optimizer=make_optimizer(model, config), objective=Objective(), references=found,
         recorder=recorder, device=device,
-        state=LoopState(policy=config.reduction.policy, waiting=config.reduction.waiting), forms=[],
+        state=LoopState(policy=config.reduction.policy, waiting=config.reduction.waiting),
     )  # fmt: skip
     session.adopt(session.state)
     started = time.perf_counter()

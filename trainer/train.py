@@ -118,6 +118,8 @@ def begin(session: Session) -> None:
     )
     if fresh:
         session.event("run_started", references=session.references.records)
+    session.settle_forms()
+    if fresh:
         session.evaluate()
         log(session, session.state.last)
         session.record_spectra("scheduled")
@@ -208,7 +210,6 @@ def record_step(session: Session, losses: list[torch.Tensor]) -> None:
             session.event("loss_not_finite")
         session.loss_was_finite = finite
         log(session, {"train/loss": loss, **evaluated})
-        session.note_forms()
     if training.spectra_every and state.step % training.spectra_every == 0:
         session.record_spectra("scheduled")
     if systems.is_due(state.step, training.steps):

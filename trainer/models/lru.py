@@ -67,6 +67,8 @@ class LRU(nn.Module):
         self.method = method
         self.form_used: Form | None = None
         """Form of the last forward pass."""
+        self.form_kept: Form | None = None
+        """Form of "auto" until the next cut, for all shapes: see `Session.settle_forms`."""
         nu, theta = _ring(state_dim, r_min, r_max, max_phase)  # (N,)
         self.nu_log = nn.Parameter(nu.log())  # (N,)
         self.theta_log = nn.Parameter(theta.log())  # (N,)
@@ -111,7 +113,7 @@ class LRU(nn.Module):
 
     def forward(self, u: Tensor) -> Tensor:
         """y = Re(C x) + D ∘ u, (batch, L, H) to (batch, L, H)."""
-        self.form_used = self._form_for(*u.shape[:2])
+        self.form_used = self.form_for(*u.shape[:2])
         y = lru_recurrence(u, *self.system(), self.form_used)  # (batch, L, H)
         return torch.addcmul(y, self.D, u)  # (batch, L, H)
 
@@ -133,9 +135,10 @@ class LRU(nn.Module):
         """λ, B with γ folded in, and C."""
         return system_from_parameters(system)
 
-    def _form_for(self, batch: int, length: int) -> Form:
+    def form_for(self, batch: int, length: int) -> Form:
+        """What was asked for; else what is kept, at any shape; else what is cheaper at this one."""
         if self._form == "auto":
-            return choose_form(batch, length, self.width, self.state_dim)
+            return self.form_kept or choose_form(batch, length, self.width, self.state_dim)
         return "scan" if self._form == "scan" else "kernel"
 
     # What makes the layer Reducible: each answer is one function of trainer/reduction/lru_reduction.py.
@@ -158,6 +161,7 @@ class LRU(nn.Module):
 
     def write_back(self, reduction: LruReduction) -> None:
         """Replace the parameters by those of the reduction."""
+        self.form_kept = None
         for name, values in reduction.parameters.items():
             old = getattr(self, name)
             if old.shape != values.shape or name != "D":

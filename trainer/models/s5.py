@@ -69,6 +69,8 @@ class S5(nn.Module):
         self.form, self.method = form, method
         self.form_used: Form | None = None
         """Form of the last forward pass."""
+        self.form_kept: Form | None = None
+        """Form of "auto" until the next cut, for all shapes: see `Session.settle_forms`."""
         frequencies, vectors = legs_modes(state_dim)  # (N,), (2N, N)
         B = vectors.mH @ (torch.randn(2 * state_dim, width) / math.sqrt(width)).to(vectors.dtype)  # (N, H)
         C = (torch.randn(width, 2 * state_dim) / math.sqrt(2 * state_dim)).to(vectors.dtype) @ vectors
@@ -104,7 +106,7 @@ class S5(nn.Module):
 
     def forward(self, u: Tensor) -> Tensor:
         """(batch, L, H) to (batch, L, H)."""
-        self.form_used = self._form_for(*u.shape[:2])
+        self.form_used = self.form_for(*u.shape[:2])
         y = lru_recurrence(u, *self.modes(), self.form_used)  # (batch, L, H)
         return torch.addcmul(y, self.D, u)  # (batch, L, H)
 
@@ -118,9 +120,10 @@ class S5(nn.Module):
     def extra_repr(self) -> str:
         return f"width={self.width}, state_dim={self.state_dim}, method={self.method.name!r}"
 
-    def _form_for(self, batch: int, length: int) -> Form:
+    def form_for(self, batch: int, length: int) -> Form:
+        """What was asked for; else what is kept, at any shape; else what is cheaper at this one."""
         if self.form == "auto":
-            return choose_form(batch, length, self.width, self.state_dim)
+            return self.form_kept or choose_form(batch, length, self.width, self.state_dim)
         return "scan" if self.form == "scan" else "kernel"
 
     # What makes the layer Reducible: each answer is one function of trainer/reduction/s5_reduction.py.
@@ -143,6 +146,7 @@ class S5(nn.Module):
 
     def write_back(self, reduction: S5Reduction) -> None:
         """Replace the parameters of the modes by those of the reduction; D stays."""
+        self.form_kept = None
         for name in s5_reduction.MODE_PARAMETERS:
             old = getattr(self, name)
             new = torch.as_tensor(reduction.parameters[name], dtype=old.dtype, device=old.device)

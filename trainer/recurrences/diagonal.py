@@ -104,7 +104,7 @@ def choose_form(batch: int, length: int, width: int, state_dim: int) -> Form:
 
     In words: calls, passes over the states, matrix products; calls, FFTs, products of K and of transforms,
     powers of λ. Narrow layers with many states want the kernel. The constants are a fit to 28 shapes (L 64 to
-    4096, H 1 to 128, N 8 to 384; Xeon with AVX-512, torch 2.13, single precision, processor time of one thread),
+    4096, H 1 to 128, N 8 to 384; Xeon with AVX-512, torch 2.13, single precision, processor time, 1 thread),
     for which the choice is never more than 35 % slower than the other form. No GPU was measured.
 
     >>> choose_form(batch=50, length=784, width=8, state_dim=256)
