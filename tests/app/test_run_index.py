@@ -10,12 +10,14 @@ import threading
 import time
 
 import pytest
+from watchdog.events import FileModifiedEvent
 
 from app import data
 from app.run_cache import RunCache
 from app.run_index import TRUST_S, RunIndex
 from app.run_list import SETTLED_S, RunList
 from app.safety_scan import LOOKS, SafetyScan
+from app.warming import Warming
 from app.watch import Watch
 from storage.runs import create_run
 from storage.status import process_identity
@@ -364,35 +366,40 @@ def test_what_happened_before_the_watch_began_is_looked_at_once(runs, index):
     watched(Watch(runs, index, scan_s=60.0), story)
 
 
-def test_a_change_that_an_event_told_of_wakes_pages_once(runs, index):
-    run = SyntheticRun(runs).start()
-    watch = Watch(runs, index, debounce_s=0.01, scan_s=0.1)
-    woken = []
-
-    async def story():
-        assert await until(lambda: watch._safety._marks)
-        await asyncio.sleep(0.3)
-        with watch.subscribe(run.id) as changed:
-            for _ in range(3):
-                changed.clear()
-                (run.paths.root / "log.txt").write_text("a line")
-                await asyncio.sleep(0.05)
-                woken.append(changed.is_set())
-                changed.clear()
-                await asyncio.sleep(0.3)  # rounds of the scan, which sees the same change
-                woken.append(changed.is_set())
-
-    assert watched(watch, story)
-    assert woken == [True, False] * 3
+def test_the_scan_wakes_nobody_for_what_an_event_told_of_and_the_index_looks_again(runs, index):
+    told, silent = SyntheticRun(runs, "told").start(), SyntheticRun(runs, "silent").start()
+    watch = Watch(runs, index, debounce_s=60.0)
+    watch._observer = object()  # there is one; its events are played here
+    watch._round()
+    for run in (told, silent):
+        state(index, runs, run)
+        run.finish()
+    watch.on_any_event(FileModifiedEvent(str(told.paths.events)))
+    watch._timer.cancel()
+    watch._pending.clear()
+    assert state(index, runs, told) == "finished"
+    told.event("paused", by="ada")  # after the event, and before the round
+    told.status("paused")
+    watch._round()
+    assert watch._pending == {silent.id}
+    watch._timer.cancel()
+    assert state(index, runs, told) == "paused" and state(index, runs, silent) == "finished"
 
 
-def test_reading_ahead_goes_on_until_there_is_no_more(runs, monkeypatch):
+def test_reading_ahead_goes_on_as_long_as_there_is_more(monkeypatch):
     monkeypatch.setattr("app.warming.HEAD_START_S", 0.0)
-    monkeypatch.setattr(data, "READ_AHEAD_S", 0.0)
+    rest = [True, True, False]
+    warming, told = Warming(), threading.Event()
+    warming.tell = lambda name: told.set()
+    warming.want("all", lambda: rest.pop(0))
+    assert told.wait(10) and rest == []
+
+
+def test_runs_that_a_budget_left_out_are_read_meanwhile(runs, monkeypatch):
+    monkeypatch.setattr("app.warming.HEAD_START_S", 0.0)
     for name in ("one", "other", "third"):
         SyntheticRun(runs, name)
-    assert data.rows_within(0.0)[1] == 3  # begins to read ahead; a budget of nothing reads nothing
-    monkeypatch.setattr(data, "READ_AHEAD_S", 0.001)
+    assert data.rows_within(0.0)[1] == 3
     ends = time.monotonic() + 10
     while data.rows_within(0.0)[1] and time.monotonic() < ends:
         time.sleep(0.01)
