@@ -22,7 +22,7 @@ from storage.runs import list_runs, read_run
 
 DOCS = Path(__file__).parent.parent / "docs"
 RESULTS = DOCS / "results"
-PAGES = (DOCS / "RESULTS.md", DOCS.parent / "README.md")
+PAGES = (DOCS / "RESULTS.md", DOCS / "FAMILIES.md", DOCS.parent / "README.md")
 EMBEDDED = ("tones-headline", "digits-headline")
 COLUMNS = ("series", "runs", "states", "test accuracy, last weights", "Δ test accuracy, last weights, points",
            "training", "training, × baseline", "with what it builds on", "role")  # fmt: skip

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from benchmarks import headline
+from benchmarks import families, headline
 
 NAMES = sorted(path.stem for path in headline.RESULTS.glob("*.csv"))
 
@@ -14,11 +14,19 @@ def test_there_are_results():
 
 
 def test_every_table_is_made_from_the_committed_runs():
+    shown = set()
     for path in headline.PAGES:
         page = path.read_text()
         assert headline.with_tables(page) == page, "run: python -m benchmarks.headline --tables"
-    results = headline.PAGES[0].read_text()
-    assert set(re.findall(r"<!-- table: ([a-z-]+) -->", results)) == set(NAMES)
+        shown |= set(re.findall(r"<!-- (?:table|cuts): ([a-z-]+) -->", page))
+    assert shown == set(NAMES)
+
+
+def test_every_table_of_output_errors_is_made_from_the_committed_measurements():
+    page = families.PAGE.read_text()
+    assert families.with_tables(page) == page, "run: python -m benchmarks.families --tables"
+    shown = set(re.findall(r"<!-- errors: ([a-z0-9]+) -->", page))
+    assert shown == {row["series"] for row in families.read_rows()}
 
 
 @pytest.mark.parametrize("name", NAMES)
