@@ -31,6 +31,15 @@ _lock = threading.Lock()
 _jobs: dict[str, Job] = {}
 
 
+def possible(run_id: str) -> bool:
+    """Whether the run kept systems: those of linear time-invariant layers, unless output.systems is off.
+
+    Or was analysed before: a copy may lack the systems.
+    """
+    paths = data.paths_of(run_id)
+    return paths.systems.is_dir() or paths.analyses.is_dir()
+
+
 def start(run_id: str) -> None:
     """Begin an analysis of this run (a callback); one at a time for a run, whoever asks."""
     with _lock:

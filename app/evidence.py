@@ -161,9 +161,12 @@ def _spectrum(position: int, layer: Record, record: Record, tables: Mapping[str,
 
 def _curves(position: int, layer: Record, record: Record, tables: Mapping[str, Any]) -> None:
     share = f"discarded share of {proposal_data.importance(record).short}"
+    alone = {} if layer["error_bound"] else {"height": evidence_charts.SPECTRUM_HEIGHT}
     with st.container(border=True, key=f"curves_{position}"):
         frame.draw(
-            evidence_charts.rank_curve_spec("share", share, percent=True, limit=True),
+            evidence_charts.rank_curve_spec(
+                "share", "discarded share", share, percent=True, limit=True, **alone
+            ),
             f"share-{position}",
             f"{share.capitalize()} against rank, layer {layer['layer']}",
             ranks=tables["ranks"],
@@ -171,7 +174,9 @@ def _curves(position: int, layer: Record, record: Record, tables: Mapping[str, A
         )
         if layer["error_bound"]:
             frame.draw(
-                evidence_charts.rank_curve_spec("bound", "error bound (H∞)", percent=False, limit=False),
+                evidence_charts.rank_curve_spec(
+                    "bound", "error bound", "error bound (H∞)", percent=False, limit=False
+                ),
                 f"bound-{position}",
                 f"Error bound against rank, layer {layer['layer']}",
                 ranks=tables["ranks"],

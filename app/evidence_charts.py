@@ -112,6 +112,9 @@ def _positive(bound: Sequence[Any] | None, rank: int) -> float | None:
     return float(value) if isinstance(value, int | float) and value > 0 else None
 
 
+SPECTRUM_HEIGHT = 290
+
+
 def layer_spectrum_spec(importance: str) -> Spec:
     """Spectrum of one layer: kept and discarded states, the cut, the gate."""
     fates = [KEPT, DISCARDED]
@@ -145,13 +148,24 @@ def layer_spectrum_spec(importance: str) -> Spec:
     apart = {
         "resolve": {"scale": {"color": "independent", "shape": "independent", "strokeDash": "independent"}}
     }
-    return chart(290, states, {"layer": [rule, label]}, **apart)
+    return chart(SPECTRUM_HEIGHT, states, {"layer": [rule, label]}, **apart)
 
 
-def rank_curve_spec(field: str, title: str, *, percent: bool, limit: bool) -> Spec:
-    """Discarded share or error bound along the rank, with the chosen rank and the tolerance."""
-    format = ".3~%" if percent else "~g"
-    x, y = whole_x("rank", "rank r"), log_y(field, title, format)
+CURVE_HEIGHT = 142
+"""Two of them are as high as the spectrum beside them."""
+SMALL_PERCENT = "datum.value < 1e-5 ? format(100 * datum.value, '.0e') + '%' : format(datum.value, '.3~%')"
+
+
+def rank_curve_spec(
+    field: str, axis: str, title: str, *, percent: bool, limit: bool, height: int = CURVE_HEIGHT
+) -> Spec:
+    """Discarded share or error bound along the rank, with the chosen rank and the tolerance.
+
+    An axis title that is longer than the axis would take the place of the curve: `title` is for tooltips.
+    """
+    x, y = whole_x("rank", "rank r"), log_y(field, axis)
+    if percent:
+        y["axis"] = {**y["axis"], "format": ".3~%", "labelExpr": SMALL_PERCENT}
     data = {"name": "ranks"}
     choices = ["chosen", "other"]
     curve = {
@@ -174,7 +188,7 @@ def rank_curve_spec(field: str, title: str, *, percent: bool, limit: bool) -> Sp
         "mark": mark("rule", strokeDash=[4, 3], color=QUIET_COLOR, strokeWidth=1.5),
         "encoding": {"y": {**y, "field": "tolerance"}, "tooltip": told(("tolerance", "tolerance", ".3%"))},
     }
-    return chart(142, curve, points, *([tolerance] if limit else []))
+    return chart(height, curve, points, *([tolerance] if limit else []))
 
 
 # What was measured.

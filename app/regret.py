@@ -26,6 +26,12 @@ def show(row: Mapping[str, Any], layer: int) -> None:
         _progress(run_id)
         return
     record = analyses.latest(run_id)
+    if record is None and not analyses.possible(run_id):
+        st.caption(
+            ":material/info: Nothing to analyse: this run keeps no systems (λ, B, C). Only layers that are "
+            "linear time-invariant systems have them, where output.systems is on."
+        )
+        return
     _start_button(row, record)
     if job and job["problem"]:
         st.error(words.plain(job["problem"]), icon=":material/error:")

@@ -75,7 +75,7 @@ def heat_spec(importance: str) -> Spec:
         "type": "quantitative",
         "title": importance,
         "scale": {"type": "log", "scheme": "viridis"},
-        "legend": {"orient": "top", "format": "~g", "columns": 6},
+        "legend": {"orient": "top", "format": "~g", "columns": 6, "tickCount": 2},  # digits below 2 decades
     }
     cells = {
         "data": {"name": "cells"},

@@ -49,7 +49,7 @@ def analyse(paths: RunPaths, progress: Progress = lambda done, total: None) -> R
     if len(snapshots) < 2:
         raise AnalysisRefused(
             f"{paths.run_id}: {len(snapshots)} snapshots of its systems since the last cut, at least 2 are "
-            "needed; they are kept where output.systems is true"
+            "needed; linear time-invariant layers keep them, where output.systems is true"
         )
     count = len(snapshots[0].systems)
     layers = [

@@ -162,3 +162,9 @@ def test_the_glossary_finds_terms(open_page):
     page = open_page("glossary")
     page.text_input(key="term").set_value("vacuous").run()
     assert "promises nothing" in text_of(page) and "gate" not in text_of(page).split("Documents")[0]
+
+
+def test_a_run_that_keeps_no_systems_says_so_and_offers_no_analysis(open_page, waiting):
+    page = open_page("spectra", run=waiting.id)
+    assert "Nothing to analyse: this run keeps no systems" in text_of(page)
+    assert not [button for button in page.button if button.key == "analyse"]
