@@ -1,4 +1,4 @@
-"""Threads of torch sleep while they wait, so that runs side by side do not take the processor from each other."""
+"""Threads of torch sleep while they wait, so that runs side by side do not take each other's processor."""
 
 import os
 import subprocess
