@@ -13,7 +13,7 @@ def add_commands(commands: Any) -> None:
         commands, "export", export, "take a model or a run's figures away",
         example="hankelboard export RUN last ./my-model",
         more="the folder holds weights (safetensors), configuration and a loader that needs torch and "
-        "safetensors only",
+        "safetensors only (a model of your own: no loader)",
     )  # fmt: skip
     parser.add_argument("run", metavar="RUN")
     parser.add_argument("checkpoint", metavar="CHECKPOINT", nargs="?", help="its name, or last")
@@ -45,10 +45,12 @@ def export(options: argparse.Namespace) -> int:
     if not (options.checkpoint or options.metrics or options.spectra):
         raise ConfigError("export: name CHECKPOINT and DIR, or --metrics FILE, or --spectra FILE")
     if options.checkpoint:
-        from trainer.export import export_checkpoint
+        from trainer.export import LOADER, export_checkpoint
 
         files = export_checkpoint(paths, options.checkpoint, options.folder)
         print(f"{options.folder}: {', '.join(files)}")
+        if LOADER not in files:
+            print("without a loader: the model is of a class of your own, which takes these weights")
     for name in ("metrics", "spectra"):
         file = getattr(options, name)
         if file:

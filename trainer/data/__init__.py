@@ -18,6 +18,8 @@ BUILT_IN = {
     "mqar": "mqar.load_mqar_task",
     "text": "text.load_text_task",
 }
+PER_STEP = ("copying", "induction", "mqar", "text")
+"""Those with a label at every step."""
 
 
 def load_task(config: DataConfig) -> Task:
@@ -33,3 +35,8 @@ def load_task(config: DataConfig) -> Task:
             f"data.task = {config.task}: must return trainer.data.task.Task, not {type(task).__name__}"
         )
     return task
+
+
+def answers_every_step(config: DataConfig) -> bool:
+    """Whether a model of this task answers at every step; data are loaded only where they are one's own."""
+    return config.task in PER_STEP if config.task in BUILT_IN else load_task(config).per_step

@@ -1,22 +1,32 @@
-"""A checkpoint as a folder of its own: weights, configuration, and a loader that needs no Hankelboard."""
+"""A checkpoint as a folder of its own: weights, configuration, and a loader that needs no Hankelboard.
+
+config.json  model.safetensors      what was trained
+loader.py                           the network around any sequence layer (trainer/export/loader.py)
+mixer.py                            the layer of the run's family (trainer/export/mixers/)
+"""
 
 import json
 import shutil
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 from storage import atomic, checkpoints
 from storage.errors import CheckpointError, ConfigError
 from storage.layout import CheckpointName, RunPaths
 from storage.runs import read_run
+from trainer.config import parse
+from trainer.data import answers_every_step
+from trainer.models.families import MIXERS
 
 WEIGHTS = "model.safetensors"  # as in a checkpoint
-FAMILIES = ("lru",)
-"""Those that the loader knows; for others weights and configuration are exported."""
+LOADER = "loader.py"
 
 
 def export_checkpoint(paths: RunPaths, wanted: str, folder: Path) -> list[str]:
     """Write the checkpoint's weights, the run's configuration and the loader into a new folder.
+
+    A model of one's own gets no loader: its class is the user's.
 
     Parameters
     ----------
@@ -44,9 +54,9 @@ def export_checkpoint(paths: RunPaths, wanted: str, folder: Path) -> list[str]:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ConfigError(f"{folder}: is there already and not empty; choose another folder")
     run, checkpoint = read_run(paths), checkpoints.read_checkpoint(paths, name)
+    model = {**_described_model(run.config), "state_dim": checkpoint.state_dims}
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(paths.checkpoint(name) / WEIGHTS, folder / WEIGHTS)
-    model = {**run.config["model"], "state_dim": checkpoint.state_dims}
     described = {
         "model": model, "data": run.config["data"], "state_dims": checkpoint.state_dims,
         "run": run.id, "name": run.name, "checkpoint": str(name), "step": name.step,
@@ -54,10 +64,21 @@ def export_checkpoint(paths: RunPaths, wanted: str, folder: Path) -> list[str]:
     }  # fmt: skip
     text = json.dumps(described, indent=2, ensure_ascii=False) + "\n"
     atomic.create_bytes(folder / "config.json", text.encode())
-    if model["family"] in FAMILIES:
-        loader = resources.files("trainer.export").joinpath("loader.py").read_bytes()
-        atomic.create_bytes(folder / "loader.py", loader)
+    if model["family"] in MIXERS:
+        code = resources.files("trainer.export")
+        atomic.create_bytes(folder / LOADER, code.joinpath(LOADER).read_bytes())
+        mixer = code.joinpath("mixers", f"{model['family']}.py")
+        atomic.create_bytes(folder / "mixer.py", mixer.read_bytes())
     return sorted(path.name for path in folder.iterdir())
+
+
+def _described_model(config: dict[str, Any]) -> dict[str, Any]:
+    """[model] of a run's configuration, with pooling = "none" where the model answers at every step."""
+    model = dict(config["model"])
+    if model["family"] in MIXERS:
+        parsed = parse(config)
+        model["pooling"] = "none" if answers_every_step(parsed.data) else parsed.model.pooling
+    return model
 
 
 def _find(paths: RunPaths, wanted: str) -> CheckpointName:

@@ -1,81 +1,118 @@
 """Loads the model beside this file. Needs torch and safetensors, nothing else.
 
-    model = load(folder)              # folder: where config.json and model.safetensors lie
-    logits = model(x)                 # (batch, length, channels) to (batch, classes)
+    model = load(folder)              # folder: where config.json, model.safetensors and mixer.py lie
+    logits = model(x)                 # x: (batch, length, channels); tokens in one channel
 
-The state-space layers are linear recurrent units (Orvieto et al. 2023, arXiv 2303.06349):
-x[t] = λ ∘ x[t−1] + B u[t],  y[t] = Re(C x[t]) + D ∘ u[t]; `step` does one of these at a time.
+    logits, state = model.step(x[:, 0])           # or step by step, in memory that does not grow
+    logits, state = model.step(x[:, 1], state)
+
+Logits are (batch, classes), of the whole sequence or of what was seen so far. Where the model answers at each
+step (pooling "none") they are (batch, length, classes), and `step` gives those of its step. Call it under
+torch.no_grad() where no gradients are wanted: they remember all steps.
 """
 
 import json
+import sys
+from collections.abc import Callable
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from torch.nn.functional import gelu, glu, layer_norm, linear
+from torch.nn.functional import embedding, gelu, glu, layer_norm, linear
 
-
-class LRU(nn.Module):
-    def __init__(self, tensors: dict[str, Tensor], prefix: str):
-        super().__init__()
-        for name in ("nu_log", "theta_log", "gamma_log", "B_re", "B_im", "C_re", "C_im", "D"):
-            setattr(self, name, nn.Parameter(tensors[prefix + name]))
-
-    def step(self, x: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
-        """State (batch, N) and input (batch, H) to the next state and the output (batch, H)."""
-        eigenvalues = torch.exp(torch.complex(-self.nu_log.exp(), self.theta_log.exp()))
-        B = self.gamma_log.exp()[:, None] * torch.complex(self.B_re, self.B_im)
-        x = eigenvalues * x + u.to(B.dtype) @ B.T
-        return x, (x @ torch.complex(self.C_re, self.C_im).T).real + self.D * u
-
-    def forward(self, u: Tensor) -> Tensor:
-        x = torch.zeros(u.shape[0], len(self.nu_log), dtype=torch.complex64, device=u.device)
-        x, outputs = x.to(torch.promote_types(x.dtype, u.dtype)), []
-        for u_t in u.unbind(1):
-            x, y = self.step(x, u_t)
-            outputs.append(y)
-        return torch.stack(outputs, 1)
-
-
-class Block(nn.Module):
-    def __init__(self, tensors: dict[str, Tensor], prefix: str):
-        super().__init__()
-        self.mixer = LRU(tensors, f"{prefix}mixer.")
-        self.weight, self.bias = (nn.Parameter(tensors[f"{prefix}glu.{name}"]) for name in ("weight", "bias"))
-        for name in ("mean", "var"):  # of batch normalisation; None where the norm is over channels
-            self.register_buffer(name, tensors.get(f"{prefix}norm.running_{name}"))
-
-    def forward(self, h: Tensor) -> Tensor:
-        if self.mean is None:
-            z = layer_norm(h, h.shape[-1:])
-        else:
-            z = (h - self.mean) / torch.sqrt(self.var + 1e-5)
-        return h + glu(linear(gelu(self.mixer(z)), self.weight, self.bias))
+CONSTANT = ("running_mean", "running_var", "num_batches_tracked", "log_decay", "map.weight")
+"""Ends of the names of tensors that are not trained."""
 
 
 class Model(nn.Module):
-    def __init__(self, tensors: dict[str, Tensor], layers: int, masked: bool):
+    """Residual blocks of a sequence layer; its names of tensors are those of model.safetensors.
+
+        h = encoder(x),   h ← h + gated(mixer(norm(h))) in every block,   logits = head(h or its mean so far)
+
+    Parameters
+    ----------
+    tensors : dict of str to Tensor
+    mixer_step : callable
+        `step` of mixer.py: tensors of the layer, input (batch, H), states before; output and states after.
+    layers : int
+    pooling : str
+        "mean" over all steps, "masked": over those where not all channels are 0; "none": every step answers.
+    """
+
+    def __init__(
+        self, tensors: dict[str, Tensor], mixer_step: Callable[..., Any], *, layers: int, pooling: str
+    ) -> None:
         super().__init__()
-        self.masked = masked  # padding, where all channels are 0, does not count
-        self.blocks = nn.ModuleList(Block(tensors, f"blocks.{i}.") for i in range(layers))
-        self.encoder, self.head = (
-            nn.ParameterList([tensors[f"{part}.weight"], tensors[f"{part}.bias"]])
-            for part in ("encoder", "head")
-        )
+        self.mixer_step, self.layers, self.pooling = mixer_step, layers, pooling
+        for name, tensor in tensors.items():
+            _plant(self, name, tensor)
 
     def forward(self, x: Tensor) -> Tensor:
-        h = linear(x, *self.encoder)
-        for block in self.blocks:
-            h = block(h)
-        if not self.masked:
-            return linear(h.mean(1), *self.head)
-        inside = (x != 0).any(2, keepdim=True)
-        return linear((h * inside).sum(1) / inside.sum(1).clamp_min(1), *self.head)
+        """Logits of sequences (batch, L, channels)."""
+        state, answers = None, []
+        for now in x.unbind(1):
+            logits, state = self.step(now, state)
+            answers.append(logits)
+        return torch.stack(answers, 1) if self.pooling == "none" else answers[-1]
+
+    def step(self, x: Tensor, state: list[Any] | None = None) -> tuple[Tensor, list[Any]]:
+        """Logits (batch, classes) after one step more, x (batch, channels), and the next state."""
+        total, steps, *states = state or [0.0, 0, *(() for _ in range(self.layers))]
+        h = self._encoded(x)  # (batch, H)
+        for i in range(self.layers):
+            block = self.blocks.get_submodule(str(i))
+            z, *states[i] = self.mixer_step(block.mixer, _normalised(block, h), *states[i])
+            h = h + (glu(linear(gelu(z), block.glu.weight, block.glu.bias)) if hasattr(block, "glu") else z)
+        if self.pooling == "none":
+            return linear(h, self.head.weight, self.head.bias), [total, steps, *states]
+        counts = (
+            (x != 0).any(1, keepdim=True) if self.pooling == "masked" else torch.ones_like(x[:, :1]).bool()
+        )
+        total, steps = total + counts * h, steps + counts.long()
+        mean = total / steps.clamp_min(1)  # (batch, H)
+        return linear(mean, self.head.weight, self.head.bias), [total, steps, *states]
+
+    def _encoded(self, x: Tensor) -> Tensor:
+        if not hasattr(self.encoder, "bias"):  # a table of tokens
+            return embedding(x[:, 0].long(), self.encoder.weight)
+        return linear(x.to(self.encoder.weight.dtype), self.encoder.weight, self.encoder.bias)
 
 
 def load(folder: str | Path = Path(__file__).parent) -> Model:
-    config = json.loads((Path(folder) / "config.json").read_text())
-    tensors = load_file(Path(folder) / "model.safetensors")
-    model = config["model"]
-    return Model(tensors, model["layers"], model.get("pooling") == "masked").eval()
+    """The model of an exported folder, on the CPU, in evaluation mode."""
+    folder = Path(folder).resolve()
+    described = json.loads((folder / "config.json").read_text(encoding="utf-8"))["model"]
+    tensors = load_file(folder / "model.safetensors")
+    mixer = _module(f"mixer_of_{folder.name}", folder / "mixer.py")
+    return Model(tensors, mixer.step, layers=described["layers"], pooling=described["pooling"]).eval()
+
+
+def _plant(module: nn.Module, name: str, tensor: Tensor) -> None:
+    """Put a tensor at its dotted name: blocks.0.mixer.D is model.blocks.0.mixer.D."""
+    *path, leaf = name.split(".")
+    for part in path:
+        if part not in dict(module.named_children()):
+            module.add_module(part, nn.Module())
+        module = module.get_submodule(part)
+    if name.endswith(CONSTANT):
+        module.register_buffer(leaf, tensor)
+    else:
+        module.register_parameter(leaf, nn.Parameter(tensor))
+
+
+def _normalised(block: nn.Module, h: Tensor) -> Tensor:
+    """By the statistics of batch normalisation where there are some, else over the channels."""
+    if not hasattr(block, "norm"):
+        return layer_norm(h, h.shape[-1:])
+    return (h - block.norm.running_mean) / torch.sqrt(block.norm.running_var + 1e-5)
+
+
+def _module(name: str, file: Path) -> Any:
+    """A module by its file, so that folders of different families can be loaded side by side."""
+    spec = spec_from_file_location(name, file)
+    module = sys.modules[name] = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
