@@ -9,8 +9,6 @@
 """
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +16,7 @@ from torch.nn import functional
 
 from trainer.models.causal_convolution import CausalConvolution
 from trainer.models.gated_output import GatedOutput
+from trainer.models.measured_states import MeasuredStates
 from trainer.models.state_map import StateMap
 from trainer.recurrences.delta_rule import delta_rule, delta_rule_states, delta_rule_step
 from trainer.reduction import deltanet_reduction
@@ -86,7 +85,29 @@ class DeltaNet(nn.Module):
         return self.output(o, x), state
 
 
-class GatedDeltaRule(nn.Module):
+class Observer:
+    """Sums over the states that a `GatedDeltaRule` runs through and over its queries."""
+
+    def __init__(self) -> None:
+        self._sums: tuple[Tensor, Tensor] | None = None
+
+    def see(self, q: Tensor, k: Tensor, v: Tensor, beta: Tensor, log_decay: Tensor) -> None:
+        """Add one batch of sequences; shapes as in `delta_rule`."""
+        P = q.new_zeros(*q.shape[2:], q.shape[3])  # (heads, d_k, d_k)
+        for S in delta_rule_states(k, v, beta, log_decay):
+            P = P + torch.einsum("bhnv,bhmv->hnm", S, S)
+        sums = P.double().cpu(), torch.einsum("blhn,blhm->hnm", q, q).double().cpu()
+        self._sums = sums if self._sums is None else (self._sums[0] + sums[0], self._sums[1] + sums[1])
+
+    def statistics(self) -> Statistics:
+        """What was measured. Raises ValueError when nothing was seen."""
+        if self._sums is None:
+            raise ValueError("no calibration sequence was seen")
+        P, Q = (part.numpy() for part in self._sums)
+        return Statistics(P=P, Q=Q)
+
+
+class GatedDeltaRule(MeasuredStates[Statistics]):
     """The recurrence of a DeltaNet layer, (batch, L, H) to (batch, L, heads, d_v), without norm and gate.
 
     A cut replaces the maps of keys and queries by ones with orthonormal rows to fewer dimensions
@@ -94,15 +115,13 @@ class GatedDeltaRule(nn.Module):
     """
 
     importance = "key_query_energy"
+    observer = Observer
     ssm_parameters = ("A_log", "dt_bias")
 
     def __init__(
         self, width: int, state_dim: int, heads: int, value_dim: int, conv: int, *, method: Method = BALANCED
     ) -> None:
-        super().__init__()
-        self.method = method
-        self.statistics: Statistics | None = None
-        self._observer: Observer | None = None
+        super().__init__(method)
         channels = heads * (2 * state_dim + value_dim)
         self.inner = nn.Linear(width, channels, bias=False)
         self.convolution = CausalConvolution(channels, conv)
@@ -124,8 +143,7 @@ class GatedDeltaRule(nn.Module):
         """o of x, (batch, L, H) to (batch, L, heads, d_v)."""
         q, k, v = self._keys_and_values(self.convolution(self.inner(x)))
         beta, log_decay = self._strength_and_decay(x)
-        if self._observer is not None:
-            self._observer.see(q, k, v, beta, log_decay)
+        self.observe(q, k, v, beta, log_decay)
         return delta_rule(q, k, v, beta, log_decay)
 
     def step(self, x: Tensor, state: DeltaNetState | None = None) -> tuple[Tensor, DeltaNetState]:
@@ -150,21 +168,9 @@ class GatedDeltaRule(nn.Module):
         delta = functional.softplus(self.decay(x) + self.dt_bias)
         return self.strength(x).sigmoid(), -delta * self.A_log.exp()
 
-    @contextmanager
-    def observing(self) -> Iterator[None]:
-        """Forward passes meanwhile are measured, for `extract`."""
-        self.statistics, self._observer = None, Observer()
-        try:
-            yield
-            self.statistics = self._observer.statistics()
-        finally:
-            self._observer = None
-
     def extract(self) -> DeltaNetSystem:
         """Parameters in double precision and what was measured with them."""
-        if self.statistics is None:
-            raise ValueError("the layer was not calibrated since its last cut: its states depend on data")
-        return DeltaNetSystem(self._parameters64(), self.statistics)
+        return DeltaNetSystem(self.parameters64(), self.measured())
 
     def spectrum(self, system: DeltaNetSystem) -> FloatArray:
         """Shares of key and query energy, descending."""
@@ -192,35 +198,10 @@ class GatedDeltaRule(nn.Module):
 
     def verify(self, reduction: DeltaNetReduction) -> float:
         """Relative error between the layer now and the layer before with the basis behind its map."""
-        return deltanet_reduction.verify(self._parameters64(), reduction)
+        return deltanet_reduction.verify(self.parameters64(), reduction)
 
     def extra_repr(self) -> str:
         return f"method={self.method.name!r}"
-
-    def _parameters64(self) -> dict[str, FloatArray]:
-        return {name: p.detach().double().cpu().numpy().copy() for name, p in self.named_parameters()}
-
-
-class Observer:
-    """Sums over the states that a `GatedDeltaRule` runs through and over its queries."""
-
-    def __init__(self) -> None:
-        self._sums: tuple[Tensor, Tensor] | None = None
-
-    def see(self, q: Tensor, k: Tensor, v: Tensor, beta: Tensor, log_decay: Tensor) -> None:
-        """Add one batch of sequences; shapes as in `delta_rule`."""
-        P = q.new_zeros(*q.shape[2:], q.shape[3])  # (heads, d_k, d_k)
-        for S in delta_rule_states(k, v, beta, log_decay):
-            P = P + torch.einsum("bhnv,bhmv->hnm", S, S)
-        sums = P.double().cpu(), torch.einsum("blhn,blhm->hnm", q, q).double().cpu()
-        self._sums = sums if self._sums is None else (self._sums[0] + sums[0], self._sums[1] + sums[1])
-
-    def statistics(self) -> Statistics:
-        """What was measured. Raises ValueError when nothing was seen."""
-        if self._sums is None:
-            raise ValueError("no calibration sequence was seen")
-        P, Q = (part.numpy() for part in self._sums)
-        return Statistics(P=P, Q=Q)
 
 
 def _normalised(part: Tensor) -> Tensor:

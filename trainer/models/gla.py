@@ -8,14 +8,13 @@
 """
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from trainer.models.gated_output import GatedOutput
+from trainer.models.measured_states import MeasuredStates
 from trainer.recurrences.channel_decay import channel_decay, channel_decay_states, channel_decay_step
 from trainer.reduction import gla_reduction
 from trainer.reduction.compensation import SAMPLED_NUMBERS, SAMPLED_OUTPUTS, Samples
@@ -79,116 +78,6 @@ class GLA(nn.Module):
         return self.output(o, x), state
 
 
-class ChannelDecayAttention(nn.Module):
-    """The recurrence of a GLA layer, (batch, L, H) to (batch, L, heads, d_v), without norm and gate.
-
-    No nonlinearity stands between x and q: so the regression of removed rows of S on kept ones folds into
-    W_q (trainer/reduction/gla_reduction.py). The usual 1 / √d_k is in the initial W_q: a cut keeps it.
-    """
-
-    importance = "output_energy"
-    ssm_parameters = ("gate_bias",)
-
-    def __init__(
-        self,
-        width: int,
-        state_dim: int,
-        heads: int,
-        value_dim: int,
-        gate_rank: int,
-        *,
-        method: Method = ENERGY,
-    ) -> None:
-        super().__init__()
-        self.method = method
-        self.statistics: Statistics | None = None
-        self._observer: Observer | None = None
-        self.W_q = _projection(heads, state_dim, width, state_dim**-0.5)  # (heads, d_k, H)
-        self.W_k = _projection(heads, state_dim, width)  # (heads, d_k, H)
-        self.W_v = _projection(heads, value_dim, width)  # (heads, d_v, H)
-        self.W_down = nn.Parameter(_uniform(gate_rank, width))  # (R, H)
-        self.W_up = _projection(heads, state_dim, gate_rank)  # (heads, d_k, R)
-        self.gate_bias = nn.Parameter(_uniform(heads, state_dim, columns=gate_rank))  # (heads, d_k)
-
-    @property
-    def state_dim(self) -> int:
-        """Key channels of each head now, d_k."""
-        return self.W_q.shape[1]
-
-    def forward(self, x: Tensor) -> Tensor:
-        """o of x, (batch, L, H) to (batch, L, heads, d_v)."""
-        q, k, v, log_decay = self._inputs(x)
-        if self._observer is not None:
-            self._observer.see(q, k, v, log_decay)
-        return channel_decay(q, k, v, log_decay)
-
-    def step(self, x: Tensor, S: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """One step, (batch, H) to (batch, heads, d_v), and the next state; None is the state 0."""
-        q, k, v, log_decay = self._inputs(x)
-        S = k.new_zeros(*k.shape, v.shape[-1]) if S is None else S  # (batch, heads, d_k, d_v)
-        S, o = channel_decay_step(S, q, k, v, log_decay)
-        return o, S
-
-    def _inputs(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """q, k, v and log α for inputs x (…, H): (…, heads, d) each."""
-        q, k, v = (_by_head(x, W) for W in (self.W_q, self.W_k, self.W_v))
-        gate = _by_head(x @ self.W_down.T, self.W_up) + self.gate_bias  # (…, heads, d_k)
-        return q, k, v, functional.logsigmoid(gate) / SHARPNESS
-
-    @contextmanager
-    def observing(self) -> Iterator[None]:
-        """Forward passes meanwhile are measured, for `extract`."""
-        self.statistics, self._observer = None, Observer()
-        try:
-            yield
-            self.statistics = self._observer.statistics()
-        finally:
-            self._observer = None
-
-    def extract(self) -> GlaSystem:
-        """Parameters in double precision and what was measured with them."""
-        if self.statistics is None:
-            raise ValueError("the layer was not calibrated since its last cut: its states depend on data")
-        return GlaSystem(self._parameters64(), self.statistics)
-
-    def spectrum(self, system: GlaSystem) -> FloatArray:
-        """Shares of the output's energy, descending."""
-        return gla_reduction.propose(system, self.method).hsv
-
-    def propose(self, system: GlaSystem) -> RankTable:
-        """What every rank would mean."""
-        return gla_reduction.propose(system, self.method)
-
-    def reduce(self, system: GlaSystem, rank: int) -> GlaReduction:
-        """The layer at exactly this rank."""
-        return gla_reduction.reduce(system, rank, self.method)
-
-    def write_back(self, reduction: GlaReduction) -> None:
-        """Replace what a cut changes: rows of W_q, W_k and of the gate."""
-        for name in gla_reduction.CUT:
-            old = getattr(self, name)
-            new = torch.as_tensor(reduction.parameters[name], dtype=old.dtype, device=old.device)
-            setattr(self, name, nn.Parameter(new.contiguous(), requires_grad=old.requires_grad))
-        self.statistics = None
-
-    def transport_moments(
-        self, reduction: GlaReduction, first: Arrays, second: Arrays
-    ) -> tuple[Arrays, Arrays]:
-        """Adam's moments of the key channels that stay."""
-        return gla_reduction.transport_moments(reduction, first, second)
-
-    def verify(self, reduction: GlaReduction) -> float:
-        """Relative error between the layer now and the layer before with key channels left out."""
-        return gla_reduction.verify(self._parameters64(), reduction)
-
-    def extra_repr(self) -> str:
-        heads, state_dim, width = self.W_q.shape
-        return f"width={width}, heads={heads}, state_dim={state_dim}, method={self.method.name!r}"
-
-    def _parameters64(self) -> dict[str, FloatArray]:
-        return {name: p.detach().double().cpu().numpy().copy() for name, p in self.named_parameters()}
-
-
 class Observer:
     """Sums over the states that a `ChannelDecayAttention` runs through, and samples of them."""
 
@@ -226,6 +115,98 @@ class Observer:
         reads, states = (torch.cat(rows).double().cpu().numpy() for rows in zip(*self._rows, strict=True))
         heads = range(reads.shape[1])
         return Statistics(M=M, P=P, samples=[Samples(reads[:, head], states[:, head]) for head in heads])
+
+
+class ChannelDecayAttention(MeasuredStates[Statistics]):
+    """The recurrence of a GLA layer, (batch, L, H) to (batch, L, heads, d_v), without norm and gate.
+
+    No nonlinearity stands between x and q: so the regression of removed rows of S on kept ones folds into
+    W_q (trainer/reduction/gla_reduction.py). The usual 1 / √d_k is in the initial W_q: a cut keeps it.
+    """
+
+    importance = "output_energy"
+    observer = Observer
+    ssm_parameters = ("gate_bias",)
+
+    def __init__(
+        self,
+        width: int,
+        state_dim: int,
+        heads: int,
+        value_dim: int,
+        gate_rank: int,
+        *,
+        method: Method = ENERGY,
+    ) -> None:
+        super().__init__(method)
+        self.W_q = _projection(heads, state_dim, width, state_dim**-0.5)  # (heads, d_k, H)
+        self.W_k = _projection(heads, state_dim, width)  # (heads, d_k, H)
+        self.W_v = _projection(heads, value_dim, width)  # (heads, d_v, H)
+        self.W_down = nn.Parameter(_uniform(gate_rank, width))  # (R, H)
+        self.W_up = _projection(heads, state_dim, gate_rank)  # (heads, d_k, R)
+        self.gate_bias = nn.Parameter(_uniform(heads, state_dim, columns=gate_rank))  # (heads, d_k)
+
+    @property
+    def state_dim(self) -> int:
+        """Key channels of each head now, d_k."""
+        return self.W_q.shape[1]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """o of x, (batch, L, H) to (batch, L, heads, d_v)."""
+        q, k, v, log_decay = self._inputs(x)
+        self.observe(q, k, v, log_decay)
+        return channel_decay(q, k, v, log_decay)
+
+    def step(self, x: Tensor, S: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """One step, (batch, H) to (batch, heads, d_v), and the next state; None is the state 0."""
+        q, k, v, log_decay = self._inputs(x)
+        S = k.new_zeros(*k.shape, v.shape[-1]) if S is None else S  # (batch, heads, d_k, d_v)
+        S, o = channel_decay_step(S, q, k, v, log_decay)
+        return o, S
+
+    def _inputs(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """q, k, v and log α for inputs x (…, H): (…, heads, d) each."""
+        q, k, v = (_by_head(x, W) for W in (self.W_q, self.W_k, self.W_v))
+        gate = _by_head(x @ self.W_down.T, self.W_up) + self.gate_bias  # (…, heads, d_k)
+        return q, k, v, functional.logsigmoid(gate) / SHARPNESS
+
+    def extract(self) -> GlaSystem:
+        """Parameters in double precision and what was measured with them."""
+        return GlaSystem(self.parameters64(), self.measured())
+
+    def spectrum(self, system: GlaSystem) -> FloatArray:
+        """Shares of the output's energy, descending."""
+        return gla_reduction.propose(system, self.method).hsv
+
+    def propose(self, system: GlaSystem) -> RankTable:
+        """What every rank would mean."""
+        return gla_reduction.propose(system, self.method)
+
+    def reduce(self, system: GlaSystem, rank: int) -> GlaReduction:
+        """The layer at exactly this rank."""
+        return gla_reduction.reduce(system, rank, self.method)
+
+    def write_back(self, reduction: GlaReduction) -> None:
+        """Replace what a cut changes: rows of W_q, W_k and of the gate."""
+        for name in gla_reduction.CUT:
+            old = getattr(self, name)
+            new = torch.as_tensor(reduction.parameters[name], dtype=old.dtype, device=old.device)
+            setattr(self, name, nn.Parameter(new.contiguous(), requires_grad=old.requires_grad))
+        self.statistics = None
+
+    def transport_moments(
+        self, reduction: GlaReduction, first: Arrays, second: Arrays
+    ) -> tuple[Arrays, Arrays]:
+        """Adam's moments of the key channels that stay."""
+        return gla_reduction.transport_moments(reduction, first, second)
+
+    def verify(self, reduction: GlaReduction) -> float:
+        """Relative error between the layer now and the layer before with key channels left out."""
+        return gla_reduction.verify(self.parameters64(), reduction)
+
+    def extra_repr(self) -> str:
+        heads, state_dim, width = self.W_q.shape
+        return f"width={width}, heads={heads}, state_dim={state_dim}, method={self.method.name!r}"
 
 
 def _by_head(x: Tensor, W: Tensor) -> Tensor:

@@ -9,8 +9,6 @@
 """
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -18,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from trainer.models.causal_convolution import CausalConvolution
+from trainer.models.measured_states import MeasuredStates
 from trainer.recurrences.selective import selective_scan, selective_states, selective_step
 from trainer.reduction import selective
 from trainer.reduction.compensation import SAMPLED_NUMBERS, SAMPLED_OUTPUTS, Samples
@@ -100,106 +99,6 @@ class Mamba(nn.Module):
         return gated
 
 
-class SelectiveSSM(nn.Module):
-    """The selective recurrence of a Mamba layer, (batch, L, D) to (batch, L, D), without skip and gate.
-
-    B and C are shared by all channels, so a cut keeps the same states in all of them: those that the output
-    on calibration sequences needs most (trainer/reduction/selective.py). A = −exp(A_log) < 0 at all times.
-    """
-
-    importance = "output_energy"
-    monitored = "hsv"
-    ssm_parameters = ("A_log", "dt_bias")
-
-    def __init__(self, channels: int, state_dim: int, dt_rank: int, *, method: Method = ENERGY) -> None:
-        super().__init__()
-        self.method = method
-        self.statistics: Statistics | None = None
-        self._observer: Observer | None = None
-        ladder = torch.arange(1, state_dim + 1, dtype=torch.float32).log()  # (N,) S4D-Real
-        self.A_log = nn.Parameter(ladder.expand(channels, -1).clone())  # (D, N)
-        self.W_B, self.W_C = (_projection(state_dim, channels) for _ in range(2))  # (N, D) each
-        self.W_down = _projection(dt_rank, channels)  # (R, D)
-        self.W_up = _projection(channels, dt_rank)  # (D, R)
-        self.dt_bias = nn.Parameter(initial_dt_bias(channels))  # (D,)
-
-    @property
-    def state_dim(self) -> int:
-        """States of each channel now, N."""
-        return self.W_B.shape[0]
-
-    def forward(self, x: Tensor) -> Tensor:
-        """y of x, (batch, L, D) to (batch, L, D)."""
-        delta, A, B, C = self._coefficients(x)
-        if self._observer is not None:
-            self._observer.see(x, delta, A, B, C)
-        return selective_scan(x, delta, A, B, C)
-
-    def step(self, x: Tensor, h: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """One step, (batch, D) to (batch, D), and the next state (batch, D, N); None is the state 0."""
-        delta, A, B, C = self._coefficients(x)
-        h = x.new_zeros(len(x), *A.shape) if h is None else h
-        h, y = selective_step(h, x, delta, A, B, C)
-        return y, h
-
-    def _coefficients(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Δ (…, D), A (D, N), B and C (…, N) for inputs x (…, D)."""
-        delta = functional.softplus(x @ self.W_down.T @ self.W_up.T + self.dt_bias)
-        return delta, -self.A_log.exp(), x @ self.W_B.T, x @ self.W_C.T
-
-    @contextmanager
-    def observing(self) -> Iterator[None]:
-        """Forward passes meanwhile are measured, for `extract`."""
-        self.statistics, self._observer = None, Observer()
-        try:
-            yield
-            self.statistics = self._observer.statistics()
-        finally:
-            self._observer = None
-
-    def extract(self) -> SelectiveSystem:
-        """Parameters in double precision and what was measured with them."""
-        if self.statistics is None:
-            raise ValueError("the layer was not calibrated since its last cut: its states depend on data")
-        return SelectiveSystem(self._parameters64(), self.statistics)
-
-    def spectrum(self, system: SelectiveSystem) -> FloatArray:
-        """Hankel singular values from second-moment Gramians, summed over channels."""
-        return selective.spectrum(system)
-
-    def propose(self, system: SelectiveSystem) -> RankTable:
-        """What every rank would mean."""
-        return selective.propose(system, self.method)
-
-    def reduce(self, system: SelectiveSystem, rank: int) -> SelectiveReduction:
-        """The layer at exactly this rank."""
-        return selective.reduce(system, rank, self.method)
-
-    def write_back(self, reduction: SelectiveReduction) -> None:
-        """Replace what a cut changes: A_log, W_B and W_C."""
-        for name in selective.STATE_AXIS:
-            old = getattr(self, name)
-            new = torch.as_tensor(reduction.parameters[name], dtype=old.dtype, device=old.device)
-            setattr(self, name, nn.Parameter(new.contiguous(), requires_grad=old.requires_grad))
-        self.statistics = None
-
-    def transport_moments(
-        self, reduction: SelectiveReduction, first: Arrays, second: Arrays
-    ) -> tuple[Arrays, Arrays]:
-        """Adam's moments of the states that stay."""
-        return selective.transport_moments(reduction, first, second)
-
-    def verify(self, reduction: SelectiveReduction) -> float:
-        """Relative error between the layer now and the layer before with states left out."""
-        return selective.verify(self._parameters64(), reduction)
-
-    def extra_repr(self) -> str:
-        return f"channels={self.A_log.shape[0]}, state_dim={self.state_dim}, method={self.method.name!r}"
-
-    def _parameters64(self) -> dict[str, FloatArray]:
-        return {name: p.detach().double().cpu().numpy().copy() for name, p in self.named_parameters()}
-
-
 class Observer:
     """Sums over what a `SelectiveSSM` computes, and samples of it, in double precision, block by block."""
 
@@ -253,6 +152,88 @@ class Observer:
             read=C.mean(axis=0),
             hsv=selective.second_moment_hsv(a, b, C),
         )
+
+
+class SelectiveSSM(MeasuredStates[Statistics]):
+    """The selective recurrence of a Mamba layer, (batch, L, D) to (batch, L, D), without skip and gate.
+
+    B and C are shared by all channels, so a cut keeps the same states in all of them: those that the output
+    on calibration sequences needs most (trainer/reduction/selective.py). A = −exp(A_log) < 0 at all times.
+    """
+
+    importance = "output_energy"
+    observer = Observer
+    monitored = "hsv"
+    ssm_parameters = ("A_log", "dt_bias")
+
+    def __init__(self, channels: int, state_dim: int, dt_rank: int, *, method: Method = ENERGY) -> None:
+        super().__init__(method)
+        ladder = torch.arange(1, state_dim + 1, dtype=torch.float32).log()  # (N,) S4D-Real
+        self.A_log = nn.Parameter(ladder.expand(channels, -1).clone())  # (D, N)
+        self.W_B, self.W_C = (_projection(state_dim, channels) for _ in range(2))  # (N, D) each
+        self.W_down = _projection(dt_rank, channels)  # (R, D)
+        self.W_up = _projection(channels, dt_rank)  # (D, R)
+        self.dt_bias = nn.Parameter(initial_dt_bias(channels))  # (D,)
+
+    @property
+    def state_dim(self) -> int:
+        """States of each channel now, N."""
+        return self.W_B.shape[0]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """y of x, (batch, L, D) to (batch, L, D)."""
+        delta, A, B, C = self._coefficients(x)
+        self.observe(x, delta, A, B, C)
+        return selective_scan(x, delta, A, B, C)
+
+    def step(self, x: Tensor, h: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """One step, (batch, D) to (batch, D), and the next state (batch, D, N); None is the state 0."""
+        delta, A, B, C = self._coefficients(x)
+        h = x.new_zeros(len(x), *A.shape) if h is None else h
+        h, y = selective_step(h, x, delta, A, B, C)
+        return y, h
+
+    def _coefficients(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Δ (…, D), A (D, N), B and C (…, N) for inputs x (…, D)."""
+        delta = functional.softplus(x @ self.W_down.T @ self.W_up.T + self.dt_bias)
+        return delta, -self.A_log.exp(), x @ self.W_B.T, x @ self.W_C.T
+
+    def extract(self) -> SelectiveSystem:
+        """Parameters in double precision and what was measured with them."""
+        return SelectiveSystem(self.parameters64(), self.measured())
+
+    def spectrum(self, system: SelectiveSystem) -> FloatArray:
+        """Hankel singular values from second-moment Gramians, summed over channels."""
+        return selective.spectrum(system)
+
+    def propose(self, system: SelectiveSystem) -> RankTable:
+        """What every rank would mean."""
+        return selective.propose(system, self.method)
+
+    def reduce(self, system: SelectiveSystem, rank: int) -> SelectiveReduction:
+        """The layer at exactly this rank."""
+        return selective.reduce(system, rank, self.method)
+
+    def write_back(self, reduction: SelectiveReduction) -> None:
+        """Replace what a cut changes: A_log, W_B and W_C."""
+        for name in selective.STATE_AXIS:
+            old = getattr(self, name)
+            new = torch.as_tensor(reduction.parameters[name], dtype=old.dtype, device=old.device)
+            setattr(self, name, nn.Parameter(new.contiguous(), requires_grad=old.requires_grad))
+        self.statistics = None
+
+    def transport_moments(
+        self, reduction: SelectiveReduction, first: Arrays, second: Arrays
+    ) -> tuple[Arrays, Arrays]:
+        """Adam's moments of the states that stay."""
+        return selective.transport_moments(reduction, first, second)
+
+    def verify(self, reduction: SelectiveReduction) -> float:
+        """Relative error between the layer now and the layer before with states left out."""
+        return selective.verify(self.parameters64(), reduction)
+
+    def extra_repr(self) -> str:
+        return f"channels={self.A_log.shape[0]}, state_dim={self.state_dim}, method={self.method.name!r}"
 
 
 def initial_dt_bias(channels: int) -> Tensor:

@@ -1,19 +1,44 @@
 """What the cores of linear attention and Mamba-2 share: how matrix-valued states are measured and cut."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from trainer.models.measured_states import MeasuredStates
 from trainer.recurrences.scalar_decay import scalar_decay_scan, scalar_decay_states
 from trainer.reduction import matrix_states
 from trainer.reduction.matrix_states import MatrixReduction, MatrixSystem
 from trainer.reduction.method import BALANCED, Method
 from trainer.reduction.reducible import Arrays, FloatArray, RankTable
 
+Moments = tuple[FloatArray, FloatArray]
+"""P and Q, (groups, N, N) each."""
 
-class ScalarDecayCore(nn.Module):
+
+class StateMoments:
+    """Sums of S Sᵀ and q qᵀ over steps and sequences, in double precision block by block."""
+
+    def __init__(self) -> None:
+        self._P: Tensor | float = 0.0
+        self._Q: Tensor | float = 0.0
+        self._steps = 0
+
+    def see(self, q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor) -> None:
+        """Add one batch of sequences. Arguments as `scalar_decay_scan`."""
+        groups = q.shape[2]
+        for _, states in scalar_decay_states(k, v, log_decay):
+            by_group = states.unflatten(2, (groups, -1)).permute(2, 4, 0, 1, 3, 5)  # (G, N, batch, T, R, P)
+            self._P = self._P + _second_moment(by_group.flatten(2))
+        self._Q = self._Q + _second_moment(q.permute(2, 3, 0, 1).flatten(2))
+        self._steps += q.shape[0] * q.shape[1]
+
+    def statistics(self) -> tuple[FloatArray, FloatArray]:
+        """P and Q, (G, N, N) each. Raises ValueError when nothing was seen."""
+        if not (isinstance(self._P, Tensor) and isinstance(self._Q, Tensor)):
+            raise ValueError("no calibration sequence was seen")
+        return (self._P / self._steps).numpy(), (self._Q / self._steps).numpy()
+
+
+class ScalarDecayCore(MeasuredStates[Moments]):
     """S[t] = a[t] S[t−1] + k[t] v[t]ᵀ, o[t] = S[t]ᵀ q[t]; what q, k, v and a are is the subclass's.
 
     Two of its parameters are linear maps right before the states, (groups, N, D) each: a cut changes only
@@ -21,16 +46,14 @@ class ScalarDecayCore(nn.Module):
     """
 
     importance = "hsv_squared"
+    observer = StateMoments
     keys: str
     """Name of the parameter that makes keys."""
     queries: str
     """Name of the parameter that makes queries."""
 
     def __init__(self, method: Method = BALANCED) -> None:
-        super().__init__()
-        self.method = method
-        self.moments: tuple[FloatArray, FloatArray] | None = None
-        self._observer: StateMoments | None = None
+        super().__init__(method)
 
     @property
     def state_dim(self) -> int:
@@ -47,25 +70,12 @@ class ScalarDecayCore(nn.Module):
 
     def recurrence(self, q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor) -> Tensor:
         """o, (batch, L, heads, P). Arguments as `scalar_decay_scan`."""
-        if self._observer is not None:
-            self._observer.see(q, k, v, log_decay)
+        self.observe(q, k, v, log_decay)
         return scalar_decay_scan(q, k, v, log_decay)
-
-    @contextmanager
-    def observing(self) -> Iterator[None]:
-        """Forward passes meanwhile are measured, for `extract`."""
-        self.moments, self._observer = None, StateMoments()
-        try:
-            yield
-            self.moments = self._observer.means()
-        finally:
-            self._observer = None
 
     def extract(self) -> MatrixSystem:
         """Both maps in double precision, and what was measured with them."""
-        if self.moments is None:
-            raise ValueError("the layer was not calibrated since its last cut: its states depend on data")
-        return MatrixSystem(*self.linear_maps(), *self.moments)
+        return MatrixSystem(*self.linear_maps(), *self.measured())
 
     def spectrum(self, system: MatrixSystem) -> FloatArray:
         """Importances σ_i², summed over groups."""
@@ -88,7 +98,7 @@ class ScalarDecayCore(nn.Module):
         """Replace the two maps; at rank N there is nothing to do."""
         if reduction.rank < self.state_dim:
             self.replace(reduction.keys, reduction.queries)
-        self.moments = None
+        self.statistics = None
 
     def transport_moments(
         self, reduction: MatrixReduction, first: Arrays, second: Arrays
@@ -99,30 +109,6 @@ class ScalarDecayCore(nn.Module):
     def verify(self, reduction: MatrixReduction) -> float:
         """Relative error between the maps now and those of the reduction."""
         return matrix_states.verify(*self.linear_maps(), reduction)
-
-
-class StateMoments:
-    """Sums of S Sᵀ and q qᵀ over steps and sequences, in double precision block by block."""
-
-    def __init__(self) -> None:
-        self._P: Tensor | float = 0.0
-        self._Q: Tensor | float = 0.0
-        self._steps = 0
-
-    def see(self, q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor) -> None:
-        """Add one batch of sequences. Arguments as `scalar_decay_scan`."""
-        groups = q.shape[2]
-        for _, states in scalar_decay_states(k, v, log_decay):
-            by_group = states.unflatten(2, (groups, -1)).permute(2, 4, 0, 1, 3, 5)  # (G, N, batch, T, R, P)
-            self._P = self._P + _second_moment(by_group.flatten(2))
-        self._Q = self._Q + _second_moment(q.permute(2, 3, 0, 1).flatten(2))
-        self._steps += q.shape[0] * q.shape[1]
-
-    def means(self) -> tuple[FloatArray, FloatArray]:
-        """P and Q, (G, N, N) each. Raises ValueError when nothing was seen."""
-        if not (isinstance(self._P, Tensor) and isinstance(self._Q, Tensor)):
-            raise ValueError("no calibration sequence was seen")
-        return (self._P / self._steps).numpy(), (self._Q / self._steps).numpy()
 
 
 def _second_moment(samples: Tensor) -> Tensor:

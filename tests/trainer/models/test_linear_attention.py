@@ -128,7 +128,7 @@ def test_a_copy_keeps_what_was_measured_and_a_cut_forgets_it():
         layer(x)
     trial = copy.deepcopy(layer)
     apply_reduction(trial.retention, None, trial.retention.reduce(trial.retention.extract(), 3))
-    assert trial.retention.moments is None
+    assert trial.retention.statistics is None
     assert layer.retention.extract().state_dim == 8
 
 

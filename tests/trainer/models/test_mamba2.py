@@ -239,7 +239,7 @@ def test_a_cut_at_the_full_rank_inserts_nothing():
 def test_a_copy_keeps_what_was_measured_and_a_cut_forgets_it():
     layer, _, _ = calibrated()
     trial, _ = cut(layer, 3)
-    assert trial.ssd.moments is None
+    assert trial.ssd.statistics is None
     assert layer.ssd.extract().state_dim == 8
 
 

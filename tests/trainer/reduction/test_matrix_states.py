@@ -296,7 +296,7 @@ def test_moments_are_means_over_steps_summed_over_the_heads_of_a_group():
     observer = StateMoments()
     observer.see(q[:2], k[:2], v[:2], log_decay[:2])
     observer.see(q[2:], k[2:], v[2:], log_decay[2:])
-    P, Q = observer.means()
+    P, Q = observer.statistics()
     S = torch.cat([block for _, block in scalar_decay_states(k, v, log_decay)], dim=1).numpy()
     for group in range(2):
         both = S[:, :, 2 * group : 2 * group + 2]
