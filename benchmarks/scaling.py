@@ -1,7 +1,7 @@
 """How a layer's step and its memory grow: forward and backward against N, L, batch and width, one at a time.
 
     python -m benchmarks.scaling             # measures on one thread, about a minute, and draws
-    python -m benchmarks.scaling --draw      # draws docs/results/scaling.csv again
+    python -m benchmarks.scaling --draw      # draws docs/results/speed/scaling.csv again
 
 One LRU layer in either form, and one selective scan with `width` channels, around N 64, L 512, batch 8, width
 32, in single precision. Every point has a process of its own, since memory that was given back is not always
@@ -32,7 +32,7 @@ from storage import atomic
 from trainer.models.lru import LRU
 from trainer.recurrences.selective import selective_scan
 
-RESULTS = Path(__file__).parent.parent / "docs" / "results"
+RESULTS = Path(__file__).parent.parent / "docs" / "results" / "speed"
 BASE = {"N": 64, "L": 512, "batch": 8, "width": 32}
 FACTORS = (0.25, 0.5, 1, 2, 4, 8)
 LAYERS = ("LRU, scan", "LRU, kernel", "selective scan")
