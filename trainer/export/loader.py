@@ -63,22 +63,30 @@ class Model(nn.Module):
         total, steps, *states = state or [0.0, 0, *(() for _ in range(self.layers))]
         h = self._encoded(x)  # (batch, H)
         for i in range(self.layers):
-            block = self.blocks.get_submodule(str(i))
-            z, *states[i] = self.mixer_step(block.mixer, _normalised(block, h), *states[i])
-            h = h + (glu(linear(gelu(z), block.glu.weight, block.glu.bias)) if hasattr(block, "glu") else z)
-        if self.pooling == "none":
-            return linear(h, self.head.weight, self.head.bias), [total, steps, *states]
-        counts = (
-            (x != 0).any(1, keepdim=True) if self.pooling == "masked" else torch.ones_like(x[:, :1]).bool()
-        )
-        total, steps = total + counts * h, steps + counts.long()
-        mean = total / steps.clamp_min(1)  # (batch, H)
-        return linear(mean, self.head.weight, self.head.bias), [total, steps, *states]
+            h, *states[i] = self._block(self.blocks.get_submodule(str(i)), h, *states[i])
+        if self.pooling != "none":
+            counts = self._counts(x)
+            total, steps = total + counts * h, steps + counts
+            h = total / steps.clamp_min(1)  # (batch, H)
+        return linear(h, self.head.weight, self.head.bias), [total, steps, *states]
 
     def _encoded(self, x: Tensor) -> Tensor:
         if not hasattr(self.encoder, "bias"):  # a table of tokens
             return embedding(x[:, 0].long(), self.encoder.weight)
         return linear(x.to(self.encoder.weight.dtype), self.encoder.weight, self.encoder.bias)
+
+    def _block(self, block: nn.Module, h: Tensor, *states: Tensor) -> tuple[Tensor, ...]:
+        """h (batch, H) behind a block, and the next states of its layer."""
+        z, *states = self.mixer_step(block.mixer, _normalised(block, h), *states)
+        if hasattr(block, "glu"):
+            z = glu(linear(gelu(z), block.glu.weight, block.glu.bias))
+        return h + z, *states
+
+    def _counts(self, x: Tensor) -> Tensor:
+        """1 where this step counts in the mean, 0 where it is padding; (batch, 1)."""
+        if self.pooling == "masked":
+            return (x != 0).any(1, keepdim=True).long()
+        return x.new_ones(len(x), 1, dtype=torch.long)
 
 
 def load(folder: str | Path = Path(__file__).parent) -> Model:
