@@ -1,7 +1,7 @@
 """Zero-order hold: a continuous diagonal system seen at steps of Δ, differentiable.
 
-    x' = A x + B u,   u constant within a step
-    x[t] = λ ∘ x[t−1] + φ ∘ B u[t],   λ = exp(Δ A),   φ = (λ − 1) / A
+x' = A x + B u,   u constant within a step
+x[t] = λ ∘ x[t−1] + φ ∘ B u[t],   λ = exp(Δ A),   φ = (λ − 1) / A
 """
 
 import torch
