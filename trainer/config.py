@@ -109,6 +109,13 @@ class TrainingConfig:
     warmup: float = setting(0.1, "share of the steps with rising learning rate", minimum=0.0, below=1.0)
     seed: int = setting(0, "seed of weights, data order and dropout", minimum=0, maximum=2**31 - 1)
     device: str = setting("auto", "where to train", choices=("auto", "cpu", "cuda", "mps"))
+    precision: str = setting(
+        "float32",
+        "of forward passes: bfloat16 is for GPUs and processors that multiply it. Recurrences, losses, "
+        "measurements for cuts, parameters and optimizer stay in float32 (a model of your own: "
+        "trainer.precision.in_float32)",
+        choices=("float32", "bfloat16"),
+    )
     threads: int = setting(0, "CPU threads; 0 leaves it to PyTorch", minimum=0, maximum=1024)
     log_every: int = setting(10, "steps between metrics records", minimum=1)
     evaluate_every: int = setting(100, "steps between evaluations on the validation data", minimum=1)

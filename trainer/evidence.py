@@ -24,6 +24,7 @@ from trainer.badge import badge
 from trainer.calibration import monitored
 from trainer.config import ReductionConfig
 from trainer.data.task import Split
+from trainer.precision import autocast
 from trainer.reduction.reducible import FloatArray, Inspectable, RankTable, Reducible
 from trainer.reduction.selection import MODAL, allocate
 from trainer.reduction.surgery import reducible_layers
@@ -79,6 +80,8 @@ class Occasion:
     """Makes an untrained model of the original dimensions."""
     earlier: Sequence[Any] | None = None
     """The systems of all layers at the last snapshot, when no cut lies between."""
+    precision: str = "float32"
+    """That of training, to time a step with; answers are compared in single precision."""
     limit_s: float = math.inf
     """What is not begun after so many seconds is left out, and named."""
 
@@ -111,7 +114,7 @@ def gather(
     nominal = config.tolerance if by_rule else max(_shares(proposal))
     if any(layer["rank"] < layer["state_dim"] for layer in proposal["layers"]):
         _add_point(model, comparison, proposal, nominal, proposal["ranks"])
-    proposal["cost"] = _cost(model, proposal, timing_batch)
+    proposal["cost"] = _cost(model, proposal, timing_batch, occasion.precision)
     for name, work in _optional(model, comparison, config, proposal, occasion):
         clock.unless_over(name, work)
     points.sort(key=lambda point: point["tolerance"])
@@ -137,7 +140,8 @@ def complete(
     comparison = Comparison(model, split, config.evidence_samples)
     if ranks is not None:
         trial = cut_copy(model, ranks)
-        now, after = _seconds_per_step([copy.deepcopy(model), trial], timing_batch)
+        models = [copy.deepcopy(model), trial]
+        now, after = _seconds_per_step(models, timing_batch, occasion.precision)
         timing = {"seconds_per_step": after, "seconds_per_step_now": now}
         share = max(
             layer["discarded_share"][rank] for layer, rank in zip(proposal["layers"], ranks, strict=True)
@@ -319,11 +323,12 @@ def drawing(seed: int) -> Iterator[None]:
             np.random.set_state(numpys)
 
 
-def _cost(model: nn.Module, proposal: Record, batch: Split) -> Record:
+def _cost(model: nn.Module, proposal: Record, batch: Split, precision: str) -> Record:
     """Parameters and measured seconds per training step, now and at the proposed ranks."""
     layers, ranks = proposal["layers"], proposal["ranks"]
     elsewhere = proposal["parameters_elsewhere"]
-    now, after = _seconds_per_step([copy.deepcopy(model), cut_copy(model, ranks)], batch)
+    models = [copy.deepcopy(model), cut_copy(model, ranks)]
+    now, after = _seconds_per_step(models, batch, precision)
     return {
         "seconds_per_step": {"now": now, "after": after},
         "parameters": {
@@ -334,19 +339,22 @@ def _cost(model: nn.Module, proposal: Record, batch: Split) -> Record:
     }
 
 
-def _seconds_per_step(models: Sequence[nn.Module], batch: Split) -> list[float]:
+def _seconds_per_step(models: Sequence[nn.Module], batch: Split, precision: str) -> list[float]:
     """Median seconds of forward and backward, the models interleaved against noise."""
     seconds: list[list[float]] = [[] for _ in models]
     with torch.random.fork_rng():
         for _ in range(TIMING_ROUNDS + 1):  # the first round warms up
             for model, times in zip(models, seconds, strict=True):
-                times.append(_timed(lambda model=model: _forward_backward(model, batch), batch.inputs))
+                work = partial(_forward_backward, model, batch, precision)
+                times.append(_timed(work, batch.inputs))
     return [sorted(times[1:])[TIMING_ROUNDS // 2] for times in seconds]
 
 
-def _forward_backward(model: nn.Module, batch: Split) -> None:
+def _forward_backward(model: nn.Module, batch: Split, precision: str) -> None:
     model.train()
-    cross_entropy(model(batch.inputs), batch.labels).backward()
+    with autocast(batch.inputs.device, precision):
+        loss = cross_entropy(model(batch.inputs), batch.labels)
+    loss.backward()
 
 
 def _timed(work: Callable[[], None], tensor: Tensor) -> float:

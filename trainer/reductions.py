@@ -268,6 +268,7 @@ class Reductions:
                 build_model(session.config, session.task).to(session.device), session.calibration_inputs()
             ),
             earlier=session.earlier_systems(),
+            precision=session.config.training.precision,
             limit_s=max(LEAST_MEASURING_S, self._config.measure_share * projected),
         )
 

@@ -7,10 +7,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from trainer.precision import in_float32
+
 UNSCORED = -100
 """The label of steps that do not count; PyTorch's own default."""
 
 
+@in_float32
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     """Mean cross-entropy in nats over what is scored.
 
@@ -22,6 +25,7 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     return functional.cross_entropy(logits.flatten(0, -2), labels.flatten(), ignore_index=UNSCORED)
 
 
+@in_float32
 def judged(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Sums over what is scored in each sequence, (batch,) float64 on the CPU.
 

@@ -4,6 +4,7 @@ import contextlib
 import os
 import platform
 import time
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ from trainer.models.build import build_model, state_dims
 from trainer.objective import Objective
 from trainer.objective.distillation import Distillation
 from trainer.objective.regularisation import HankelRegulariser
+from trainer.precision import autocast, check_precision
 from trainer.recorder import Recorder
 from trainer.reduction.reducible import Realisable
 from trainer.reduction.surgery import reducible_layers
@@ -210,12 +212,17 @@ class Session:
         self.settle_forms()
         self.adopt(self.state)
 
+    def autocast(self) -> AbstractContextManager[Any]:
+        """What forward passes of training and evaluation run in. Measurements for cuts run without."""
+        return autocast(self.device, self.config.training.precision)
+
     # Measuring.
 
     def measure(self) -> dict[str, float]:
         """Validation loss and accuracy now, for an event; the next checkpoint carries them, too."""
         self.recorder.show_phase("evaluating")
-        measured = evaluate(self.model, self.task.val, text=self.task.text)
+        with self.autocast():
+            measured = evaluate(self.model, self.task.val, text=self.task.text)
         self.state.last = {f"val/{name}": value for name, value in measured.items()}
         return measured
 
@@ -328,6 +335,7 @@ def open_session(paths: RunPaths, config: Config, history: History, recorder: Re
     """Build task, model and optimizer from the configuration, at their initial state."""
     training = config.training
     device = choose_device(training.device)
+    check_precision(device, training.precision)
     if training.threads:
         torch.set_num_threads(training.threads)
         threadpool_limits(training.threads, user_api="blas")  # NumPy's: the reductions

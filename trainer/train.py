@@ -167,8 +167,9 @@ def optimizer_step(session: Session) -> torch.Tensor:
     )
     set_learning_rate(session)
     session.model.train()
-    logits = session.model(train.inputs[chosen])
-    loss = session.objective.loss(logits, train.labels[chosen], chosen, state.step)
+    with session.autocast():
+        logits = session.model(train.inputs[chosen])
+        loss = session.objective.loss(logits, train.labels[chosen], chosen, state.step)
     session.optimizer.zero_grad(set_to_none=True)
     loss.backward()
     session.optimizer.step()
@@ -249,7 +250,8 @@ def finish(session: Session) -> str:
         log(session, session.state.last)  # the last validation is that of the network as it is now
     session.save("finish", pinned=True)
     session.recorder.show("running", "evaluating")
-    test = evaluate(session.model, session.task.test, text=session.task.text)
+    with session.autocast():
+        test = evaluate(session.model, session.task.test, text=session.task.text)
     session.event("run_finished", best=session.state.best, test=test, train_s=session.state.train_s)
     session.recorder.say(
         f"finished: test accuracy {test['accuracy']:.2%}, N {session.state_dims}, "

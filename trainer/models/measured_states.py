@@ -6,6 +6,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from torch import Tensor, nn
 
+from trainer.precision import in_float32
 from trainer.reduction.method import Method
 from trainer.reduction.reducible import FloatArray
 
@@ -38,9 +39,9 @@ class MeasuredStates(nn.Module, Generic[Statistics]):
         self._observer: Observer | None = None
 
     def observe(self, *tensors: Tensor) -> None:
-        """Show an observer what is computed, when there is one."""
+        """Show an observer what is computed, when there is one: in single precision at least."""
         if self._observer is not None:
-            self._observer.see(*tensors)
+            in_float32(self._observer.see)(*tensors)
 
     @contextmanager
     def observing(self) -> Iterator[None]:

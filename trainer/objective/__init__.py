@@ -6,6 +6,7 @@ from torch import Tensor
 
 from trainer.objective.distillation import Distillation
 from trainer.objective.regularisation import HankelRegulariser
+from trainer.precision import in_float32
 from trainer.scoring import cross_entropy
 
 
@@ -17,8 +18,9 @@ class Objective:
     ):
         self._distillation, self._regulariser = distillation, regulariser
 
+    @in_float32
     def loss(self, logits: Tensor, labels: Tensor, chosen: Tensor, step: int) -> Tensor:
-        """Of one batch.
+        """Of one batch, in single precision.
 
         Parameters
         ----------

@@ -22,6 +22,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
+from trainer.precision import in_float32, recurrence
+
 CHUNK = 64
 """Steps of a chunk, a power of 2."""
 
@@ -36,6 +38,7 @@ def channel_decay_sequential(q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor)
     return torch.stack(outputs, dim=1)  # (batch, L, heads, d_v)
 
 
+@in_float32
 def channel_decay_step(
     S: Tensor, q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor
 ) -> tuple[Tensor, Tensor]:
@@ -44,6 +47,7 @@ def channel_decay_step(
     return S, (q[..., None, :] @ S)[..., 0, :]  # (batch, heads, d_v)
 
 
+@recurrence
 def channel_decay(q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor) -> Tensor:
     """Output of the system in chunks of time.
 

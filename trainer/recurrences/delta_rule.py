@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from trainer.precision import in_float32, recurrence
 from trainer.recurrences.channel_decay import without_tiny
 
 CHUNK = 32
@@ -39,6 +40,7 @@ def delta_rule_sequential(q: Tensor, k: Tensor, v: Tensor, beta: Tensor, log_dec
     return torch.stack(outputs, dim=1)  # (batch, L, heads, d_v)
 
 
+@in_float32
 def delta_rule_step(
     S: Tensor, q: Tensor, k: Tensor, v: Tensor, beta: Tensor, log_decay: Tensor
 ) -> tuple[Tensor, Tensor]:
@@ -66,6 +68,7 @@ def _read(S: Tensor, q: Tensor) -> Tensor:
     return (q[..., None, :] @ S)[..., 0, :]
 
 
+@recurrence
 def delta_rule(q: Tensor, k: Tensor, v: Tensor, beta: Tensor, log_decay: Tensor) -> Tensor:
     """Output of the system in chunks of time.
 

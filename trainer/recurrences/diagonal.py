@@ -20,6 +20,8 @@ import torch
 from scipy.fft import next_fast_len
 from torch import Tensor
 
+from trainer.precision import recurrence
+
 Form = Literal["scan", "kernel"]
 FORMS: tuple[Form, ...] = ("scan", "kernel")
 
@@ -80,6 +82,7 @@ def lru_kernel(u: Tensor, eigenvalues: Tensor, B: Tensor, C: Tensor) -> Tensor:
     return _Kernel.apply(u, eigenvalues, B, C)
 
 
+@recurrence
 def lru_recurrence(u: Tensor, eigenvalues: Tensor, B: Tensor, C: Tensor, form: Form) -> Tensor:
     """Output of the system in the given form; arguments as `lru_scan`.
 

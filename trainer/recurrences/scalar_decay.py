@@ -20,6 +20,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from trainer.precision import in_float32, recurrence
+
 CHUNK = 64
 """Steps of a chunk."""
 NEVER = -1e4
@@ -40,6 +42,7 @@ def scalar_decay_sequential(q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor) 
     return torch.stack(outputs, dim=1)  # (batch, L, heads, P)
 
 
+@in_float32
 def scalar_decay_step(
     state: Tensor | None, q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor
 ) -> tuple[Tensor, Tensor]:
@@ -53,6 +56,7 @@ def scalar_decay_step(
     return state, (q[..., None, :] @ state)[..., 0, :]
 
 
+@recurrence
 def scalar_decay_scan(q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor) -> Tensor:
     """Output of the system in chunks of time.
 

@@ -19,6 +19,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from trainer.precision import in_float32, recurrence
+
 STEP_STATES = 1 << 14
 """States of a tile at one step on a CPU: with fewer the time goes into calls, 3 µs each."""
 BLOCK_STATES = 1 << 18
@@ -37,6 +39,7 @@ def selective_sequential(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tens
     return torch.stack(outputs, dim=1)  # (batch, L, D)
 
 
+@in_float32
 def selective_step(
     h: Tensor, x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor
 ) -> tuple[Tensor, Tensor]:
@@ -46,6 +49,7 @@ def selective_step(
     return h, (h @ C[..., None])[..., 0]
 
 
+@recurrence
 def selective_scan(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor) -> Tensor:
     """Output of the system by a scan in blocks of time, with a backward pass of its own.
 

@@ -12,6 +12,8 @@ import math
 import torch
 from torch import Tensor
 
+from trainer.precision import in_float32, recurrence
+
 
 def siso_sequential(u: Tensor, logarithms: Tensor, residues: Tensor) -> Tensor:
     """The systems, one step after the other.
@@ -37,12 +39,14 @@ def siso_sequential(u: Tensor, logarithms: Tensor, residues: Tensor) -> Tensor:
     return torch.stack(outputs, dim=1)  # (batch, L, H)
 
 
+@in_float32
 def siso_step(u: Tensor, logarithms: Tensor, residues: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
     """One step: y (batch, H) and the next state (batch, H, N) for inputs u (batch, H) and the state x."""
     x = logarithms.exp() * x + u[..., None]  # (batch, H, N)
     return 2.0 * (residues * x).sum(dim=-1).real, x
 
 
+@recurrence
 def siso_kernel(logarithms: Tensor, residues: Tensor, length: int) -> Tensor:
     """K[l] = 2 Re Σ_n ρ_n λ_n^l for l = 0 .. L − 1, (H, L).
 
@@ -61,6 +65,7 @@ def siso_kernel(logarithms: Tensor, residues: Tensor, length: int) -> Tensor:
     return 2.0 * product.flatten(1)[:, :length]  # (H, L)
 
 
+@recurrence
 def siso_convolution(u: Tensor, K: Tensor) -> Tensor:
     """y[t] = Σ_{l=0}^{t} K[l] u[t−l] by FFTs of twice the length; (batch, L, H) for K of shape (H, L)."""
     length = u.shape[1]
