@@ -54,7 +54,10 @@ def train_run(paths: RunPaths, *, keep_log: bool = True) -> str:
             session = open_session(paths, config, history, recorder)
             return run_attempt(session)
         except Exception as error:  # the process edge: whatever it is, the run says so
-            traceback.print_exc()
+            if not isinstance(
+                error, HankelboardError
+            ):  # its message says what to do, a traceback would hide it
+                traceback.print_exc()
             recorder.event("run_failed", reason=describe(error))
             recorder.show("failed", "training")
             return "failed"

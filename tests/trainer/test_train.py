@@ -75,6 +75,14 @@ def test_a_run_that_fails_says_why(small_run):
     assert json.loads(run.paths.status.read_text())["state"] == "failed"
 
 
+def test_an_error_of_ours_is_one_line_and_any_other_keeps_its_traceback(small_run, capfd):
+    assert small_run(data={"task": "digitz"}).train() == "failed"
+    said, traceback = capfd.readouterr()
+    assert said.count("\n") == said.count("data.task = 'digitz'") == 1 and traceback == ""
+    assert small_run(data={"task": "tests.trainer.own:broken"}).train() == "failed"
+    assert "ZeroDivisionError" in capfd.readouterr().err
+
+
 def test_three_attempts_without_a_checkpoint_are_enough(small_run, monkeypatch):
     run = small_run()
     monkeypatch.setattr("trainer.train.begin", lambda session: session.event("attempt_started",
