@@ -5,6 +5,7 @@ import json
 import math
 import os
 import stat
+import threading
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -168,7 +169,19 @@ def read_record(path: Path, max_bytes: int = MAX_FILE_BYTES) -> Record | None:
     return decode(data) if len(data) <= max_bytes else None
 
 
+_last_ulid = 0
+_ulid_lock = threading.Lock()
+
+
 def new_ulid() -> str:
-    """A ULID: 48 bits of milliseconds and 80 random bits, sortable by time, 26 characters."""
+    """A ULID: 48 bits of milliseconds and 80 random bits, sortable by time, 26 characters.
+
+    Those of one process are in the order in which they were made, also within a millisecond.
+    """
+    global _last_ulid
     number = (time.time_ns() // 1_000_000) << 80 | int.from_bytes(os.urandom(10), "big")
+    with _ulid_lock:
+        if number >> 80 <= _last_ulid >> 80:
+            number = _last_ulid + 1
+        _last_ulid = number
     return "".join(_CROCKFORD[(number >> shift) & 31] for shift in range(125, -1, -5))

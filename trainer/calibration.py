@@ -1,5 +1,6 @@
 """Statistics of layers whose states depend on data: one forward pass over training sequences."""
 
+import math
 from contextlib import ExitStack
 
 from torch import Tensor, nn
@@ -24,7 +25,8 @@ def calibrate(model: nn.Module, inputs: Tensor) -> nn.Module:
             for layer in layers:
                 stack.enter_context(layer.observing())
             stack.enter_context(evaluating(model))
-            for part in inputs.split(max(1, EVALUATED_STEPS // inputs.shape[1])):
+            parts = math.ceil(inputs.shape[0] * inputs.shape[1] / EVALUATED_STEPS)
+            for part in inputs.tensor_split(min(parts, len(inputs))):  # of equal size: each counts alike
                 model(part)
     return model
 

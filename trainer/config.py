@@ -392,11 +392,13 @@ def _suggest(name: str, known: Any) -> str:
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """`over` on top of `base`, table by table."""
+    """`over` on top of `base`, key by key. Another family or task drops the options of the one before."""
     merged = dict(base)
+    if any(key in over and over[key] != merged.get(key) for key in ("family", "task")):
+        merged.pop("options", None)
     for key, value in over.items():
         both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
-        merged[key] = merge(merged[key], value) if both and key != "options" else value
+        merged[key] = merge(merged[key], value) if both else value
     return merged
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from trainer.data.task import Split
-from trainer.reduction.surgery import apply_reduction, reducible_layers
+from trainer.reduction.surgery import apply_reduction, reducible_layers, restored_on_error
 from trainer.scoring import judged
 
 EVALUATED_STEPS = 1 << 16
@@ -26,8 +26,8 @@ def cut(
 ) -> float:
     """Cut every layer to its rank; layers at their full dimension are left alone.
 
-    Returns the largest relative write-back error. Raises ValueError when a rank cannot be realised: the
-    reductions of all layers are computed before the first one is applied, so the model is then unchanged.
+    Returns the largest relative write-back error. Raises ValueError when a rank cannot be realised; model and
+    optimizer are then as they were, all layers of them.
     """
     layers = [layer for _, layer in reducible_layers(model)]
     planned = [
@@ -35,7 +35,8 @@ def cut(
         for layer, rank in zip(layers, ranks, strict=True)
         if rank < layer.state_dim
     ]
-    errors = [apply_reduction(layer, optimizer, reduction, moments) for layer, reduction in planned]
+    with restored_on_error(model, optimizer):
+        errors = [apply_reduction(layer, optimizer, reduction, moments) for layer, reduction in planned]
     return max(errors, default=0.0)
 
 

@@ -45,18 +45,18 @@ def test_wait_move_the_slider_approve_roll_back(services, page, family):
     slider = page.locator(".st-key-rank_0").get_by_role("slider")
     mine = page.locator(".st-key-approve_mine button")
     usable = mine.and_(page.locator("button:not([disabled])"))
-    for _ in range(5):  # on a machine that is busy a key may come before the page listens
+    dialog = page.get_by_role("dialog")
+    for _ in range(6):  # on a machine that is busy a key may come before the page listens
         slider.press("ArrowLeft" if proposed > 1 else "ArrowRight")
         ready(page)
         with contextlib.suppress(BrowserTimeout):
-            usable.wait_for(timeout=6000)
+            usable.click(timeout=10_000)
+            dialog.wait_for(timeout=10_000)
             break
-    usable.click()
-    dialog = page.get_by_role("dialog")
     dialog.wait_for()
     assert "24 → " in dialog.inner_text()
     page.locator(".st-key-confirm button").click()
-    page.get_by_text("It is applied").first.wait_for()
+    page.get_by_text("It is applied").first.wait_for(timeout=90_000)
 
     after = show(services, run)
     assert proposed != after["state_dims"][0] < 24 and after["state"] == "running"

@@ -76,3 +76,8 @@ def test_notes_rename_and_tag(paths):
     commands.add_note(paths, "rename", "better", by="ada", via="test")
     commands.add_note(paths, "tag", ["x"], by="ada", via="test")
     assert (summarise(paths).name, summarise(paths).tags) == ("better", ["x"])
+
+
+def test_ids_of_one_process_are_in_the_order_in_which_they_were_made():
+    ids = [new_ulid() for _ in range(2000)]  # many within one millisecond
+    assert ids == sorted(ids) and len(set(ids)) == 2000

@@ -67,3 +67,12 @@ def test_every_key_has_help():
     assert {row["key"] for row in rows} == {
         f"{section}.{key}" for section, keys in Config().as_dict().items() for key in keys
     }
+
+
+def test_options_are_merged_key_by_key_and_dropped_with_the_family_or_task_they_are_for():
+    preset = find_preset("mqar-mamba2").tables
+    changed = merge(preset, parse_assignment("model.options.conv=2"))
+    assert changed["model"]["options"] == {**preset["model"]["options"], "conv": 2}
+    assert merge(preset, parse_assignment("model.family=gla"))["model"].get("options") is None
+    assert merge(preset, parse_assignment("data.task=copying"))["data"].get("options") is None
+    assert merge(preset, parse_assignment("model.family=mamba2"))["model"] == preset["model"]

@@ -15,4 +15,4 @@ def test_killed_around_any_change_of_the_disk(story):
 
 
 def test_killed_at_any_instant(story):
-    assert story.check_all(story.instants(8, seed=2)) >= 3  # on a busy machine it may be over before
+    assert story.check_all(story.instants(8, seed=2)) >= 1  # on a busy machine most may be over before

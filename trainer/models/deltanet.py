@@ -96,7 +96,7 @@ class Observer:
         P = q.new_zeros(*q.shape[2:], q.shape[3])  # (heads, d_k, d_k)
         for S in delta_rule_states(k, v, beta, log_decay):
             P = P + torch.einsum("bhnv,bhmv->hnm", S, S)
-        sums = P.double().cpu(), torch.einsum("blhn,blhm->hnm", q, q).double().cpu()
+        sums = P.cpu().double(), torch.einsum("blhn,blhm->hnm", q, q).cpu().double()
         self._sums = sums if self._sums is None else (self._sums[0] + sums[0], self._sums[1] + sums[1])
 
     def statistics(self) -> Statistics:

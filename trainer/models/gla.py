@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from trainer.models.gated_output import GatedOutput
-from trainer.models.measured_states import MeasuredStates
+from trainer.models.measured_states import MeasuredStates, OutputSample
 from trainer.recurrences.channel_decay import channel_decay, channel_decay_states, channel_decay_step
 from trainer.reduction import gla_reduction
-from trainer.reduction.compensation import SAMPLED_NUMBERS, SAMPLED_OUTPUTS, Samples
+from trainer.reduction.compensation import Samples
 from trainer.reduction.gla_reduction import SHARPNESS, GlaReduction, GlaSystem, Statistics
 from trainer.reduction.method import Method
 from trainer.reduction.reducible import Arrays, FloatArray, RankTable
@@ -83,38 +83,34 @@ class Observer:
 
     def __init__(self) -> None:
         self._sums: tuple[Tensor, Tensor] | None = None
-        self._rows: list[list[Tensor]] = []
+        self._sample = OutputSample()
 
     def see(self, q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor) -> None:
         """Add one batch of sequences; shapes as in `channel_decay`."""
         M = P = q.new_zeros(*q.shape[2:], q.shape[3])  # (heads, d_k, d_k)
-        at = self._outputs(q, v)
+        each = q.shape[0] * v.shape[3]  # outputs of a step
+        chosen = OutputSample.draw(q.shape[1] * each, q[0, 0].numel()).to(q.device)
+        drawn: list[tuple[Tensor, Tensor]] = []
         for t, S in enumerate(channel_decay_states(k, v, log_decay)):
             energy = S @ S.mT  # (batch, heads, d_k, d_k)
             M = M + (energy * q[:, t, :, :, None] * q[:, t, :, None]).sum(0)
             P = P + energy.sum(0)
-            sequence, channel = at[:, t]
-            self._rows.append([q[sequence, t], S[sequence, ..., channel]])  # (S, heads, d_k) each
-        sums = M.double().cpu(), P.double().cpu()
+            here = chosen[(chosen >= t * each) & (chosen < (t + 1) * each)] - t * each
+            sequence, channel = here // v.shape[3], here % v.shape[3]
+            drawn.append((q[sequence, t], S[sequence, ..., channel]))  # (S, heads, d_k) each
+        reads, states = (torch.cat(parts) for parts in zip(*drawn, strict=True))
+        self._sample.add(reads, states, q.shape[1] * each)
+        sums = M.cpu().double(), P.cpu().double()
         self._sums = sums if self._sums is None else (self._sums[0] + sums[0], self._sums[1] + sums[1])
-
-    def _outputs(self, q: Tensor, v: Tensor) -> Tensor:
-        """Sequences and value channels whose states are kept at each step, (2, L, S)."""
-        batch, length, heads, n = q.shape
-        wanted = min(SAMPLED_OUTPUTS, SAMPLED_NUMBERS // (heads * n))
-        size = (length, math.ceil(wanted / length))
-        generator = torch.Generator().manual_seed(0)
-        drawn = [torch.randint(limit, size, generator=generator) for limit in (batch, v.shape[3])]
-        return torch.stack(drawn).to(q.device)
 
     def statistics(self) -> Statistics:
         """What was measured. Raises ValueError when nothing was seen."""
         if self._sums is None:
             raise ValueError("no calibration sequence was seen")
         M, P = (part.numpy() for part in self._sums)
-        reads, states = (torch.cat(rows).double().cpu().numpy() for rows in zip(*self._rows, strict=True))
-        heads = range(reads.shape[1])
-        return Statistics(M=M, P=P, samples=[Samples(reads[:, head], states[:, head]) for head in heads])
+        drawn = self._sample.samples()  # (S, heads, d_k)
+        by_head = (Samples(drawn.reads[:, head], drawn.states[:, head]) for head in range(len(M)))
+        return Statistics(M=M, P=P, samples=list(by_head))
 
 
 class ChannelDecayAttention(MeasuredStates[Statistics]):

@@ -16,10 +16,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from trainer.models.causal_convolution import CausalConvolution
-from trainer.models.measured_states import MeasuredStates
+from trainer.models.measured_states import MeasuredStates, OutputSample
 from trainer.recurrences.selective import selective_scan, selective_states, selective_step
 from trainer.reduction import selective
-from trainer.reduction.compensation import SAMPLED_NUMBERS, SAMPLED_OUTPUTS, Samples
 from trainer.reduction.method import Method
 from trainer.reduction.reducible import Arrays, FloatArray, RankTable
 from trainer.reduction.selective import SelectiveReduction, SelectiveSystem, Statistics
@@ -106,28 +105,26 @@ class Observer:
         self._M: Tensor | float = 0.0
         self._P: Tensor | float = 0.0
         self._sampled: list[list[FloatArray]] = []
-        self._rows: list[list[FloatArray]] = []
+        self._sample = OutputSample()
 
     def see(self, x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor) -> None:
         """Add one batch of sequences; shapes as in `selective_scan`."""
-        n, chosen, first = A.shape[1], self._outputs(x, A), 0
+        n, first = A.shape[1], 0
+        # outputs are counted (t · batch + sequence) · D + channel
+        chosen = OutputSample.draw(x.numel(), n).to(x.device)
+        drawn: list[tuple[Tensor, Tensor]] = []
         for steps, states, _, _ in selective_states(x, delta, A, B):
             read = C[:, steps].transpose(0, 1)[:, :, None]  # (T, batch, 1, N)
             contributed = (states * read).reshape(-1, n)  # (T · batch · D, N)
-            self._M = self._M + (contributed.T @ contributed).double().cpu()
+            self._M = self._M + (contributed.T @ contributed).cpu().double()
             states = states.reshape(-1, n)
-            self._P = self._P + (states.T @ states).double().cpu()
+            self._P = self._P + (states.T @ states).cpu().double()
             here = chosen[(chosen >= first) & (chosen < first + len(states))] - first
             first += len(states)
-            pair = (read.reshape(-1, n)[here // x.shape[2]], states[here])  # (S, N) each
-            self._rows.append([part.double().cpu().numpy() for part in pair])
+            drawn.append((read.reshape(-1, n)[here // x.shape[2]], states[here]))  # (S, N) each
+        reads, states = (torch.cat(parts) for parts in zip(*drawn, strict=True))
+        self._sample.add(reads, states, x.numel())
         self._sample_steps(x, delta, A, B, C)
-
-    def _outputs(self, x: Tensor, A: Tensor) -> Tensor:
-        """Some of the outputs of a batch, counted (t · batch + sequence) · D + channel."""
-        wanted = min(SAMPLED_OUTPUTS, SAMPLED_NUMBERS // A.shape[1])
-        generator = torch.Generator().manual_seed(0)
-        return torch.randint(x.numel(), (wanted,), generator=generator).sort().values.to(x.device)
 
     def _sample_steps(self, x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor) -> None:
         total = x.shape[0] * x.shape[1]
@@ -135,16 +132,15 @@ class Observer:
         x, delta, B, C = (part.flatten(0, 1)[some] for part in (x, delta, B, C))
         driven = delta[..., None] * B[:, None]  # (S, D, N)
         sampled = (torch.exp(delta[..., None] * A), driven, driven * x[..., None], C)
-        self._sampled.append([part.double().cpu().numpy() for part in sampled])
+        self._sampled.append([part.cpu().double().numpy() for part in sampled])
 
     def statistics(self) -> Statistics:
         """What was measured. Raises ValueError when nothing was seen."""
         if not self._sampled:
             raise ValueError("no calibration sequence was seen")
         a, driven, b, C = (np.concatenate(parts) for parts in zip(*self._sampled, strict=True))
-        reads, states = (np.concatenate(parts) for parts in zip(*self._rows, strict=True))
         return Statistics(
-            samples=Samples(reads, states),
+            samples=self._sample.samples(),
             M=torch.as_tensor(self._M).numpy(),
             P=torch.as_tensor(self._P).numpy(),
             decay=a.mean(axis=0),

@@ -4,9 +4,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Generic, Protocol, TypeVar
 
+import torch
 from torch import Tensor, nn
 
 from trainer.precision import in_float32
+from trainer.reduction.compensation import SAMPLED_NUMBERS, SAMPLED_OUTPUTS, Samples
 from trainer.reduction.method import Method
 from trainer.reduction.reducible import FloatArray
 
@@ -61,4 +63,52 @@ class MeasuredStates(nn.Module, Generic[Statistics]):
 
     def parameters64(self) -> dict[str, FloatArray]:
         """Parameters by name, in double precision."""
-        return {name: p.detach().double().cpu().numpy().copy() for name, p in self.named_parameters()}
+        return {name: p.detach().cpu().double().numpy().copy() for name, p in self.named_parameters()}
+
+
+class OutputSample:
+    """Outputs y = c · h of a layer, drawn at random: at most SAMPLED_OUTPUTS, however many parts were seen.
+
+    Each part has as many of them as belong to its share of all outputs.
+    """
+
+    def __init__(self) -> None:
+        self._rows: Tensor | None = None
+        self._seen = 0
+
+    @staticmethod
+    def size(numbers: int) -> int:
+        """How many to draw from a part, where c and h hold so many numbers."""
+        return max(1, min(SAMPLED_OUTPUTS, SAMPLED_NUMBERS // numbers))
+
+    @classmethod
+    def draw(cls, outputs: int, numbers: int) -> Tensor:
+        """Which of a part's outputs to keep, ascending: all of them where they are few."""
+        wanted = cls.size(numbers)
+        if outputs <= wanted:
+            return torch.arange(outputs)
+        return torch.randint(outputs, (wanted,), generator=torch.Generator().manual_seed(0)).sort().values
+
+    def add(self, reads: Tensor, states: Tensor, outputs: int) -> None:
+        """Draws c and h (S, …, N) from a part of so many outputs."""
+        self._seen += outputs
+        rows = torch.stack([reads, states]).cpu().double()  # (2, S, …, N)
+        if self._rows is not None:
+            limit = self.size(rows[0, 0].numel())
+            if self._seen > limit:
+                new = min(rows.shape[1], round(limit * outputs / self._seen))
+                self._rows, rows = _some(self._rows, limit - new), _some(rows, new)
+            rows = torch.cat([self._rows, rows], dim=1)
+        self._rows = rows
+
+    def samples(self) -> Samples:
+        """c and h in double precision, (S, …, N) each. Raises ValueError when nothing was seen."""
+        if self._rows is None:
+            raise ValueError("no calibration sequence was seen")
+        reads, states = self._rows.numpy()
+        return Samples(reads, states)
+
+
+def _some(rows: Tensor, count: int) -> Tensor:
+    chosen = torch.randperm(rows.shape[1], generator=torch.Generator().manual_seed(0))[:count]
+    return rows[:, chosen]

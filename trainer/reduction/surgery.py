@@ -66,7 +66,7 @@ def apply_reduction(
     averages: tuple[Arrays, Arrays] = _averages(states, corrections)
     if moments == "transport" and states:
         averages = layer.transport_moments(reduction, *averages)
-    with _restored_on_error(module):
+    with restored_on_error(module):
         layer.write_back(reduction)
         after = dict(module.named_parameters())
         _match(before, after)
@@ -163,13 +163,15 @@ def _match(before: dict[str, nn.Parameter], after: dict[str, nn.Parameter]) -> N
 
 
 @contextmanager
-def _restored_on_error(module: nn.Module) -> Iterator[None]:
-    """Put attributes, parameters, buffers and submodules back when the body fails."""
+def restored_on_error(module: nn.Module, optimizer: torch.optim.Optimizer | None = None) -> Iterator[None]:
+    """Put attributes, parameters, buffers, submodules and the optimizer back when the body fails."""
     registries = ("_parameters", "_buffers", "_modules")
     saved = [
         (part, dict(part.__dict__), {name: dict(part.__dict__[name]) for name in registries})
         for part in module.modules()
     ]
+    groups = [list(group["params"]) for group in optimizer.param_groups] if optimizer else []
+    states = dict(optimizer.state) if optimizer else {}
     try:
         yield
     except BaseException:
@@ -179,6 +181,11 @@ def _restored_on_error(module: nn.Module) -> Iterator[None]:
             for name, content in contents.items():
                 part.__dict__[name].clear()
                 part.__dict__[name].update(content)
+        if optimizer:
+            for group, parameters in zip(optimizer.param_groups, groups, strict=True):
+                group["params"] = parameters
+            optimizer.state.clear()
+            optimizer.state.update(states)
         raise
 
 

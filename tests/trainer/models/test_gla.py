@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from trainer.checkpoint import load_tensors
-from trainer.models.gla import GLA
+from trainer.models.gla import GLA, ChannelDecayAttention
 from trainer.recurrences.channel_decay import channel_decay_sequential
 from trainer.reduction.reducible import Calibrated, Reducible
 from trainer.reduction.surgery import apply_reduction, reducible_layers
@@ -129,3 +129,18 @@ def test_sizes_that_cannot_be():
 
 def test_a_width_that_heads_do_not_divide():
     assert gla(width=5, heads=2).attention.W_v.shape == (2, 3, 5)
+
+
+def test_parts_of_any_size_count_by_what_they_hold():
+    torch.manual_seed(0)
+    core = ChannelDecayAttention(6, 8, 2, 3, 4).double()
+    u = torch.randn(12, 300, 6).double() @ torch.randn(6, 6).double()  # more outputs than are kept
+    u[-1] *= 2.0
+    shares = []
+    for parts in ([u], [u[:11], u[11:]]):
+        with torch.no_grad(), core.observing():
+            for part in parts:
+                core(part)
+        assert all(len(sample.reads) <= 8192 for sample in core.statistics.samples)
+        shares.append(core.propose(core.extract()).discarded_share[1:4])
+    assert shares[1] == pytest.approx(shares[0], rel=0.25)

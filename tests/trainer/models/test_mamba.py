@@ -97,3 +97,17 @@ def test_measuring_changes_no_output_and_no_state_dict():
 def test_sizes_that_cannot_be():
     with pytest.raises(ValueError, match="at least 1"):
         Mamba(0, 4)
+
+
+def test_parts_of_any_size_count_by_what_they_hold():
+    layer, u = mamba(), inputs(length=300, batch=8)  # more outputs than are kept
+    u[-1] *= 2.0
+    shares = []
+    for parts in ([u], [u[:7], u[7:]], list(u.split(1))):
+        with torch.no_grad(), layer.ssm.observing():
+            for part in parts:
+                layer(part)
+        assert len(layer.ssm.statistics.samples.reads) <= 8192
+        shares.append(layer.ssm.propose(layer.ssm.extract()).discarded_share[1:4])
+    for found in shares[1:]:
+        assert found == pytest.approx(shares[0], rel=0.25)
