@@ -54,9 +54,7 @@ def train_run(paths: RunPaths, *, keep_log: bool = True) -> str:
             session = open_session(paths, config, history, recorder)
             return run_attempt(session)
         except Exception as error:  # the process edge: whatever it is, the run says so
-            if not isinstance(
-                error, HankelboardError
-            ):  # its message says what to do, a traceback would hide it
+            if not isinstance(error, HankelboardError):  # whose message a traceback would hide
                 traceback.print_exc()
             recorder.event("run_failed", reason=describe(error))
             recorder.show("failed", "training")
@@ -239,10 +237,10 @@ def log(session: Session, values: dict[str, float]) -> None:
         extra["gpu_memory_mb"] = round(torch.cuda.max_memory_allocated(session.device) / 2**20, 1)
     session.recorder.metrics({**values, **extra, "memory_mb": memory_mb()})
     if "val/accuracy" in values:
+        loss = f"loss {values['train/loss']:.4f} " if "train/loss" in values else ""
         session.recorder.say(
             f"step {session.state.step}/{session.config.training.steps} branch {session.state.branch} "
-            f"N {session.state_dims} loss {values.get('train/loss', math.nan):.4f} "
-            f"validation {values['val/accuracy']:.2%}"
+            f"N {session.state_dims} {loss}validation {values['val/accuracy']:.2%}"
         )
 
 

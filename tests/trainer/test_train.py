@@ -18,7 +18,9 @@ def test_a_run_ends_by_itself_and_is_cut_on_the_way(small_run, capsys):
     assert all(dim < 12 for dim in history.state_dims)
     assert [event["step"] for event in run.events("reduction_applied")] == [20, 40]
     assert 0.0 <= history.finished["test"]["accuracy"] <= 1.0
-    assert "test accuracy" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "test accuracy" in said
+    assert "loss nan" not in said and "step 0/60 branch 0 N [12, 12] validation" in said
     assert not [finding for finding in verify_run(run.paths) if finding.damage]
 
 
