@@ -90,6 +90,12 @@ def test_wrong_usage_is_exit_code_2(call):
     assert call("new", "--preset", "digits-lru", "--set", "training.steps=-1")[0] == 2
 
 
+@pytest.mark.parametrize("ranks", ["a,b", "1.5,2", "", "20;24"])
+def test_ranks_that_are_no_numbers_are_told_how_to_write_them(call, ranks):
+    code, _, err = call("decide", "RUN", "1", "approve", "--ranks", ranks)
+    assert code == 2 and f"{ranks!r}: must be whole numbers, one per layer, such as 20,24" in err
+
+
 def test_new_and_show(call, runs):
     code, out, _ = call("new", "--preset", "digits-lru", "--policy", "auto", "--set", "training.seed=7",
                         "--no-queue", "--json")  # fmt: skip

@@ -95,7 +95,12 @@ def _add_wait(parser: argparse.ArgumentParser) -> None:
 
 
 def _ranks(text: str) -> list[int]:
-    return [int(part) for part in text.replace(" ", "").strip("[]").split(",")]
+    try:
+        return [int(part) for part in text.replace(" ", "").strip("[]").split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r}: must be whole numbers, one per layer, such as 20,24"
+        ) from None
 
 
 def new(options: argparse.Namespace) -> int:
