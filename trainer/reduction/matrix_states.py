@@ -95,7 +95,7 @@ def propose(system: MatrixSystem, method: Method, parameters: Sequence[int]) -> 
     Parameters
     ----------
     parameters : (N+1,)
-        Trainable parameters of the layer at each rank.
+        Numbers in the layer's parameters at each rank, trained or not.
 
     Raises
     ------

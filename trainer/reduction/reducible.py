@@ -1,7 +1,7 @@
 """The seam: what loop, evidence, checkpoints and pages know of a layer that can be reduced.
 
-A family (LRU today; S4D, S5, Mamba, linear attention later; anybody's own layer) implements `Reducible`
-on its module. Everything outside the family talks to this Protocol and to nothing else.
+A family, one of ours (`trainer.models.families`) or anybody's own layer, implements `Reducible` on its
+module. Everything outside the family talks to this Protocol and to nothing else.
 """
 
 from collections.abc import Mapping
@@ -33,7 +33,7 @@ class RankTable:
     realised_modes: list[int]
     """Stored modes at each rank (differs from r where conjugate pairs are stored once)."""
     parameters: list[int]
-    """Trainable parameters of the layer at each rank."""
+    """Numbers in the layer's parameters at each rank, trained or not: a map inserted by a cut counts."""
 
 
 @runtime_checkable
