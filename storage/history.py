@@ -109,6 +109,8 @@ class History:
     """The run_finished event, with the test metrics."""
     references: list[Record] = field(default_factory=list)
     """Of run_started: what the run took from others, each with key, run, and train_s where that counts."""
+    text: Record = field(default_factory=dict)
+    """Of run_started of a text: alphabet and sha256."""
     attempts_without_checkpoint: int = 0
     unknown: int = 0
     _paths: dict[int, dict[int, int | None]] = field(default_factory=dict, repr=False, compare=False)
@@ -205,6 +207,8 @@ class History:
         given = event.get("references")
         given = given if isinstance(given, list) else []
         self.references = [item for item in given if isinstance(item, dict)]
+        text = event.get("text")
+        self.text = text if isinstance(text, dict) else {}
 
     def _terminal(self, event: Record) -> None:
         self.state = ENDINGS[event["kind"]]

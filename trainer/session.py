@@ -29,6 +29,7 @@ from trainer.data import load_task
 from trainer.data.task import Split, Task, batch_indices
 from trainer.evidence import evaluate
 from trainer.loop_state import LoopState
+from trainer.data.text import check_same_text
 from trainer.models.build import build_model, state_dims
 from trainer.objective import Objective
 from trainer.objective.distillation import Distillation
@@ -351,6 +352,7 @@ def open_session(paths: RunPaths, config: Config, history: History, recorder: Re
         optimizer=make_optimizer(model, config), objective=Objective(), references=found,
         recorder=recorder, device=device,
         state=LoopState(policy=config.reduction.policy, waiting=config.reduction.waiting),
+    check_same_text(config.data, task, history.text)
     )  # fmt: skip
     session.adopt(session.state)
     started = time.perf_counter()

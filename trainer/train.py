@@ -15,6 +15,7 @@ from trainer import references, systems
 from trainer.config import Config, parse
 from trainer.control import POLL_S, Control
 from trainer.data.task import batch_indices
+from trainer.data.text import text_record
 from trainer.evidence import evaluate
 from trainer.recorder import Recorder, memory_mb
 from trainer.reductions import Reductions
@@ -118,7 +119,8 @@ def begin(session: Session) -> None:
         machine=machine(session.device),
     )
     if fresh:
-        session.event("run_started", references=session.references.records)
+        text = {"text": text_record(session.task)} if session.task.alphabet else {}
+        session.event("run_started", references=session.references.records, **text)
     session.settle_forms()
     if fresh:
         session.evaluate()

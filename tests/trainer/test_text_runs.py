@@ -1,5 +1,7 @@
 """A language model from configuration to figures: bits per character beside accuracy."""
 
+import hashlib
+import json
 import math
 
 import pytest
@@ -29,3 +31,46 @@ def test_other_runs_have_none(small_run):
     run = small_run(training={"steps": 20}, reduction={"steps": []})
     assert run.train() == "finished"
     assert "bits_per_character" not in str(run.events("run_finished"))
+
+
+@pytest.fixture
+def stopped(small_run, tmp_path):
+    """A run on a file of one's own, stopped half way, and the file."""
+    file = tmp_path / "own.txt"
+    file.write_text("ab cd\n\u2028é" * 500, encoding="utf-8")
+    data = {"task": "text", "options": {"length": 16, "file": str(file)}}
+    run = small_run(data=data, model={"layers": 1, "norm": "layer"}, reduction={"steps": []})
+    run.send("stop", at_step=30)
+    assert run.train() == "stopped"
+    run.send("resume")
+    return run, file
+
+
+def test_a_run_records_what_its_tokens_mean(stopped):
+    run, file = stopped
+    (started,) = run.events("run_started")
+    text = file.read_text(encoding="utf-8")
+    assert started["text"] == {
+        "alphabet": "\n abcdé\u2028", "sha256": hashlib.sha256(text.encode()).hexdigest()
+    }  # fmt: skip
+    assert run.history.text == started["text"]
+
+
+@pytest.mark.parametrize("edited", ["xb cd\n\u2028é", "ba cd\n\u2028é"])
+def test_a_run_is_not_resumed_on_another_text(stopped, edited):
+    run, file = stopped
+    whole = file.read_text(encoding="utf-8")
+    file.write_text(edited * 500, encoding="utf-8")
+    assert run.train() == "failed"
+    assert "data.options.file: the text is not the one that this run began with" in run.history.reason
+    file.write_text(whole, encoding="utf-8")
+    assert run.train() == "finished"
+
+
+def test_a_run_of_before_texts_were_recorded_is_resumed(stopped):
+    run, _ = stopped
+    lines = [json.loads(line) for line in run.paths.events.read_text(encoding="utf-8").split("\n") if line]
+    old = [{key: value for key, value in line.items() if key != "text"} for line in lines]
+    run.paths.events.write_text("".join(json.dumps(line) + "\n" for line in old), encoding="utf-8")
+    assert not run.history.text
+    assert run.train() == "finished"

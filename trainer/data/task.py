@@ -44,6 +44,10 @@ class Task:
     """Inputs are tokens 0 .. vocabulary − 1 in one channel, which the model embeds; 0 = they are numbers."""
     text: bool = False
     """Labels are the next characters of a text: losses are shown as bits per character, too."""
+    alphabet: str = ""
+    """Of a text: its characters in order; token i is alphabet[i]."""
+    fingerprint: str = ""
+    """Of a text: SHA-256 of all characters that were read, as UTF-8."""
 
     @property
     def per_step(self) -> bool:

@@ -12,8 +12,10 @@ The text is parted into training, validation and test where it stands, so that n
 inside another.
 """
 
+import hashlib
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -51,7 +53,30 @@ def load_text_task(config: DataConfig) -> Task:
         )
     train, val, test = (_split(part, length) for part in _parts(codes, length, config.validation))
     different = max(2, len(alphabet))
-    return Task(train, val, test, classes=different, vocabulary=different, text=True)
+    return Task(
+        train, val, test, classes=different, vocabulary=different, text=True,
+        alphabet=alphabet.tobytes().decode("utf-32-le"),
+        fingerprint=hashlib.sha256(text.encode()).hexdigest(),
+    )  # fmt: skip
+
+
+def text_record(task: Task) -> dict[str, str]:
+    """For the event run_started: what the tokens of a text mean, and which text it is."""
+    return {"alphabet": task.alphabet, "sha256": task.fingerprint}
+
+
+def check_same_text(config: DataConfig, task: Task, recorded: dict[str, Any]) -> None:
+    """Raise ConfigError when the text is another one than the run began with.
+
+    Tokens are numbered by the characters that are there, so after an edit the weights of a token would be
+    another character's. Runs of before this was recorded have nothing to compare with.
+    """
+    if recorded.get("sha256", task.fingerprint) != task.fingerprint:
+        key = "data.options.file" if "file" in config.options else "data.task"
+        raise ConfigError(
+            f"{key}: the text is not the one that this run began with; "
+            "put the old one back or start a new run"
+        )
 
 
 def read_text(config: DataConfig) -> str:
