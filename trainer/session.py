@@ -4,6 +4,7 @@ import contextlib
 import os
 import platform
 import time
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -24,6 +25,7 @@ from storage.systems import publish_systems
 from trainer import references
 from trainer.calibration import calibrate, monitored
 from trainer.checkpoint import restore_payload, write_payload
+from trainer.compilation import Compiled
 from trainer.config import Config
 from trainer.data import load_task
 from trainer.data.task import Split, Task, batch_indices
@@ -68,6 +70,8 @@ class Session:
     """Seconds spent on the objective before training: a teacher's predictions."""
     calibrated: tuple[int, int, tuple[int, ...]] | None = None
     """Branch, step and reductions of the weights that the layers' statistics are of."""
+    forward: Callable[[torch.Tensor], torch.Tensor] | None = None
+    """The model's forward pass in training when it is compiled."""
     saved: tuple[Any, ...] | None = None
     """What the newest checkpoint holds, so that the same state is not written twice."""
 
@@ -317,6 +321,8 @@ class Session:
             state.forms_of = dims
             self.event("kernel_chosen", forms=state.forms)
         self._keep_forms()
+        if self.config.training.compile:
+            self.forward = Compiled(self.model)
 
     def _keep_forms(self) -> None:
         """Bind the layers to the forms of the loop state, where those were chosen for these states."""

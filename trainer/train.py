@@ -170,8 +170,9 @@ def optimizer_step(session: Session) -> torch.Tensor:
     )
     set_learning_rate(session)
     session.model.train()
+    forward = session.forward or session.model
     with session.autocast():
-        logits = session.model(train.inputs[chosen])
+        logits = forward(train.inputs[chosen])
         loss = session.objective.loss(logits, train.labels[chosen], chosen, state.step)
     session.optimizer.zero_grad(set_to_none=True)
     loss.backward()

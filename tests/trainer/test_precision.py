@@ -23,12 +23,12 @@ def drawn(*shape, dtype=torch.float32, seed=0):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
 
 
-def network(family, pooling="mean"):
+def network(family, pooling="mean", state_dim=6):
     """A small network of a family and the split that it reads: odd length, odd batch."""
     split = Split(drawn(5, 37, 3), torch.arange(5) % 4)
     task = Task(split, split, split, classes=4)
     torch.manual_seed(0)
-    model = {**KEYS["model"], "family": family, "pooling": pooling}
+    model = {**KEYS["model"], "family": family, "pooling": pooling, "state_dim": state_dim}
     return build_model(parse({"model": model}), task), split
 
 

@@ -111,6 +111,7 @@ class LRU(nn.Module):
         B = self.gamma_log.exp()[:, None] * torch.complex(self.B_re, self.B_im)  # (N, H)
         return eigenvalues, B, torch.complex(self.C_re, self.C_im)
 
+    @torch.compiler.disable  # nothing here but the recurrence and its complex parameters
     def forward(self, u: Tensor) -> Tensor:
         """y = Re(C x) + D ∘ u, (batch, L, H) to (batch, L, H)."""
         self.form_used = self.form_for(*u.shape[:2])

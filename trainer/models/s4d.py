@@ -92,6 +92,7 @@ class S4D(nn.Module):
         logarithms, gain = hold(A, self.log_dt.exp()[:, None])  # (H, N) each
         return logarithms, torch.complex(self.C_re, self.C_im) * gain
 
+    @torch.compiler.disable  # nothing here but the recurrence and its complex parameters
     def forward(self, u: Tensor) -> Tensor:
         """(batch, L, H) to (batch, L, H)."""
         K = siso_kernel(*self.modes(), u.shape[1])  # (H, L)

@@ -104,6 +104,7 @@ class S5(nn.Module):
         both = torch.cat((eigenvalues, eigenvalues.conj()))  # (2N,)
         return both, torch.cat((B, B.conj())), 0.5 * torch.cat((C, C.conj()), dim=1)
 
+    @torch.compiler.disable  # nothing here but the recurrence and its complex parameters
     def forward(self, u: Tensor) -> Tensor:
         """(batch, L, H) to (batch, L, H)."""
         self.form_used = self.form_for(*u.shape[:2])

@@ -1,0 +1,110 @@
+"""Compiling changes the speed of training: neither its losses, nor what is saved and cut."""
+
+import functools
+
+import pytest
+import torch
+from torch._dynamo.utils import counters
+
+from tests.trainer.test_precision import loss_and_gradients, network
+from trainer.calibration import calibrate
+from trainer.compilation import Compiled
+from trainer.models.families import MIXERS
+from trainer.what_if import cut
+
+pytestmark = [  # PyTorch's own, while it compiles
+    pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor"),
+    pytest.mark.filterwarnings("ignore:.*torch.jit.script_method"),
+]
+
+
+@pytest.fixture(autouse=True)
+def nothing_compiled():
+    torch.compiler.reset()
+    counters.clear()
+    yield
+    torch.compiler.reset()
+
+
+@pytest.fixture
+def traced_only(monkeypatch):
+    """Graphs are found and run as they are: no code is generated, which takes seconds for each."""
+    compile = torch.compile
+    monkeypatch.setattr(
+        torch, "compile", lambda model, dynamic, options: compile(model, dynamic=dynamic, backend="eager")
+    )
+
+
+def graphs():
+    return counters["stats"]["unique_graphs"]
+
+
+def step(forward, model, split):
+    """Loss and gradients of a training step through `forward`."""
+    model.train()
+    stand_in = functools.partial(forward)
+    stand_in.zero_grad, stand_in.named_parameters = model.zero_grad, model.named_parameters
+    return loss_and_gradients(stand_in, split, "float32")
+
+
+@pytest.mark.parametrize("family", MIXERS)
+def test_a_family_is_compiled_once_for_each_set_of_state_dimensions(traced_only, family):
+    """Although it is evaluated and measured between the steps; no loop over time becomes part of a graph."""
+    model, split = network(family)
+    made = []
+    for rank in (6, 4):
+        if rank < 6:
+            cut(calibrate(model, split.inputs), None, [rank, rank], "reset")
+        compiled, wanted = Compiled(model), step(model, model, split)
+        for _ in range(2):
+            loss, gradients = step(compiled, model, split)
+            assert loss == wanted[0]
+            assert all(torch.equal(gradients[name], each) for name, each in wanted[1].items())
+            made.append(graphs())
+            calibrate(model, split.inputs).eval()(split.inputs)
+    once = made[0]
+    assert made == [once, once, 2 * once, 2 * once]
+    assert counters["stats"]["calls_captured"] < 2 * 60
+
+
+def test_more_cuts_than_pytorch_keeps_versions_of_a_function(traced_only):
+    model, split = network("mamba", state_dim=9)
+    made = []
+    for rank in range(9, 0, -1):
+        cut(calibrate(model, split.inputs), None, [rank, rank], "reset")
+        step(Compiled(model), model, split)
+        made.append(graphs())
+    assert made == [made[0] * count for count in range(1, 10)]
+
+
+def test_a_compiled_run_has_the_losses_of_a_plain_one_and_resumes_with_the_same_bits(small_run):
+    """With dropout, over a cut. The code of a graph takes about 10 s, once on a machine."""
+    training = {"steps": 20, "log_every": 1, "compile": True}
+    keys = {"model": {"norm": "layer"}, "reduction": {"tolerance": 0.3, "steps": [10]}}
+    plain, whole, parted = (
+        small_run(**keys, training={**training, "compile": compile}) for compile in (False, True, True)
+    )
+    assert plain.train() == "finished" and graphs() == 0
+    parted.send("stop", at_step=8)
+    assert parted.train() == "stopped"
+    once = graphs()
+    assert whole.train() == "finished" and graphs() - once == 2 * once  # before and after the cut
+    assert whole.events("reduction_applied")
+    assert len(plain.live_path()) == len(whole.live_path()) == 21
+    for wanted, seen in zip(plain.live_path(), whole.live_path(), strict=True):
+        assert seen == pytest.approx(wanted, rel=1e-5)
+    parted.send("resume")
+    assert parted.train() == "finished"
+    assert parted.final_weights() == whole.final_weights()
+
+
+def test_a_machine_that_cannot_compile_is_told_what_to_do(small_run, monkeypatch, tmp_path):
+    from torch._inductor import config
+
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "no code from before"))
+    run = small_run(training={"steps": 2, "compile": True}, reduction={"attempts": 0, "steps": []})
+    with config.patch({"cpp.cxx": (None, str(tmp_path / "no compiler"))}):
+        assert run.train() == "failed"
+    (event,) = run.events("run_failed")
+    assert event["reason"].startswith("training.compile = true: PyTorch could not compile the model")
+    assert event["reason"].endswith("or set training.compile = false")
