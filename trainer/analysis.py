@@ -13,8 +13,10 @@ from storage.errors import HankelboardError
 from storage.history import read_history
 from storage.layout import RunPaths
 from storage.records import Record
+from storage.runs import read_run
 from storage.spectrum import discarded_shares, rank_for_tolerance
 from storage.summary import ENDED
+from trainer.config import METHODS
 from trainer.reduction.hankel import DiagonalSystem, difference, monitoring_spectrum
 from trainer.reduction.subspaces import (
     kept_subspace,
@@ -28,6 +30,8 @@ from trainer.systems import Snapshot, read_comparable
 
 TOLERANCES = (0.01, 0.02, 0.05, 0.1, 0.2)
 OVERLAP_TOLERANCE = 0.05
+LINEAR = ("lru", "s5")
+"""Families whose layers are `Realisable`; those of one's own may be, too."""
 RANDOM_SEEDS = 5
 Progress = Callable[[int, int], None]
 
@@ -42,15 +46,13 @@ def analyse(paths: RunPaths, progress: Progress = lambda done, total: None) -> R
     Raises
     ------
     AnalysisRefused
-        If the run kept fewer than two snapshots since its last cut.
+        If the run kept fewer than two snapshots since its last cut: its layers have no λ, B and C, or it was
+        told not to, or is too young.
     """
     history = read_history(paths)
     snapshots, before_cut = read_comparable(paths, history)
     if len(snapshots) < 2:
-        raise AnalysisRefused(
-            f"{paths.run_id}: {len(snapshots)} snapshots of its systems since the last cut, at least 2 are "
-            "needed; linear time-invariant layers keep them, where output.systems is true"
-        )
+        raise AnalysisRefused(f"{paths.run_id}: {_why_too_few(paths, len(snapshots))}")
     count = len(snapshots[0].systems)
     layers = [
         _layer(snapshots, layer, lambda done, layer=layer: progress(layer * len(snapshots) + done,
@@ -64,6 +66,19 @@ def analyse(paths: RunPaths, progress: Progress = lambda done, total: None) -> R
         "branch": history.branch,
         "layers": layers,
     }
+
+
+def _why_too_few(paths: RunPaths, kept: int) -> str:
+    config = read_run(paths).config
+    family = config.get("model", {}).get("family")
+    if family in METHODS and family not in LINEAR:
+        return (
+            f"only linear time-invariant layers ({', '.join(LINEAR)}) keep their systems; in a run of family "
+            f"{family} there is nothing to analyse"
+        )
+    if not config.get("output", {}).get("systems", True):
+        return "output.systems = false: it keeps no systems, so there is nothing to analyse"
+    return f"{kept} snapshots of its systems since the last cut, at least 2 are needed"
 
 
 def _layer(snapshots: Sequence[Snapshot], layer: int, progress: Callable[[int], None]) -> Record:

@@ -11,8 +11,12 @@ from safetensors.numpy import load_file
 from storage.systems import latest_analysis, systems_on_path
 from tests.trainer.small_run import SmallRun
 from trainer import systems
-from trainer.analysis import AnalysisRefused, analyse
+from trainer.analysis import LINEAR, AnalysisRefused, analyse
+from trainer.config import METHODS, parse
+from trainer.models.families import make_mixer
 from trainer.reduction.hankel import DiagonalSystem, hankel_singular_values
+from trainer.reduction.reducible import Realisable
+from trainer.reduction.surgery import reducible_layers
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +54,28 @@ def test_training_is_the_same_with_and_without(tmp_path, uncut):
     assert other.live_path() == uncut.live_path() and not other.paths.systems.exists()
     with pytest.raises(AnalysisRefused, match=r"output\.systems"):
         analyse(other.paths)
+
+
+@pytest.mark.parametrize("family", ["mamba", "s4d"])
+def test_a_family_without_linear_systems_is_told_that_there_is_nothing_to_analyse(small_run, family):
+    words = rf"only linear time-invariant layers \(lru, s5\).* of family {family} there is nothing to analyse"
+    with pytest.raises(AnalysisRefused, match=words):
+        analyse(small_run(model={"family": family}).paths)
+
+
+def test_a_run_without_steps_is_told_how_much_is_missing(small_run):
+    with pytest.raises(AnalysisRefused, match=r"0 snapshots .* at least 2 are needed"):
+        analyse(small_run().paths)
+
+
+def test_families_with_linear_systems_are_those_whose_layers_can_tell_them():
+    mixers = {family: make_mixer(parse({"model": {"family": family}}), 0, 4) for family in METHODS}
+    can = {
+        family
+        for family, mixer in mixers.items()
+        if all(isinstance(layer, Realisable) for _, layer in reducible_layers(mixer))
+    }
+    assert can == set(LINEAR)
 
 
 def test_the_analysis_of_a_run(uncut):
