@@ -29,9 +29,9 @@ from trainer.compilation import Compiled
 from trainer.config import Config
 from trainer.data import load_task
 from trainer.data.task import Split, Task, batch_indices
+from trainer.data.text import check_same_text
 from trainer.evidence import evaluate
 from trainer.loop_state import LoopState
-from trainer.data.text import check_same_text
 from trainer.models.build import build_model, state_dims
 from trainer.objective import Objective
 from trainer.objective.distillation import Distillation
@@ -352,13 +352,13 @@ def open_session(paths: RunPaths, config: Config, history: History, recorder: Re
     torch.manual_seed(training.seed)
     np.random.seed(training.seed)  # people's own code may draw from it
     task = load_task(config.data).to(device)
+    check_same_text(config.data, task, history.text)
     model = build_model(config, task).to(device)
     session = Session(
         paths=paths, config=config, history=history, task=task, model=model,
         optimizer=make_optimizer(model, config), objective=Objective(), references=found,
         recorder=recorder, device=device,
         state=LoopState(policy=config.reduction.policy, waiting=config.reduction.waiting),
-    check_same_text(config.data, task, history.text)
     )  # fmt: skip
     session.adopt(session.state)
     started = time.perf_counter()
