@@ -2,9 +2,10 @@
 
 import pytest
 
+from storage.errors import ConfigError
 from storage.proposals import read_proposal
-from trainer.config import METHODS
-from trainer.models.families import MIXERS
+from trainer.config import METHODS, parse
+from trainer.models.families import MIXERS, TYPE_NAMES, make_mixer, options_of
 
 SIZES = {"model": {"width": 8, "state_dim": 12, "layers": 2, "norm": "layer"}}
 OPTIONS = {}
@@ -18,6 +19,46 @@ def family_run(small_run, family, **keys):
 
 def test_every_family_has_methods_and_a_layer():
     assert set(METHODS) == set(MIXERS)
+
+
+def mixer_of(family, **options):
+    return make_mixer(parse({"model": {"family": family, "width": 8, "options": options}}), 0, 4)
+
+
+@pytest.mark.parametrize("family", MIXERS)
+def test_options_of_a_family_are_numbers_and_texts_that_its_layer_takes(family):
+    options = options_of(family)
+    assert set(options.values()) <= set(TYPE_NAMES) and bool(options) == (family != "lru")
+    numbers = {key: 1 for key, kind in options.items() if kind is not str and not key.startswith("dt_m")}
+    assert mixer_of(family, **numbers) is not None
+
+
+@pytest.mark.parametrize(
+    ("family", "options", "words"),
+    [
+        (
+            "mamba",
+            {"heads": 3},
+            "model.options.heads = 3: family mamba has the options expand, conv",
+        ),
+        ("mamba", {"dt_rank": "x"}, "model.options.dt_rank = 'x': must be a whole number"),
+        ("mamba", {"conv": 2.5}, "model.options.conv = 2.5: must be a whole number"),
+        ("mamba", {"expand": True}, "model.options.expand = True: must be a whole number"),
+        ("s4d", {"dt_min": "x"}, "model.options.dt_min = 'x': must be a number"),
+        ("s5", {"form": 1}, "model.options.form = 1: must be a text"),
+        ("lru", {"r_min": 0.5}, "model.options.r_min = 0.5: family lru has no options"),
+        ("gla", {"method": "energy"}, "model.options.method = 'energy': family gla has the options heads"),
+        ("mamba", {"conv": 0}, "model.family = mamba: width, state_dim, expand and conv must be at least 1"),
+    ],
+)
+def test_a_wrong_option_is_named_with_what_is_allowed(family, options, words):
+    with pytest.raises(ConfigError) as caught:
+        mixer_of(family, **options)
+    assert str(caught.value).startswith(words)
+
+
+def test_a_number_of_seconds_may_be_whole():
+    assert mixer_of("s4d", dt_min=1, dt_max=2).state_dim == 4
 
 
 @pytest.mark.parametrize("family", MIXERS)
