@@ -32,6 +32,12 @@ METHODS = {
 }
 """Families, and which choices of states each knows; the first one is its own."""
 AUTO = "auto"
+FAMILIES_WITH = {
+    **dict.fromkeys(("model.r_min", "model.r_max", "model.max_phase", "model.form"), ("lru",)),
+    "reduction.symmetry": ("lru",),
+    "reduction.compensation": ("mamba", "gla"),
+}
+"""Keys that mean nothing to other families, and are refused there unless they have their default."""
 
 
 def setting(default: Any, help: str, **limits: Any) -> Any:
@@ -273,8 +279,24 @@ class Config:
             part = getattr(self, section.name)
             for item in dataclasses.fields(part):
                 _check(f"{section.name}.{item.name}", getattr(part, item.name), item)
+        self._check_family()
         self._settle_method()
         self._check_combinations()
+
+    def _check_family(self) -> None:
+        """One that there is or one's own, and no key that it would ignore."""
+        family, default = self.model.family, {"model": ModelConfig(), "reduction": ReductionConfig()}
+        if ":" not in family and family not in METHODS:
+            own = "a model of your own is package.module:Class"
+            raise ConfigError(f"model.family = {family!r}: unknown{_suggest(family, METHODS)}; {own}")
+        for key, families in FAMILIES_WITH.items():
+            section, _, name = key.partition(".")
+            value = getattr(getattr(self, section), name)
+            if family not in families and value != getattr(default[section], name):
+                instead = "; set model.options.form" if (family, key) == ("s5", "model.form") else ""
+                raise ConfigError(
+                    f"{key} = {value}: only for {' and '.join(families)}, not for {family}{instead}"
+                )
 
     def _settle_method(self) -> None:
         """The family's own method by its name, so that a run does not depend on a default."""

@@ -74,6 +74,7 @@ def test_a_baseline_that_needs_a_run_says_so_and_takes_the_end_of_an_id(call, ru
         (["--preset", "digits-lru", "--set", "training.steps=-1"], ["training.steps = -1", "at least 0"]),
         (["--preset", "digits-lru", "--set", "training.steps"], ["training.steps", "section.key=value"]),
         (["--preset", "digits-lru", "--config", "absent.toml"], ["absent.toml"]),
+        (["--preset", "digits-lru", "--set", "model.family=mambaa"], ["mambaa", "did you mean mamba?"]),
     ],
 )
 def test_bad_input_is_one_line_and_creates_nothing(call, runs, arguments, words):

@@ -39,6 +39,48 @@ def test_a_wrong_value_is_named_with_what_is_allowed(assignment, words):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("family", "words"),
+    [
+        ("mambaa", "unknown; did you mean mamba?; a model of your own is package.module:Class"),
+        (
+            "transformer",
+            "unknown; there are lru, s4d, s5, mamba, attention, mamba2, gla, deltanet; a ",
+        ),
+        ("", "unknown; there are lru"),
+    ],
+)
+def test_a_family_that_is_not_there_is_refused(family, words):
+    with pytest.raises(ConfigError) as caught:
+        parse({"model": {"family": family}})
+    assert f"model.family = {family!r}: {words}" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("family", "assignment", "words"),
+    [
+        ("mamba", "reduction.symmetry=real", "reduction.symmetry = real: only for lru, not for mamba"),
+        ("s4d", "reduction.compensation=false", "compensation = False: only for mamba and gla, not for s4d"),
+        ("lru", "reduction.compensation=false", "only for mamba and gla, not for lru"),
+        ("s4d", "model.r_min=0.5", "model.r_min = 0.5: only for lru, not for s4d"),
+        ("gla", "model.max_phase=1", "model.max_phase = 1.0: only for lru, not for gla"),
+        ("s5", "model.form=scan", "model.form = scan: only for lru, not for s5; set model.options.form"),
+        ("own.models:Model", "model.r_max=0.5", "model.r_max = 0.5: only for lru, not for own.models:Model"),
+    ],
+)
+def test_a_setting_that_the_family_would_ignore_is_refused(family, assignment, words):
+    with pytest.raises(ConfigError) as caught:
+        assign(f"model.family={family}", assignment)
+    assert str(caught.value).endswith(words)
+
+
+def test_a_setting_is_taken_by_its_families_and_at_its_default_by_all():
+    assert not assign("model.family=gla", "reduction.compensation=false").reduction.compensation
+    assert assign("model.form=scan", "model.r_min=0.5").model.form == "scan"
+    assert assign("model.family=s4d", "model.r_min=0.9").model.r_min == 0.9
+    assert assign("reduction.symmetry=real", "reduction.moments=reset").reduction.symmetry == "real"
+
+
 def test_values_are_read_as_toml_and_else_as_text():
     config = assign("training.learning_rate=1", "reduction.steps=[10, 20]", "data.folder=some/where")
     assert config.training.learning_rate == 1.0
