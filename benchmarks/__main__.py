@@ -22,6 +22,7 @@ from benchmarks import (
     run_list,
     selective,
     states,
+    streaming,
     truncation,
 )
 from benchmarks.repetitions import Missing
@@ -29,7 +30,7 @@ from benchmarks.repetitions import Missing
 README = Path(__file__).with_name("README.md")
 MODULES = (
     recurrence, associative, states, selective, cut, truncation, evidence, regularisation, overhead, log_step,
-    reading, run_list, pages, eight_hours,
+    streaming, reading, run_list, pages, eight_hours,
 )  # fmt: skip
 
 
