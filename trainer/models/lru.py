@@ -146,7 +146,7 @@ class LRU(nn.Module):
 
     def extract(self) -> Arrays:
         """The layer's parameters as float64 arrays, by name."""
-        return {name: p.detach().double().cpu().numpy().copy() for name, p in self.named_parameters()}
+        return {name: p.detach().cpu().double().numpy().copy() for name, p in self.named_parameters()}
 
     def spectrum(self, system: Arrays) -> FloatArray:
         """Hankel singular values for monitoring."""

@@ -112,7 +112,7 @@ class S4D(nn.Module):
 
     def extract(self) -> S4dSystem:
         """The layer's parameters as float64 arrays, by name."""
-        return {name: p.detach().double().cpu().numpy().copy() for name, p in self.named_parameters()}
+        return {name: p.detach().cpu().double().numpy().copy() for name, p in self.named_parameters()}
 
     def spectrum(self, system: S4dSystem) -> FloatArray:
         """Hankel singular values, two of each channel for a stored mode, summed over channels."""

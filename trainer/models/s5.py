@@ -131,7 +131,7 @@ class S5(nn.Module):
 
     def extract(self) -> Arrays:
         """The layer's parameters as float64 arrays, by name."""
-        return {name: p.detach().double().cpu().numpy().copy() for name, p in self.named_parameters()}
+        return {name: p.detach().cpu().double().numpy().copy() for name, p in self.named_parameters()}
 
     def spectrum(self, system: Arrays) -> FloatArray:
         """Hankel singular values of the real map, the two of a stored mode added."""
