@@ -6,6 +6,7 @@ from storage import commands
 from storage.errors import CommandRefused
 from storage.proposals import publish_measurement, read_evidence, read_proposal, what_if
 from trainer import reductions
+from trainer.cli import main
 
 WAITS = {"policy": "ask", "steps": [20], "measure_share": 0.0}
 
@@ -45,6 +46,34 @@ def test_ranks_of_ones_own_are_measured_and_then_known_as_predicted(hurried):
         hurried.wait(lambda history: history.state == "finished")
     applied = hurried.events("reduction_applied")[0]
     assert applied["predicted"] == {key: point[key] for key in ("loss", "accuracy")}
+
+
+def test_the_command_line_says_what_was_measured(hurried, capsys):
+    def call(*arguments):
+        code = main([*arguments, "--runs-dir", str(hurried.paths.root.parent)])
+        return code, capsys.readouterr().out.splitlines()
+
+    measure = ("measure", hurried.paths.run_id, "1", "--wait", "30")
+    with hurried.training():
+        hurried.wait_pending(1)
+        capsys.readouterr()
+        one, more = call(*measure, "--ranks", "7,9"), call(*measure)
+        refused = call(*measure, "--ranks", "7,99")
+        told = call("proposals", hurried.paths.run_id)
+        hurried.decide(1, "reject")
+    evidence = read_evidence(hurried.paths, 1)
+    point = what_if(evidence, [7, 9])["measured"]
+    low, high = (100 * change for change in point["accuracy_change"])
+    errors = ", ".join(f"{error:.1%}" for error in point["output_error"])
+    line = (
+        f"N 7,9: loss {point['loss']:.4f}, accuracy {point['accuracy']:.2%} ({low:+.1f} to {high:+.1f} "
+        f"points, 95 % interval), output error per layer {errors}"
+    )
+    assert one[0] == 0 and [said for said in one[1] if said.startswith("N ")] == [line]
+    assert sum(said.startswith("N ") for said in more[1]) == len(evidence["measured"]["points"]) > 1
+    assert refused[0] == 1 and not any(said.startswith("N ") for said in refused[1])
+    color, reasons = evidence["badge"]["color"], evidence["badge"]["reasons"]
+    assert reasons and {f"proposal 1, {color}: {reason}" for reason in reasons} <= set(told[1])
 
 
 def test_measuring_changes_nothing_in_the_training(small_run):

@@ -12,14 +12,15 @@ from storage.commands import KINDS, POLICIES, WAITING
 from storage.errors import CommandRefused, ConfigError, RunNotFound
 from storage.history import read_history
 from storage.layout import RunPaths
-from storage.proposals import VERDICTS, decide
+from storage.proposals import VERDICTS, decide, read_evidence
+from storage.records import Record
 from storage.references import references
 from storage.runs import create_run, find_run, is_held
 from storage.systems import publish_analysis
 from storage.workers import present
 from trainer import absent
 from trainer.cli.arguments import add_command, run_of, runs_of, user
-from trainer.cli.reading import print_json
+from trainer.cli.reading import point_in_words, print_json
 from trainer.config import Config, Preset, find_preset, merge, parse, parse_assignment, read_toml
 
 
@@ -254,14 +255,24 @@ def _send(options: argparse.Namespace, kind: str, **arguments: Any) -> int:
         **arguments,
     )  # fmt: skip
     state, step, why = _wait_for_answer(paths, command_id, options.wait)
+    measured = {"points": _points(paths, **arguments)} if (kind, state) == ("measure", "applied") else {}
     if options.json:
-        print_json({"command_id": command_id, "state": state, "step": step, "reason": why})
+        print_json({"command_id": command_id, "state": state, "step": step, "reason": why, **measured})
     else:
         at = f" at step {step}" if step is not None else ""
         print(f"{kind} {state}{at}{': ' + why if why else ''}")
+        for point in measured.get("points", []):
+            print(point_in_words(point))
         if state == "requested":
             _say_when_nobody_listens(paths)
     return 1 if state == "refused" else 0
+
+
+def _points(paths: RunPaths, proposal: int, ranks: list[int] | None) -> list[Record]:
+    """What is measured for a proposal by now: at these ranks, or with None at all that were measured."""
+    evidence = read_evidence(paths, proposal)
+    points: list[Record] = evidence["measured"]["points"] if evidence else []
+    return [point for point in points if ranks in (None, point["ranks"])]
 
 
 def _wait_for_answer(paths: RunPaths, command_id: str, wait_s: float) -> tuple[str, int | None, str]:

@@ -135,6 +135,17 @@ def _commands(history: History) -> list[dict[str, Any]]:
     return [{"command_id": key, **asdict(outcome)} for key, outcome in history.commands.items()]
 
 
+def point_in_words(point: Record) -> str:
+    """A measured cut in one line: N 20,24: loss 0.2312, accuracy 94.12% (-1.2 to +0.3 points, …), …"""
+    low, high = (100 * change for change in point["accuracy_change"])
+    errors = ", ".join(f"{error:.1%}" for error in point["output_error"])
+    return (
+        f"N {','.join(map(str, point['ranks']))}: loss {point['loss']:.4f}, "
+        f"accuracy {_score(point['accuracy'], point)} ({low:+.1f} to {high:+.1f} points, 95 % interval), "
+        f"output error per layer {errors}"
+    )
+
+
 def show_proposals(options: argparse.Namespace) -> int:
     paths = run_of(options)
     history = read_history(paths)
@@ -153,6 +164,7 @@ def show_proposals(options: argparse.Namespace) -> int:
                 "ranks": proposal and proposal["ranks"],
                 "tolerance": proposal and proposal["tolerance"],
                 "importance": proposal and proposal.get("importance", "hsv"),
+                "badge": proposal and proposal.get("badge"),
                 "decision": decision and asdict(decision),
                 "applied": outcome and outcome.applied,
             }
@@ -165,6 +177,9 @@ def show_proposals(options: argparse.Namespace) -> int:
             [(r["proposal"], r["step"], r["branch"], r["state_dims"], r["ranks"], _tolerance(r), r["state"],
               r["decision"]["by"] if r["decision"] else "") for r in rows],
         )  # fmt: skip
+        for row in rows:
+            for reason in row["badge"]["reasons"] if row["badge"] else []:
+                print(f"proposal {row['proposal']}, {row['badge']['color']}: {reason}")
     return 0
 
 
