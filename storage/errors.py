@@ -10,6 +10,7 @@ HankelboardError
 │   ├── AlreadyDecided     somebody decided first: who and when
 │   └── NotDecidable       no such proposal, expired, superseded, or ranks that cannot be
 ├── CheckpointError        missing, damaged or unusable checkpoint
+│   └── CheckpointMisfit   whole, but of another model
 ├── CommandRefused         a command that makes no sense for this run now
 └── ConfigError            a key, preset or value that is not allowed
 """
@@ -53,6 +54,10 @@ class NotDecidable(ProposalError):
 
 class CheckpointError(HankelboardError):
     """A checkpoint is missing or damaged."""
+
+
+class CheckpointMisfit(CheckpointError):
+    """A checkpoint of a model with other parameters, or other sizes of them."""
 
 
 class CommandRefused(HankelboardError):

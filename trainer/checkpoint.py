@@ -15,11 +15,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from storage import atomic
-from storage.errors import CheckpointError
+from storage.errors import CheckpointError, CheckpointMisfit
 from storage.layout import CheckpointName, RunPaths
 from storage.records import Record, read_record
 from trainer.loop_state import LoopState
+from trainer.models.state_map import StateMap
 from trainer.objective import Objective
+from trainer.reduction.reducible import Reducible
 
 MODEL, OPTIMIZER, LOOP = "model.safetensors", "optimizer.safetensors", "loop.json"
 OBJECTIVE = "objective.safetensors"
@@ -74,11 +76,12 @@ def _contiguous(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 def load_tensors(
     model: nn.Module, optimizer: torch.optim.Optimizer | None, tensors: dict[str, Tensor]
 ) -> None:
-    """Load parameters and buffers by name, whatever their shapes, and keep the optimizer pointing at them."""
-    names = set(model.state_dict())
-    if names != set(tensors):
-        odd = ", ".join(sorted(names ^ set(tensors))[:4])
-        raise CheckpointError(f"the checkpoint does not fit the model: {odd} on one side only")
+    """Load parameters and buffers by name and keep the optimizer pointing at them.
+
+    What a cut changes takes the shapes that are loaded. Raises CheckpointMisfit, with the model as before,
+    when names or other shapes differ.
+    """
+    _check_fit(model, tensors)
     with torch.no_grad():
         for name, tensor in tensors.items():
             owner, _, leaf = name.rpartition(".")
@@ -93,6 +96,32 @@ def load_tensors(
                     _swap(optimizer, current, replacement)
             else:
                 setattr(module, leaf, tensor.to(current))
+
+
+def _check_fit(model: nn.Module, tensors: dict[str, Tensor]) -> None:
+    """Raise CheckpointMisfit when these tensors are of another model, cuts aside.
+
+    Which axes of a reducible layer are states is known to its family alone: there, only their number counts.
+    What surrounds it has the same width, heads and classes, and is compared in full.
+    """
+    own = model.state_dict()
+    if own.keys() != tensors.keys():
+        odd = ", ".join(sorted(own.keys() ^ tensors.keys())[:4])
+        raise CheckpointMisfit(f"the checkpoint does not fit the model: {odd} on one side only")
+    changed_by_cuts = {
+        f"{path}.{name}" if path else name
+        for path, module in model.named_modules()
+        if isinstance(module, Reducible | StateMap)
+        for name in module.state_dict()
+    }
+    for name, tensor in own.items():
+        there, here = tuple(tensors[name].shape), tuple(tensor.shape)
+        fits = len(there) == len(here) if name in changed_by_cuts else there == here
+        if not fits:
+            raise CheckpointMisfit(
+                f"the checkpoint does not fit the model: {name} is {there} in the checkpoint, "
+                f"{here} in the model"
+            )
 
 
 def _swap(optimizer: torch.optim.Optimizer, old: nn.Parameter, new: nn.Parameter) -> None:

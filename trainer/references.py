@@ -129,8 +129,14 @@ def start_from(source: Source, model: nn.Module, optimizer: torch.optim.Optimize
 
 
 def teacher_of(source: Source, task: Task, device: torch.device) -> nn.Module:
-    """The model of a checkpoint, ready to predict on a task."""
+    """The model of a checkpoint, ready to predict on a task.
+
+    Raises CheckpointError when it was trained on a task with other channels, classes or tokens.
+    """
     with torch.random.fork_rng():  # its initial weights, drawn for nothing
         model = build_model(parse(read_run(source.paths).config), task)
-    load_tensors(model, None, source.tensors())
+    try:
+        load_tensors(model, None, source.tensors())
+    except CheckpointError as error:
+        raise CheckpointError(f"distillation.teacher = {source.paths.run_id}: {error}") from None
     return model.to(device).eval()

@@ -17,7 +17,7 @@ from torch import nn
 
 from storage import checkpoints
 from storage.checkpoints import Checkpoint
-from storage.errors import CheckpointError
+from storage.errors import CheckpointError, CheckpointMisfit
 from storage.history import History
 from storage.layout import CheckpointName, RunPaths, SystemsName
 from storage.scores import BITS, BITS_METRIC
@@ -150,7 +150,8 @@ class Session:
     def resume(self) -> str | None:
         """Restore the newest checkpoint on the live branch's path that verifies; its name, None if none does.
 
-        Damaged ones are named in the log and skipped.
+        Damaged ones are named in the log and skipped. Raises CheckpointMisfit when one is of another model:
+        to begin anew would lose what was trained.
         """
         path = self.history.segments()
         names = [
@@ -165,6 +166,8 @@ class Session:
         ):
             try:
                 self.restore(name)
+            except CheckpointMisfit as error:
+                raise CheckpointMisfit(f"checkpoint {name}: {error}") from None
             except CheckpointError as error:
                 self.recorder.say(f"{error}; trying the one before")
                 continue

@@ -5,12 +5,16 @@ import signal
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import nn
 
+from storage.errors import CheckpointMisfit
 from storage.journal import read_journal
 from storage.records import read_record
 from storage.summary import summarise
 from tests.trainer.deaths import AtStep, NotAtAll, train_until
+from trainer.checkpoint import load_tensors
 from trainer.cli import main
+from trainer.models.families import MIXERS
 
 SHORT = {"steps": 30, "checkpoint_every": 10}
 UNCUT = {"attempts": 0, "steps": []}
@@ -174,6 +178,77 @@ def test_weights_that_do_not_fit_are_refused(small_run, compressed):
     )
     assert run.train() == "failed"
     assert "does not fit the model" in run.history.reason
+
+
+@pytest.mark.parametrize("family", MIXERS)
+def test_weights_of_another_width_are_refused_and_of_other_states_taken(small_run, family):
+    keys = {"model": {"family": family, "layers": 1, "norm": "layer"}, "training": {"steps": 8}}
+    source = small_run(**keys, reduction={"steps": [5], "tolerance": 0.3})
+    assert source.train() == "finished"
+    assert source.history.state_dims != [12]
+    keys |= {"start": {"run": source.paths.run_id}, "reduction": UNCUT}
+    same = small_run(**keys)
+    assert same.train() == "finished"
+    assert same.history.state_dims == source.history.state_dims
+    keys["model"] |= {"width": 16}
+    wider = small_run(**keys)
+    assert wider.train() == "failed"
+    assert f"start.run = {source.paths.run_id}" in wider.history.reason
+    assert "encoder.weight is (8, 1) in the checkpoint, (16, 1) in the model" in wider.history.reason
+
+
+@pytest.mark.parametrize("family", ["attention", "mamba2", "gla", "deltanet"])
+def test_weights_of_other_heads_are_refused(small_run, family):
+    keys = {"family": family, "layers": 1, "norm": "layer"}
+    source = small_run(model=keys, training=SHORT, reduction=UNCUT)
+    assert source.train() == "finished"
+    run = small_run(
+        model={**keys, "options": {"heads": 2}}, start={"run": source.paths.run_id}, training=SHORT,
+        reduction=UNCUT,
+    )  # fmt: skip
+    assert run.train() == "failed"
+    assert "does not fit the model" in run.history.reason
+
+
+def test_a_run_may_start_with_weights_of_more_states_than_its_configuration_has(small_run, compressed):
+    run = small_run(
+        start={"run": compressed.paths.run_id}, model={"state_dim": 3}, training=SHORT, reduction=UNCUT
+    )
+    assert run.train() == "finished"
+    assert run.history.state_dims == compressed.history.state_dims
+
+
+def test_a_teacher_of_other_classes_is_refused(small_run, compressed):
+    task = {"task": "tests.trainer.own:parity"}
+    run = small_run(data=task, distillation={"teacher": compressed.paths.run_id}, reduction=UNCUT)
+    assert run.train() == "failed"
+    assert f"distillation.teacher = {compressed.paths.run_id}: " in run.history.reason
+    assert "head.weight is (10, 8) in the checkpoint, (2, 8) in the model" in run.history.reason
+
+
+def test_a_run_whose_data_have_changed_their_classes_does_not_begin_anew(small_run, tmp_path):
+    file = tmp_path / "own.txt"
+    file.write_text("abcd" * 500)
+    data = {"task": "text", "options": {"length": 16, "file": str(file)}}
+    run = small_run(data=data, model={"norm": "layer"}, reduction=UNCUT)
+    run.send("stop", at_step=30)
+    assert run.train() == "stopped"
+    run.send("resume")
+    file.write_text("abcde" * 500)
+    lines = run.paths.events.read_text().splitlines(keepends=True)
+    run.paths.events.write_text("".join(line for line in lines if '"run_started"' not in line))
+    assert run.train() == "failed"
+    assert "encoder.weight is (4, 8) in the checkpoint, (5, 8) in the model" in run.history.reason
+    assert len(run.events("attempt_started")) == 1
+
+
+def test_a_misfit_is_found_before_anything_is_loaded():
+    model, other = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 2)), nn.Linear(3, 4)
+    before = [parameter.clone() for parameter in model.parameters()]
+    tensors = {**nn.Sequential(nn.Linear(2, 3), other).state_dict()}
+    with pytest.raises(CheckpointMisfit, match=r"1\.weight is \(4, 3\) in the checkpoint, \(2, 3\)"):
+        load_tensors(model, None, tensors)
+    assert all(map(torch.equal, before, model.parameters()))
 
 
 def test_a_run_is_cut_in_the_real_symmetry(small_run):
