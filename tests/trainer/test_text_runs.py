@@ -8,6 +8,9 @@ import pytest
 
 from storage.journal import read_journal
 from trainer.cli import main
+from trainer.cli.acting import resolve
+from trainer.config import find_preset
+from trainer.export import export_checkpoint
 
 TEXT = {"task": "text", "options": {"length": 16, "characters": 4000}}
 
@@ -74,3 +77,39 @@ def test_a_run_of_before_texts_were_recorded_is_resumed(stopped):
     run.paths.events.write_text("".join(json.dumps(line) + "\n" for line in old), encoding="utf-8")
     assert not run.history.text
     assert run.train() == "finished"
+
+
+def test_an_exported_model_knows_its_alphabet(stopped, tmp_path):
+    run, file = stopped
+    file.unlink()
+    export_checkpoint(run.paths, "last", tmp_path / "exported")
+    described = json.loads((tmp_path / "exported" / "config.json").read_text(encoding="utf-8"))
+    assert described["alphabet"] == "\n abcdé\u2028"
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_an_older_run_is_exported_with_the_alphabet_of_its_text_if_that_is_there(stopped, tmp_path, there):
+    run, file = stopped
+    lines = run.paths.events.read_text(encoding="utf-8").split("\n")
+    run.paths.events.write_text("\n".join(line for line in lines if '"run_started"' not in line))
+    if not there:
+        file.unlink()
+    export_checkpoint(run.paths, "last", tmp_path / "exported")
+    described = json.loads((tmp_path / "exported" / "config.json").read_text(encoding="utf-8"))
+    assert described.get("alphabet") == ("\n abcdé\u2028" if there else None)
+
+
+@pytest.mark.parametrize("folder", ["", "texts"])
+def test_the_text_is_that_of_the_folder_in_which_a_run_is_created(tmp_path, monkeypatch, folder):
+    (tmp_path / "texts").mkdir()
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / folder / "own.txt").write_text("abc")
+    given = ["data.task=text", 'data.options.file="own.txt"', f'data.folder="{folder}"']
+    config = resolve(find_preset("text-mamba"), None, given, None)
+    assert config.data.options["file"] == str(tmp_path / folder / "own.txt")
+
+
+def test_a_text_that_is_not_there_keeps_its_relative_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = resolve(find_preset("text-mamba"), None, ['data.options.file="own.txt"'], None)
+    assert config.data.options["file"] == "own.txt"

@@ -138,7 +138,7 @@ def resolve(preset: Preset, file: Path | None, assignments: list[str], policy: s
         tables = merge(tables, _in_tables(parse_assignment(assignment)))
     if policy:
         tables = merge(tables, {"reduction": {"policy": policy}})
-    return parse(_with_import_folders(tables))
+    return parse(_with_absolute_file(_with_import_folders(tables)))
 
 
 def with_references(runs: Path, preset: Preset, config: Config) -> Config:
@@ -175,6 +175,19 @@ def _with_import_folders(tables: dict[str, Any]) -> dict[str, Any]:
         part = tables.get(section, {})
         if isinstance(part, dict) and ":" in str(part.get(key, "")) and not part.get("path"):
             tables = merge(tables, {section: {"path": str(Path.cwd())}})
+    return tables
+
+
+def _with_absolute_file(tables: dict[str, Any]) -> dict[str, Any]:
+    """The text of `data.options.file` is that of the folder in which the run was created, if it is there."""
+    data = tables.get("data")
+    options = data.get("options") if isinstance(data, dict) else None
+    file = options.get("file") if isinstance(options, dict) else None
+    if isinstance(data, dict) and data.get("task") == "text" and file and isinstance(file, str):
+        folder = str(data.get("folder") or os.environ.get("HANKELBOARD_DATA", ""))
+        path = Path(folder).expanduser() / Path(file).expanduser()
+        if path.is_file():
+            return merge(tables, {"data": {"options": {"file": str(path.absolute())}}})
     return tables
 
 

@@ -13,10 +13,11 @@ from typing import Any
 
 from storage import atomic, checkpoints
 from storage.errors import CheckpointError, ConfigError
+from storage.history import read_history
 from storage.layout import CheckpointName, RunPaths
 from storage.runs import read_run
 from trainer.config import parse
-from trainer.data import answers_every_step
+from trainer.data import answers_every_step, load_task
 from trainer.models.families import MIXERS
 
 WEIGHTS = "model.safetensors"  # as in a checkpoint
@@ -62,6 +63,8 @@ def export_checkpoint(paths: RunPaths, wanted: str, folder: Path) -> list[str]:
         "run": run.id, "name": run.name, "checkpoint": str(name), "step": name.step,
         "metrics": checkpoint.metrics,
     }  # fmt: skip
+    if alphabet := _alphabet(paths, run.config):
+        described["alphabet"] = alphabet
     text = json.dumps(described, indent=2, ensure_ascii=False) + "\n"
     atomic.create_bytes(folder / "config.json", text.encode())
     if model["family"] in MIXERS:
@@ -79,6 +82,17 @@ def _described_model(config: dict[str, Any]) -> dict[str, Any]:
         parsed = parse(config)
         model["pooling"] = "none" if answers_every_step(parsed.data) else parsed.model.pooling
     return model
+
+
+def _alphabet(paths: RunPaths, config: dict[str, Any]) -> str:
+    """What the tokens of a text mean. Older runs did not record it: then from the text, if it is there."""
+    recorded: str = read_history(paths).text.get("alphabet", "")
+    if recorded or config["data"]["task"] != "text":
+        return recorded
+    try:
+        return load_task(parse(config).data).alphabet
+    except ConfigError:
+        return ""
 
 
 def _find(paths: RunPaths, wanted: str) -> CheckpointName:

@@ -8,7 +8,8 @@
 
 Logits are (batch, classes), of the whole sequence or of what was seen so far. Where the model answers at each
 step (pooling "none") they are (batch, length, classes), and `step` gives those of its step. Call it under
-torch.no_grad() where no gradients are wanted: they remember all steps.
+torch.no_grad() where no gradients are wanted: they remember all steps. Of a text, token i, among inputs and
+logits, is the character config["alphabet"][i] of config.json.
 """
 
 import json
