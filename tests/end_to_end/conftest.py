@@ -1,5 +1,6 @@
 """A real dashboard, a real worker and a real Chromium."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -78,6 +79,22 @@ class Services:
             process.send_signal(signal.SIGTERM)
         for process in self._processes:
             process.wait(30)
+
+
+def until(act, seen, tries=6, timeout=10_000):
+    """What a person does: act, wait for what should be seen, and act again when it does not come.
+
+    On a machine that is busy a key or click may come before the page listens.
+    """
+    from playwright.sync_api import TimeoutError as BrowserTimeout
+
+    for _ in range(tries):
+        with contextlib.suppress(BrowserTimeout):
+            act()
+        with contextlib.suppress(BrowserTimeout):
+            seen.wait_for(timeout=timeout)
+            return
+    seen.wait_for(timeout=timeout)
 
 
 @pytest.fixture(scope="module")

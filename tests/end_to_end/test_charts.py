@@ -10,6 +10,7 @@ from PIL import Image
 
 from storage.journal import Journal
 from tests.app.synthetic_run import SyntheticRun
+from tests.end_to_end.conftest import until
 from tests.trainer.small_run import SmallRun
 
 pytestmark = pytest.mark.browser
@@ -82,15 +83,14 @@ def test_a_slider_moves_cut_share_bound_size_and_choice_together(services, page)
         before = shown()
         slider = page.locator(".st-key-rank_0").get_by_role("slider")
         slider.focus()
-        slider.press("ArrowLeft")
-        page.locator(".st-key-approve_mine button:not([disabled])").wait_for()
+        until(lambda: slider.press("ArrowLeft"), page.locator(".st-key-approve_mine button:not([disabled])"))
         page.wait_for_timeout(800)
         after = shown()
         assert all(one != other for one, other in zip(before, after, strict=True))
         assert "not measured at these ranks" in after[-1]
         # What was not measured is offered, and measured on demand.
-        page.locator(".st-key-measure_mine button").first.click()
-        page.get_by_text("measured: the ringed point").first.wait_for()
+        measure = page.locator(".st-key-measure_mine button").first
+        until(lambda: measure.click(timeout=5000), page.get_by_text("measured: the ringed point").first)
         assert page.problems == []
     finally:
         stop(run)
