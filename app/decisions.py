@@ -1,4 +1,4 @@
-"""Deciding on a proposal: the choice of ranks, the buttons, the confirmation, and the trainer's answer."""
+"""Deciding on a proposal: the buttons, the confirmation, and the trainer's answer."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -19,56 +19,6 @@ CLOSED = {
     "superseded": "It is superseded: the branch was left, or a newer proposal took its place.",
     "rolled_back": "Its cut was undone by a rollback.",
 }
-
-
-TOLERANCE, BUDGET = "tolerance for each layer", "budget for all layers"
-
-# The choice of ranks lives in the state of the widgets: tolerance, rank_0, rank_1, …
-
-
-def begin_choice(run_id: str, record: Record) -> None:
-    """Start from the proposed ranks whenever another proposal is shown, or the page anew."""
-    shown = (run_id, record["proposal"])
-    if st.session_state.get("choice_of") != shown or "rank_0" not in st.session_state:
-        st.session_state["choice_of"] = shown
-        reset_choice(record)
-    for key, start in (("rule", TOLERANCE), ("tolerance", record["tolerance"])):
-        st.session_state.setdefault(key, start)  # widgets that are not shown lose their state
-    for position, layer in enumerate(record["layers"]):
-        if st.session_state.get(f"rank_{position}") not in realisable_ranks(layer):
-            st.session_state[f"rank_{position}"] = record["ranks"][position]
-
-
-def reset_choice(record: Record) -> None:
-    st.session_state["tolerance"] = record["tolerance"]
-    st.session_state["rule"] = TOLERANCE
-    _set_ranks(record, record["ranks"])
-
-
-def follow_rule(record: Record) -> None:
-    _set_ranks(record, rule_ranks(record))
-
-
-def rule_ranks(record: Record) -> list[int]:
-    """What the tolerance, or the budget for all layers, gives."""
-    state = st.session_state
-    if state.get("rule") == BUDGET:
-        return proposal_files.ranks_within(
-            record, state.get("budget", 1.0), state.get("budget_unit") or "states"
-        )
-    return proposal_files.ranks_at(record, state["tolerance"])
-
-
-def _set_ranks(record: Record, ranks: Sequence[int]) -> None:
-    for position, (layer, rank) in enumerate(zip(record["layers"], ranks, strict=True)):
-        options = realisable_ranks(layer)
-        st.session_state[f"rank_{position}"] = rank if rank in options else layer["state_dim"]
-
-
-def realisable_ranks(layer: Record) -> list[int]:
-    """The ranks one may choose: those that can be written back, and N (no cut)."""
-    state_dim = layer["state_dim"]
-    return [rank for rank in range(1, state_dim) if layer["realisable"][rank] is True] + [state_dim]
 
 
 # What became of it.

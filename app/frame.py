@@ -17,8 +17,6 @@ PAGES = {
     "truncation": ("views/truncation.py", "Truncation", ":material/content_cut:"),
     "checkpoints": ("views/checkpoints.py", "Checkpoints", ":material/account_tree:"),
 }
-FALLBACK_S = 10
-"""How often a live region looks by itself, when no push comes."""
 
 
 def zone() -> str | None:

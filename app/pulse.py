@@ -1,61 +1,127 @@
-"""The pulse of a live region: an invisible component that asks for a rerun when the server says `changed`.
+"""What keeps a part of a page live: drawn anew when the server says `changed`, and never in a person's way.
 
-It must be mounted inside the fragment that it keeps alive: there each tick costs one run of the fragment,
-and no tick can interrupt an action of the page.
+Streamlit drops what it has not sent of a run when the next run of the same fragment begins. A refresh just
+behind a click would so swallow what the click shows: a dialog, a slider's new place. So refreshes come from
+one place, an invisible component in the browser, and it waits: while the page runs, while a pointer is
+pressed, and after a click or key until the page has answered (PATIENCE_MS at most: some have no answer).
+It is mounted inside the fragment that it keeps alive, so a tick costs one run of that fragment, and cannot
+interrupt an action of the page.
 """
+
+import functools
+from collections.abc import Callable
+from typing import Any
 
 import streamlit as st
 
 MIN_MS = 500
+FALLBACK_MS = 10_000
+"""How often a live region looks by itself, when no push comes."""
+PATIENCE_MS = 3_000
 _JS = """
+const ACTS = ["pointerdown", "pointerup", "pointercancel", "keydown", "change"];
+const BUSY = ["running", "rerunRequested", "stopRequested"];
 const live = new WeakMap();
+
+function begin(data) {
+  const app = document.querySelector("[data-testid=stApp]");
+  const busy = () => BUSY.includes(app?.dataset.testScriptState);
+  const state = {fire: null};
+  let due = false, last = 0, timer = null, pressed = false, acted = -Infinity, answering = false;
+  let socket = null, lost = false, ended = false;
+
+  // A press that never ends (let go outside of the window) holds ticks ten times as long, not for ever.
+  const mayTick = (now) => !busy() && now - acted > data.patience_ms * (pressed ? 10 : 1);
+  const look = () => {
+    timer = null;
+    if (!due || document.hidden || ended) return;
+    const now = performance.now();
+    if (now - last < data.min_ms) { later(last + data.min_ms - now); return; }
+    if (!mayTick(now)) { later(50); return; }
+    due = false;
+    last = now;
+    state.fire("tick", Date.now());
+  };
+  const later = (ms) => { if (timer === null) timer = setTimeout(look, ms); };
+  const tick = () => { due = true; later(0); };
+
+  const act = (event) => {
+    pressed = event.type === "pointerdown" || (pressed && event.type === "keydown");
+    acted = performance.now();
+    answering = false;
+  };
+  ACTS.forEach((name) => document.addEventListener(name, act, true));
+  const watching = new MutationObserver(() => {
+    if (busy()) answering = true;
+    else if (answering) { answering = false; acted = -Infinity; }
+  });
+  if (app) watching.observe(app, {attributes: true, attributeFilter: ["data-test-script-state"]});
+
+  const open = () => {
+    const address = new URL(data.path, location.href);
+    address.protocol = address.protocol.replace("http", "ws");
+    socket = new WebSocket(address);
+    socket.onmessage = tick;
+    socket.onopen = () => { if (lost) { lost = false; tick(); } };
+    socket.onclose = () => { lost = true; if (!ended) setTimeout(open, 1500); };
+  };
+  open();
+  document.addEventListener("visibilitychange", look);
+  const fallback = setInterval(tick, data.fallback_ms);
+
+  state.end = () => {
+    ended = true;
+    socket.close();
+    watching.disconnect();
+    document.removeEventListener("visibilitychange", look);
+    ACTS.forEach((name) => document.removeEventListener(name, act, true));
+    clearInterval(fallback);
+    clearTimeout(timer);
+  };
+  return state;
+}
+
 export default function({data, parentElement, setTriggerValue}) {
   let state = live.get(parentElement);
-  if (!state) {
-    state = {fire: null, dirty: false, last: 0, timer: null, ended: false, lost: false};
-    live.set(parentElement, state);
-    const tick = () => {
-      if (document.hidden) { state.dirty = true; return; }
-      if (state.timer) return;
-      const wait = Math.max(0, state.last + data.min_ms - performance.now());
-      state.timer = setTimeout(() => {
-        state.timer = null;
-        state.last = performance.now();
-        state.fire("tick", Date.now());
-      }, wait);
-    };
-    const open = () => {
-      const address = new URL(data.path, location.href);
-      address.protocol = address.protocol.replace("http", "ws");
-      const socket = state.socket = new WebSocket(address);
-      socket.onmessage = tick;
-      socket.onopen = () => { if (state.lost) { state.lost = false; tick(); } };
-      socket.onclose = () => { state.lost = true; if (!state.ended) setTimeout(open, 1500); };
-    };
-    state.seen = () => { if (!document.hidden && state.dirty) { state.dirty = false; tick(); } };
-    document.addEventListener("visibilitychange", state.seen);
-    open();
-  }
+  if (!state) { state = begin(data); live.set(parentElement, state); }
   state.fire = setTriggerValue;
-  return () => {
-    state.ended = true;
-    state.socket.close();
-    document.removeEventListener("visibilitychange", state.seen);
-    clearTimeout(state.timer);
-    live.delete(parentElement);
-  };
+  return () => { state.end(); live.delete(parentElement); };
 }
 """
 _COMPONENT = st.components.v2.component("hankelboard_pulse", html="<span></span>\n", js=_JS)
+Draw = Callable[..., None]
 
 
-def pulse(run_id: str | None = None, *, min_ms: int = MIN_MS) -> None:
-    """Rerun the surrounding fragment when this run (None: any) changed on disk, at most every `min_ms`."""
+def live_region(draw: Draw | None = None, *, min_ms: int = MIN_MS) -> Any:
+    """Decorator: the function draws a fragment that is drawn again when its run changes on disk.
+
+    Its argument is the run; without one, any run counts. At most every `min_ms`.
+    """
+    if draw is None:
+        return functools.partial(live_region, min_ms=min_ms)
+
+    @st.fragment
+    @functools.wraps(draw)
+    def region(*run_id: str) -> None:
+        try:
+            draw(*run_id)
+        finally:  # also below an error: it may pass
+            _pulse(*run_id, min_ms=min_ms)
+
+    return region
+
+
+def _pulse(run_id: str | None = None, *, min_ms: int) -> None:
     base = (st.get_option("server.baseUrlPath") or "").strip("/")
     path = f"/{base}/api/push" if base else "/api/push"
     _COMPONENT(
         key=f"pulse-{run_id or 'all'}",
-        data={"path": f"{path}?run={run_id}" if run_id else path, "min_ms": min_ms},
+        data={
+            "path": f"{path}?run={run_id}" if run_id else path,
+            "min_ms": min_ms,
+            "fallback_ms": FALLBACK_MS,
+            "patience_ms": PATIENCE_MS,
+        },
         on_tick_change=lambda: None,
         height=1,
     )

@@ -28,6 +28,7 @@ PUSH_PATH = "/api/push"
 PUSH_PAUSE_S = 0.2
 MODULES_OF_PAGES = (
     "app.compared",
+    "app.choice",
     "app.controls",
     "app.decisions",
     "app.evidence",

@@ -7,10 +7,10 @@ import pandas as pd
 import streamlit as st
 
 from app import controls, data, frame, rollback, tree_charts, words
-from app.pulse import pulse
+from app.pulse import live_region
 
 
-@st.fragment(run_every=frame.FALLBACK_S)
+@live_region
 def live(run_id: str) -> None:
     frame.close_dialog("rolled_back")
     row = frame.still_there(run_id)
@@ -27,7 +27,6 @@ def live(run_id: str) -> None:
         else:
             st.markdown(":material/hourglass_empty: **No checkpoint yet.**")
             st.caption("The trainer writes the first one when it starts, and pins one before every cut.")
-    pulse(run_id)
 
 
 def tree(run_id: str, found: Sequence[Mapping[str, Any]]) -> None:
@@ -65,8 +64,10 @@ def choose(row: Mapping[str, Any], found: Sequence[Mapping[str, Any]]) -> None:
     """Pick a checkpoint, verify it, go back to it."""
     by_name = {item["name"]: item for item in found}
     wanted = st.query_params.get("checkpoint")
-    if st.session_state.get("checkpoint_choice") not in by_name:
-        st.session_state["checkpoint_choice"] = wanted if wanted in by_name else default_choice(found)
+    chosen = st.session_state.get("checkpoint_choice")
+    if chosen not in by_name:
+        chosen = wanted if wanted in by_name else default_choice(found)
+    st.session_state["checkpoint_choice"] = chosen  # said in every message: one of them may be dropped
     with st.container(border=True, key="choice"):
         name = st.selectbox("Checkpoint", list(by_name), key="checkpoint_choice", on_change=_remember,
                             format_func=lambda key: label(by_name[key]))  # fmt: skip

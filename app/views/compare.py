@@ -8,7 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from app import compared, data, frame, words
-from app.pulse import pulse
+from app.pulse import live_region
 from app.svg_export import svg_export
 from comparison import charts, tables
 from comparison import report as reports
@@ -53,14 +53,13 @@ def _remember() -> None:
     st.session_state["compare_absent"] = []
 
 
-@st.fragment(run_every=frame.FALLBACK_S)
+@live_region(min_ms=2000)
 def live() -> None:
     ids = choose()
     if not ids:
         explain_empty()
     else:
         compare(ids[-compared.MOST :], len(ids))
-    pulse(min_ms=2000)
 
 
 def explain_empty() -> None:

@@ -6,14 +6,14 @@ from typing import Any
 import streamlit as st
 
 from app import charts, controls, data, event_words, evidence_charts, frame, uncut, words
-from app.pulse import pulse
+from app.pulse import live_region
 from storage.importances import importance_of
 from storage.scores import bits
 
 SMOOTHING = [0.0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99]
 
 
-@st.fragment(run_every=frame.FALLBACK_S)
+@live_region
 def live(run_id: str) -> None:
     row = frame.still_there(run_id)
     if row is not None:
@@ -27,7 +27,6 @@ def live(run_id: str) -> None:
         spectrum(row)
         timeline(run_id)
         details(row)
-    pulse(run_id)
 
 
 def header(row: Mapping[str, Any]) -> None:

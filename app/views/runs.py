@@ -8,7 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from app import data, frame, words
-from app.pulse import pulse
+from app.pulse import live_region
 from storage.layout import runs_directory
 from storage.scores import bits
 from storage.summary import ENDED
@@ -23,7 +23,7 @@ BITS_COLUMN = "Bits/char"
 SHOWN = ("all", ALIVE, "ended", "archived")
 
 
-@st.fragment(run_every=frame.FALLBACK_S)
+@live_region(min_ms=1000)
 def live() -> None:
     rows, unread = data.rows_within(LOOK_S)
     if st.session_state.pop("open_run", None):
@@ -38,7 +38,6 @@ def live() -> None:
         if not data.workers() and any(row["state"] in ("queued", "dead", "interrupted") for row in rows):
             st.info(f"Runs wait to be trained. {words.WORKER_HINT}", icon=":material/info:")
         tables(filtered(rows), rows)
-    pulse(min_ms=1000)
 
 
 def pending(rows: Sequence[Mapping[str, Any]]) -> None:

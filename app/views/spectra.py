@@ -6,12 +6,12 @@ from typing import Any
 import streamlit as st
 
 from app import data, frame, proposal_data, regret, spectra, words
-from app.pulse import pulse
+from app.pulse import live_region
 from storage.importances import Importance, importance_of
 from storage.records import Record
 
 
-@st.fragment(run_every=frame.FALLBACK_S)
+@live_region
 def live(run_id: str) -> None:
     row = frame.still_there(run_id)
     if row is not None:
@@ -22,7 +22,6 @@ def live(run_id: str) -> None:
         else:
             st.markdown(":material/hourglass_empty: **No spectrum yet.**")
             st.caption("The trainer records one at the start and every training.spectra_every steps.")
-    pulse(run_id)
 
 
 def choose_layer(layers: Mapping[int, Sequence[Record]]) -> int:

@@ -4,10 +4,10 @@ import pandas as pd
 import streamlit as st
 
 from app import data, frame, installation, words
-from app.pulse import pulse
+from app.pulse import live_region
 
 
-@st.fragment(run_every=frame.FALLBACK_S)
+@live_region
 def live() -> None:
     facts, rows = installation.system(), data.summaries()
     with st.grid("auto", min_column_width=170, gap="small"):
@@ -21,7 +21,6 @@ def live() -> None:
     damage(rows)
     st.subheader("Versions", anchor=False)
     st.caption(words.plain(", ".join(f"{name} {number}" for name, number in facts["versions"].items())))
-    pulse()
 
 
 def workers() -> None:

@@ -6,15 +6,12 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from app import decisions, evidence, frame, measuring, outcomes, proposal_data, words
-from app.pulse import pulse
+from app import choice, decisions, evidence, frame, measuring, outcomes, proposal_data, words
+from app.pulse import live_region
 from storage.records import Record
 
-BUDGETS = [round(0.05 * i, 2) for i in range(1, 21)]
-TOLERANCES = [0.0, *(round(0.001 * i, 4) for i in range(1, 10)), *(round(0.01 * i, 4) for i in range(1, 51))]
 
-
-@st.fragment(run_every=frame.FALLBACK_S)
+@live_region
 def live(run_id: str) -> None:
     frame.close_dialog("decided")
     row = frame.still_there(run_id)
@@ -28,7 +25,6 @@ def live(run_id: str) -> None:
             outcomes.show(run_id)
         else:
             explain_empty(row)
-    pulse(run_id)
 
 
 def explain_empty(row: Mapping[str, Any]) -> None:
@@ -86,12 +82,12 @@ def present(row: Mapping[str, Any], shown: Mapping[str, Any]) -> None:
     evidence.advice(record)
     evidence.notes(record)
     decisions.outcome(row["run"], shown)
-    ranks = sliders(row["run"], record)
+    ranks = choice.ranks(row["run"], record)
     decisions.buttons(row, shown, record, ranks)
     evidence.consequences(record, ranks)
     evidence.measured(record, ranks)
     measuring.offer(row, shown, record, ranks)
-    evidence.layers(record, ranks, st.session_state["tolerance"])
+    evidence.layers(record, ranks, choice.tolerance(record))
 
 
 def head(row: Mapping[str, Any], shown: Mapping[str, Any], record: Record) -> None:
@@ -140,63 +136,6 @@ def _badge(layer: Record) -> str:
     if layer["rank"] == layer["state_dim"]:
         return "stays: the gate keeps it" if layer.get("gated") else "stays"
     return f"discards {words.percent(layer['discarded_share'][layer['rank']])}"
-
-
-def sliders(run_id: str, record: Record) -> list[int]:
-    """The ranks to look at: the tolerance slider sets all layers, a layer's slider overrides one."""
-    decisions.begin_choice(run_id, record)
-    with st.container(border=True, key="what_if"):
-        st.markdown("**Your ranks.** Every figure and chart below follows; nothing is cut until you approve.")
-        _rule_sliders(record)
-        with st.grid(2, min_column_width=260, gap="medium"):
-            ranks = [_rank_slider(position, layer) for position, layer in enumerate(record["layers"])]
-        if ranks != decisions.rule_ranks(record):
-            st.caption("Set by hand: not what the slider above gives.")
-        st.button(
-            "Back to the proposed ranks", key="reset_ranks", type="tertiary", icon=":material/restart_alt:",
-            on_click=decisions.reset_choice, args=(record,), disabled=ranks == record["ranks"],
-        )  # fmt: skip
-    return ranks
-
-
-def _rule_sliders(record: Record) -> None:
-    """One slider that sets all ranks: by tolerance in each layer, or by a budget for all of them."""
-    follow = {"on_change": decisions.follow_rule, "args": (record,)}
-    rules = [decisions.TOLERANCE, decisions.BUDGET]
-    if len(record["layers"]) > 1:
-        st.segmented_control("All ranks at once, by a", rules, key="rule", required=True, **follow)
-    if st.session_state["rule"] == decisions.TOLERANCE:
-        st.select_slider(
-            f"Tolerance: share that each layer may lose of {proposal_data.importance(record).total}",
-            sorted({*TOLERANCES, record["tolerance"]}), key="tolerance",
-            format_func=lambda value: words.percent(value, 1), **follow,
-        )  # fmt: skip
-        return
-    st.segmented_control("Budget counted in", ["states", "parameters"], key="budget_unit", default="states",
-                         required=True, **follow)  # fmt: skip
-    st.select_slider("Budget: share that all layers together keep", BUDGETS, key="budget", value=BUDGETS[-1],
-                     format_func=lambda value: words.percent(value, 0), **follow)  # fmt: skip
-    bounded = all(layer["error_bound"] for layer in record["layers"])
-    least = "the sum of the error bounds" if bounded else "the sum of what all layers discard"
-    st.caption(
-        f"The weakest states of all layers go first, wherever they are, so that {least} "
-        "is as small as it can be for this budget. Layers of very different gain are better cut by tolerance."
-    )
-
-
-def _rank_slider(position: int, layer: Record) -> int:
-    options = decisions.realisable_ranks(layer)
-    state_dim = layer["state_dim"]
-    if len(options) == 1:
-        st.caption(f"Layer {layer['layer']}: only N = {state_dim} can be realised")
-        return state_dim
-    left_out = state_dim - len(options)
-    return st.select_slider(
-        f"Layer {layer['layer']}: rank r of N = {state_dim}",
-        options,
-        key=f"rank_{position}",
-        help=f"{left_out} ranks cannot be realised and are skipped" if left_out else None,
-    )
 
 
 def past(run_id: str, proposals: Sequence[Mapping[str, Any]]) -> None:

@@ -48,3 +48,9 @@ def text_of(page):
         for element in getattr(page, kind):
             parts += [str(getattr(element, name, "")) for name in ("label", "value", "delta")]
     return "\n".join(parts).replace("\\", "")
+
+
+def of_choice(page, name):
+    """The widget of the choice of ranks with this name, whatever its edition (app/choice.py)."""
+    widgets = [*page.select_slider, *page.segmented_control]
+    return next(widget for widget in widgets if widget.key and widget.key.split("-")[0] == name)

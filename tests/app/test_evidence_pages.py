@@ -9,8 +9,8 @@ from storage.history import History
 from storage.journal import read_journal
 from storage.proposals import publish_measurement, ranks_within
 from storage.systems import publish_analysis
+from tests.app.conftest import of_choice, text_of
 from tests.app.synthetic_run import SyntheticRun
-from tests.app.test_pages import text_of
 
 ANALYSIS = {
     "until_step": 200, "provisional": True, "left_out_before_cut": 3, "branch": 0,
@@ -44,20 +44,42 @@ def decide_and_apply(run):
 
 def test_a_budget_sets_the_ranks_of_all_layers(open_page, waiting):
     page = open_page("truncation", run=waiting.id)
-    page.segmented_control(key="rule").set_value("budget for all layers").run()
-    page.select_slider(key="budget").set_value(0.5).run()
+    of_choice(page, "rule").set_value("budget for all layers").run()
+    of_choice(page, "budget").set_value(0.5).run()
     record = proposal_data.proposal(waiting.id, 1)
     expected = ranks_within(record, 0.5)
-    shown = [page.select_slider(key=f"rank_{i}").value for i in range(len(expected))]
+    shown = [of_choice(page, f"rank_{i}").value for i in range(len(expected))]
     assert shown == expected and sum(shown) <= 64
     assert "the sum of the error bounds" in text_of(page)
 
 
+def test_no_place_of_a_slider_travels_in_one_message_only(open_page, waiting):
+    """Streamlit may drop a message; a slider whose place came in it would fall back (app/choice.py)."""
+    page = open_page("truncation", run=waiting.id)
+
+    def standing():
+        found = [of_choice(page, name).proto for name in ("rule", "tolerance", "rank_0", "rank_1")]
+        assert not any(proto.set_value for proto in found)
+        return [proto.id for proto in found], [list(proto.default) for proto in found]
+
+    proposed = standing()
+    page.run()
+    assert standing() == proposed  # a refresh changes nothing, and says all again
+    of_choice(page, "tolerance").set_value(0.2).run()
+    followed = standing()
+    assert followed[0][:2] == proposed[0][:2]  # the slider in the hand stays
+    assert not {*followed[0][2:]} & {*proposed[0][2:]} and followed[1][2:] != proposed[1][2:]
+    of_choice(page, "rank_0").set_value(3).run()
+    assert standing() == followed and of_choice(page, "rank_0").value == 3
+    page.button(key="reset_ranks").click().run()
+    assert standing()[1] == proposed[1] and not {*standing()[0]} & {*proposed[0]}
+
+
 def test_what_was_not_measured_can_be_asked_for(open_page, waiting):
     page = open_page("truncation", run=waiting.id)
-    ranks = [page.select_slider(key=f"rank_{i}").value - 1 for i in range(2)]
+    ranks = [of_choice(page, f"rank_{i}").value - 1 for i in range(2)]
     for place, rank in enumerate(ranks):
-        page.select_slider(key=f"rank_{place}").set_value(rank).run()
+        of_choice(page, f"rank_{place}").set_value(rank).run()
     page.button(key="measure_mine").click().run()
     command_id = commands.command_ids(waiting.paths)[0]
     command = commands.read_command(waiting.paths, command_id)

@@ -6,7 +6,7 @@ import pytest
 
 from storage import commands, proposals
 from storage.layout import run_paths
-from tests.app.conftest import SyntheticRun, showcase, text_of, with_history
+from tests.app.conftest import SyntheticRun, of_choice, showcase, text_of, with_history
 
 ONE_RUN = ("run", "spectra", "truncation", "checkpoints")
 
@@ -102,7 +102,7 @@ def test_nothing_is_decided_before_the_confirmation(open_page, waiting):
 def test_ranks_of_ones_own(open_page, waiting):
     page = open_page("truncation", run=waiting.id)
     assert page.button(key="approve_mine").disabled
-    page.select_slider(key="rank_0").set_value(20).run()
+    of_choice(page, "rank_0").set_value(20).run()
     assert not page.button(key="approve_mine").disabled
     page.button(key="approve_mine").click().run()
     page.button(key="confirm").click().run()

@@ -16,6 +16,9 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route, WebSocketRoute
+from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
+from streamlit.runtime.forward_msg_cache import create_reference_msg
+from streamlit.runtime.forward_msg_queue import ForwardMsgQueue
 
 from app import server
 from app.watch import Watch
@@ -301,3 +304,22 @@ def test_what_is_no_run_is_not_taken_for_one(runs, watch):
     assert watch._run_of(str(runs / ".workers" / "here-1.json")) is None
     assert watch._run_of(str(runs)) is None and watch._run_of("/etc/passwd") is None
     assert watch._run_of(str(runs / "a-run" / "inbox" / "x.json")) == "a-run"
+
+
+def test_no_message_of_a_page_travels_as_a_reference():
+    config = tomllib.loads((Path(server.__file__).parent / ".streamlit" / "config.toml").read_text())
+    assert config["global"]["minCachedMessageSize"] > 1e12
+    # Why, and whether it still holds: of what was not sent, the queue drops blocks and keeps references.
+    block, element = ForwardMsg(), ForwardMsg()
+    block.delta.fragment_id = element.delta.fragment_id = "live"
+    block.delta.add_block.vertical.SetInParent()
+    block.metadata.delta_path.extend([0, 1])
+    element.delta.new_element.markdown.body = "in the block"
+    element.metadata.delta_path.extend([0, 1, 0])
+    element.hash = "known to the tab"
+    queue = ForwardMsgQueue()
+    queue.enqueue(block)
+    queue.enqueue(create_reference_msg(element))
+    queue.clear(retain_lifecycle_msgs=True, fragment_ids_this_run=["live"])
+    left = [message.WhichOneof("type") for message in queue.flush()]
+    assert left == ["ref_hash"], "Streamlit drops references too: unchanged charts may travel as references"

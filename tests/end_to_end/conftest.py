@@ -81,22 +81,6 @@ class Services:
             process.wait(30)
 
 
-def until(act, seen, tries=6, timeout=10_000):
-    """What a person does: act, wait for what should be seen, and act again when it does not come.
-
-    On a machine that is busy a key or click may come before the page listens.
-    """
-    from playwright.sync_api import TimeoutError as BrowserTimeout
-
-    for _ in range(tries):
-        with contextlib.suppress(BrowserTimeout):
-            act()
-        with contextlib.suppress(BrowserTimeout):
-            seen.wait_for(timeout=timeout)
-            return
-    seen.wait_for(timeout=timeout)
-
-
 @pytest.fixture(scope="module")
 def services(tmp_path_factory):
     running = Services(tmp_path_factory.mktemp("runs"))
@@ -119,8 +103,12 @@ def browser():
 def page(browser):
     context = browser.new_context(viewport={"width": 1280, "height": 900})
     page = context.new_page()
-    page.set_default_timeout(30_000)
+    page.set_default_timeout(60_000)
     page.problems = []
     page.on("pageerror", lambda error: page.problems.append(str(error)))
     yield page
+    # Shown when the test failed: what a person would see, which no stack trace tells.
+    print(f"errors on the page: {page.problems}", f"address: {page.url}", sep="\n")
+    with contextlib.suppress(Exception):
+        print(page.locator("body").inner_text(timeout=2000)[:6000])
     context.close()

@@ -10,7 +10,6 @@ from PIL import Image
 
 from storage.journal import Journal
 from tests.app.synthetic_run import SyntheticRun
-from tests.end_to_end.conftest import until
 from tests.trainer.small_run import SmallRun
 
 pytestmark = pytest.mark.browser
@@ -59,7 +58,7 @@ def test_zoom_survives_20_refreshes_with_new_data(services, page):
         page.wait_for_timeout(650)
     ready(page)
     assert axis_labels(page, "chart_loss") == zoomed
-    assert "800" in page.locator(".stProgress, [data-testid=stProgress]").first.inner_text().replace(",", "")
+    page.get_by_text("step 800 of").first.wait_for()
     assert lines.get_attribute("d") and shape
     assert page.problems == []
 
@@ -81,16 +80,17 @@ def test_a_slider_moves_cut_share_bound_size_and_choice_together(services, page)
 
         page.locator(".st-key-measured_loss svg.marks").first.wait_for()
         before = shown()
-        slider = page.locator(".st-key-rank_0").get_by_role("slider")
+        slider = page.locator("[class*=st-key-rank_0]").get_by_role("slider")
         slider.focus()
-        until(lambda: slider.press("ArrowLeft"), page.locator(".st-key-approve_mine button:not([disabled])"))
+        slider.press("ArrowLeft")
+        page.locator(".st-key-approve_mine button:not([disabled])").wait_for()
         page.wait_for_timeout(800)
         after = shown()
         assert all(one != other for one, other in zip(before, after, strict=True))
         assert "not measured at these ranks" in after[-1]
         # What was not measured is offered, and measured on demand.
-        measure = page.locator(".st-key-measure_mine button").first
-        until(lambda: measure.click(timeout=5000), page.get_by_text("measured: the ringed point").first)
+        page.locator(".st-key-measure_mine button").first.click()
+        page.get_by_text("measured: the ringed point").first.wait_for()
         assert page.problems == []
     finally:
         stop(run)
