@@ -100,7 +100,7 @@ def buttons(row: Mapping[str, Any], shown: Mapping[str, Any], record: Record, ra
         st.error(words.plain(st.session_state["decision_error"]), icon=":material/block:")
     if approve or approve_mine or reject:
         st.session_state.pop("decision_error", None)
-        st.session_state.pop("decided", None)
+        st.session_state.pop("dialog_done", None)
         st.session_state.pop("reason", None)
     if approve:
         confirm_approval(run_id, number, record, None)
@@ -196,11 +196,10 @@ def _confirmation(run_id: str, number: int, verdict: str, ranks: list[int] | Non
         st.error(words.plain(error), icon=":material/block:")
     st.caption(f"Decided as {words.plain(installation.user())}.")
     with st.container(horizontal=True, horizontal_alignment="right", gap="small"):
-        if st.button("Cancel", key="cancel"):
-            st.rerun()
+        st.button("Cancel", key="cancel", on_click=frame.dismiss_dialog)
         st.button(label, key="confirm", type="primary", on_click=decide, disabled=bool(error),
                   args=(run_id, number, verdict, ranks))  # fmt: skip
-    frame.close_dialog("decided")
+    frame.close_dialog()
 
 
 def decide(run_id: str, number: int, verdict: str, ranks: list[int] | None) -> None:
@@ -221,6 +220,6 @@ def decide(run_id: str, number: int, verdict: str, ranks: list[int] | None) -> N
     except OSError as error:
         st.session_state["decision_error"] = f"the decision could not be written: {error.strerror}"
     else:
-        st.session_state["decided"] = True
+        frame.dismiss_dialog()
         frame.say_later(f"Proposal {number}: {verdict} recorded; the trainer answers at its next step")
     data.forget(run_id)

@@ -199,10 +199,15 @@ def draw(spec: Spec, key: str, alt: str, **tables: Any) -> None:
     )
 
 
-def close_dialog(done: str) -> None:
-    """Close the dialog whose callback set `done`. The dialog does so itself, unless the refresh of the page
-    that the same click causes on disk came first: then its callback ran, and its body did not."""
-    if st.session_state.pop(done, False):
+def dismiss_dialog() -> None:
+    """Ask for the open dialog to be closed (for callbacks, which run whatever else is refreshed)."""
+    st.session_state["dialog_done"] = True
+
+
+def close_dialog() -> None:
+    """Close the dialog that was dismissed: said at the end of each dialog, and first of all in the region
+    that opened it. Where a refresh of the region comes with the click, Streamlit runs the region only."""
+    if st.session_state.pop("dialog_done", False):
         st.rerun()
 
 

@@ -4,6 +4,8 @@ Streamlit drops what it has not sent of a run when the next run of the same frag
 behind a click would so swallow what the click shows: a dialog, a slider's new place. So refreshes come from
 one place, an invisible component in the browser, and it waits: while the page runs, while a pointer is
 pressed, and after a click or key until the page has answered (PATIENCE_MS at most: some have no answer).
+Where a refresh and a click in a dialog come at once all the same, Streamlit runs the region but not the
+dialog: what a dialog's buttons do stands in callbacks.
 It is mounted inside the fragment that it keeps alive, so a tick costs one run of that fragment, and cannot
 interrupt an action of the page.
 """
@@ -54,6 +56,7 @@ function begin(data) {
   const watching = new MutationObserver(() => {
     if (busy()) answering = true;
     else if (answering) { answering = false; acted = -Infinity; }
+    else if (acted > 0) acted = performance.now();  // what ended began before the act: the answer comes now
   });
   if (app) watching.observe(app, {attributes: true, attributeFilter: ["data-test-script-state"]});
 

@@ -37,7 +37,7 @@ def verdict_on(run_id: str, name: str) -> None:
 
 
 def open_dialog() -> None:
-    for key in ("command_error", "rolled_back", "reason"):
+    for key in ("command_error", "dialog_done", "reason"):
         st.session_state.pop(key, None)
 
 
@@ -61,11 +61,10 @@ def confirm(row: Mapping[str, Any], item: Mapping[str, Any]) -> None:
     if error:
         st.error(words.plain(error), icon=":material/block:")
     with st.container(horizontal=True, horizontal_alignment="right", gap="small"):
-        if st.button("Cancel", key="cancel"):
-            st.rerun()
+        st.button("Cancel", key="cancel", on_click=frame.dismiss_dialog)
         st.button(f"Roll back to step {words.count(item['step'])}", key="confirm_rollback", type="primary",
                   on_click=_roll_back, args=(run_id, item["name"]))  # fmt: skip
-    frame.close_dialog("rolled_back")
+    frame.close_dialog()
 
 
 def _consequences(row: Mapping[str, Any], item: Mapping[str, Any]) -> list[str]:
@@ -96,5 +95,5 @@ def _roll_back(run_id: str, name: str) -> None:
     policy = st.session_state.get("rollback_policy") or "ask"
     reason = str(st.session_state.get("reason") or "")
     if controls.ask(run_id, "rollback", checkpoint=name, policy=policy, reason=reason):
-        st.session_state["rolled_back"] = True
+        frame.dismiss_dialog()
         frame.say_later("Rollback requested; the trainer's answer appears on this page")

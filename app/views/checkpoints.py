@@ -12,7 +12,7 @@ from app.pulse import live_region
 
 @live_region
 def live(run_id: str) -> None:
-    frame.close_dialog("rolled_back")
+    frame.close_dialog()
     row = frame.still_there(run_id)
     if row is not None:
         frame.notes_on(row)

@@ -13,7 +13,7 @@ from storage.records import Record
 
 @live_region
 def live(run_id: str) -> None:
-    frame.close_dialog("decided")
+    frame.close_dialog()
     row = frame.still_there(run_id)
     if row is not None:
         frame.notes_on(row)
