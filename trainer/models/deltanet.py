@@ -16,9 +16,11 @@ from torch.nn import functional
 
 from trainer.models.causal_convolution import CausalConvolution
 from trainer.models.gated_output import GatedOutput
+from trainer.models.kernel_choice import KernelChoice
 from trainer.models.measured_states import MeasuredStates
 from trainer.models.state_map import StateMap
-from trainer.recurrences.delta_rule import delta_rule, delta_rule_states, delta_rule_step
+from trainer.recurrences.delta_rule import delta_rule_states, delta_rule_step
+from trainer.recurrences.installed_kernels import DELTA_RULE
 from trainer.reduction import deltanet_reduction
 from trainer.reduction.deltanet_reduction import EPSILON, DeltaNetReduction, DeltaNetSystem, Statistics
 from trainer.reduction.method import BALANCED, Method
@@ -107,13 +109,14 @@ class Observer:
         return Statistics(P=P, Q=Q)
 
 
-class GatedDeltaRule(MeasuredStates[Statistics]):
+class GatedDeltaRule(KernelChoice, MeasuredStates[Statistics]):
     """The recurrence of a DeltaNet layer, (batch, L, H) to (batch, L, heads, d_v), without norm and gate.
 
     A cut replaces the maps of keys and queries by ones with orthonormal rows to fewer dimensions
     (trainer/reduction/deltanet_reduction.py). They are not trained, so keys stay at most 1 long.
     """
 
+    kernel = DELTA_RULE
     importance = "key_query_energy"
     observer = Observer
     ssm_parameters = ("A_log", "dt_bias")
@@ -144,7 +147,12 @@ class GatedDeltaRule(MeasuredStates[Statistics]):
         q, k, v = self._keys_and_values(self.convolution(self.inner(x)))
         beta, log_decay = self._strength_and_decay(x)
         self.observe(q, k, v, beta, log_decay)
-        return delta_rule(q, k, v, beta, log_decay)
+        return self.computed(q, k, v, beta, log_decay)
+
+    def kernel_sizes(self) -> tuple[int, ...]:
+        """Heads, d_k and d_v."""
+        heads, _, size = self.map.weight.shape
+        return heads, self.state_dim, self.inner.out_features // heads - 2 * size
 
     def step(self, x: Tensor, state: DeltaNetState | None = None) -> tuple[Tensor, DeltaNetState]:
         """One step, (batch, H) to (batch, heads, d_v), and the next state; None is the state 0."""
@@ -188,7 +196,7 @@ class GatedDeltaRule(MeasuredStates[Statistics]):
         """Insert the maps of the reduction; at rank N nothing changes."""
         if reduction.rank < self.state_dim:
             self.map.replace(reduction.parameters["map.weight"])
-        self.statistics = None
+        self.statistics = self.form_kept = None
 
     def transport_moments(
         self, reduction: DeltaNetReduction, first: Arrays, second: Arrays

@@ -14,8 +14,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from trainer.models.gated_output import GatedOutput
+from trainer.models.kernel_choice import KernelChoice
 from trainer.models.measured_states import MeasuredStates, OutputSample
-from trainer.recurrences.channel_decay import channel_decay, channel_decay_states, channel_decay_step
+from trainer.recurrences.channel_decay import channel_decay_states, channel_decay_step
+from trainer.recurrences.installed_kernels import CHANNEL_DECAY
 from trainer.reduction import gla_reduction
 from trainer.reduction.compensation import Samples
 from trainer.reduction.gla_reduction import SHARPNESS, GlaReduction, GlaSystem, Statistics
@@ -113,13 +115,14 @@ class Observer:
         return Statistics(M=M, P=P, samples=list(by_head))
 
 
-class ChannelDecayAttention(MeasuredStates[Statistics]):
+class ChannelDecayAttention(KernelChoice, MeasuredStates[Statistics]):
     """The recurrence of a GLA layer, (batch, L, H) to (batch, L, heads, d_v), without norm and gate.
 
     No nonlinearity stands between x and q: so the regression of removed rows of S on kept ones folds into
     W_q (trainer/reduction/gla_reduction.py). The usual 1 / √d_k is in the initial W_q: a cut keeps it.
     """
 
+    kernel = CHANNEL_DECAY
     importance = "output_energy"
     observer = Observer
     ssm_parameters = ("gate_bias",)
@@ -151,7 +154,11 @@ class ChannelDecayAttention(MeasuredStates[Statistics]):
         """o of x, (batch, L, H) to (batch, L, heads, d_v)."""
         q, k, v, log_decay = self._inputs(x)
         self.observe(q, k, v, log_decay)
-        return channel_decay(q, k, v, log_decay)
+        return self.computed(q, k, v, log_decay)
+
+    def kernel_sizes(self) -> tuple[int, ...]:
+        """Heads, d_k and d_v."""
+        return (*self.W_q.shape[:2], self.W_v.shape[1])
 
     def step(self, x: Tensor, S: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """One step, (batch, H) to (batch, heads, d_v), and the next state; None is the state 0."""
@@ -188,7 +195,7 @@ class ChannelDecayAttention(MeasuredStates[Statistics]):
             old = getattr(self, name)
             new = torch.as_tensor(reduction.parameters[name], dtype=old.dtype, device=old.device)
             setattr(self, name, nn.Parameter(new.contiguous(), requires_grad=old.requires_grad))
-        self.statistics = None
+        self.statistics = self.form_kept = None
 
     def transport_moments(
         self, reduction: GlaReduction, first: Arrays, second: Arrays

@@ -104,6 +104,11 @@ class Retention(ScalarDecayCore):
         """o of x, (batch, L, H) to (batch, L, heads, P)."""
         return self.recurrence(*self._projected(x), self.log_decay)
 
+    def kernel_sizes(self) -> tuple[int, ...]:
+        """Groups, heads, N and P; every head is a group."""
+        heads, values, _ = self.W_v.shape
+        return heads, heads, self.state_dim, values
+
     def step(self, x: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """One step, (batch, H) to o (batch, heads, P), and the next state (batch, heads, N, P)."""
         state, o = scalar_decay_step(state, *self._projected(x), self.log_decay)

@@ -16,8 +16,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from trainer.models.causal_convolution import CausalConvolution
+from trainer.models.kernel_choice import KernelChoice
 from trainer.models.measured_states import MeasuredStates, OutputSample
-from trainer.recurrences.selective import selective_scan, selective_states, selective_step
+from trainer.recurrences.installed_kernels import SELECTIVE
+from trainer.recurrences.selective import selective_states, selective_step
 from trainer.reduction import selective
 from trainer.reduction.method import Method
 from trainer.reduction.reducible import Arrays, FloatArray, RankTable
@@ -150,13 +152,14 @@ class Observer:
         )
 
 
-class SelectiveSSM(MeasuredStates[Statistics]):
+class SelectiveSSM(KernelChoice, MeasuredStates[Statistics]):
     """The selective recurrence of a Mamba layer, (batch, L, D) to (batch, L, D), without skip and gate.
 
     B and C are shared by all channels, so a cut keeps the same states in all of them: those that the output
     on calibration sequences needs most (trainer/reduction/selective.py). A = −exp(A_log) < 0 at all times.
     """
 
+    kernel = SELECTIVE
     importance = "output_energy"
     observer = Observer
     monitored = "hsv"
@@ -180,7 +183,11 @@ class SelectiveSSM(MeasuredStates[Statistics]):
         """y of x, (batch, L, D) to (batch, L, D)."""
         delta, A, B, C = self._coefficients(x)
         self.observe(x, delta, A, B, C)
-        return selective_scan(x, delta, A, B, C)
+        return self.computed(x, delta, A, B, C)
+
+    def kernel_sizes(self) -> tuple[int, ...]:
+        """Channels and states."""
+        return tuple(self.A_log.shape)
 
     def step(self, x: Tensor, h: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """One step, (batch, D) to (batch, D), and the next state (batch, D, N); None is the state 0."""
@@ -216,7 +223,7 @@ class SelectiveSSM(MeasuredStates[Statistics]):
             old = getattr(self, name)
             new = torch.as_tensor(reduction.parameters[name], dtype=old.dtype, device=old.device)
             setattr(self, name, nn.Parameter(new.contiguous(), requires_grad=old.requires_grad))
-        self.statistics = None
+        self.statistics = self.form_kept = None
 
     def transport_moments(
         self, reduction: SelectiveReduction, first: Arrays, second: Arrays

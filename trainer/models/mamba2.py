@@ -142,6 +142,10 @@ class SSD(ScalarDecayCore):
         """y, (batch, L, heads, P), of (batch, L, heads P + 2 groups N + heads)."""
         return self.recurrence(*self._coefficients(parts))
 
+    def kernel_sizes(self) -> tuple[int, ...]:
+        """Groups, heads, N and P."""
+        return self.groups, len(self.A_log), self.state_dim, self.head_dim
+
     def step(self, parts: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """One step, without the axis of time, and the next state (batch, heads, N, P)."""
         state, y = scalar_decay_step(state, *self._coefficients(parts))

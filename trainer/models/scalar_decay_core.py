@@ -3,8 +3,10 @@
 import torch
 from torch import Tensor
 
+from trainer.models.kernel_choice import KernelChoice
 from trainer.models.measured_states import MeasuredStates
-from trainer.recurrences.scalar_decay import scalar_decay_scan, scalar_decay_states
+from trainer.recurrences.installed_kernels import SCALAR_DECAY
+from trainer.recurrences.scalar_decay import scalar_decay_states
 from trainer.reduction import matrix_states
 from trainer.reduction.matrix_states import MatrixReduction, MatrixSystem
 from trainer.reduction.method import BALANCED, Method
@@ -38,13 +40,14 @@ class StateMoments:
         return (self._P / self._steps).numpy(), (self._Q / self._steps).numpy()
 
 
-class ScalarDecayCore(MeasuredStates[Moments]):
+class ScalarDecayCore(KernelChoice, MeasuredStates[Moments]):
     """S[t] = a[t] S[t−1] + k[t] v[t]ᵀ, o[t] = S[t]ᵀ q[t]; what q, k, v and a are is the subclass's.
 
     Two of its parameters are linear maps right before the states, (groups, N, D) each: a cut changes only
     these (trainer/reduction/matrix_states.py).
     """
 
+    kernel = SCALAR_DECAY
     importance = "hsv_squared"
     observer = StateMoments
     keys: str
@@ -71,7 +74,7 @@ class ScalarDecayCore(MeasuredStates[Moments]):
     def recurrence(self, q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor) -> Tensor:
         """o, (batch, L, heads, P). Arguments as `scalar_decay_scan`."""
         self.observe(q, k, v, log_decay)
-        return scalar_decay_scan(q, k, v, log_decay)
+        return self.computed(q, k, v, log_decay)
 
     def extract(self) -> MatrixSystem:
         """Both maps in double precision, and what was measured with them."""
@@ -98,7 +101,7 @@ class ScalarDecayCore(MeasuredStates[Moments]):
         """Replace the two maps; at rank N there is nothing to do."""
         if reduction.rank < self.state_dim:
             self.replace(reduction.keys, reduction.queries)
-        self.statistics = None
+        self.statistics = self.form_kept = None
 
     def transport_moments(
         self, reduction: MatrixReduction, first: Arrays, second: Arrays
