@@ -38,6 +38,7 @@ from trainer.objective.distillation import Distillation
 from trainer.objective.regularisation import HankelRegulariser
 from trainer.precision import autocast, check_precision
 from trainer.recorder import Recorder
+from trainer.recurrences.installed_kernels import OWN
 from trainer.reduction.reducible import Realisable
 from trainer.reduction.surgery import reducible_layers
 from trainer.references import References
@@ -314,15 +315,12 @@ class Session:
         Recorded before its first use and kept in checkpoints: a resumed run goes on with it, whatever a later
         version would choose, and rounds as it would have done.
         """
-        state, dims = self.state, self.state_dims
-        if state.forms_of != dims:
-            batch, length = self.timing_batch().inputs.shape[:2]
-            layers = [layer for _, layer in reducible_layers(self.model)]
-            state.forms = [
-                layer.form_for(batch, length) if hasattr(layer, "form_for") else None for layer in layers
-            ]
-            state.forms_of = dims
-            self.event("kernel_chosen", forms=state.forms)
+        batch, length = self.timing_batch().inputs.shape[:2]
+        layers = [layer for _, layer in reducible_layers(self.model)]
+        forms = [layer.form_for(batch, length) if hasattr(layer, "form_for") else None for layer in layers]
+        if (forms, self.state_dims) != (self.state.forms, self.state.forms_of):
+            self.state.forms, self.state.forms_of = forms, self.state_dims
+            self.event("kernel_chosen", forms=forms)
         self._keep_forms()
         if self.config.training.compile:
             self.forward = Compiled(self.model)
@@ -330,10 +328,11 @@ class Session:
     def _keep_forms(self) -> None:
         """Bind the layers to the forms of the loop state, where those were chosen for these states."""
         layers = [layer for _, layer in reducible_layers(self.model)]
-        known = self.state.forms if self.state.forms_of == self.state_dims else [None] * len(layers)
+        settled = self.state.forms_of == self.state_dims
+        known = self.state.forms if settled else [None] * len(layers)
         for layer, form in zip(layers, known, strict=True):
             if hasattr(layer, "form_kept"):
-                layer.form_kept = form
+                layer.form_kept = form or (OWN if settled else None)  # None: when there were no kernels yet
 
     def timing_batch(self) -> Split:
         """The first training sequences, one batch of them, to time a step with."""

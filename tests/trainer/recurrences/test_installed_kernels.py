@@ -184,6 +184,21 @@ def test_a_run_that_began_without_a_kernel_goes_on_without_it(small_run, cpu, re
     assert parted.final_weights() == whole.final_weights()
 
 
+def test_a_run_that_lost_its_kernel_says_so_and_goes_on_when_told(small_run, stand_ins, monkeypatch):
+    run = stopped(small_run)
+    refusal.cache_clear()
+    monkeypatch.setattr(installed_kernels, "DEVICES", ("cuda",))
+    assert run.train() == "failed"
+    (event,) = run.events("run_failed")
+    assert event["reason"].startswith(
+        "this run computes with the kernel of mamba-ssm, which cannot be used here: it needs cuda"
+    )
+    monkeypatch.setenv("HANKELBOARD_KERNELS", "own")
+    run.send("resume")
+    assert run.train() == "finished"
+    assert forms(run) == [[MAMBA_SSM], [MAMBA_SSM], [OWN]]
+
+
 @WITH_GPU
 @pytest.mark.parametrize("kernel", KERNELS, ids=lambda kernel: kernel.function)
 def test_an_installed_package_agrees_with_ours(kernel):
