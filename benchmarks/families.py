@@ -32,9 +32,10 @@ from storage import atomic, checkpoints
 from storage.layout import RunPaths
 from storage.runs import list_runs, read_run
 from trainer.calibration import calibrate
-from trainer.config import METHODS, Config, parse
+from trainer.config import Config, parse
 from trainer.data import load_task
 from trainer.data.task import Task
+from trainer.family_settings import METHODS
 from trainer.reduction.surgery import reducible_layers
 from trainer.references import Source, teacher_of
 from trainer.what_if import Comparison, cut_copy, evaluating, layer_outputs

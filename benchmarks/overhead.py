@@ -65,10 +65,12 @@ class Loop:
         from storage.history import read_history
         from storage.runs import create_run, run_paths
         from trainer import train
-        from trainer.config import find_preset, merge, parse
+        from trainer.config import parse
         from trainer.control import Control
+        from trainer.preset import find_preset
         from trainer.recorder import Recorder
         from trainer.reductions import Reductions
+        from trainer.tables import merge
 
         config = parse(merge(find_preset("digits-lru").tables, KEYS))
         paths = run_paths(folder, create_run(folder, name="overhead", config=config.as_dict()).id)

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from trainer.calibration import calibrate
-from trainer.config import METHODS, parse
+from trainer.config import parse
+from trainer.family_settings import METHODS
 from trainer.models.families import make_mixer
 from trainer.what_if import cut_copy, evaluating
 

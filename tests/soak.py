@@ -15,7 +15,9 @@ from storage.layout import run_paths
 from storage.runs import create_run
 from storage.verification import verify_run
 from tests.trainer.kill_sweep import Story
-from trainer.config import find_preset, merge, parse
+from trainer.config import parse
+from trainer.preset import find_preset
+from trainer.tables import merge
 
 KILLS = 15
 KEYS = {

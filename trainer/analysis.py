@@ -16,7 +16,7 @@ from storage.records import Record
 from storage.runs import read_run
 from storage.spectrum import discarded_shares, rank_for_tolerance
 from storage.summary import ENDED
-from trainer.config import METHODS
+from trainer.family_settings import METHODS
 from trainer.reduction.hankel import DiagonalSystem, difference, monitoring_spectrum
 from trainer.reduction.subspaces import (
     kept_subspace,

@@ -5,47 +5,16 @@ full and kept in run.json, so that a run never depends on a default that may cha
 """
 
 import dataclasses
-import difflib
 import math
-import tomllib
-import types
-import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib import resources
-from pathlib import Path
 from typing import Any
 
 from storage.commands import POLICIES, WAITING
 from storage.errors import ConfigError
 from storage.proposals import VERDICTS
-
-METHODS = {
-    "lru": ("balanced", "smallest", "random", "last", "aire"),
-    "s4d": ("balanced", "random"),
-    "s5": ("balanced", "random"),
-    "mamba": ("energy", "diagonal", "mean_lti", "random"),
-    "attention": ("balanced", "diagonal", "random"),
-    "mamba2": ("balanced", "diagonal", "random"),
-    "gla": ("energy", "diagonal", "random"),
-    "deltanet": ("balanced", "diagonal", "random"),
-}
-"""Families, and which choices of states each knows; the first one is its own."""
-AUTO = "auto"
-FAMILIES_WITH = {
-    **dict.fromkeys(("model.r_min", "model.r_max", "model.max_phase", "model.form"), ("lru",)),
-    "reduction.symmetry": ("lru",),
-    "reduction.compensation": ("mamba", "gla"),
-}
-"""Keys that mean nothing to other families, and are refused there unless they have their default."""
-
-
-def setting(default: Any, help: str, **limits: Any) -> Any:
-    """A field with its help and limits: minimum, maximum, above, below, choices."""
-    metadata = {"help": help, **limits}
-    if isinstance(default, list | dict):
-        return field(default_factory=lambda: type(default)(default), metadata=metadata)
-    return field(default=default, metadata=metadata)
+from trainer.family_settings import AUTO, FAMILIES_WITH, METHODS, check_family, method_of, refuse_ignored
+from trainer.setting import check_value, setting, suggest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,6 +95,10 @@ class TrainingConfig:
         False,
         "torch.compile what surrounds the recurrences in training, anew after each cut; needs a C++ "
         "compiler, on GPUs Triton. Losses agree with those without to 1e-5",
+    )
+    cuda_graphs: bool = setting(
+        False,
+        "record what is compiled as CUDA graphs and replay them (mode reduce-overhead of torch.compile)",
     )
     threads: int = setting(0, "CPU threads; 0 leaves it to PyTorch", minimum=0, maximum=1024)
     log_every: int = setting(10, "steps between metrics records", minimum=1)
@@ -278,38 +251,24 @@ class Config:
         for section in dataclasses.fields(self):
             part = getattr(self, section.name)
             for item in dataclasses.fields(part):
-                _check(f"{section.name}.{item.name}", getattr(part, item.name), item)
+                check_value(f"{section.name}.{item.name}", getattr(part, item.name), item)
         self._check_family()
         self._settle_method()
         self._check_combinations()
 
     def _check_family(self) -> None:
         """One that there is or one's own, and no key that it would ignore."""
-        family, default = self.model.family, {"model": ModelConfig(), "reduction": ReductionConfig()}
-        if ":" not in family and family not in METHODS:
-            own = "a model of your own is package.module:Class"
-            raise ConfigError(f"model.family = {family!r}: unknown{_suggest(family, METHODS)}; {own}")
-        for key, families in FAMILIES_WITH.items():
+        check_family(self.model.family)
+        for key in FAMILIES_WITH:
             section, _, name = key.partition(".")
-            value = getattr(getattr(self, section), name)
-            if family not in families and value != getattr(default[section], name):
-                instead = "; set model.options.form" if (family, key) == ("s5", "model.form") else ""
-                raise ConfigError(
-                    f"{key} = {value}: only for {' and '.join(families)}, not for {family}{instead}"
-                )
+            part = getattr(self, section)
+            if getattr(part, name) != getattr(type(part)(), name):
+                refuse_ignored(self.model.family, key, getattr(part, name))
 
     def _settle_method(self) -> None:
         """The family's own method by its name, so that a run does not depend on a default."""
-        known, method = METHODS.get(self.model.family), self.reduction.method
-        if known is None:
-            return
-        if method == AUTO:
-            reduction = dataclasses.replace(self.reduction, method=known[0])
-            object.__setattr__(self, "reduction", reduction)
-        elif method not in known:
-            raise ConfigError(
-                f"reduction.method = {method}: family {self.model.family} has {', '.join(known)}"
-            )
+        method = method_of(self.model.family, self.reduction.method)
+        object.__setattr__(self, "reduction", dataclasses.replace(self.reduction, method=method))
 
     def _check_combinations(self) -> None:
         model, steps = self.model, self.training.steps
@@ -321,6 +280,8 @@ class Config:
             )
         if steps == 0 and not self.start.run:
             raise ConfigError("training.steps = 0: must be at least 1 unless start.run gives trained weights")
+        if self.training.cuda_graphs and not self.training.compile:
+            raise ConfigError("training.cuda_graphs = true: needs training.compile = true")
         if self.reduction.symmetry == "real":
             for key, wanted in (("moments", "reset"), ("method", "balanced")):
                 if getattr(self.reduction, key) != wanted:
@@ -339,47 +300,6 @@ class Config:
         return dataclasses.asdict(self)
 
 
-def _allowed_types(item: dataclasses.Field[Any]) -> tuple[type, ...]:
-    kinds = typing.get_args(item.type) if isinstance(item.type, types.UnionType) else (item.type,)
-    return tuple(typing.get_origin(kind) or kind for kind in kinds)
-
-
-def _type_name(item: dataclasses.Field[Any]) -> str:
-    names = {int: "a whole number", float: "a number", str: "a text", bool: "true or false", dict: "a table"}
-    return " or ".join(names.get(kind, "a list") for kind in _allowed_types(item))
-
-
-def _check(key: str, value: Any, item: dataclasses.Field[Any]) -> None:
-    kinds = _allowed_types(item)
-    allowed = (*kinds, int) if float in kinds else kinds
-    if not isinstance(value, allowed) or (isinstance(value, bool) and bool not in kinds):
-        raise ConfigError(f"{key} = {value!r}: must be {_type_name(item)}")
-    values = value if isinstance(value, list) else [value]
-    wanted = (int, float) if "list[float]" in str(item.type) else int
-    if isinstance(value, list) and any(isinstance(v, bool) or not isinstance(v, wanted) for v in value):
-        raise ConfigError(f"{key} = {value!r}: must be a list of numbers")
-    for each in values:
-        problem = _limit_problem(each, item.metadata)
-        if problem:
-            raise ConfigError(f"{key} = {value!r}: {problem}")
-
-
-def _limit_problem(value: Any, limits: Mapping[str, Any]) -> str | None:
-    if "choices" in limits and value not in limits["choices"]:
-        return f"must be one of {', '.join(limits['choices'])}"
-    if isinstance(value, float) and not math.isfinite(value):
-        return "must be finite"
-    if "minimum" in limits and value < limits["minimum"]:
-        return f"must be at least {limits['minimum']}"
-    if "maximum" in limits and value > limits["maximum"]:
-        return f"must be at most {limits['maximum']}"
-    if "above" in limits and value <= limits["above"]:
-        return f"must be above {limits['above']}"
-    if "below" in limits and value >= limits["below"]:
-        return f"must be below {limits['below']}"
-    return None
-
-
 def parse(tables: Mapping[str, Any]) -> Config:
     """A configuration from nested tables, as TOML or JSON give them.
 
@@ -392,7 +312,7 @@ def parse(tables: Mapping[str, Any]) -> Config:
     parts = {}
     for name, table in tables.items():
         if name not in sections:
-            raise ConfigError(f"unknown section {name}{_suggest(name, sections)}")
+            raise ConfigError(f"unknown section {name}{suggest(name, sections)}")
         if isinstance(table, str) and name in ("model", "data"):  # model = "package.module:Class"
             table = {"family" if name == "model" else "task": table}
         if not isinstance(table, Mapping):
@@ -407,112 +327,7 @@ def _parse_section(name: str, kind: Any, table: Mapping[str, Any]) -> Any:
     for key, value in table.items():
         if key not in keys:
             raise ConfigError(
-                f"unknown key {name}.{key}{_suggest(f'{name}.{key}', [f'{name}.{k}' for k in keys])}"
+                f"unknown key {name}.{key}{suggest(f'{name}.{key}', [f'{name}.{k}' for k in keys])}"
             )
         values[key] = float(value) if keys[key].type is float and type(value) is int else value
     return kind(**values)
-
-
-def _suggest(name: str, known: Any) -> str:
-    close = difflib.get_close_matches(name, list(known), n=1)
-    return f"; did you mean {close[0]}?" if close else f"; there are {', '.join(known)}"
-
-
-def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """`over` on top of `base`, key by key. Another family or task drops the options of the one before."""
-    merged = dict(base)
-    if any(key in over and over[key] != merged.get(key) for key in ("family", "task")):
-        merged.pop("options", None)
-    for key, value in over.items():
-        both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
-        merged[key] = merge(merged[key], value) if both else value
-    return merged
-
-
-def read_toml(path: Path) -> dict[str, Any]:
-    """The tables of a TOML file; ConfigError says what is wrong with it."""
-    try:
-        return tomllib.loads(path.read_text())
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: {error}") from None
-
-
-def parse_assignment(text: str) -> dict[str, Any]:
-    """`training.steps=300` as nested tables. The value is read as TOML, else taken as text."""
-    key, equals, value = text.partition("=")
-    parts = key.strip().split(".")
-    if not equals or not all(parts):
-        raise ConfigError(f"--set {text!r}: must look like section.key=value, for example training.steps=300")
-    try:
-        parsed = tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
-        parsed = value.strip()
-    for part in reversed(parts):
-        parsed = {part: parsed}
-    return parsed
-
-
-@dataclass(frozen=True, kw_only=True)
-class Preset:
-    name: str
-    family: str
-    task: str
-    role: str
-    description: str
-    config: Config
-    tables: dict[str, Any]
-    requires: tuple[str, ...] = ()
-    """Keys that name a run and have no sensible default."""
-
-
-def presets() -> dict[str, Preset]:
-    """The presets that ship with Hankelboard, by name. One may extend another: its file says what differs."""
-    folder = resources.files("trainer") / "presets"
-    files = {file.name.removesuffix(".toml"): tomllib.loads(file.read_text()) for file in folder.iterdir()}
-    return {name: _preset(name, files) for name in sorted(files)}
-
-
-PRESET_KEYS = ("role", "description", "extends", "requires")
-
-
-def _preset(name: str, files: dict[str, dict[str, Any]]) -> Preset:
-    own = {key: value for key, value in files[name].items() if key not in PRESET_KEYS}
-    base = files[name].get("extends")
-    tables = merge(_preset(base, files).tables, own) if base else own
-    config = parse(tables)
-    return Preset(
-        name=name, family=config.model.family, task=config.data.task, role=files[name]["role"],
-        description=files[name]["description"], config=config, tables=tables,
-        requires=tuple(files[name].get("requires", ())),
-    )  # fmt: skip
-
-
-def find_preset(name: str) -> Preset:
-    """The preset of that name; ConfigError lists those that are there."""
-    known = presets()
-    if name not in known:
-        raise ConfigError(f"unknown preset {name!r}{_suggest(name, known)}")
-    return known[name]
-
-
-def describe_fields() -> list[dict[str, Any]]:
-    """Every key with type, default, limits and help, for forms and for `hankelboard presets --fields`."""
-    default = Config()
-    rows = []
-    for section in dataclasses.fields(Config):
-        part = getattr(default, section.name)
-        for item in dataclasses.fields(part):
-            limits = {name: item.metadata.get(name) for name in ("minimum", "maximum", "above", "below")}
-            rows.append(
-                {
-                    "key": f"{section.name}.{item.name}",
-                    "type": getattr(item.type, "__name__", str(item.type)),
-                    "default": getattr(part, item.name),
-                    **limits,
-                    "choices": item.metadata.get("choices"),
-                    "help": item.metadata["help"],
-                }
-            )
-    return rows

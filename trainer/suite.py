@@ -31,7 +31,9 @@ from typing import Any
 from storage.errors import ConfigError, RunError
 from storage.references import REFERENCES
 from storage.runs import Run, create_run, list_runs, read_run
-from trainer.config import Config, find_preset, merge, parse, read_toml
+from trainer.config import Config, parse
+from trainer.preset import find_preset
+from trainer.tables import merge, read_toml
 
 SUITE_KEYS = ("description", "preset", "seeds", "config", "series")
 SERIES_KEYS = ("name", "role", "preset", "seeds", "config")

@@ -10,7 +10,9 @@ from storage.journal import read_journal
 from storage.layout import run_paths
 from storage.runs import create_run
 from storage.status import read_status
-from trainer.config import find_preset, merge, parse
+from trainer.config import parse
+from trainer.preset import find_preset
+from trainer.tables import merge
 from trainer.train import train_run
 
 SMALL = {

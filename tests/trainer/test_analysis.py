@@ -12,7 +12,8 @@ from storage.systems import latest_analysis, systems_on_path
 from tests.trainer.small_run import SmallRun
 from trainer import systems
 from trainer.analysis import LINEAR, AnalysisRefused, analyse
-from trainer.config import METHODS, parse
+from trainer.config import parse
+from trainer.family_settings import METHODS
 from trainer.models.families import make_mixer
 from trainer.reduction.hankel import DiagonalSystem, hankel_singular_values
 from trainer.reduction.reducible import Realisable

@@ -1,7 +1,10 @@
 import pytest
 
 from storage.errors import ConfigError
-from trainer.config import Config, describe_fields, find_preset, merge, parse, parse_assignment, presets
+from trainer.config import Config, parse
+from trainer.preset import find_preset, presets
+from trainer.setting import describe_fields
+from trainer.tables import merge, parse_assignment
 
 
 def assign(*assignments):
@@ -104,7 +107,7 @@ def test_every_preset_is_valid_and_says_what_it_is_for():
 
 
 def test_every_key_has_help():
-    rows = describe_fields()
+    rows = describe_fields(Config())
     assert all(row["help"] for row in rows)
     assert {row["key"] for row in rows} == {
         f"{section}.{key}" for section, keys in Config().as_dict().items() for key in keys

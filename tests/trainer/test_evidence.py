@@ -12,12 +12,14 @@ from storage.proposals import read_proposal
 from storage.spectrum import discarded_shares
 from trainer import evidence, what_if
 from trainer.badge import badge
-from trainer.config import ReductionConfig, find_preset, merge, parse
+from trainer.config import ReductionConfig, parse
 from trainer.data import load_task
 from trainer.data.task import Split
 from trainer.evidence import Occasion, gather, null_rank
 from trainer.models.build import build_model
+from trainer.preset import find_preset
 from trainer.reduction.surgery import reducible_layers
+from trainer.tables import merge
 from trainer.what_if import Comparison, cut_copy, paired_interval
 
 CONFIG = parse(merge(find_preset("digits-lru").tables, {"model": {"width": 8, "state_dim": 12}}))

@@ -4,7 +4,8 @@ import pytest
 
 from storage.errors import ConfigError
 from storage.proposals import read_proposal
-from trainer.config import METHODS, parse
+from trainer.config import parse
+from trainer.family_settings import METHODS
 from trainer.models.families import MIXERS, TYPE_NAMES, make_mixer, options_of
 
 SIZES = {"model": {"width": 8, "state_dim": 12, "layers": 2, "norm": "layer"}}

@@ -3,10 +3,11 @@
 import pytest
 import torch
 
-from trainer.config import METHODS, presets
 from trainer.data import load_task
 from trainer.data.task import Split, Task
+from trainer.family_settings import METHODS
 from trainer.models.build import build_model
+from trainer.preset import presets
 from trainer.reduction.surgery import reducible_layers
 from trainer.scoring import cross_entropy
 

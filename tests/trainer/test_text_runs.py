@@ -9,8 +9,8 @@ import pytest
 from storage.journal import read_journal
 from trainer.cli import main
 from trainer.cli.acting import resolve
-from trainer.config import find_preset
 from trainer.export import export_checkpoint
+from trainer.preset import find_preset
 
 TEXT = {"task": "text", "options": {"length": 16, "characters": 4000}}
 

@@ -21,7 +21,9 @@ from storage.workers import present
 from trainer import absent
 from trainer.cli.arguments import add_command, run_of, runs_of, user
 from trainer.cli.reading import point_in_words, print_json
-from trainer.config import Config, Preset, find_preset, merge, parse, parse_assignment, read_toml
+from trainer.config import Config, parse
+from trainer.preset import Preset, find_preset
+from trainer.tables import merge, parse_assignment, read_toml
 
 
 def add_commands(subcommands: Any) -> None:

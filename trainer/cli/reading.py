@@ -17,7 +17,9 @@ from storage.scores import bits_in_words
 from storage.summary import Summary, summarise
 from storage.verification import verify_run
 from trainer.cli.arguments import add_command, run_of, runs_of
-from trainer.config import describe_fields, presets
+from trainer.config import Config
+from trainer.preset import presets
+from trainer.setting import describe_fields
 
 
 def add_commands(commands: Any) -> None:
@@ -47,7 +49,7 @@ def print_table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
 
 def list_presets(options: argparse.Namespace) -> int:
     if options.fields:
-        fields = describe_fields()
+        fields = describe_fields(Config())
         if options.json:
             print_json(fields)
         else:

@@ -15,7 +15,9 @@ from storage.references import state_beside, waits_for
 from storage.runs import create_run, list_runs, read_run
 from trainer import absent
 from trainer.cli.arguments import add_command, run_of, runs_of, user
-from trainer.config import find_preset, merge, parse
+from trainer.config import parse
+from trainer.preset import find_preset
+from trainer.tables import merge
 
 DEMO_GROUP = "demo"
 # (preset, name, keys that differ). One CPU thread each: two runs train side by side on two cores.

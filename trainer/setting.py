@@ -1,0 +1,90 @@
+"""One setting: its default, help and limits, and what is said of a value or name that is wrong."""
+
+import dataclasses
+import difflib
+import math
+import types
+import typing
+from collections.abc import Collection, Mapping
+from dataclasses import field
+from typing import Any
+
+from storage.errors import ConfigError
+
+LIMITS = ("minimum", "maximum", "above", "below", "choices")
+
+
+def setting(default: Any, help: str, **limits: Any) -> Any:
+    """A field with its help and limits: minimum, maximum, above, below, choices."""
+    metadata = {"help": help, **limits}
+    if isinstance(default, list | dict):
+        return field(default_factory=lambda: type(default)(default), metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+def _allowed_types(item: dataclasses.Field[Any]) -> tuple[type, ...]:
+    kinds = typing.get_args(item.type) if isinstance(item.type, types.UnionType) else (item.type,)
+    return tuple(typing.get_origin(kind) or kind for kind in kinds)
+
+
+def _type_name(item: dataclasses.Field[Any]) -> str:
+    names = {int: "a whole number", float: "a number", str: "a text", bool: "true or false", dict: "a table"}
+    return " or ".join(names.get(kind, "a list") for kind in _allowed_types(item))
+
+
+def check_value(key: str, value: Any, item: dataclasses.Field[Any]) -> None:
+    """Raise ConfigError, naming key and value, when the value is of another type or outside the limits."""
+    kinds = _allowed_types(item)
+    allowed = (*kinds, int) if float in kinds else kinds
+    if not isinstance(value, allowed) or (isinstance(value, bool) and bool not in kinds):
+        raise ConfigError(f"{key} = {value!r}: must be {_type_name(item)}")
+    values = value if isinstance(value, list) else [value]
+    wanted = (int, float) if "list[float]" in str(item.type) else int
+    if isinstance(value, list) and any(isinstance(v, bool) or not isinstance(v, wanted) for v in value):
+        raise ConfigError(f"{key} = {value!r}: must be a list of numbers")
+    for each in values:
+        problem = _limit_problem(each, item.metadata)
+        if problem:
+            raise ConfigError(f"{key} = {value!r}: {problem}")
+
+
+def _limit_problem(value: Any, limits: Mapping[str, Any]) -> str | None:
+    if "choices" in limits and value not in limits["choices"]:
+        return f"must be one of {', '.join(limits['choices'])}"
+    if isinstance(value, float) and not math.isfinite(value):
+        return "must be finite"
+    if "minimum" in limits and value < limits["minimum"]:
+        return f"must be at least {limits['minimum']}"
+    if "maximum" in limits and value > limits["maximum"]:
+        return f"must be at most {limits['maximum']}"
+    if "above" in limits and value <= limits["above"]:
+        return f"must be above {limits['above']}"
+    if "below" in limits and value >= limits["below"]:
+        return f"must be below {limits['below']}"
+    return None
+
+
+def suggest(name: str, known: Collection[str]) -> str:
+    """The end of a message about an unknown name: the known one that is nearest, else all.
+
+    >>> suggest("stepz", ["steps", "seed"])
+    '; did you mean steps?'
+    """
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {close[0]}?" if close else f"; there are {', '.join(known)}"
+
+
+def describe_fields(config: Any) -> list[dict[str, Any]]:
+    """Every key of a configuration with type, value, limits and help: for `hankelboard presets --fields`."""
+    return [
+        {
+            "key": f"{section.name}.{item.name}",
+            "type": getattr(item.type, "__name__", str(item.type)),
+            "default": getattr(part, item.name),
+            **{name: item.metadata.get(name) for name in LIMITS},
+            "help": item.metadata["help"],
+        }
+        for section in dataclasses.fields(config)
+        for part in [getattr(config, section.name)]
+        for item in dataclasses.fields(part)
+    ]
