@@ -4,7 +4,6 @@
 decision file alone, so that a replay after a crash does the same again.
 """
 
-import contextlib
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,14 +11,13 @@ from dataclasses import replace
 from storage import proposals
 from storage.commands import Command
 from storage.errors import AlreadyDecided, ProposalError
-from storage.history import TIMEOUT, ProposalOutcome
+from storage.history import ProposalOutcome
 from storage.proposals import Decision, check_ranks
 from storage.records import Record
 from trainer import evidence
-from trainer.badge import is_flat
-from trainer.calibration import calibrate
-from trainer.evidence import Occasion
-from trainer.models.build import build_model, state_dims
+from trainer.deadline import Deadline
+from trainer.measuring import Measuring, evidence_of
+from trainer.models.build import state_dims
 from trainer.reduction.reducible import RankTable
 from trainer.reduction.schedule import attempt_due, attempt_steps
 from trainer.session import Session
@@ -34,7 +32,6 @@ DECIDES_ITSELF = {
 }
 """Policies that need no person, with their verdict and its reason."""
 RETRY_S = 5.0
-LEAST_MEASURING_S = 2.0
 
 
 class Reductions:
@@ -43,7 +40,6 @@ class Reductions:
         self._session = session
         self._config = config.reduction
         self._waiting = False
-        self._ticked: float | None = None
         self._retry_at = 0.0
         self.steps = attempt_steps(
             config.training.steps,
@@ -52,6 +48,8 @@ class Reductions:
             explicit=self._config.steps,
         )
         self._trials = Trials(session, self.steps)
+        self._deadline = Deadline(session)
+        self._measuring = Measuring(session, self.steps)
 
     @property
     def _at_end(self) -> bool:
@@ -93,41 +91,20 @@ class Reductions:
             self._attempt()
         outcome = self._pending()
         if outcome is not None:
-            self._tick(outcome)
+            if outcome.decision is None and self._session.state.policy not in DECIDES_ITSELF:
+                self._deadline.tick(outcome, at_end=self._at_end)
             self._answer(outcome)
         else:
-            self._ticked = None
+            self._deadline.suspend()
         self._note_waiting()
+
+    def measure(self, command: Command) -> str | None:
+        """Carry the command `measure` out; why not, when that is not possible."""
+        return self._measuring.on_demand(command)
 
     def hold(self) -> None:
         """Called instead of `advance` while a person paused the run: a pause does not use up a deadline."""
-        self._ticked = None
-
-    def _tick(self, outcome: ProposalOutcome) -> None:
-        """Count the seconds that a proposal waits; decide by default when its time is over.
-
-        Policies that decide by themselves do so at once: only people can be late.
-        """
-        if outcome.decision is not None or self._session.state.policy in DECIDES_ITSELF:
-            return
-        now, state, config = time.monotonic(), self._session.state, self._config
-        state.pending_s += now - (now if self._ticked is None else self._ticked)
-        self._ticked = now
-        if config.deadline_s and state.pending_s >= config.deadline_s:
-            self._default(outcome, config.default, f"nobody decided within {config.deadline_s:g} s")
-        elif config.deadline_steps and state.step - outcome.step >= config.deadline_steps:
-            self._default(outcome, config.default, f"nobody decided within {config.deadline_steps} steps")
-        elif self._at_end and config.at_end == "expire":
-            self._default(outcome, "reject", "training ended before a decision")
-
-    def _default(self, outcome: ProposalOutcome, verdict: str, reason: str) -> None:
-        """The default as a decision like any other: of two deciders the first one wins, here too."""
-        session = self._session
-        with contextlib.suppress(AlreadyDecided):
-            proposals.decide(
-                session.paths, outcome.number, verdict, by=TIMEOUT, via="trainer", reason=reason,
-                history=session.history,
-            )  # fmt: skip
+        self._deadline.suspend()
 
     def _pending(self) -> ProposalOutcome | None:
         number = self._session.state.pending_proposal
@@ -146,7 +123,7 @@ class Reductions:
         due = attempt_due(self.steps, consumed=state.attempts_consumed, step=state.step)
         if due is None or (self._at_end and due != state.step):
             return  # what was not attempted in time is not made up for after training
-        if self._config.ranks_as and self._ranks_of(due) is None:
+        if self._config.ranks_as and self._measuring.ranks_of(due) is None:
             state.attempts_consumed = due  # the run whose cuts are followed was not cut here
             return
         state.attempts_consumed, state.pending_s = due, 0.0
@@ -170,7 +147,7 @@ class Reductions:
         session.record_spectra("proposal")
         number, record = self._unannounced(attempt_step)
         if record is None:
-            record = self._evidence(attempt_step)
+            record = self._measuring.proposal(attempt_step)
             if record is None:
                 return
             proposals.publish_proposal(session.paths, number, record)
@@ -194,95 +171,6 @@ class Reductions:
         if key != (session.state.branch, attempt_step, session.state.step):
             return number + 1, None
         return number, record
-
-    def _evidence(self, attempt_step: int) -> Record | None:
-        """The record of a proposal; None, with the reason in an event, when there is nothing to propose."""
-        session, state = self._session, self._session.state
-        session.calibrate()
-        try:
-            measured = evidence.gather(
-                session.model, session.task.val, self._config, session.timing_batch(),
-                self._occasion(attempt_step),
-            )  # fmt: skip
-        except ValueError as error:
-            session.event("reduction_refused", attempt_step=attempt_step, reason=f"no proposal: {error}")
-            return None
-        if all(layer["rank"] == layer["state_dim"] for layer in measured["layers"]):
-            flat = ": the spectrum is flat" if all(map(is_flat, measured["layers"])) else ""
-            session.event(
-                "reduction_refused",
-                attempt_step=attempt_step,
-                reason=f"nothing to cut: at tolerance {self._config.tolerance:g} every layer keeps "
-                f"{self._config.gate:.0%} or more of its states{flat}",
-            )
-            return None
-        left = session.config.training.steps - state.step
-        seconds = measured["cost"]["seconds_per_step"]
-        measured["cost"]["projected_saving_s"] = left * (seconds["now"] - seconds["after"])
-        return {
-            "branch": state.branch, "attempt": session.recorder.attempt, "step": state.step,
-            "attempt_step": attempt_step, "policy": state.policy, "waiting": state.waiting,
-            "deadline": self._deadline(), **measured,
-        }  # fmt: skip
-
-    def measure(self, command: Command) -> str | None:
-        """Measure for the pending proposal what a person asks for; why not, when that is not possible."""
-        session, number = self._session, command.proposal
-        if number is None or number != session.state.pending_proposal:
-            return f"proposal {number} does not wait for a decision"
-        try:
-            proposal = self._evidence_of(number)
-            ranks = None if command.ranks is None else check_ranks(proposal, command.ranks)
-            if session.state.step != proposal["step"]:
-                return (
-                    f"the weights are those of step {session.state.step} by now; "
-                    f"the proposal was made at step {proposal['step']}"
-                )
-            session.recorder.show_phase("measuring")
-            session.calibrate()
-            occasion = self._occasion(proposal["attempt_step"])
-            measured = evidence.complete(
-                session.model,
-                session.task.val,
-                self._config,
-                session.timing_batch(),
-                occasion,
-                proposal,
-                ranks,
-            )
-            proposals.publish_measurement(session.paths, command.id, {"proposal": number, **measured})
-        except (ProposalError, ValueError) as error:
-            return str(error)
-        except OSError as error:
-            return f"not written: {error.strerror or error}"
-        return None
-
-    def _occasion(self, attempt_step: int) -> Occasion:
-        session, state = self._session, self._session.state
-        projected = state.train_s / max(state.step, 1) * session.config.training.steps
-        return Occasion(
-            share=self._config.share if state.policy == PRAGMATIC else None,
-            ranks=self._ranks_of(attempt_step) if self._config.ranks_as else None,
-            attempts=sum(step <= attempt_step for step in self.steps),
-            fresh=lambda: calibrate(
-                build_model(session.config, session.task).to(session.device), session.calibration_inputs()
-            ),
-            earlier=session.earlier_systems(),
-            precision=session.config.training.precision,
-            limit_s=max(LEAST_MEASURING_S, self._config.measure_share * projected),
-        )
-
-    def _ranks_of(self, attempt_step: int) -> list[int] | None:
-        """Ranks that the run of `ranks_as` gives for this attempt."""
-        last = attempt_step == self.steps[-1]
-        return self._session.references.ranks_at(attempt_step, last)
-
-    def _deadline(self) -> Record | None:
-        """For people: when a default decides, and how."""
-        config = self._config
-        if not config.deadline_s and not config.deadline_steps:
-            return None
-        return {"s": config.deadline_s, "steps": config.deadline_steps, "default": config.default}
 
     # Answering.
 
@@ -318,7 +206,7 @@ class Reductions:
 
     def _accept(self, outcome: ProposalOutcome, decision: Decision) -> None:
         session = self._session
-        proposal = self._evidence_of(outcome.number)
+        proposal = evidence_of(session, outcome.number)
         try:
             if not decision.verdict:
                 raise ProposalError("the decision file is no decision")
@@ -349,18 +237,11 @@ class Reductions:
         self._session.state.pending_proposal = None
         self._offer(outcome.attempt_step)
 
-    def _evidence_of(self, number: int) -> Record:
-        """The proposal with all that was measured for it."""
-        record = proposals.read_evidence(self._session.paths, number)
-        if record is None:
-            raise ProposalError(f"proposal {number} cannot be read any more; its file is damaged or gone")
-        return record
-
     # Applying.
 
     def _apply(self, outcome: ProposalOutcome) -> None:
         session, state = self._session, self._session.state
-        proposal, ranks = self._evidence_of(outcome.number), list((outcome.decision or {})["ranks"])
+        proposal, ranks = evidence_of(session, outcome.number), list((outcome.decision or {})["ranks"])
         if session.recorder.unwritten:
             return  # first what decided it must be on disk
         session.calibrate()

@@ -1,18 +1,11 @@
 """One attempt at a run: its model, optimizer, data and records, and how it saves and restores them."""
 
-import contextlib
-import os
-import platform
-import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
-from threadpoolctl import threadpool_limits
 from torch import nn
 
 from storage import checkpoints
@@ -22,21 +15,16 @@ from storage.history import History
 from storage.layout import CheckpointName, RunPaths, SystemsName
 from storage.scores import BITS, BITS_METRIC
 from storage.systems import publish_systems
-from trainer import references
 from trainer.calibration import calibrate, monitored
 from trainer.checkpoint import restore_payload, write_payload
 from trainer.compilation import Compiled
 from trainer.config import Config
-from trainer.data import load_task
 from trainer.data.task import Split, Task, batch_indices
-from trainer.data.text import check_same_text
 from trainer.evidence import evaluate
 from trainer.loop_state import LoopState
-from trainer.models.build import build_model, state_dims
+from trainer.models.build import state_dims
 from trainer.objective import Objective
-from trainer.objective.distillation import Distillation
-from trainer.objective.regularisation import HankelRegulariser
-from trainer.precision import autocast, check_precision
+from trainer.precision import autocast
 from trainer.recorder import Recorder
 from trainer.recurrences.installed_kernels import OWN
 from trainer.reduction.reducible import Realisable
@@ -323,7 +311,7 @@ class Session:
             self.event("kernel_chosen", forms=forms)
         self._keep_forms()
         if self.config.training.compile:
-            self.forward = Compiled(self.model)
+            self.forward = Compiled(self.model, cuda_graphs=self.config.training.cuda_graphs)
 
     def _keep_forms(self) -> None:
         """Bind the layers to the forms of the loop state, where those were chosen for these states."""
@@ -338,106 +326,3 @@ class Session:
         """The first training sequences, one batch of them, to time a step with."""
         train, count = self.task.train, self.config.training.batch
         return Split(train.inputs[:count], train.labels[:count])
-
-
-def open_session(paths: RunPaths, config: Config, history: History, recorder: Recorder) -> Session:
-    """Build task, model and optimizer from the configuration, at their initial state."""
-    training = config.training
-    device = choose_device(training.device)
-    check_precision(device, training.precision)
-    if training.threads:
-        torch.set_num_threads(training.threads)
-        threadpool_limits(training.threads, user_api="blas")  # NumPy's: the reductions
-    found = references.resolve(paths, config, history)
-    if dims := found.dims():
-        config = replace(config, model=replace(config.model, state_dim=dims, layers=len(dims)))
-    torch.manual_seed(training.seed)
-    np.random.seed(training.seed)  # people's own code may draw from it
-    task = load_task(config.data).to(device)
-    check_same_text(config.data, task, history.text)
-    model = build_model(config, task).to(device)
-    session = Session(
-        paths=paths, config=config, history=history, task=task, model=model,
-        optimizer=make_optimizer(model, config), objective=Objective(), references=found,
-        recorder=recorder, device=device,
-        state=LoopState(policy=config.reduction.policy, waiting=config.reduction.waiting),
-    )  # fmt: skip
-    session.adopt(session.state)
-    started = time.perf_counter()
-    session.objective = make_objective(session)
-    session.prepared_s = time.perf_counter() - started
-    return session
-
-
-def make_objective(session: Session) -> Objective:
-    """The loss that the configuration asks for; a teacher predicts the training data here, once."""
-    config, task = session.config, session.task
-    distillation = regulariser = None
-    if config.distillation.teacher:
-        source = references.source_of(session.paths, config, "distillation.teacher")
-        teacher = references.teacher_of(source, task, session.device)
-        distillation = Distillation(config.distillation, teacher, task.train, task.classes)
-    if config.regularisation.hankel_nuclear:
-        regulariser = HankelRegulariser(config.regularisation, session.model)
-    return Objective(distillation, regulariser)
-
-
-def choose_device(name: str) -> torch.device:
-    """The device of that name; auto takes CUDA, then MPS, then the CPU."""
-    if name != "auto":
-        return torch.device(name)
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-
-
-def make_optimizer(model: nn.Module, config: Config) -> torch.optim.AdamW:
-    """AdamW with a group of its own for the state-space parameters: factor on the rate, no decay.
-
-    A layer names them in `ssm_parameters` (the LRU: ν, θ, γ, B).
-    """
-    ssm = {
-        id(getattr(layer, name))
-        for _, layer in reducible_layers(model)
-        for name in getattr(layer, "ssm_parameters", ())
-    }
-    parameters = list(model.parameters())
-    training = config.training
-    groups = [
-        {"params": [p for p in parameters if id(p) not in ssm], "factor": 1.0},
-        {
-            "params": [p for p in parameters if id(p) in ssm],
-            "factor": training.ssm_learning_rate_factor,
-            "weight_decay": 0.0,
-        },
-    ]
-    groups = [group for group in groups if group["params"]]
-    fused = parameters[0].device.type in ("cpu", "cuda")  # a third of the time on the CPU
-    return torch.optim.AdamW(
-        groups, lr=training.learning_rate, weight_decay=training.weight_decay, fused=fused
-    )
-
-
-def machine(device: torch.device) -> dict[str, Any]:
-    """Where it was computed: goes into attempt_started beside the versions."""
-    gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else ""
-    return {
-        "system": f"{platform.system()} {platform.machine()}",
-        "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "gpu": gpu,
-    }
-
-
-def _processor() -> str:
-    """The processor's name as Linux tells it, else what Python knows."""
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor()
-
-
-def versions() -> dict[str, str]:
-    """What computed: goes into attempt_started."""
-    return {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__}

@@ -17,9 +17,11 @@ from trainer.control import POLL_S, Control
 from trainer.data.task import batch_indices
 from trainer.data.text import text_record
 from trainer.evidence import evaluate
+from trainer.opening import open_session
+from trainer.provenance import machine, versions
 from trainer.recorder import Recorder, memory_mb
 from trainer.reductions import Reductions
-from trainer.session import Session, machine, open_session, versions
+from trainer.session import Session
 
 MAX_FRUITLESS_ATTEMPTS = 3
 SMALLEST_RATE = 1e-7

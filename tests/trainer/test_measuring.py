@@ -5,7 +5,7 @@ import pytest
 from storage import commands
 from storage.errors import CommandRefused
 from storage.proposals import publish_measurement, read_evidence, read_proposal, what_if
-from trainer import reductions
+from trainer import measuring
 from trainer.cli import main
 
 WAITS = {"policy": "ask", "steps": [20], "measure_share": 0.0}
@@ -14,7 +14,7 @@ WAITS = {"policy": "ask", "steps": [20], "measure_share": 0.0}
 @pytest.fixture
 def hurried(small_run, monkeypatch):
     """A run whose proposals have no time to measure more than they must."""
-    monkeypatch.setattr(reductions, "LEAST_MEASURING_S", 0.0)
+    monkeypatch.setattr(measuring, "LEAST_MEASURING_S", 0.0)
     return small_run(reduction=WAITS)
 
 
