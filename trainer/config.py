@@ -15,6 +15,7 @@ from storage.errors import ConfigError
 from storage.proposals import VERDICTS
 from trainer.family_settings import AUTO, FAMILIES_WITH, METHODS, check_family, method_of, refuse_ignored
 from trainer.setting import check_value, setting, suggest
+from trainer.tables import spelt_out
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -257,8 +258,8 @@ class Config:
         self._check_combinations()
 
     def _check_family(self) -> None:
-        """One that there is or one's own, and no key that it would ignore."""
-        check_family(self.model.family)
+        """One that there is or one's own, with options that it knows and no key that it would ignore."""
+        check_family(self.model.family, self.model.options)
         for key in FAMILIES_WITH:
             section, _, name = key.partition(".")
             part = getattr(self, section)
@@ -310,11 +311,9 @@ def parse(tables: Mapping[str, Any]) -> Config:
     """
     sections = {item.name: item.default_factory for item in dataclasses.fields(Config)}
     parts = {}
-    for name, table in tables.items():
+    for name, table in spelt_out(tables).items():
         if name not in sections:
             raise ConfigError(f"unknown section {name}{suggest(name, sections)}")
-        if isinstance(table, str) and name in ("model", "data"):  # model = "package.module:Class"
-            table = {"family" if name == "model" else "task": table}
         if not isinstance(table, Mapping):
             raise ConfigError(f"{name} = {table!r}: must be a table of keys")
         parts[name] = _parse_section(name, sections[name], table)
