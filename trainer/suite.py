@@ -17,7 +17,8 @@
     config.reduction.attempts = 0
     config.model.state_dim_as = "compressed"   # a series above; becomes the run of the same seed
 
-Creating a suite again creates what is missing and nothing else. No torch here.
+Creating a suite again creates what is missing and nothing else. Relative paths are those of the folder in
+which it is created, as for a single run. No torch here.
 """
 
 import dataclasses
@@ -33,7 +34,7 @@ from storage.references import REFERENCES
 from storage.runs import Run, create_run, list_runs, read_run
 from trainer.config import Config, parse
 from trainer.preset import find_preset
-from trainer.tables import merge, read_toml
+from trainer.tables import merge, read_toml, spelt_out, with_absolute_paths
 
 SUITE_KEYS = ("description", "preset", "seeds", "config", "series")
 SERIES_KEYS = ("name", "role", "preset", "seeds", "config")
@@ -65,7 +66,7 @@ class SuiteSeries:
         for key, series in self.needs().items():
             section, _, name = key.partition(".")
             tables = merge(tables, {section: {name: run_of[series]}})
-        return parse(tables)
+        return parse(with_absolute_paths(tables))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,10 +150,17 @@ def _parse_series(suite: str, tables: Mapping[str, Any], entry: Any) -> SuiteSer
     if not isinstance(seeds, list) or not all(type(seed) is int and seed >= 0 for seed in seeds) or not seeds:
         raise ConfigError(f"{where}: seeds = {seeds!r} must be whole numbers")
     found = find_preset(preset)
-    merged = merge(merge(found.tables, tables.get("config", {})), entry.get("config", {}))
+    merged = merge(merge(found.tables, _config_of(f"suite {suite}", tables)), _config_of(where, entry))
     return SuiteSeries(
         name=name, role=str(entry.get("role", found.role)), preset=preset, seeds=seeds, tables=merged
     )
+
+
+def _config_of(where: str, table: Mapping[str, Any]) -> dict[str, Any]:
+    config = table.get("config", {})
+    if not isinstance(config, Mapping):
+        raise ConfigError(f"{where}: config = {config!r}: must be a table of sections")
+    return spelt_out(config)
 
 
 def _known_keys(where: str, table: Mapping[str, Any], known: Sequence[str]) -> None:

@@ -1,5 +1,6 @@
 """Nested tables of settings, from TOML files and `--set`: read and merged. No torch here."""
 
+import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -42,4 +43,47 @@ def parse_assignment(text: str) -> dict[str, Any]:
     tables = {parts[-1]: parsed}
     for part in reversed(parts[:-1]):
         tables = {part: tables}
+    return tables
+
+
+SHORT = {"model": "family", "data": "task"}
+"""Sections that may be a single text, and the key that is then meant."""
+
+
+def spelt_out(tables: Mapping[str, Any]) -> dict[str, Any]:
+    """model = "package.module:Class" as a table, so that it can be merged.
+
+    >>> spelt_out({"model": "lru", "training": {"steps": 3}})
+    {'model': {'family': 'lru'}, 'training': {'steps': 3}}
+    """
+    return {
+        name: {SHORT[name]: value} if name in SHORT and isinstance(value, str) else value
+        for name, value in tables.items()
+    }
+
+
+def with_absolute_paths(tables: dict[str, Any]) -> dict[str, Any]:
+    """What is meant from the folder in which a run is created, in full: a worker may start it elsewhere."""
+    return _with_absolute_file(_with_import_folders(tables))
+
+
+def _with_import_folders(tables: dict[str, Any]) -> dict[str, Any]:
+    """One's own model or data is imported from the folder in which the run is created."""
+    for section, key in SHORT.items():
+        part = tables.get(section, {})
+        if isinstance(part, dict) and ":" in str(part.get(key, "")) and not part.get("path"):
+            tables = merge(tables, {section: {"path": str(Path.cwd())}})
+    return tables
+
+
+def _with_absolute_file(tables: dict[str, Any]) -> dict[str, Any]:
+    """The text of `data.options.file` is that of the folder in which the run is created, if it is there."""
+    data = tables.get("data")
+    options = data.get("options") if isinstance(data, dict) else None
+    file = options.get("file") if isinstance(options, dict) else None
+    if isinstance(data, dict) and data.get("task") == "text" and file and isinstance(file, str):
+        folder = str(data.get("folder") or os.environ.get("HANKELBOARD_DATA", ""))
+        path = Path(folder).expanduser() / Path(file).expanduser()
+        if path.is_file():
+            return merge(tables, {"data": {"options": {"file": str(path.absolute())}}})
     return tables

@@ -75,6 +75,10 @@ def test_a_baseline_that_needs_a_run_says_so_and_takes_the_end_of_an_id(call, ru
         (["--preset", "digits-lru", "--set", "training.steps"], ["training.steps", "section.key=value"]),
         (["--preset", "digits-lru", "--config", "absent.toml"], ["absent.toml"]),
         (["--preset", "digits-lru", "--set", "model.family=mambaa"], ["mambaa", "did you mean mamba?"]),
+        (
+            ["--preset", "digits-attention", "--set", "model.options.hedas=2"],
+            ["model.options.hedas = 2", "family attention has the options heads, value_dim"],
+        ),
     ],
 )
 def test_bad_input_is_one_line_and_creates_nothing(call, runs, arguments, words):

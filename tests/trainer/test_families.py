@@ -6,6 +6,7 @@ from storage.errors import ConfigError
 from storage.proposals import read_proposal
 from trainer.config import parse
 from trainer.family_settings import METHODS
+from trainer.family_settings import OPTIONS as OPTIONS_KNOWN
 from trainer.models.families import MIXERS, TYPE_NAMES, make_mixer, options_of
 
 SIZES = {"model": {"width": 8, "state_dim": 12, "layers": 2, "norm": "layer"}}
@@ -20,6 +21,10 @@ def family_run(small_run, family, **keys):
 
 def test_every_family_has_methods_and_a_layer():
     assert set(METHODS) == set(MIXERS)
+
+
+def test_the_configuration_knows_the_options_that_the_layers_take():
+    assert {family: options_of(family) for family in MIXERS} == OPTIONS_KNOWN
 
 
 def mixer_of(family, **options):

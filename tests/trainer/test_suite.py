@@ -1,5 +1,6 @@
 """Suites: what a file may say, what is created, and that saying it again creates nothing."""
 
+import contextlib
 import json
 
 import pytest
@@ -78,6 +79,8 @@ def test_a_changed_suite_leaves_old_runs_and_says_so(tmp_path):
         ({"series": [{"name": "a", "seeds": ["x"]}]}, "seeds"),
         ({"series": [{"name": "a", "preset": "nope"}]}, "unknown preset"),
         ({"series": [{"name": "a", "config": {"model": {"widht": 1}}}]}, "model.widht"),
+        ({"series": [{"name": "a", "config": {"model": {"options": {"heads": 1}}}}]}, "lru has no options"),
+        ({"series": [{"name": "a", "config": 3}]}, "series 'a': config = 3: must be a table"),
         ({"series": [{"name": "a", "config": {"start": {"run": "b"}}}]}, "'b' is no series above it"),
     ],
 )  # fmt: skip
@@ -91,6 +94,34 @@ def test_a_seed_that_a_needed_series_lacks_is_refused_before_anything_is_created
     with pytest.raises(ConfigError, match="'full' has no seed 1"):
         create_suite(tmp_path, parse_suite("tiny", {**TINY, "series": series}))
     assert list_runs(tmp_path) == []
+
+
+def test_relative_paths_are_those_of_the_folder_in_which_a_suite_is_created(tmp_path, monkeypatch):
+    (tmp_path / "own.txt").write_text("abc")
+    monkeypatch.chdir(tmp_path)
+    text = {"task": "text", "options": {"file": "own.txt"}}
+    series = [
+        {"name": "text", "preset": "text-mamba", "config": {"data": text}},
+        {
+            "name": "own",
+            "config": {"model": "tests.trainer.own:TinyModel", "data": "tests.trainer.own:parity"},
+        },
+    ]
+    suite = parse_suite("paths", {"preset": "digits-lru", "seeds": [0], "series": series})
+    create_suite(tmp_path / "runs", suite)
+    configs = {run.series: run.config for run in runs_in(tmp_path / "runs").values()}
+    assert configs["text"]["data"]["options"]["file"] == str(tmp_path / "own.txt")
+    assert configs["own"]["model"]["path"] == configs["own"]["data"]["path"] == str(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [(["--seeds", "a"], "'a': must be whole numbers, such as 0,1,2"), (["--jobs", "-1"], "at least 1")],
+)
+def test_wrong_arguments_of_the_command_create_nothing(tmp_path, capsys, arguments, words):
+    with contextlib.suppress(SystemExit):
+        main(["suite", "digits-headline", "--runs-dir", str(tmp_path), *arguments])
+    assert words in capsys.readouterr().err and list_runs(tmp_path) == []
 
 
 def test_every_built_in_suite_is_sound():

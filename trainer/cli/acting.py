@@ -19,15 +19,28 @@ from storage.runs import create_run, find_run, is_held
 from storage.systems import publish_analysis
 from storage.workers import present
 from trainer import absent
-from trainer.cli.arguments import add_command, run_of, runs_of, user
+from trainer.cli.arguments import add_command, run_of, runs_of, user, whole_numbers
 from trainer.cli.reading import point_in_words, print_json
 from trainer.config import Config, parse
 from trainer.preset import Preset, find_preset
-from trainer.tables import merge, parse_assignment, read_toml
+from trainer.tables import merge, parse_assignment, read_toml, spelt_out, with_absolute_paths
+
+WITH_ARGUMENTS = ("rollback", "policy", "measure")
+"""Kinds of commands that `send` leaves to commands of their own."""
 
 
-def add_commands(subcommands: Any) -> None:
-    parser = add_command(subcommands, "new", new, "create a run and queue it", json=True,
+def add_commands(commands: Any) -> None:
+    _add_new(commands)
+    _add_decide(commands)
+    _add_send(commands)
+    _add_policy(commands)
+    _add_measure(commands)
+    _add_rollback(commands)
+    _add_analyse(commands)
+
+
+def _add_new(commands: Any) -> None:
+    parser = add_command(commands, "new", new, "create a run and queue it", json=True,
                          example="hankelboard new --preset digits-lru --set training.steps=3000")  # fmt: skip
     parser.add_argument("--preset", required=True, metavar="NAME", help="see `hankelboard presets`")
     parser.add_argument(
@@ -42,53 +55,68 @@ def add_commands(subcommands: Any) -> None:
         "--no-queue", action="store_true", help="leave it to `hankelboard run`, not to a worker"
     )
 
-    parser = add_command(subcommands, "decide", decide_proposal, "approve or reject a proposal", json=True,
+
+def _add_decide(commands: Any) -> None:
+    parser = add_command(commands, "decide", decide_proposal, "approve or reject a proposal", json=True,
                          example="hankelboard decide RUN 1 approve --ranks 20,24")  # fmt: skip
-    parser.add_argument("run", metavar="RUN")
-    parser.add_argument("proposal", type=int, metavar="PROPOSAL")
+    _add_proposal(parser)
     parser.add_argument("verdict", choices=VERDICTS)
-    parser.add_argument(
-        "--ranks", type=_ranks, metavar="R,R,…", help="other ranks than proposed, one per layer"
-    )
+    _add_ranks(parser, "other ranks than proposed, one per layer")
     parser.add_argument("--reason", default="")
 
-    parser = add_command(subcommands, "send", send, "pause, resume, checkpoint, stop or kill", json=True,
+
+def _add_send(commands: Any) -> None:
+    parser = add_command(commands, "send", send, "pause, resume, checkpoint, stop or kill", json=True,
                          example="hankelboard send RUN stop --at-step 5000",
                          more="stop saves and ends; kill ends without saving, also what hangs")  # fmt: skip
     parser.add_argument("run", metavar="RUN")
-    parser.add_argument(
-        "kind", choices=[kind for kind in KINDS if kind not in ("rollback", "policy", "measure")]
-    )
+    parser.add_argument("kind", choices=[kind for kind in KINDS if kind not in WITH_ARGUMENTS])
     _add_wait(parser)
 
-    parser = add_command(subcommands, "policy", policy, "change what decides on proposals", json=True,
+
+def _add_policy(commands: Any) -> None:
+    parser = add_command(commands, "policy", policy, "change what decides on proposals", json=True,
                          example="hankelboard policy RUN auto")  # fmt: skip
     parser.add_argument("run", metavar="RUN")
     parser.add_argument("policy", choices=POLICIES, nargs="?")
     parser.add_argument("--waiting", choices=WAITING, help="while a person decides: pause, or train on")
     _add_wait(parser)
 
-    parser = add_command(subcommands, "measure", measure, "measure more for a proposal that waits", json=True,
+
+def _add_measure(commands: Any) -> None:
+    parser = add_command(commands, "measure", measure, "measure more for a proposal that waits", json=True,
                          example="hankelboard measure RUN 1 --ranks 20,24",
                          more="without --ranks: what the time limit had left out")  # fmt: skip
-    parser.add_argument("run", metavar="RUN")
-    parser.add_argument("proposal", type=int, metavar="PROPOSAL")
-    parser.add_argument("--ranks", type=_ranks, metavar="R,R,…", help="one per layer")
+    _add_proposal(parser)
+    _add_ranks(parser, "one per layer")
     _add_wait(parser)
 
-    parser = add_command(subcommands, "rollback", rollback, "go back to a checkpoint", json=True,
+
+def _add_rollback(commands: Any) -> None:
+    parser = add_command(commands, "rollback", rollback, "go back to a checkpoint", json=True,
                          example="hankelboard rollback RUN b0-00000500-a0-0003")  # fmt: skip
     parser.add_argument("run", metavar="RUN")
     parser.add_argument("checkpoint", metavar="CHECKPOINT", help="see `hankelboard checkpoints RUN`")
     parser.add_argument("--policy", choices=POLICIES, default="ask", help="of the new branch (default: ask)")
     _add_wait(parser)
 
-    parser = add_command(subcommands, "analyse", analyse, "was an early choice of states good?", json=True,
+
+def _add_analyse(commands: Any) -> None:
+    parser = add_command(commands, "analyse", analyse, "was an early choice of states good?", json=True,
                          example="hankelboard analyse RUN", more="kept for the pages")  # fmt: skip
     parser.add_argument("run", metavar="RUN")
     parser.add_argument(
         "--no-save", action="store_true", help="print only (for a directory that is read-only)"
     )
+
+
+def _add_proposal(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", metavar="RUN")
+    parser.add_argument("proposal", type=int, metavar="PROPOSAL")
+
+
+def _add_ranks(parser: argparse.ArgumentParser, help: str) -> None:
+    parser.add_argument("--ranks", type=_ranks, metavar="R,R,…", help=help)
 
 
 def _add_wait(parser: argparse.ArgumentParser) -> None:
@@ -98,12 +126,7 @@ def _add_wait(parser: argparse.ArgumentParser) -> None:
 
 
 def _ranks(text: str) -> list[int]:
-    try:
-        return [int(part) for part in text.replace(" ", "").strip("[]").split(",")]
-    except ValueError:
-        raise argparse.ArgumentTypeError(
-            f"{text!r}: must be whole numbers, one per layer, such as 20,24"
-        ) from None
+    return whole_numbers(text.strip().strip("[]"), "one per layer, such as 20,24")
 
 
 def new(options: argparse.Namespace) -> int:
@@ -135,12 +158,12 @@ def resolve(preset: Preset, file: Path | None, assignments: list[str], policy: s
     """Preset, then file, then --set, then --policy; ConfigError names the first key that is wrong."""
     tables = preset.tables
     if file is not None:
-        tables = merge(tables, _in_tables(read_toml(file)))
+        tables = merge(tables, spelt_out(read_toml(file)))
     for assignment in assignments:
-        tables = merge(tables, _in_tables(parse_assignment(assignment)))
+        tables = merge(tables, spelt_out(parse_assignment(assignment)))
     if policy:
         tables = merge(tables, {"reduction": {"policy": policy}})
-    return parse(_with_absolute_file(_with_import_folders(tables)))
+    return parse(with_absolute_paths(tables))
 
 
 def with_references(runs: Path, preset: Preset, config: Config) -> Config:
@@ -160,37 +183,6 @@ def with_references(runs: Path, preset: Preset, config: Config) -> Config:
         except RunNotFound as error:
             raise ConfigError(f"{key}: {error}") from None
     return parse(tables)
-
-
-def _in_tables(tables: dict[str, Any]) -> dict[str, Any]:
-    """model = "package.module:Class" as a table, so that it can be merged."""
-    short = {"model": "family", "data": "task"}
-    return {
-        name: {short[name]: value} if name in short and isinstance(value, str) else value
-        for name, value in tables.items()
-    }
-
-
-def _with_import_folders(tables: dict[str, Any]) -> dict[str, Any]:
-    """One's own model or data is imported from the folder in which the run was created."""
-    for section, key in (("model", "family"), ("data", "task")):
-        part = tables.get(section, {})
-        if isinstance(part, dict) and ":" in str(part.get(key, "")) and not part.get("path"):
-            tables = merge(tables, {section: {"path": str(Path.cwd())}})
-    return tables
-
-
-def _with_absolute_file(tables: dict[str, Any]) -> dict[str, Any]:
-    """The text of `data.options.file` is that of the folder in which the run was created, if it is there."""
-    data = tables.get("data")
-    options = data.get("options") if isinstance(data, dict) else None
-    file = options.get("file") if isinstance(options, dict) else None
-    if isinstance(data, dict) and data.get("task") == "text" and file and isinstance(file, str):
-        folder = str(data.get("folder") or os.environ.get("HANKELBOARD_DATA", ""))
-        path = Path(folder).expanduser() / Path(file).expanduser()
-        if path.is_file():
-            return merge(tables, {"data": {"options": {"file": str(path.absolute())}}})
-    return tables
 
 
 def analyse(options: argparse.Namespace) -> int:

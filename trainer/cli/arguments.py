@@ -47,6 +47,18 @@ def run_of(options: argparse.Namespace) -> RunPaths:
     return find_run(runs_of(options), options.run)
 
 
+def whole_numbers(text: str, what: str) -> list[int]:
+    """Numbers between commas, as an argument; argparse tells `what` they should be.
+
+    >>> whole_numbers("20, 24", "one per layer")
+    [20, 24]
+    """
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r}: must be whole numbers, {what}") from None
+
+
 def user() -> str:
     """Who decides: $HANKELBOARD_USER, else the login name."""
     name = os.environ.get("HANKELBOARD_USER")

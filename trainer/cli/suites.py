@@ -7,7 +7,7 @@ from storage.errors import CommandRefused
 from storage.layout import run_paths
 from storage.summary import Summary, summarise
 from trainer import suite as suites
-from trainer.cli.arguments import add_command, runs_of, user
+from trainer.cli.arguments import add_command, runs_of, user, whole_numbers
 from trainer.cli.reading import dims_in_words, print_json, print_table
 
 
@@ -26,17 +26,17 @@ def add_commands(commands: Any) -> None:
 
 
 def _seeds(text: str) -> list[int]:
-    return [int(part) for part in text.split(",")]
+    return whole_numbers(text, "such as 0,1,2")
 
 
 def suite(options: argparse.Namespace) -> int:
     if options.suite is None:
         return _list(options)
+    if options.jobs < 0:
+        raise CommandRefused("--jobs: must be at least 1")
     found = suites.load_suite(options.suite)
     runs = runs_of(options)
     planned = suites.create_suite(runs, found, seeds=options.seeds, group=options.group, by=user())
-    if options.jobs < 0:
-        raise CommandRefused("--jobs: must be at least 1")
     if options.jobs:
         from trainer.worker import Worker
 
