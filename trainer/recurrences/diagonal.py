@@ -30,6 +30,10 @@ BLOCK_STATES = 1 << 18
 STEP_STATES = 1024
 """Complex states per step below which a CPU spends its time on calls and chunks are stepped together: a call
 takes 2.3 µs and 0.6 ns per state (AMD EPYC, torch 2.13)."""
+KEPT_BYTES = 1 << 25
+"""States of a sequence up to which the scan keeps them for its backward pass. Larger ones are computed again,
+block by block: memory of more than 32 MiB comes from the system anew each time (glibc), which costs about as
+much. Smaller ones would cost 15 to 20 % of the layer."""
 
 
 def lru_sequential(u: Tensor, eigenvalues: Tensor, B: Tensor, C: Tensor) -> Tensor:
@@ -48,7 +52,8 @@ def lru_scan(u: Tensor, eigenvalues: Tensor, B: Tensor, C: Tensor) -> Tensor:
         x[t] = λ ∘ x[t−1] + B u[t],   x[−1] = 0,   y[t] = Re(C x[t])
 
     Backward runs the adjoint p[t] = λ ∘ p[t+1] + Cᵀ g[t] for the gradient g of y, with which
-    dL = Re Σ_t p[t]ᵀ (dλ ∘ x[t−1] + dB u[t] + B du[t]) + g[t]ᵀ dC x[t]. It keeps the states, and no tape.
+    dL = Re Σ_t p[t]ᵀ (dλ ∘ x[t−1] + dB u[t] + B du[t]) + g[t]ᵀ dC x[t]. There is no tape: what is kept
+    are the states, or those before each block of time where all would take more than `KEPT_BYTES`.
 
     Parameters
     ----------
@@ -68,7 +73,8 @@ def lru_scan(u: Tensor, eigenvalues: Tensor, B: Tensor, C: Tensor) -> Tensor:
     >>> lru_scan(torch.ones(1, 3, 1), torch.tensor([0.5 + 0j]), one, one).flatten()
     tensor([1.0000, 1.5000, 1.7500])
     """
-    return _Scan.apply(u, eigenvalues, B, C, torch.is_grad_enabled())
+    keep = u.shape[0] * u.shape[1] * eigenvalues.nbytes <= KEPT_BYTES
+    return _Scan.apply(u, eigenvalues, B, C, keep and torch.is_grad_enabled())
 
 
 def lru_kernel(u: Tensor, eigenvalues: Tensor, B: Tensor, C: Tensor) -> Tensor:
@@ -134,48 +140,48 @@ class _Scan(torch.autograd.Function):
     def forward(ctx: Any, u: Tensor, eigenvalues: Tensor, B: Tensor, C: Tensor, keep: bool) -> Tensor:
         keep = keep and any(ctx.needs_input_grad)
         u = u.transpose(0, 1).contiguous()  # (L, batch, H)
-        length, batch, _ = u.shape
-        decay = eigenvalues.repeat(batch)  # (batch·N,)
+        decay = eigenvalues.repeat(u.shape[1])  # (batch·N,)
         into, out_of = _pairs(B.T), _pairs(C.conj())  # (H, 2N)
-        block = _block_length(u, decay)
-        states = u.new_empty(length if keep else block, batch, 2 * eigenvalues.shape[0])  # (L, batch, 2N)
+        blocks = _blocks(u, decay)
+        begins = torch.zeros_like(decay).repeat(len(blocks), 1)  # (blocks, batch·N)
+        states = _states_of(len(u) if keep else blocks[0].stop, u, decay)  # (L or T, batch, 2N)
         y = torch.empty_like(u)  # (L, batch, H)
-        last = None
-        for start in range(0, length, block):
-            stop = min(start + block, length)
-            x = states[start:stop] if keep else states[: stop - start]  # (T, batch, 2N)
-            torch.mm(_rows(u[start:stop]), into, out=_rows(x))
-            last = _scan_in_place(_complex(x), decay, last).clone()  # (batch·N,)
-            torch.mm(_rows(x), out_of.T, out=_rows(y[start:stop]))
-        if keep:
-            ctx.save_for_backward(u, eigenvalues, B, C, states)
+        last = begins[0]
+        for steps, begin in zip(blocks, begins, strict=True):
+            x = states[steps] if keep else states[: len(u[steps])]  # (T, batch, 2N)
+            last = _drive(u[steps], into, decay, begin.copy_(last), x)
+            torch.mm(_rows(x), out_of.T, out=_rows(y[steps]))
+        ctx.save_for_backward(u, eigenvalues, B, C, begins, states if keep else None)
         return y.transpose(0, 1).contiguous()  # (batch, L, H)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
-        u, eigenvalues, B, C, states = ctx.saved_tensors
+        u, eigenvalues, B, C, begins, states = ctx.saved_tensors
         g = g.transpose(0, 1).contiguous()  # (L, batch, H)
-        length, batch, _ = u.shape
-        decay = eigenvalues.repeat(batch)  # (batch·N,)
-        into, out_of = _pairs(C), _pairs(B.T.conj())  # (H, 2N)
+        decay = eigenvalues.repeat(u.shape[1])  # (batch·N,)
+        from_u, to_u, from_g = _pairs(B.T), _pairs(B.T.conj()), _pairs(C)  # (H, 2N)
         grad_u = torch.empty_like(u)  # (L, batch, H)
-        grad_B, grad_C = torch.zeros_like(into), torch.zeros_like(into)  # (H, 2N)
-        grad_eigenvalues = torch.zeros_like(into[0])  # (2N,)
-        block = _block_length(u, decay)
-        scratch = torch.empty_like(states[:block])  # (T, batch, 2N)
-        last = None
-        for start in reversed(range(0, length, block)):
-            stop = min(start + block, length)
-            p = scratch[: stop - start]  # (T, batch, 2N)
-            torch.mm(_rows(g[start:stop]), into, out=_rows(p))
-            last = _scan_in_place(_complex(p), decay, last, reverse=True).clone()  # (batch·N,)
-            torch.mm(_rows(p), out_of.T, out=_rows(grad_u[start:stop]))
-            grad_B.addmm_(_rows(u[start:stop]).T, _rows(p))
-            grad_C.addmm_(_rows(g[start:stop]).T, _rows(states[start:stop]))
-            first = max(start, 1)
-            _complex(p[first - start :]).mul_(_complex(states[first - 1 : stop - 1]))
-            grad_eigenvalues += _rows(p[first - start :]).sum(0)
+        grad_B, grad_C = torch.zeros_like(to_u), torch.zeros_like(to_u)  # (H, 2N)
+        grad_eigenvalues = torch.zeros_like(to_u[0])  # (2N,)
+        blocks = _blocks(u, decay)
+        scratch = _states_of(blocks[0].stop, u, decay)  # (T, batch, 2N)
+        again = torch.empty_like(scratch) if states is None else None  # (T, batch, 2N)
+        later = torch.zeros_like(decay)  # (batch·N,) p after the block
+        for steps, begin in zip(reversed(blocks), reversed(begins), strict=True):
+            p = scratch[: len(u[steps])]  # (T, batch, 2N)
+            if again is None:
+                x = states[steps]  # (T, batch, 2N)
+            else:
+                x = again[: len(p)]  # (T, batch, 2N)
+                _drive(u[steps], from_u, decay, begin, x)
+            later.copy_(_drive(g[steps], from_g, decay, later, p, reverse=True))
+            torch.mm(_rows(p), to_u.T, out=_rows(grad_u[steps]))
+            grad_B.addmm_(_rows(u[steps]).T, _rows(p))
+            grad_C.addmm_(_rows(g[steps]).T, _rows(x))
+            _complex(p[1:]).mul_(_complex(x[:-1]))
+            _complex(p[:1]).mul_(begin)
+            grad_eigenvalues += _rows(p).sum(0)
         return (
             grad_u.transpose(0, 1).contiguous(),  # (batch, L, H)
             _conjugate(grad_eigenvalues),  # (N,)
@@ -228,6 +234,14 @@ def _gains(B: Tensor, C: Tensor) -> Tensor:
     """What turns powers of λ, as pairs of reals, into K: (2N, H in · H out)."""
     gains = B.T[:, None, :] * C  # (H in, H out, N)
     return _pairs(gains.conj().flatten(0, 1)).T
+
+
+def _drive(
+    u: Tensor, into: Tensor, decay: Tensor, before: Tensor, x: Tensor, *, reverse: bool = False
+) -> Tensor:
+    """The states of (T, batch, H) inputs into x, (T, batch, 2N); returns a view of the last one reached."""
+    torch.mm(_rows(u), into, out=_rows(x))
+    return _scan_in_place(_complex(x), decay, before, reverse=reverse)
 
 
 def _scan_in_place(x: Tensor, decay: Tensor, before: Tensor | None, *, reverse: bool = False) -> Tensor:
@@ -315,11 +329,16 @@ def _check_shapes(u: Tensor, eigenvalues: Tensor, B: Tensor, C: Tensor) -> None:
         )
 
 
-def _block_length(u: Tensor, decay: Tensor) -> int:
-    """Steps per block of time: what fits the cache of a CPU, everything elsewhere."""
-    if u.device.type != "cpu":
-        return u.shape[0]
-    return min(u.shape[0], max(1, BLOCK_STATES // decay.shape[0]))
+def _blocks(u: Tensor, decay: Tensor) -> list[slice]:
+    """Blocks of time: what fits the cache of a CPU, everything elsewhere."""
+    length = u.shape[0]
+    size = length if u.device.type != "cpu" else max(1, BLOCK_STATES // decay.shape[0])
+    return [slice(start, min(start + size, length)) for start in range(0, length, size)]
+
+
+def _states_of(length: int, u: Tensor, decay: Tensor) -> Tensor:
+    """Memory for so many steps of states, (length, batch, 2N)."""
+    return u.new_empty(length, u.shape[1], 2 * decay.shape[0] // u.shape[1])
 
 
 def _pairs(matrix: Tensor) -> Tensor:

@@ -64,12 +64,44 @@ def test_fast_forms_agree_with_the_equation(form, batch, length, width, state_di
 
 @pytest.mark.parametrize("length", [32, 37, 121])
 @pytest.mark.parametrize("block", [1, 40, 50])
-def test_scan_does_not_depend_on_blocks_and_chunks(monkeypatch, length, block):
+@pytest.mark.parametrize("kept", [0, 1 << 25])
+def test_scan_does_not_depend_on_blocks_and_chunks(monkeypatch, length, block, kept):
     batch, state_dim = 2, 3
+    monkeypatch.setattr(scan, "KEPT_BYTES", kept)
     monkeypatch.setattr(scan, "BLOCK_STATES", block * batch * state_dim)
     for step_states in (1, 1000):  # without chunks, with them
         monkeypatch.setattr(scan, "STEP_STATES", step_states)
         assert_same_map(lru_scan, inputs(batch, length, 2), *system(2, state_dim))
+
+
+@pytest.mark.parametrize(("batch", "length", "state_dim"), [(1, 1, 1), (3, 100, 7), (2, 150, 600)])
+def test_states_computed_again_give_the_same_gradients_bit_for_bit(monkeypatch, batch, length, state_dim):
+    monkeypatch.setattr(scan, "BLOCK_STATES", 20 * batch * state_dim)
+    arguments = inputs(batch, length, 3), *system(3, state_dim)
+    kept = value_and_gradients(lru_scan, *arguments)
+    monkeypatch.setattr(scan, "KEPT_BYTES", 0)
+    for one, other in zip(value_and_gradients(lru_scan, *arguments), kept, strict=True):
+        assert torch.equal(one, other)
+
+
+def test_gradients_from_states_computed_again_are_those_of_finite_differences(monkeypatch):
+    monkeypatch.setattr(scan, "KEPT_BYTES", 0)
+    monkeypatch.setattr(scan, "BLOCK_STATES", 4 * 2 * 3)
+    leaves = [value.requires_grad_() for value in (inputs(2, 9, 2), *system(2, 3))]
+    assert torch.autograd.gradcheck(lru_scan, leaves)
+
+
+@pytest.mark.parametrize(("states", "blocks"), [(1 << 14, "all"), (1 << 22, "ends")])
+def test_of_many_states_only_those_before_each_block_wait_for_the_backward_pass(states, blocks):
+    """32 MiB of single-precision states are 2²² of them: here 2²² + 2¹⁴, and 2¹⁴."""
+    batch, state_dim, kept = 2, 64, []
+    length = states // (batch * state_dim) + 128
+    leaves = [value.to(torch.complex64) for value in system(1, state_dim)]
+    leaves = [leaf.requires_grad_() for leaf in (inputs(batch, length, 1).float(), *leaves)]
+    with torch.autograd.graph.saved_tensors_hooks(lambda part: kept.append(part.nbytes) or part, lambda p: p):
+        lru_scan(*leaves)
+    whole = length * batch * state_dim * 8
+    assert sum(kept) > whole if blocks == "all" else sum(kept) < whole / 50
 
 
 @pytest.mark.parametrize("form", [lru_sequential, *FAST_FORMS])
