@@ -2,7 +2,7 @@
 
 import pytest
 
-from trainer.models import lru
+from trainer.models import diagonal_layer
 from trainer.recurrences.diagonal import lru_recurrence
 
 
@@ -29,7 +29,7 @@ def test_a_resumed_run_keeps_the_form_although_it_would_choose_another_now(small
     halved.send("stop", at_step=35)
     halved.train()
     (chosen,) = halved.events("kernel_chosen")
-    monkeypatch.setattr(lru, "choose_form", lambda *shape: other_than(chosen["forms"][0]))
+    monkeypatch.setattr(diagonal_layer, "choose_form", lambda *shape: other_than(chosen["forms"][0]))
     halved.send("resume")
     assert halved.train() == "finished"
     assert halved.events("kernel_chosen") == [chosen]
@@ -39,14 +39,14 @@ def test_a_resumed_run_keeps_the_form_although_it_would_choose_another_now(small
 
 def test_going_back_before_a_cut_goes_back_to_its_form(small_run, monkeypatch):
     """Full layers are scanned here and cut ones not; after resuming, full ones would not be either."""
-    monkeypatch.setattr(lru, "choose_form", lambda b, length, h, n: "scan" if n == 12 else "kernel")
+    monkeypatch.setattr(diagonal_layer, "choose_form", lambda b, length, h, n: "scan" if n == 12 else "kernel")
     run = small_run(reduction={"steps": [20]})
     run.send("stop", at_step=30)
     run.train()
     before = next(c for c in run.checkpoints() if c.cause == "before_reduction")
-    monkeypatch.setattr(lru, "choose_form", lambda *shape: "kernel")
+    monkeypatch.setattr(diagonal_layer, "choose_form", lambda *shape: "kernel")
     used = []
-    monkeypatch.setattr(lru, "lru_recurrence", lambda *a: used.append(a[-1]) or lru_recurrence(*a))
+    monkeypatch.setattr(diagonal_layer, "lru_recurrence", lambda *a: used.append(a[-1]) or lru_recurrence(*a))
     run.send("resume")
     run.send("rollback", checkpoint=str(before.name))
     run.train()

@@ -10,17 +10,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from trainer.recurrences.diagonal import FORMS, Form, choose_form, lru_recurrence
+from trainer.models.diagonal_layer import SharedStates
 from trainer.reduction import lru_evidence, lru_reduction
 from trainer.reduction.hankel import DiagonalSystem
-from trainer.reduction.lru_parameters import system_from_parameters
+from trainer.reduction.lru_parameters import SYSTEM_NAMES, system_from_parameters
 from trainer.reduction.lru_reduction import LruReduction
 from trainer.reduction.method import BALANCED, Method
-from trainer.reduction.reducible import Arrays, FloatArray, RankTable
+from trainer.reduction.reducible import Arrays
 from trainer.reduction.selection import IMPORTANCE
 
 
-class LRU(nn.Module):
+class LRU(SharedStates):
     """A linear recurrent unit with H inputs, H outputs and N complex states.
 
     Stable for every value of its parameters: |λ| = exp(−exp(nu_log)) < 1.
@@ -48,7 +48,8 @@ class LRU(nn.Module):
 
     ssm_parameters = ("nu_log", "theta_log", "gamma_log", "B_re", "B_im")
     """Parameters of the optimizer's group without weight decay and with its own learning rate."""
-    forms = ("auto", *FORMS)
+    answers = lru_reduction
+    mode_parameters = SYSTEM_NAMES
 
     def __init__(
         self,
@@ -61,14 +62,8 @@ class LRU(nn.Module):
         form: str = "auto",
         method: Method = BALANCED,
     ) -> None:
-        super().__init__()
+        super().__init__(form, method)
         _check_arguments(width, state_dim, r_min, r_max, max_phase)
-        self.form = form
-        self.method = method
-        self.form_used: Form | None = None
-        """Form of the last forward pass."""
-        self.form_kept: Form | None = None
-        """Form of "auto" until the next cut, for all shapes: see `Session.settle_forms`."""
         nu, theta = _ring(state_dim, r_min, r_max, max_phase)  # (N,)
         self.nu_log = nn.Parameter(nu.log())  # (N,)
         self.theta_log = nn.Parameter(theta.log())  # (N,)
@@ -80,50 +75,20 @@ class LRU(nn.Module):
         self.D = nn.Parameter(torch.randn(width))  # (H,)
 
     @property
-    def form(self) -> str:
-        """Form asked for: auto, scan or kernel."""
-        return self._form
-
-    @form.setter
-    def form(self, form: str) -> None:
-        if form not in self.forms:
-            raise ValueError(f"form is {form!r}; allowed are {', '.join(self.forms)}")
-        self._form = form
-
-    @property
     def importance(self) -> str:
         """What a tolerance is a share of."""
         return IMPORTANCE.get(self.method.name, "hsv")
-
-    @property
-    def width(self) -> int:
-        """Channels H."""
-        return self.D.shape[0]
 
     @property
     def state_dim(self) -> int:
         """States now, N."""
         return self.nu_log.shape[0]
 
-    def system(self) -> tuple[Tensor, Tensor, Tensor]:
+    def modes(self) -> tuple[Tensor, Tensor, Tensor]:
         """λ (N,), B with γ folded in (N, H), C (H, N); complex, and differentiable."""
         eigenvalues = torch.exp(torch.complex(-self.nu_log.exp(), self.theta_log.exp()))  # (N,)
         B = self.gamma_log.exp()[:, None] * torch.complex(self.B_re, self.B_im)  # (N, H)
         return eigenvalues, B, torch.complex(self.C_re, self.C_im)
-
-    @torch.compiler.disable  # nothing here but the recurrence and its complex parameters
-    def forward(self, u: Tensor) -> Tensor:
-        """y = Re(C x) + D ∘ u, (batch, L, H) to (batch, L, H)."""
-        self.form_used = self.form_for(*u.shape[:2])
-        y = lru_recurrence(u, *self.system(), self.form_used)  # (batch, L, H)
-        return torch.addcmul(y, self.D, u)  # (batch, L, H)
-
-    def step(self, u: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """One step, (batch, H) to (batch, H), and the next state (batch, N); None is the state 0."""
-        eigenvalues, B, C = self.system()
-        driven = u.to(B.dtype) @ B.T  # (batch, N)
-        state = driven if state is None else torch.addcmul(driven, eigenvalues, state)  # (batch, N)
-        return (state @ C.T).real + self.D * u, state
 
     def extra_repr(self) -> str:
         return f"width={self.width}, state_dim={self.state_dim}, form={self.form!r}"
@@ -135,49 +100,6 @@ class LRU(nn.Module):
     def realisation(self, system: Arrays) -> DiagonalSystem:
         """λ, B with γ folded in, and C."""
         return system_from_parameters(system)
-
-    def form_for(self, batch: int, length: int) -> Form:
-        """What was asked for; else what is kept, at any shape; else what is cheaper at this one."""
-        if self._form == "auto":
-            return self.form_kept or choose_form(batch, length, self.width, self.state_dim)
-        return "scan" if self._form == "scan" else "kernel"
-
-    # What makes the layer Reducible: each answer is one function of trainer/reduction/lru_reduction.py.
-
-    def extract(self) -> Arrays:
-        """The layer's parameters as float64 arrays, by name."""
-        return {name: p.detach().cpu().double().numpy().copy() for name, p in self.named_parameters()}
-
-    def spectrum(self, system: Arrays) -> FloatArray:
-        """Hankel singular values for monitoring."""
-        return lru_reduction.spectrum(system)
-
-    def propose(self, system: Arrays) -> RankTable:
-        """What every rank would mean."""
-        return lru_reduction.propose(system, self.method)
-
-    def reduce(self, system: Arrays, rank: int) -> LruReduction:
-        """The layer at exactly this rank."""
-        return lru_reduction.reduce(system, rank, self.method)
-
-    def write_back(self, reduction: LruReduction) -> None:
-        """Replace the parameters by those of the reduction."""
-        self.form_kept = None
-        for name, values in reduction.parameters.items():
-            old = getattr(self, name)
-            if old.shape != values.shape or name != "D":
-                new = torch.as_tensor(values, dtype=old.dtype, device=old.device)
-                setattr(self, name, nn.Parameter(new, requires_grad=old.requires_grad))
-
-    def transport_moments(
-        self, reduction: LruReduction, first: Arrays, second: Arrays
-    ) -> tuple[Arrays, Arrays]:
-        """Adam's moments in the coordinates of the reduction; called before `write_back`."""
-        return lru_reduction.transport_moments(self.extract(), reduction, first, second)
-
-    def verify(self, reduction: LruReduction) -> float:
-        """Relative error between the layer now and the dense reduced system."""
-        return lru_reduction.verify(self.extract(), reduction)
 
 
 def _ring(state_dim: int, r_min: float, r_max: float, max_phase: float) -> tuple[Tensor, Tensor]:

@@ -10,17 +10,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from trainer.models.diagonal_layer import DiagonalLayer
+from trainer.models.initial import log_time_steps
 from trainer.recurrences.siso import siso_convolution, siso_kernel, siso_step
 from trainer.recurrences.zero_order_hold import hold, poles
 from trainer.reduction import s4d_reduction
 from trainer.reduction.method import BALANCED, Method
-from trainer.reduction.reducible import Arrays, FloatArray, RankTable
 from trainer.reduction.s4d_reduction import S4dReduction, S4dSystem
 
 INITS = ("lin", "inv")
 
 
-class S4D(nn.Module):
+class S4D(DiagonalLayer):
     """S4D with H channels and N stored modes in each, every mode one of a conjugate pair. B is 1.
 
     Stable for every value of its parameters: Re A < 0.
@@ -44,13 +45,14 @@ class S4D(nn.Module):
         If an argument is outside these limits.
     """
 
-    importance = "hsv"
     note = (
         "Every channel is a system of its own with one input and one output, and needs most of its states: "
         "expect modest gains from cutting this family."
     )
     ssm_parameters = ("log_dt", "A_re_log", "A_im")
     """Parameters of the optimizer's group without weight decay and with its own learning rate."""
+    answers = s4d_reduction
+    mode_parameters = s4d_reduction.MODE_PARAMETERS
 
     def __init__(
         self,
@@ -62,24 +64,15 @@ class S4D(nn.Module):
         dt_max: float = 1e-1,
         method: Method = BALANCED,
     ) -> None:
-        super().__init__()
+        super().__init__(method)
         if width < 1 or state_dim < 1:
             raise ValueError(f"width and state_dim must be at least 1; they are {width} and {state_dim}")
-        if not 0.0 < dt_min <= dt_max < math.inf:
-            raise ValueError(f"0 < dt_min <= dt_max is required; they are {dt_min} and {dt_max}")
-        self.method = method
-        low, high = math.log(dt_min), math.log(dt_max)
-        self.log_dt = nn.Parameter(low + torch.rand(width) * (high - low))  # (H,)
+        self.log_dt = nn.Parameter(log_time_steps(width, dt_min, dt_max))  # (H,)
         self.A_re_log = nn.Parameter(torch.full((width, state_dim), math.log(0.5)))  # (H, N)
         self.A_im = nn.Parameter(_frequencies(init, state_dim).expand(width, -1).clone())  # (H, N)
         self.C_re = nn.Parameter(torch.randn(width, state_dim) / math.sqrt(2.0))  # (H, N)
         self.C_im = nn.Parameter(torch.randn(width, state_dim) / math.sqrt(2.0))  # (H, N)
         self.D = nn.Parameter(torch.randn(width))  # (H,)
-
-    @property
-    def width(self) -> int:
-        """Channels H."""
-        return self.D.shape[0]
 
     @property
     def state_dim(self) -> int:
@@ -104,44 +97,6 @@ class S4D(nn.Module):
         state = logarithms.new_zeros(len(u), *logarithms.shape) if state is None else state
         y, state = siso_step(u, logarithms, residues, state)
         return y + self.D * u, state
-
-    def extra_repr(self) -> str:
-        return f"width={self.width}, state_dim={self.state_dim}, method={self.method.name!r}"
-
-    # What makes the layer Reducible: each answer is one function of trainer/reduction/s4d_reduction.py.
-
-    def extract(self) -> S4dSystem:
-        """The layer's parameters as float64 arrays, by name."""
-        return {name: p.detach().cpu().double().numpy().copy() for name, p in self.named_parameters()}
-
-    def spectrum(self, system: S4dSystem) -> FloatArray:
-        """Hankel singular values, two of each channel for a stored mode, summed over channels."""
-        return s4d_reduction.spectrum(system)
-
-    def propose(self, system: S4dSystem) -> RankTable:
-        """What every rank would mean."""
-        return s4d_reduction.propose(system, self.method)
-
-    def reduce(self, system: S4dSystem, rank: int) -> S4dReduction:
-        """The layer with exactly so many stored modes in every channel."""
-        return s4d_reduction.reduce(system, rank, self.method)
-
-    def write_back(self, reduction: S4dReduction) -> None:
-        """Replace A and C by those of the reduction; Δ and D stay."""
-        for name in s4d_reduction.MODE_PARAMETERS:
-            old = getattr(self, name)
-            new = torch.as_tensor(reduction.parameters[name], dtype=old.dtype, device=old.device)
-            setattr(self, name, nn.Parameter(new, requires_grad=old.requires_grad))
-
-    def transport_moments(
-        self, reduction: S4dReduction, first: Arrays, second: Arrays
-    ) -> tuple[Arrays, Arrays]:
-        """Adam's moments in the coordinates of the reduction; called before `write_back`."""
-        return s4d_reduction.transport_moments(self.extract(), reduction, first, second)
-
-    def verify(self, reduction: S4dReduction) -> float:
-        """Relative error between the layer now and the dense reduced systems."""
-        return s4d_reduction.verify(self.extract(), reduction)
 
     def inspect(self, system: S4dSystem, reduction: S4dReduction, earlier: Any) -> dict[str, Any]:
         """Responses, gain and error interval of the layer's real map."""

@@ -1,0 +1,22 @@
+"""A layer's parameters: out as float64 arrays for a reduction, and back in as new ones."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import nn
+
+from trainer.reduction.reducible import FloatArray
+
+
+def parameters64(layer: nn.Module) -> dict[str, FloatArray]:
+    """Copies of all parameters by name, in double precision."""
+    return {name: p.detach().cpu().double().numpy().copy() for name, p in layer.named_parameters()}
+
+
+def replace_parameters(layer: nn.Module, values: Mapping[str, FloatArray]) -> None:
+    """New Parameters in place of those of these names: of other shapes, with the old dtype and device."""
+    for name, array in values.items():
+        old = getattr(layer, name)
+        new = torch.as_tensor(np.ascontiguousarray(array), dtype=old.dtype, device=old.device)
+        setattr(layer, name, nn.Parameter(new, requires_grad=old.requires_grad))
