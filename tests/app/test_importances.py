@@ -3,7 +3,7 @@
 import pytest
 
 from storage.importances import IMPORTANCES, importance_of
-from tests.app.conftest import SyntheticRun, text_of
+from tests.app.conftest import SyntheticRun, of_choice, text_of
 
 OTHERS = [name for name in IMPORTANCES if name != "hsv"]
 
@@ -39,7 +39,7 @@ def test_a_proposal_names_what_its_shares_are_of(open_page, runs, name):
 def test_without_a_bound_none_is_spoken_of(open_page, runs, name):
     run = waiting(runs, name)
     page = open_page("truncation", run=run.id)
-    page.segmented_control(key="rule").set_value("budget for all layers").run()
+    of_choice(page, "rule").set_value("budget for all layers").run()
     told = everything(page)
     assert "bound" not in told and "Σσ," not in told and "sum of what all layers discard" in told
 
