@@ -11,6 +11,7 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from trainer.reduction.blas_threads import one_blas_thread
 from trainer.reduction.reducible import FloatArray
 
 ComplexArray = npt.NDArray[np.complex128]
@@ -192,6 +193,7 @@ def hankel_singular_values(eigenvalues: npt.ArrayLike, B: npt.ArrayLike, C: npt.
     return np.asarray(np.linalg.svd(product, compute_uv=False), dtype=np.float64)
 
 
+@one_blas_thread
 def monitoring_spectrum(system: DiagonalSystem) -> FloatArray:
     """Hankel singular values by the cheaper path, for a picture and not for a proposal.
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from trainer.reduction.blas_threads import one_blas_thread
 from trainer.reduction.hankel import ComplexArray, DiagonalSystem, factor, gramians
 from trainer.reduction.reducible import FloatArray
 
@@ -94,6 +95,7 @@ class Truncation:
         return len(self.eigenvalues)
 
 
+@one_blas_thread
 def balance(system: DiagonalSystem) -> Balance:
     """Factors of both Gramians and the singular value decomposition L_oᴴ L_c = U Σ Zᴴ."""
     P, Q = gramians(system)
@@ -102,6 +104,7 @@ def balance(system: DiagonalSystem) -> Balance:
     return Balance(system, L_c, L_o, U, hsv, Zh.conj().T)
 
 
+@one_blas_thread
 def truncate(balanced: Balance, rank: int) -> Truncation:
     """Keep the `rank` strongest balanced states and return to diagonal form.
 
@@ -237,6 +240,7 @@ def checked_ranks(state_dim: int) -> list[int]:
     return [rank for rank in grid if rank < state_dim]
 
 
+@one_blas_thread
 def realisable_ranks(
     balanced: Balance, ranks: Iterable[int] | None = None
 ) -> tuple[list[bool | None], list[float | None]]:

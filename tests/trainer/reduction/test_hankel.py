@@ -9,6 +9,7 @@ import pytest
 import scipy.linalg
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from trainer.reduction import hankel
 from trainer.reduction.hankel import (
@@ -22,6 +23,7 @@ from trainer.reduction.hankel import (
     monitoring_spectrum,
     peak_gain,
 )
+from trainer.reduction.truncation import balance, realisable_ranks, truncate
 
 
 def random_system(n, inputs, outputs, seed=0, moduli=(0.1, 0.99), phase=2 * np.pi):
@@ -190,6 +192,28 @@ def test_duplicated_modes_and_dead_states_leave_exact_zeros_at_the_end():
 def test_one_state_has_the_closed_form_value(eigenvalue):
     hsv = hankel_singular_values([eigenvalue], [[2.0]], [[3.0]])
     np.testing.assert_allclose(hsv, [6.0 / (1.0 - abs(eigenvalue) ** 2)], rtol=1e-14)
+
+
+def blas_threads():
+    return {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
+
+
+@pytest.mark.parametrize(
+    ("analyse", "name"),
+    [
+        (monitoring_spectrum, "eigvalsh"),
+        (balance, "svd"),
+        (lambda system: truncate(balance(system), 2), "eig"),
+        (lambda system: realisable_ranks(balance(system)), "eig"),
+    ],
+)
+def test_one_thread_of_blas_decomposes_whatever_the_process_has(monkeypatch, analyse, name):
+    real, seen = getattr(np.linalg, name), []
+    monkeypatch.setattr(np.linalg, name, lambda *args, **kw: seen.append(blas_threads()) or real(*args, **kw))
+    with threadpool_limits(2, user_api="blas"):
+        analyse(random_system(5, 2, 2))
+        assert seen and all(threads == {1} for threads in seen)
+        assert blas_threads() == {2}
 
 
 def test_all_zero_inputs_give_a_zero_spectrum():
