@@ -65,9 +65,20 @@ def answer(paths: RunPaths, history: History, asked: list[Command]) -> None:
 
 
 def fail(paths: RunPaths, reason: str) -> None:
-    """Give up on a run whose child cannot even start."""
+    """Give up on a run that cannot even start. Takes run.lock."""
     with RunLock(paths), Journal(paths.events) as journal:
-        _append(journal, read_history(paths), "run_failed", reason=reason)
+        history = read_history(paths)
+        _append(journal, history, "run_failed", reason=reason)
+        for command in wanting_an_attempt(paths, history):
+            _answer(journal, history, command, "command_refused", reason=FAILED)
+
+
+FAILED = "the run failed before it could be carried out"
+
+
+def wanting_an_attempt(paths: RunPaths, history: History) -> list[Command]:
+    """Commands for which a worker starts a trainer, again and again while nobody answers them."""
+    return [command for command in unanswered(paths, history) if command.kind in ("resume", "rollback")]
 
 
 def _end(journal: Journal, history: History, command: Command, kind: str, reason: str) -> None:

@@ -1,17 +1,18 @@
 """Training, top to bottom: one attempt at one run, from opening it to its last record."""
 
 import math
+import sys
 import time
 import traceback
 
 import torch
 
 from storage import checkpoints
-from storage.errors import HankelboardError
+from storage.errors import ConfigError, HankelboardError
 from storage.history import read_history
 from storage.layout import RunPaths
 from storage.runs import RunLock, read_run
-from trainer import references, systems
+from trainer import absent, references, systems
 from trainer.config import Config, parse
 from trainer.control import POLL_S, Control
 from trainer.data.task import batch_indices
@@ -30,7 +31,8 @@ SMALLEST_RATE = 1e-7
 def train_run(paths: RunPaths, *, keep_log: bool = True) -> str:
     """Train a run until it ends: fresh, or from its newest valid checkpoint.
 
-    Holds run.lock meanwhile. Returns finished, stopped, interrupted or failed.
+    Holds run.lock meanwhile. Returns finished, stopped, interrupted or failed; failed, too, when the settings
+    in run.json are refused.
 
     Raises
     ------
@@ -39,8 +41,13 @@ def train_run(paths: RunPaths, *, keep_log: bool = True) -> str:
     RunError
         If the directory is damaged or of a newer format.
     """
-    with RunLock(paths):
+    try:
         config = parse(read_run(paths).config)
+    except ConfigError as error:  # edited by hand, or of another version
+        print(f"{paths.run_id}: {error}", file=sys.stderr, flush=True)
+        absent.fail(paths, describe(error))
+        return "failed"
+    with RunLock(paths):
         checkpoints.remove_strays(paths)
         history = read_history(paths)
         recorder = Recorder(
@@ -57,13 +64,21 @@ def train_run(paths: RunPaths, *, keep_log: bool = True) -> str:
             session = open_session(paths, config, history, recorder)
             return run_attempt(session)
         except Exception as error:  # the process edge: whatever it is, the run says so
-            if not isinstance(error, HankelboardError):  # whose message a traceback would hide
-                traceback.print_exc()
-            recorder.event("run_failed", reason=describe(error))
-            recorder.show("failed", "training")
+            fail(recorder, paths, error)
             return "failed"
         finally:
             recorder.close()
+
+
+def fail(recorder: Recorder, paths: RunPaths, error: Exception) -> None:
+    """Say why the run failed, and refuse the commands for which a worker would start it again at once."""
+    if not isinstance(error, HankelboardError):  # whose message a traceback would hide
+        traceback.print_exc()
+    recorder.event("run_failed", reason=describe(error))
+    for command in absent.wanting_an_attempt(paths, read_history(paths)):
+        refused = {"command_id": command.id, "command": command.kind, "by": command.by}
+        recorder.event("command_refused", **refused, reason=absent.FAILED)
+    recorder.show("failed", "training")
 
 
 def describe(error: Exception) -> str:

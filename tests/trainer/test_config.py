@@ -95,7 +95,7 @@ def test_a_model_of_ones_own_may_be_a_single_text():
 
 
 def test_a_configuration_survives_its_json():
-    config = assign("model.state_dim=[4, 8]", "model.options.x=1")
+    config = assign("model.state_dim=[4, 8]", "model.family=mamba", "model.options.conv=2")
     assert parse(config.as_dict()) == config and config.state_dims == [4, 8]
 
 

@@ -104,3 +104,28 @@ def test_a_child_outlives_its_worker_and_the_next_worker_leaves_it_alone(small_r
         assert run.history.attempt == 0 and status.read_status(run.paths)["pid"] == child
         run.send("stop")
         run.wait(lambda history: history.state == "stopped")
+
+
+@pytest.mark.parametrize(
+    ("was", "now", "why"),
+    [
+        ('"batch":16', '"batch":0', "training.batch = 0: must be at least 1"),
+        ('"task":"digits"', '"task":"builtins:dict"', "must return trainer.data.task.Task, not dict"),
+    ],
+)
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_run_that_cannot_begin_fails_once_and_says_why(small_run, worker, was, now, why, begun):
+    run = small_run()
+    if begun:
+        run.send("stop", at_step=5)
+        assert run.train() == "stopped"
+        command = run.send("resume")
+    text = run.paths.run_json.read_text()
+    assert was in text
+    run.paths.run_json.write_text(text.replace(was, now))
+    with worker("--once") as process:
+        assert process.wait(60) == 0, "the worker starts it again and again"
+    (failed,) = run.events("run_failed")
+    assert why in failed["reason"] and run.history.state == "failed"
+    if begun:
+        assert run.history.commands[command].state == "refused"
