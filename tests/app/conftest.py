@@ -1,9 +1,14 @@
+import os
+import time
 from pathlib import Path
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
 from app import data
+from app.run_cache import RunCache
+from app.run_index import RunIndex
+from app.run_list import SETTLED_S, RunList
 from tests.app.synthetic_run import SyntheticRun, showcase, with_history
 
 MAIN = Path(__file__).parents[2] / "app" / "main.py"
@@ -21,6 +26,35 @@ def runs(tmp_path, monkeypatch):
     data._caches.clear()
     data._refreshed.clear()
     return folder
+
+
+@pytest.fixture
+def index():
+    """An index with a watch that reports, and one cache per run."""
+    caches = {}
+
+    def refreshed(paths):
+        cache = caches.setdefault(paths.run_id, RunCache(paths))
+        cache.refresh()
+        return cache
+
+    index = RunIndex(refreshed)
+    index.watched()
+    return index
+
+
+@pytest.fixture
+def stats(monkeypatch):
+    """Paths that the file system was asked about."""
+    asked = []
+    stat = os.stat
+
+    def noted(path, *args, **kwargs):
+        asked.append(str(path))
+        return stat(path, *args, **kwargs)
+
+    monkeypatch.setattr(os, "stat", noted)
+    return asked
 
 
 @pytest.fixture
@@ -54,3 +88,14 @@ def of_choice(page, name):
     """The widget of the choice of ranks with this name, whatever its edition (app/choice.py)."""
     widgets = [*page.select_slider, *page.segmented_control]
     return next(widget for widget in widgets if widget.key and widget.key.split("-")[0] == name)
+
+
+def state(index, runs, run):
+    rows = {row["run"]: row for row in index.rows(RunList().of(runs))[0]}
+    return rows[run.id]["state"]
+
+
+def settle(folder):
+    """Let the folder be as old as if nothing had been created in it for a while."""
+    before = time.time() - SETTLED_S - 1
+    os.utime(folder, (before, before))

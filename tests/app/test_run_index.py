@@ -1,7 +1,5 @@
 """The list of all runs: what did not change is not looked at, and nothing that did is missed."""
 
-import asyncio
-import contextlib
 import os
 import shutil
 import subprocess
@@ -10,17 +8,15 @@ import threading
 import time
 
 import pytest
-from watchdog.events import FileModifiedEvent
 
 from app import data
 from app.run_cache import RunCache
 from app.run_index import TRUST_S, RunIndex
-from app.run_list import SETTLED_S, RunList
-from app.safety_scan import LOOKS, SafetyScan
+from app.run_list import RunList
 from app.warming import Warming
-from app.watch import Watch
 from storage.runs import create_run
 from storage.status import process_identity
+from tests.app.conftest import settle, state
 from tests.app.synthetic_run import CONFIG, SyntheticRun
 
 # watchdog says so when folders appear faster than it looks; it watches them all the same.
@@ -31,46 +27,6 @@ def looked_at(paths):
     cache = RunCache(paths)
     cache.refresh()
     return cache
-
-
-@pytest.fixture
-def index():
-    """An index with a watch that reports, and one cache per run."""
-    caches = {}
-
-    def refreshed(paths):
-        cache = caches.setdefault(paths.run_id, RunCache(paths))
-        cache.refresh()
-        return cache
-
-    index = RunIndex(refreshed)
-    index.watched()
-    return index
-
-
-@pytest.fixture
-def stats(monkeypatch):
-    """Paths that the file system was asked about."""
-    asked = []
-    stat = os.stat
-
-    def noted(path, *args, **kwargs):
-        asked.append(str(path))
-        return stat(path, *args, **kwargs)
-
-    monkeypatch.setattr(os, "stat", noted)
-    return asked
-
-
-def state(index, runs, run):
-    rows = {row["run"]: row for row in index.rows(RunList().of(runs))[0]}
-    return rows[run.id]["state"]
-
-
-def settle(folder):
-    """Let the folder be as old as if nothing had been created in it for a while."""
-    before = time.time() - SETTLED_S - 1
-    os.utime(folder, (before, before))
 
 
 # The list.
@@ -253,137 +209,6 @@ def test_a_sparkline_is_read_when_it_is_asked_for(runs, monkeypatch):
     assert told.wait(10)
     assert len(data.sparkline(run.id)) == 5
     assert not data.cache_of(other.id).has_open("metrics")
-
-
-# The safety net.
-
-
-class Resting(set):
-    """Runs that ended, as the index would know them."""
-
-    def __call__(self, run_id):
-        return run_id in self
-
-
-def empty_runs(folder, count):
-    names = [f"run-{number:04d}" for number in range(count)]
-    for name in names:
-        (folder / name).mkdir()
-    return names
-
-
-def test_a_round_looks_at_a_bounded_number_of_runs_and_reaches_each_in_turn(runs, stats):
-    names = empty_runs(runs, 5 * LOOKS)
-    settle(runs)
-    scan = SafetyScan(runs, Resting(names[:-3]))
-    seen = set()
-    for turn in range(5 + 1):
-        stats.clear()
-        found = scan.round(float(turn), all_living=False)
-        looked = {path.split("run-")[1][:4] for path in stats if "run-" in path}
-        assert len(looked) <= LOOKS and {name[-4:] for name in names[-3:]} <= looked
-        seen |= set(found.first_seen)
-    assert seen == set(names)
-
-
-def test_many_living_runs_take_turns_unless_there_are_no_events(runs):
-    names = empty_runs(runs, 2 * LOOKS)
-    assert len(SafetyScan(runs, Resting()).round(0.0, all_living=False).first_seen) <= LOOKS
-    assert set(SafetyScan(runs, Resting()).round(0.0, all_living=True).first_seen) == set(names)
-
-
-def test_what_changed_appeared_or_vanished_since_the_last_look_is_found(runs):
-    run, other = SyntheticRun(runs, "one").start(), SyntheticRun(runs, "other").start()
-    scan = SafetyScan(runs, Resting())
-    assert set(scan.round(5.0, all_living=True).first_seen) == {run.id, other.id}
-    assert scan.round(6.0, all_living=True).changed == {}
-    run.event("paused", by="ada")
-    shutil.rmtree(other.paths.root)
-    new = SyntheticRun(runs, "new")
-    found = scan.round(7.0, all_living=True)
-    assert found.changed == {run.id: 6.0, other.id: 0.0, new.id: 0.0}
-
-
-def watched(watch, story):
-    """Play a story, a coroutine, while the watch runs; returns whether it still hears all."""
-    watch.start()
-    try:
-        asyncio.run(story())
-    finally:
-        watch.stop()
-    return watch.hears_all
-
-
-async def until(condition, seconds=10.0):
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            while not condition():
-                await asyncio.sleep(0.02)
-    return condition()
-
-
-def test_where_events_do_not_come_the_scan_tells_and_living_runs_are_polled(runs, index, monkeypatch):
-    """As on a network file system that another machine writes to: there is an observer, and it is silent."""
-    run = SyntheticRun(runs).start()
-    state(index, runs, run)
-    watch = Watch(runs, index, debounce_s=0.01, scan_s=0.05)
-    monkeypatch.setattr(watch, "on_any_event", lambda event: None)
-
-    async def story():
-        assert await until(lambda: watch._safety._marks)
-        run.finish()
-        assert await until(lambda: state(index, runs, run) == "finished")
-        assert await until(lambda: not watch.hears_all)
-
-    assert not watched(watch, story)
-
-
-def test_where_events_come_they_are_trusted(runs, index):
-    run = SyntheticRun(runs).start()
-    state(index, runs, run)
-    watch = Watch(runs, index, debounce_s=0.01, scan_s=0.05)
-
-    async def story():
-        assert await until(lambda: watch._safety._marks)
-        for step in range(10, 60, 10):
-            run.train(step)
-            await asyncio.sleep(0.05)
-        run.finish()
-        assert await until(lambda: state(index, runs, run) == "finished")
-        await asyncio.sleep(0.3)
-
-    assert watched(watch, story)
-
-
-def test_what_happened_before_the_watch_began_is_looked_at_once(runs, index):
-    run = SyntheticRun(runs).start()
-    assert state(index, runs, run) == "running"
-    run.finish()
-
-    async def story():
-        assert await until(lambda: state(index, runs, run) == "finished")
-
-    watched(Watch(runs, index, scan_s=60.0), story)
-
-
-def test_the_scan_wakes_nobody_for_what_an_event_told_of_and_the_index_looks_again(runs, index):
-    told, silent = SyntheticRun(runs, "told").start(), SyntheticRun(runs, "silent").start()
-    watch = Watch(runs, index, debounce_s=60.0)
-    watch._observer = object()  # there is one; its events are played here
-    watch._round()
-    for run in (told, silent):
-        state(index, runs, run)
-        run.finish()
-    watch.on_any_event(FileModifiedEvent(str(told.paths.events)))
-    watch._timer.cancel()
-    watch._pending.clear()
-    assert state(index, runs, told) == "finished"
-    told.event("paused", by="ada")  # after the event, and before the round
-    told.status("paused")
-    watch._round()
-    assert watch._pending == {silent.id}
-    watch._timer.cancel()
-    assert state(index, runs, told) == "paused" and state(index, runs, silent) == "finished"
 
 
 def test_reading_ahead_goes_on_as_long_as_there_is_more(monkeypatch):
