@@ -32,7 +32,7 @@ def open_session(paths: RunPaths, config: Config, history: History, recorder: Re
     check_precision(device, training.precision)
     if training.threads:
         torch.set_num_threads(training.threads)
-        threadpool_limits(training.threads, user_api="blas")  # NumPy's: the reductions
+    threadpool_limits(training.threads or 1, user_api="blas")  # NumPy's: the reductions, see blas_threads.py
     found = references.resolve(paths, config, history)
     if dims := found.dims():
         config = replace(config, model=replace(config.model, state_dim=dims, layers=len(dims)))
