@@ -39,7 +39,9 @@ def test_a_resumed_run_keeps_the_form_although_it_would_choose_another_now(small
 
 def test_going_back_before_a_cut_goes_back_to_its_form(small_run, monkeypatch):
     """Full layers are scanned here and cut ones not; after resuming, full ones would not be either."""
-    monkeypatch.setattr(diagonal_layer, "choose_form", lambda b, length, h, n: "scan" if n == 12 else "kernel")
+    monkeypatch.setattr(
+        diagonal_layer, "choose_form", lambda b, length, h, n: "scan" if n == 12 else "kernel"
+    )
     run = small_run(reduction={"steps": [20]})
     run.send("stop", at_step=30)
     run.train()

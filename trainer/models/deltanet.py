@@ -16,18 +16,17 @@ from torch.nn import functional
 
 from trainer.models.causal_convolution import CausalConvolution
 from trainer.models.gated_output import GatedOutput
+from trainer.models.initial import time_step_bias
 from trainer.models.kernel_choice import KernelChoice
-from trainer.models.measured_states import MeasuredStates
+from trainer.models.measured_states import MeasuredParameters, Sums
 from trainer.models.state_map import StateMap
 from trainer.recurrences.delta_rule import delta_rule_states, delta_rule_step
 from trainer.recurrences.installed_kernels import DELTA_RULE
 from trainer.reduction import deltanet_reduction
 from trainer.reduction.deltanet_reduction import EPSILON, DeltaNetReduction, DeltaNetSystem, Statistics
 from trainer.reduction.method import BALANCED, Method
-from trainer.reduction.reducible import Arrays, FloatArray, RankTable
+from trainer.reduction.reducible import Arrays
 
-DT_RANGE = (1e-3, 1e-1)
-"""Δ at initialisation, log-uniform over heads."""
 A_RANGE = (1.0, 16.0)
 """exp(A_log) at initialisation, uniform over heads."""
 
@@ -91,25 +90,22 @@ class Observer:
     """Sums over the states that a `GatedDeltaRule` runs through and over its queries."""
 
     def __init__(self) -> None:
-        self._sums: tuple[Tensor, Tensor] | None = None
+        self._sums = Sums()
 
     def see(self, q: Tensor, k: Tensor, v: Tensor, beta: Tensor, log_decay: Tensor) -> None:
         """Add one batch of sequences; shapes as in `delta_rule`."""
         P = q.new_zeros(*q.shape[2:], q.shape[3])  # (heads, d_k, d_k)
         for S in delta_rule_states(k, v, beta, log_decay):
             P = P + torch.einsum("bhnv,bhmv->hnm", S, S)
-        sums = P.cpu().double(), torch.einsum("blhn,blhm->hnm", q, q).cpu().double()
-        self._sums = sums if self._sums is None else (self._sums[0] + sums[0], self._sums[1] + sums[1])
+        self._sums.add(P, torch.einsum("blhn,blhm->hnm", q, q))
 
     def statistics(self) -> Statistics:
         """What was measured. Raises ValueError when nothing was seen."""
-        if self._sums is None:
-            raise ValueError("no calibration sequence was seen")
-        P, Q = (part.numpy() for part in self._sums)
+        P, Q = self._sums.totals()
         return Statistics(P=P, Q=Q)
 
 
-class GatedDeltaRule(KernelChoice, MeasuredStates[Statistics]):
+class GatedDeltaRule(KernelChoice, MeasuredParameters[Statistics]):
     """The recurrence of a DeltaNet layer, (batch, L, H) to (batch, L, heads, d_v), without norm and gate.
 
     A cut replaces the maps of keys and queries by ones with orthonormal rows to fewer dimensions
@@ -119,6 +115,7 @@ class GatedDeltaRule(KernelChoice, MeasuredStates[Statistics]):
     kernel = DELTA_RULE
     importance = "key_query_energy"
     observer = Observer
+    answers, system = deltanet_reduction, DeltaNetSystem
     ssm_parameters = ("A_log", "dt_bias")
 
     def __init__(
@@ -132,9 +129,7 @@ class GatedDeltaRule(KernelChoice, MeasuredStates[Statistics]):
         self.map.weight.requires_grad_(False)
         self.strength = nn.Linear(width, heads, bias=False)  # β
         self.decay = nn.Linear(width, heads, bias=False)  # a
-        low, high = (math.log(limit) for limit in DT_RANGE)
-        dt = torch.exp(low + torch.rand(heads) * (high - low))  # (heads,)
-        self.dt_bias = nn.Parameter(dt + torch.log(-torch.expm1(-dt)))  # (heads,) softplus⁻¹(dt)
+        self.dt_bias = nn.Parameter(time_step_bias(heads))  # (heads,)
         self.A_log = nn.Parameter(torch.empty(heads).uniform_(*A_RANGE).log())  # (heads,)
 
     @property
@@ -176,37 +171,17 @@ class GatedDeltaRule(KernelChoice, MeasuredStates[Statistics]):
         delta = functional.softplus(self.decay(x) + self.dt_bias)
         return self.strength(x).sigmoid(), -delta * self.A_log.exp()
 
-    def extract(self) -> DeltaNetSystem:
-        """Parameters in double precision and what was measured with them."""
-        return DeltaNetSystem(self.parameters64(), self.measured())
-
-    def spectrum(self, system: DeltaNetSystem) -> FloatArray:
-        """Shares of key and query energy, descending."""
-        return deltanet_reduction.propose(system, self.method).hsv
-
-    def propose(self, system: DeltaNetSystem) -> RankTable:
-        """What every rank would mean."""
-        return deltanet_reduction.propose(system, self.method)
-
-    def reduce(self, system: DeltaNetSystem, rank: int) -> DeltaNetReduction:
-        """The layer at exactly this rank."""
-        return deltanet_reduction.reduce(system, rank, self.method)
-
     def write_back(self, reduction: DeltaNetReduction) -> None:
         """Insert the maps of the reduction; at rank N nothing changes."""
         if reduction.rank < self.state_dim:
             self.map.replace(reduction.parameters["map.weight"])
-        self.statistics = self.form_kept = None
+        self.forget()
 
     def transport_moments(
         self, reduction: DeltaNetReduction, first: Arrays, second: Arrays
     ) -> tuple[Arrays, Arrays]:
         """Adam's moments as they are: a cut changes only maps, which are not trained."""
         return first, second
-
-    def verify(self, reduction: DeltaNetReduction) -> float:
-        """Relative error between the layer now and the layer before with the basis behind its map."""
-        return deltanet_reduction.verify(self.parameters64(), reduction)
 
     def extra_repr(self) -> str:
         return f"method={self.method.name!r}"

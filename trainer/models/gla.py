@@ -14,15 +14,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from trainer.models.gated_output import GatedOutput
+from trainer.models.initial import projection
 from trainer.models.kernel_choice import KernelChoice
-from trainer.models.measured_states import MeasuredStates, OutputSample
+from trainer.models.measured_states import MeasuredParameters, OutputSample, Sums
 from trainer.recurrences.channel_decay import channel_decay_states, channel_decay_step
 from trainer.recurrences.installed_kernels import CHANNEL_DECAY
 from trainer.reduction import gla_reduction
 from trainer.reduction.compensation import Samples
-from trainer.reduction.gla_reduction import SHARPNESS, GlaReduction, GlaSystem, Statistics
+from trainer.reduction.gla_reduction import SHARPNESS, GlaSystem, Statistics
 from trainer.reduction.method import Method
-from trainer.reduction.reducible import Arrays, FloatArray, RankTable
 
 ENERGY = Method("energy")
 
@@ -84,7 +84,7 @@ class Observer:
     """Sums over the states that a `ChannelDecayAttention` runs through, and samples of them."""
 
     def __init__(self) -> None:
-        self._sums: tuple[Tensor, Tensor] | None = None
+        self._sums = Sums()
         self._sample = OutputSample()
 
     def see(self, q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor) -> None:
@@ -102,20 +102,17 @@ class Observer:
             drawn.append((q[sequence, t], S[sequence, ..., channel]))  # (S, heads, d_k) each
         reads, states = (torch.cat(parts) for parts in zip(*drawn, strict=True))
         self._sample.add(reads, states, q.shape[1] * each)
-        sums = M.cpu().double(), P.cpu().double()
-        self._sums = sums if self._sums is None else (self._sums[0] + sums[0], self._sums[1] + sums[1])
+        self._sums.add(M, P)
 
     def statistics(self) -> Statistics:
         """What was measured. Raises ValueError when nothing was seen."""
-        if self._sums is None:
-            raise ValueError("no calibration sequence was seen")
-        M, P = (part.numpy() for part in self._sums)
+        M, P = self._sums.totals()
         drawn = self._sample.samples()  # (S, heads, d_k)
         by_head = (Samples(drawn.reads[:, head], drawn.states[:, head]) for head in range(len(M)))
         return Statistics(M=M, P=P, samples=list(by_head))
 
 
-class ChannelDecayAttention(KernelChoice, MeasuredStates[Statistics]):
+class ChannelDecayAttention(KernelChoice, MeasuredParameters[Statistics]):
     """The recurrence of a GLA layer, (batch, L, H) to (batch, L, heads, d_v), without norm and gate.
 
     No nonlinearity stands between x and q: so the regression of removed rows of S on kept ones folds into
@@ -125,6 +122,7 @@ class ChannelDecayAttention(KernelChoice, MeasuredStates[Statistics]):
     kernel = CHANNEL_DECAY
     importance = "output_energy"
     observer = Observer
+    answers, system, cut_parameters = gla_reduction, GlaSystem, gla_reduction.CUT
     ssm_parameters = ("gate_bias",)
 
     def __init__(
@@ -138,12 +136,12 @@ class ChannelDecayAttention(KernelChoice, MeasuredStates[Statistics]):
         method: Method = ENERGY,
     ) -> None:
         super().__init__(method)
-        self.W_q = _projection(heads, state_dim, width, state_dim**-0.5)  # (heads, d_k, H)
-        self.W_k = _projection(heads, state_dim, width)  # (heads, d_k, H)
-        self.W_v = _projection(heads, value_dim, width)  # (heads, d_v, H)
-        self.W_down = nn.Parameter(_uniform(gate_rank, width))  # (R, H)
-        self.W_up = _projection(heads, state_dim, gate_rank)  # (heads, d_k, R)
-        self.gate_bias = nn.Parameter(_uniform(heads, state_dim, columns=gate_rank))  # (heads, d_k)
+        self.W_q = nn.Parameter(state_dim**-0.5 * projection(heads, state_dim, width))  # (heads, d_k, H)
+        self.W_k = nn.Parameter(projection(heads, state_dim, width))  # (heads, d_k, H)
+        self.W_v = nn.Parameter(projection(heads, value_dim, width))  # (heads, d_v, H)
+        self.W_down = nn.Parameter(projection(gate_rank, width))  # (R, H)
+        self.W_up = nn.Parameter(projection(heads, state_dim, gate_rank))  # (heads, d_k, R)
+        self.gate_bias = nn.Parameter(projection(heads, state_dim, columns=gate_rank))  # (heads, d_k)
 
     @property
     def state_dim(self) -> int:
@@ -173,40 +171,6 @@ class ChannelDecayAttention(KernelChoice, MeasuredStates[Statistics]):
         gate = _by_head(x @ self.W_down.T, self.W_up) + self.gate_bias  # (…, heads, d_k)
         return q, k, v, functional.logsigmoid(gate) / SHARPNESS
 
-    def extract(self) -> GlaSystem:
-        """Parameters in double precision and what was measured with them."""
-        return GlaSystem(self.parameters64(), self.measured())
-
-    def spectrum(self, system: GlaSystem) -> FloatArray:
-        """Shares of the output's energy, descending."""
-        return gla_reduction.propose(system, self.method).hsv
-
-    def propose(self, system: GlaSystem) -> RankTable:
-        """What every rank would mean."""
-        return gla_reduction.propose(system, self.method)
-
-    def reduce(self, system: GlaSystem, rank: int) -> GlaReduction:
-        """The layer at exactly this rank."""
-        return gla_reduction.reduce(system, rank, self.method)
-
-    def write_back(self, reduction: GlaReduction) -> None:
-        """Replace what a cut changes: rows of W_q, W_k and of the gate."""
-        for name in gla_reduction.CUT:
-            old = getattr(self, name)
-            new = torch.as_tensor(reduction.parameters[name], dtype=old.dtype, device=old.device)
-            setattr(self, name, nn.Parameter(new.contiguous(), requires_grad=old.requires_grad))
-        self.statistics = self.form_kept = None
-
-    def transport_moments(
-        self, reduction: GlaReduction, first: Arrays, second: Arrays
-    ) -> tuple[Arrays, Arrays]:
-        """Adam's moments of the key channels that stay."""
-        return gla_reduction.transport_moments(reduction, first, second)
-
-    def verify(self, reduction: GlaReduction) -> float:
-        """Relative error between the layer now and the layer before with key channels left out."""
-        return gla_reduction.verify(self.parameters64(), reduction)
-
     def extra_repr(self) -> str:
         heads, state_dim, width = self.W_q.shape
         return f"width={width}, heads={heads}, state_dim={state_dim}, method={self.method.name!r}"
@@ -215,12 +179,3 @@ class ChannelDecayAttention(KernelChoice, MeasuredStates[Statistics]):
 def _by_head(x: Tensor, W: Tensor) -> Tensor:
     """x (…, H) through W (heads, d, H): (…, heads, d)."""
     return (x @ W.flatten(0, 1).T).unflatten(-1, W.shape[:2])
-
-
-def _projection(heads: int, rows: int, columns: int, scale: float = 1.0) -> nn.Parameter:
-    return nn.Parameter(scale * _uniform(heads, rows, columns))
-
-
-def _uniform(*shape: int, columns: int = 0) -> Tensor:
-    """Uniform within 1/√columns (the last size of the shape), as PyTorch's linear layers begin."""
-    return (2.0 * torch.rand(shape) - 1.0) / math.sqrt(columns or shape[-1])

@@ -11,11 +11,12 @@ and k by their position, under which no change of basis of the keys would be fre
 
 import math
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from trainer.models.gated_output import GatedOutput
+from trainer.models.initial import projection
+from trainer.models.parameters import replace_parameters
 from trainer.models.scalar_decay_core import ScalarDecayCore
 from trainer.recurrences.scalar_decay import scalar_decay_step
 from trainer.reduction.method import BALANCED, Method
@@ -88,8 +89,9 @@ class Retention(ScalarDecayCore):
         self, width: int, state_dim: int, heads: int, value_dim: int, *, method: Method = BALANCED
     ) -> None:
         super().__init__(method)
-        self.W_q, self.W_k = (_projection(heads, state_dim, width) for _ in range(2))  # (heads, N, H)
-        self.W_v = _projection(heads, value_dim, width)  # (heads, P, H)
+        self.W_q = nn.Parameter(projection(heads, state_dim, width))  # (heads, N, H)
+        self.W_k = nn.Parameter(projection(heads, state_dim, width))  # (heads, N, H)
+        self.W_v = nn.Parameter(projection(heads, value_dim, width))  # (heads, P, H)
         first, last = (math.log(share) for share in FORGOTTEN)
         forgotten = torch.linspace(first, last, heads, dtype=torch.float64).exp()  # (heads,)
         self.log_decay: Tensor
@@ -127,16 +129,8 @@ class Retention(ScalarDecayCore):
 
     def replace(self, keys: FloatArray, queries: FloatArray) -> None:
         """New W_k and W_q, (heads, r, H) each."""
-        for name, values in ((self.keys, keys), (self.queries, queries)):
-            old = getattr(self, name)
-            new = torch.as_tensor(np.ascontiguousarray(values), dtype=old.dtype, device=old.device)
-            setattr(self, name, nn.Parameter(new, requires_grad=old.requires_grad))
+        replace_parameters(self, {self.keys: keys, self.queries: queries})
 
     def extra_repr(self) -> str:
         heads, values, _ = self.W_v.shape
         return f"heads={heads}, state_dim={self.state_dim}, value_dim={values}, method={self.method.name!r}"
-
-
-def _projection(heads: int, rows: int, columns: int) -> nn.Parameter:
-    """(heads, rows, columns), uniform within 1/√columns, as PyTorch's linear layers begin."""
-    return nn.Parameter((2.0 * torch.rand(heads, rows, columns) - 1.0) / math.sqrt(columns))

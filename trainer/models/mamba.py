@@ -16,21 +16,19 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from trainer.models.causal_convolution import CausalConvolution
+from trainer.models.initial import projection, time_step_bias
 from trainer.models.kernel_choice import KernelChoice
-from trainer.models.measured_states import MeasuredStates, OutputSample
+from trainer.models.measured_states import MeasuredParameters, OutputSample, Sums
 from trainer.recurrences.installed_kernels import SELECTIVE
 from trainer.recurrences.selective import selective_states, selective_step
 from trainer.reduction import selective
 from trainer.reduction.method import Method
-from trainer.reduction.reducible import Arrays, FloatArray, RankTable
-from trainer.reduction.selective import SelectiveReduction, SelectiveSystem, Statistics
+from trainer.reduction.reducible import FloatArray
+from trainer.reduction.selective import SelectiveSystem, Statistics
 
 ENERGY = Method("energy")
 SAMPLED_STEPS = 512
 """Steps of a batch of calibration sequences, evenly spaced, of which averages of a, b and C are taken."""
-DT_RANGE = (1e-3, 1e-1)
-"""Δ at initialisation, log-uniform over channels."""
-
 MambaState = tuple[Tensor, Tensor]
 
 
@@ -104,8 +102,7 @@ class Observer:
     """Sums over what a `SelectiveSSM` computes, and samples of it, in double precision, block by block."""
 
     def __init__(self) -> None:
-        self._M: Tensor | float = 0.0
-        self._P: Tensor | float = 0.0
+        self._sums = Sums()
         self._sampled: list[list[FloatArray]] = []
         self._sample = OutputSample()
 
@@ -118,9 +115,8 @@ class Observer:
         for steps, states, _, _ in selective_states(x, delta, A, B):
             read = C[:, steps].transpose(0, 1)[:, :, None]  # (T, batch, 1, N)
             contributed = (states * read).reshape(-1, n)  # (T · batch · D, N)
-            self._M = self._M + (contributed.T @ contributed).cpu().double()
             states = states.reshape(-1, n)
-            self._P = self._P + (states.T @ states).cpu().double()
+            self._sums.add(contributed.T @ contributed, states.T @ states)
             here = chosen[(chosen >= first) & (chosen < first + len(states))] - first
             first += len(states)
             drawn.append((read.reshape(-1, n)[here // x.shape[2]], states[here]))  # (S, N) each
@@ -138,13 +134,12 @@ class Observer:
 
     def statistics(self) -> Statistics:
         """What was measured. Raises ValueError when nothing was seen."""
-        if not self._sampled:
-            raise ValueError("no calibration sequence was seen")
+        M, P = self._sums.totals()
         a, driven, b, C = (np.concatenate(parts) for parts in zip(*self._sampled, strict=True))
         return Statistics(
             samples=self._sample.samples(),
-            M=torch.as_tensor(self._M).numpy(),
-            P=torch.as_tensor(self._P).numpy(),
+            M=M,
+            P=P,
             decay=a.mean(axis=0),
             drive=driven.mean(axis=0),
             read=C.mean(axis=0),
@@ -152,7 +147,7 @@ class Observer:
         )
 
 
-class SelectiveSSM(KernelChoice, MeasuredStates[Statistics]):
+class SelectiveSSM(KernelChoice, MeasuredParameters[Statistics]):
     """The selective recurrence of a Mamba layer, (batch, L, D) to (batch, L, D), without skip and gate.
 
     B and C are shared by all channels, so a cut keeps the same states in all of them: those that the output
@@ -162,6 +157,7 @@ class SelectiveSSM(KernelChoice, MeasuredStates[Statistics]):
     kernel = SELECTIVE
     importance = "output_energy"
     observer = Observer
+    answers, system, cut_parameters = selective, SelectiveSystem, tuple(selective.STATE_AXIS)
     monitored = "hsv"
     ssm_parameters = ("A_log", "dt_bias")
 
@@ -169,10 +165,10 @@ class SelectiveSSM(KernelChoice, MeasuredStates[Statistics]):
         super().__init__(method)
         ladder = torch.arange(1, state_dim + 1, dtype=torch.float32).log()  # (N,) S4D-Real
         self.A_log = nn.Parameter(ladder.expand(channels, -1).clone())  # (D, N)
-        self.W_B, self.W_C = (_projection(state_dim, channels) for _ in range(2))  # (N, D) each
-        self.W_down = _projection(dt_rank, channels)  # (R, D)
-        self.W_up = _projection(channels, dt_rank)  # (D, R)
-        self.dt_bias = nn.Parameter(initial_dt_bias(channels))  # (D,)
+        self.W_B, self.W_C = (nn.Parameter(projection(state_dim, channels)) for _ in range(2))  # (N, D) each
+        self.W_down = nn.Parameter(projection(dt_rank, channels))  # (R, D)
+        self.W_up = nn.Parameter(projection(channels, dt_rank))  # (D, R)
+        self.dt_bias = nn.Parameter(time_step_bias(channels))  # (D,)
 
     @property
     def state_dim(self) -> int:
@@ -201,51 +197,9 @@ class SelectiveSSM(KernelChoice, MeasuredStates[Statistics]):
         delta = functional.softplus(x @ self.W_down.T @ self.W_up.T + self.dt_bias)
         return delta, -self.A_log.exp(), x @ self.W_B.T, x @ self.W_C.T
 
-    def extract(self) -> SelectiveSystem:
-        """Parameters in double precision and what was measured with them."""
-        return SelectiveSystem(self.parameters64(), self.measured())
-
     def spectrum(self, system: SelectiveSystem) -> FloatArray:
         """Hankel singular values from second-moment Gramians, summed over channels."""
         return selective.spectrum(system)
 
-    def propose(self, system: SelectiveSystem) -> RankTable:
-        """What every rank would mean."""
-        return selective.propose(system, self.method)
-
-    def reduce(self, system: SelectiveSystem, rank: int) -> SelectiveReduction:
-        """The layer at exactly this rank."""
-        return selective.reduce(system, rank, self.method)
-
-    def write_back(self, reduction: SelectiveReduction) -> None:
-        """Replace what a cut changes: A_log, W_B and W_C."""
-        for name in selective.STATE_AXIS:
-            old = getattr(self, name)
-            new = torch.as_tensor(reduction.parameters[name], dtype=old.dtype, device=old.device)
-            setattr(self, name, nn.Parameter(new.contiguous(), requires_grad=old.requires_grad))
-        self.statistics = self.form_kept = None
-
-    def transport_moments(
-        self, reduction: SelectiveReduction, first: Arrays, second: Arrays
-    ) -> tuple[Arrays, Arrays]:
-        """Adam's moments of the states that stay."""
-        return selective.transport_moments(reduction, first, second)
-
-    def verify(self, reduction: SelectiveReduction) -> float:
-        """Relative error between the layer now and the layer before with states left out."""
-        return selective.verify(self.parameters64(), reduction)
-
     def extra_repr(self) -> str:
         return f"channels={self.A_log.shape[0]}, state_dim={self.state_dim}, method={self.method.name!r}"
-
-
-def initial_dt_bias(channels: int) -> Tensor:
-    """softplus⁻¹(Δ), (channels,), with Δ log-uniform in `DT_RANGE`."""
-    low, high = (math.log(limit) for limit in DT_RANGE)
-    dt = torch.exp(low + torch.rand(channels) * (high - low))
-    return dt + torch.log(-torch.expm1(-dt))
-
-
-def _projection(rows: int, columns: int) -> nn.Parameter:
-    """(rows, columns), uniform within 1/√columns, as PyTorch's linear layers begin."""
-    return nn.Parameter((2.0 * torch.rand(rows, columns) - 1.0) / math.sqrt(columns))

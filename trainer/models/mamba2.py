@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from trainer.models.causal_convolution import CausalConvolution
-from trainer.models.mamba import initial_dt_bias
+from trainer.models.initial import time_step_bias
 from trainer.models.scalar_decay_core import ScalarDecayCore
 from trainer.models.state_map import StateMap
 from trainer.recurrences.scalar_decay import scalar_decay_step
@@ -130,7 +130,7 @@ class SSD(ScalarDecayCore):
         self.head_dim, self.groups = head_dim, groups
         low, high = A_RANGE
         self.A_log = nn.Parameter(torch.log(low + torch.rand(heads) * (high - low)))  # (heads,)
-        self.dt_bias = nn.Parameter(initial_dt_bias(heads))  # (heads,)
+        self.dt_bias = nn.Parameter(time_step_bias(heads))  # (heads,)
         self.map_B, self.map_C = StateMap(groups, state_dim), StateMap(groups, state_dim)
 
     @property

@@ -1,16 +1,18 @@
 """Layers whose states depend on data: what is measured of them, and when (`Calibrated` of the seam)."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from types import ModuleType
 from typing import Any, Generic, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from trainer.models.parameters import parameters64, replace_parameters
 from trainer.precision import in_float32
 from trainer.reduction.compensation import SAMPLED_NUMBERS, SAMPLED_OUTPUTS, Samples
 from trainer.reduction.method import Method
-from trainer.reduction.reducible import FloatArray
+from trainer.reduction.reducible import Arrays, FloatArray, RankTable
 
 Statistics = TypeVar("Statistics")
 
@@ -61,9 +63,71 @@ class MeasuredStates(nn.Module, Generic[Statistics]):
             raise ValueError("the layer was not calibrated since its last cut: its states depend on data")
         return self.statistics
 
-    def parameters64(self) -> dict[str, FloatArray]:
-        """Parameters by name, in double precision."""
-        return {name: p.detach().cpu().double().numpy().copy() for name, p in self.named_parameters()}
+    def forget(self) -> None:
+        """What was measured is of the layer before the cut."""
+        self.statistics = None
+
+
+class MeasuredParameters(MeasuredStates[Statistics]):
+    """A layer whose system are its parameters and what was measured with them: `Reducible`.
+
+    A subclass says which module of trainer/reduction/ answers, and what a cut replaces; where more differs,
+    it has a method of its own.
+    """
+
+    answers: ModuleType
+    """Its functions propose, reduce, transport_moments and verify are what the layer answers."""
+    system: type[Any]
+    """Made of parameters and statistics: what these functions take."""
+    cut_parameters: Iterable[str]
+    """Parameters that a cut replaces; the others stay."""
+
+    def extract(self) -> Any:
+        """Parameters in double precision and what was measured with them."""
+        return self.system(parameters64(self), self.measured())
+
+    def spectrum(self, system: Any) -> FloatArray:
+        """Importances, descending."""
+        return self.propose(system).hsv
+
+    def propose(self, system: Any) -> RankTable:
+        """What every rank would mean."""
+        return self.answers.propose(system, self.method)
+
+    def reduce(self, system: Any, rank: int) -> Any:
+        """The layer at exactly this rank."""
+        return self.answers.reduce(system, rank, self.method)
+
+    def write_back(self, reduction: Any) -> None:
+        """Replace what a cut changes."""
+        replace_parameters(self, {name: reduction.parameters[name] for name in self.cut_parameters})
+        self.forget()
+
+    def transport_moments(self, reduction: Any, first: Arrays, second: Arrays) -> tuple[Arrays, Arrays]:
+        """Adam's moments of the states that stay."""
+        return self.answers.transport_moments(reduction, first, second)
+
+    def verify(self, reduction: Any) -> float:
+        """Relative error between the layer now and what the reduction says of the layer before."""
+        return self.answers.verify(parameters64(self), reduction)
+
+
+class Sums:
+    """Sums over batches of sequences, in double precision."""
+
+    def __init__(self) -> None:
+        self._totals: list[Tensor] = []
+
+    def add(self, *parts: Tensor) -> None:
+        """Add to each sum."""
+        new = [part.cpu().double() for part in parts]
+        self._totals = [a + b for a, b in zip(self._totals, new, strict=True)] if self._totals else new
+
+    def totals(self) -> list[FloatArray]:
+        """Every sum. Raises ValueError when nothing was seen."""
+        if not self._totals:
+            raise ValueError("no calibration sequence was seen")
+        return [total.numpy() for total in self._totals]
 
 
 class OutputSample:

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from trainer.models.kernel_choice import KernelChoice
-from trainer.models.measured_states import MeasuredStates
+from trainer.models.measured_states import MeasuredStates, Sums
 from trainer.recurrences.installed_kernels import SCALAR_DECAY
 from trainer.recurrences.scalar_decay import scalar_decay_states
 from trainer.reduction import matrix_states
@@ -20,8 +20,7 @@ class StateMoments:
     """Sums of S Sᵀ and q qᵀ over steps and sequences, in double precision block by block."""
 
     def __init__(self) -> None:
-        self._P: Tensor | float = 0.0
-        self._Q: Tensor | float = 0.0
+        self._P, self._Q = Sums(), Sums()
         self._steps = 0
 
     def see(self, q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor) -> None:
@@ -29,15 +28,14 @@ class StateMoments:
         groups = q.shape[2]
         for _, states in scalar_decay_states(k, v, log_decay):
             by_group = states.unflatten(2, (groups, -1)).permute(2, 4, 0, 1, 3, 5)  # (G, N, batch, T, R, P)
-            self._P = self._P + _second_moment(by_group.flatten(2))
-        self._Q = self._Q + _second_moment(q.permute(2, 3, 0, 1).flatten(2))
+            self._P.add(_second_moment(by_group.flatten(2)))
+        self._Q.add(_second_moment(q.permute(2, 3, 0, 1).flatten(2)))
         self._steps += q.shape[0] * q.shape[1]
 
     def statistics(self) -> tuple[FloatArray, FloatArray]:
         """P and Q, (G, N, N) each. Raises ValueError when nothing was seen."""
-        if not (isinstance(self._P, Tensor) and isinstance(self._Q, Tensor)):
-            raise ValueError("no calibration sequence was seen")
-        return (self._P / self._steps).numpy(), (self._Q / self._steps).numpy()
+        (P,), (Q,) = self._P.totals(), self._Q.totals()
+        return P / self._steps, Q / self._steps
 
 
 class ScalarDecayCore(KernelChoice, MeasuredStates[Moments]):
@@ -101,7 +99,7 @@ class ScalarDecayCore(KernelChoice, MeasuredStates[Moments]):
         """Replace the two maps; at rank N there is nothing to do."""
         if reduction.rank < self.state_dim:
             self.replace(reduction.keys, reduction.queries)
-        self.statistics = self.form_kept = None
+        self.forget()
 
     def transport_moments(
         self, reduction: MatrixReduction, first: Arrays, second: Arrays
@@ -115,5 +113,5 @@ class ScalarDecayCore(KernelChoice, MeasuredStates[Moments]):
 
 
 def _second_moment(samples: Tensor) -> Tensor:
-    """Σ x xᵀ of (G, N, samples), (G, N, N) in double precision on the CPU."""
-    return torch.matmul(samples, samples.mT).cpu().double()
+    """Σ x xᵀ of (G, N, samples), (G, N, N)."""
+    return torch.matmul(samples, samples.mT)
