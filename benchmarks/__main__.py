@@ -10,6 +10,7 @@ import torch
 
 from benchmarks import (
     associative,
+    compiled,
     cut,
     eight_hours,
     evidence,
@@ -29,8 +30,8 @@ from benchmarks.repetitions import Missing
 
 README = Path(__file__).with_name("README.md")
 MODULES = (
-    recurrence, associative, states, selective, cut, truncation, evidence, regularisation, overhead, log_step,
-    streaming, reading, run_list, pages, eight_hours,
+    recurrence, associative, states, selective, cut, compiled, truncation, evidence, regularisation, overhead,
+    log_step, streaming, reading, run_list, pages, eight_hours,
 )  # fmt: skip
 
 
