@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from trainer.recurrences.installed_kernels import kernel_versions
+
 
 def machine(device: torch.device) -> dict[str, Any]:
     """Where it was computed: system, processor and graphics card."""
@@ -32,4 +34,5 @@ def _processor() -> str:
 
 def versions() -> dict[str, str]:
     """Of Python and of the packages that round."""
-    return {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__}
+    ours = {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__}
+    return {**ours, **kernel_versions()}

@@ -17,6 +17,7 @@ as recurrences are in single precision; TRITON_F32_DEFAULT=ieee in the environme
 Left out: `mamba_chunk_scan_combined` of mamba-ssm, which takes Δ and x apart where ours takes Δ ∘ x.
 """
 
+import contextlib
 import functools
 import importlib
 import importlib.util
@@ -25,6 +26,7 @@ import os
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import metadata
 
 import torch
 from torch import Tensor
@@ -247,3 +249,12 @@ DELTA_RULE = InstalledKernel(
 )  # fmt: skip
 """Sizes: heads, d_k, d_v."""
 KERNELS = (SELECTIVE, SCALAR_DECAY, CHANNEL_DECAY, DELTA_RULE)
+
+
+def kernel_versions() -> dict[str, str]:
+    """Of the packages that are installed: they round as their version does."""
+    found = {}
+    for package in (MAMBA_SSM, FLA):
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[package] = metadata.version(package)
+    return found

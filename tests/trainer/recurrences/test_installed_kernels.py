@@ -14,6 +14,7 @@ import torch
 
 from storage.errors import ConfigError
 from trainer.models.mamba import SelectiveSSM
+from trainer.provenance import versions
 from trainer.recurrences import installed_kernels
 from trainer.recurrences.installed_kernels import (
     CHANNEL_DECAY,
@@ -144,6 +145,15 @@ def test_ours_can_be_asked_for(stand_ins, monkeypatch):
     monkeypatch.setenv("HANKELBOARD_KERNELS", "mine")
     with pytest.raises(ConfigError, match="HANKELBOARD_KERNELS=mine in the environment: must be auto or own"):
         chosen()
+
+
+def test_versions_of_installed_packages_are_told(tmp_path, monkeypatch):
+    assert installed_kernels.kernel_versions() == {}
+    folder = tmp_path / "mamba_ssm-2.2.4.dist-info"
+    folder.mkdir()
+    (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: mamba-ssm\nVersion: 2.2.4\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert versions()["mamba-ssm"] == "2.2.4"
 
 
 def mamba_run(small_run):
