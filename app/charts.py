@@ -81,7 +81,7 @@ METRIC_CHARTS = {
     ),
     "accuracy": MetricChart(
         title="Accuracy", unit="share correct", keys=("val/accuracy",), names=("validation",),
-        format=".1%", dots=True,
+        format=".3~%", dots=True,
     ),
     "bits": MetricChart(
         title="Bits per character", unit="bits per character", keys=(BITS_METRIC,), names=("validation",),

@@ -20,6 +20,7 @@ VERBS = {
     "rollback": "Roll back",
     "measure": "Measure",
 }
+GONE = "Its process is gone: there is nothing to pause or to save."
 WAITING_WORDS = {"pause": "training pauses", "train": "training goes on"}
 
 
@@ -47,11 +48,14 @@ def buttons(row: Mapping[str, Any]) -> None:
     finished = state in ("finished", "unreadable")
     why_not = {
         "pause": "The run is not training." if ended or state in ("queued", "unreadable") else
-                 "The run is paused already." if state == "paused" else "",
+                 "The run is paused already." if state == "paused" else
+                 GONE if state == "dead" else "",
         "resume": "The run is finished: roll back to a checkpoint to train on." if finished else
                   "" if state in ("paused", "stopped", "failed", "cancelled") else
+                  "A worker resumes it by itself." if state == "dead" else
                   "The run is neither paused nor stopped.",
-        "checkpoint": "The run is not training." if ended or state in ("queued", "unreadable") else "",
+        "checkpoint": "The run is not training." if ended or state in ("queued", "unreadable") else
+                      GONE if state == "dead" else "",
         "stop": "The run has ended." if ended or state == "unreadable" else "",
     }  # fmt: skip
     icons = {"pause": "pause", "resume": "play_arrow", "checkpoint": "save", "stop": "stop"}

@@ -241,6 +241,15 @@ def marks_table(run_id: str, chart: str) -> Any:
     return cache.derived(f"marks {chart}", compute, "metrics", "events")
 
 
+def was_cut_after(run_id: str, step: int) -> bool:
+    """Whether the live path has a cut at `step` or later: validation at the step of a cut comes before it."""
+    history = cache_of(run_id).history
+    return any(
+        event.get("kind") == "reduction_applied" and event.get("step", -1) >= step and history.on_path(event)
+        for event in history.interventions
+    )
+
+
 def layer_count(run_id: str) -> int:
     cache = cache_of(run_id)
     return len(cache.history.initial_state_dims)

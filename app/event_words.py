@@ -28,8 +28,8 @@ ICONS = {
     "policy_changed": "rule_settings",
     "loss_not_finite": "warning",
 }
-QUIET = {"command_accepted", "waiting_started", "waiting_ended"}
-"""Kinds that the timeline leaves out: another line says the same."""
+QUIET = {"command_accepted", "waiting_started", "waiting_ended", "kernel_chosen"}
+"""Kinds that the timeline leaves out: another line says the same, or it is of no use to who decides."""
 
 
 def describe(event: Record) -> str:
@@ -54,7 +54,9 @@ def _why(event: Record) -> str:
 
 
 def _by(event: Record) -> str:
-    return f" by {event['by']}" if event.get("by") else ""
+    who = str(event.get("by") or "")
+    policy = who.removeprefix("policy:")
+    return f" by the policy {policy}" if policy != who else f" by {who}" if who else ""
 
 
 def _attempt_started(event: Record) -> str:

@@ -53,9 +53,9 @@ def consequences(record: Record, ranks: Sequence[int]) -> None:
         if as_proposed and saving is not None:
             frame.figure(
                 "Projected saving",
-                words.duration(saving) if saving > 0 else "none measured",
+                words.duration(saving) if saving > 0 else "none",
                 "until the last step",
-                help="Steps that are left × the difference of the measured times",
+                help="Steps that are left × the difference of the measured times, where that saves time",
             )
         frame.figure(
             "Accuracy after",
@@ -90,7 +90,7 @@ def measured(record: Record, ranks: Sequence[int]) -> None:
     if facts.get("left_out"):
         st.caption(
             ":material/timer_off: Left out, because measuring may take only a small share of the training "
-            f"time: {words.plain(', '.join(facts['left_out']))}."
+            f"time: {words.plain(', '.join(map(left_out_words, facts['left_out'])))}."
         )
     tables = evidence_charts.measured_tables(record, ranks)
     axes = (("accuracy", "accuracy, share correct", ".3~%"), ("loss", "loss, cross-entropy in nats", ".3~g"))
@@ -101,6 +101,18 @@ def measured(record: Record, ranks: Sequence[int]) -> None:
                 frame.draw(spec, f"measured-{field}", f"Measured {title} against states kept", **tables)
     with st.expander("The measured points as a table", key="measured_points"):
         st.dataframe(_measured_frame(record), hide_index=True, alt="Measured points")
+
+
+LEFT_OUT = {"responses": "frequency responses", "null ranks": "ranks of untrained layers"}
+
+
+def left_out_words(item: str) -> str:
+    """What was not measured, as a person says it: validation at tolerance 2.5 %."""
+    before, at, tolerance = item.rpartition("tolerance ")
+    try:
+        return f"{before}{at}{float(tolerance) * 100:g} %" if at else LEFT_OUT.get(item, item)
+    except ValueError:
+        return item
 
 
 def _measured_frame(record: Record) -> pd.DataFrame:

@@ -7,7 +7,19 @@ import numpy as np
 import pyarrow as pa
 
 from app.charts import ZOOM, Spec, layer_name
-from app.spec_parts import CUT_COLOR, LEGEND, POINT_COLOR, QUIET_COLOR, by, chart, log_y, mark, told, whole_x
+from app.spec_parts import (
+    CUT_COLOR,
+    LEGEND,
+    POINT_COLOR,
+    QUIET_COLOR,
+    by,
+    chart,
+    log_y,
+    mark,
+    round_ticks,
+    told,
+    whole_x,
+)
 from storage.records import Record
 
 SHAPES = ["circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right", "wedge"]
@@ -165,7 +177,7 @@ def rank_curve_spec(
     """
     x, y = whole_x("rank", "rank r"), log_y(field, axis)
     if percent:
-        y["axis"] = {**y["axis"], "format": ".3~%", "labelExpr": SMALL_PERCENT}
+        y["axis"] = {**y["axis"], "format": ".3~%", "labelExpr": round_ticks(f"({SMALL_PERCENT})")}
     data = {"name": "ranks"}
     choices = ["chosen", "other"]
     curve = {
@@ -230,6 +242,7 @@ def measured_spec(field: str, title: str, format: str) -> Spec:
     """Measured loss or accuracy against the states kept: points only, nothing in between is claimed."""
     kinds = [NOW, MEASURED, RULE]
     x = whole_x("states", "states kept, all layers together")
+    x["scale"] = {**x["scale"], "padding": 16}  # room for the ring
     y = {
         "field": field, "type": "quantitative", "title": title, "scale": {"zero": False, "padding": 12},
         "axis": {"format": format, "tickCount": 5},

@@ -12,6 +12,8 @@ from app.charts import Spec
 from app.spec_parts import CUT_COLOR, LEGEND, QUIET_COLOR, by, chart, mark, told
 
 HERE, ELSEWHERE = "this run", "other runs"
+SIGNED_POINTS = "datum.value == 0 ? '0' : format(100 * datum.value, '+.3~g')"
+"""Changes of accuracy are differences: points, not percent."""
 
 
 def show(run_id: str) -> None:
@@ -80,10 +82,13 @@ def spec() -> Spec:
     def axis(field: str, title: str) -> Spec:
         return {
             "field": field, "type": "quantitative", "title": title, "scale": {"zero": True, "padding": 10},
-            "axis": {"format": "+.1%", "tickCount": 5},
+            "axis": {"format": "~g", "labelExpr": SIGNED_POINTS, "tickCount": 5},
         }  # fmt: skip
 
-    x, y = axis("predicted", "predicted change of accuracy"), axis("measured", "measured change")
+    x, y = (
+        axis("predicted", "predicted change of accuracy, points"),
+        axis("measured", "measured change, points"),
+    )
     line = {
         "data": {"name": "line"},
         "mark": mark("line", color=QUIET_COLOR, strokeDash=[4, 3]),

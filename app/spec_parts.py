@@ -26,10 +26,24 @@ def whole_x(field: str, title: str) -> Spec:
     }  # fmt: skip
 
 
+ROUND = "format(datum.value / pow(10, floor(log(datum.value) / LN10 + 1e-9)), '.6~g')"
+"""The first digits of a tick: 1 for 0.01, 2 for 200."""
+NARROW = "log(domain('y')[1] / domain('y')[0]) < 4.7"
+"""Two decades or less: too few powers of ten to read values from."""
+
+
+def round_ticks(label: str = "datum.label") -> str:
+    """On a log axis only powers of ten are named, in a narrow range twice and five times one, too.
+
+    Named as they come, the ticks that find room would be 70, 8, 0.9.
+    """
+    return f"{ROUND} == '1' || ({NARROW} && indexof(['2', '5'], {ROUND}) >= 0) ? {label} : ''"
+
+
 def log_y(field: str, title: str, format: str = "~g") -> Spec:
     return {
         "field": field, "type": "quantitative", "title": title, "scale": {"type": "log"},
-        "axis": {"format": format, "tickCount": 4, "labelOverlap": True},
+        "axis": {"format": format, "labelExpr": round_ticks(), "labelOverlap": True},
     }  # fmt: skip
 
 

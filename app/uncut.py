@@ -83,19 +83,26 @@ def _table(curves: Mapping[str, Curve], key: str) -> pa.Table:
 
 
 def spec(title: str) -> Spec:
-    names = [HERE, UNCUT]
+    names, colors = [HERE, UNCUT], [CUT_COLOR, POINT_COLOR]
+    legend = {**LEGEND, "symbolType": "stroke", "symbolSize": 300}  # a dot would hide which is dashed
     lines = {
         "data": {"name": "curves"},
         "params": [ZOOM],
-        "mark": mark("line", strokeWidth=2, point={"filled": True, "size": 26}),
+        "mark": mark("line", strokeWidth=2),
         "encoding": {
             "x": {"field": "at", "type": "quantitative", "title": title,
                   "axis": {"grid": False, "format": ",~r", "tickCount": 6}},
             "y": {"field": "value", "type": "quantitative", "title": "validation accuracy",
-                  "scale": {"zero": False}, "axis": {"format": ".1%", "tickCount": 5}},
-            "color": by("series", names, [CUT_COLOR, POINT_COLOR], LEGEND),
-            "strokeDash": by("series", names, [[1, 0], [5, 3]], LEGEND, type="ordinal"),
+                  "scale": {"zero": False}, "axis": {"format": ".3~%", "tickCount": 5}},
+            "color": by("series", names, colors, legend),
+            "strokeDash": by("series", names, [[1, 0], [5, 3]], legend, type="ordinal"),
             "tooltip": told(("series", "run"), ("at", title, ",.1f"), ("value", "accuracy", ".2%")),
         },
     }  # fmt: skip
-    return {"height": 260, "padding": PADDING, "layer": [lines], "usermeta": SVG}
+    spots = {key: value for key, value in lines["encoding"].items() if key != "strokeDash"}
+    dots = {
+        "data": {"name": "curves"},
+        "mark": mark("point", filled=True, size=26, opacity=1),
+        "encoding": spots,
+    }
+    return {"height": 260, "padding": PADDING, "layer": [lines, dots], "usermeta": SVG}

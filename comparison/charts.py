@@ -23,7 +23,16 @@ LEGEND_COLUMNS = 2
 HUES = 8
 """Colours of the theme (and of the report's palette)."""
 DASHES = ([1, 0], [6, 3], [2, 2], [8, 3, 2, 3])
-SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right", "stroke")
+SHAPES = (
+    "circle",
+    "square",
+    "triangle-up",
+    "diamond",
+    "cross",
+    "triangle-down",
+    "triangle-right",
+    "triangle-left",
+)
 PADDING = {"left": 2, "top": 4, "right": 6, "bottom": 2}
 ZOOM = {
     "name": "zoom",

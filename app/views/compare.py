@@ -129,16 +129,16 @@ def say_what_is_open(series: Sequence[Series]) -> None:
 
 def curves_section(series: Sequence[Series], palette: charts.Palette, key: str) -> None:
     st.subheader("Curves", anchor=False)
+    axis = st.segmented_control(  # alone in its row: it wraps where that is narrow
+        "Against",
+        list(AXES),
+        default="train_s",
+        key="x",
+        required=True,
+        bind="query-params",
+        format_func=lambda name: AXES[name].title,
+    )
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        axis = st.segmented_control(
-            "Against",
-            list(AXES),
-            default="train_s",
-            key="x",
-            required=True,
-            bind="query-params",
-            format_func=lambda name: AXES[name].title,
-        )
         metric = st.segmented_control(
             "Metric", metrics_of(series), default="val/accuracy", key="metric", required=True,
             bind="query-params", format_func=METRICS.get,
@@ -257,7 +257,7 @@ def budget_section(series: Sequence[Series], key: str) -> None:
         st.caption("No run has been validated yet.")
         return
     end = st.slider("Seconds of training", 0.0, round(ends[-1], 1), value=round(ends[0], 1),
-                    key=f"budget-{key}")  # fmt: skip
+                    format="%.1f s", key=f"budget-{key}")  # fmt: skip
     st.caption(
         "Best validation accuracy up to there. A cut run counts with what it reached before its cuts, too."
     )

@@ -34,8 +34,9 @@ def header(row: Mapping[str, Any]) -> None:
         frame.badge(row["state"])
         doing = words.PHASES.get(row["phase"], row["phase"]) if row["living"] else ""
         reason = f"because: {row['reason']}" if row["reason"] and row["state"] != "queued" else ""
-        queue = [row["task"], row["family"], row["role"], f"policy {row['policy']}" if row["policy"] else ""]
-        st.caption(words.plain(" · ".join(part for part in (doing, reason, *queue) if part)))
+        policy = f"policy {row['policy']}" if row["policy"] else ""
+        what = [row["task"], row["family"], row["role"], f"seed {row['seed']}", policy]
+        st.caption(words.plain(" · ".join(part for part in (doing, reason, *what) if part)))
     if row["total_steps"]:
         share = min(1.0, row["step"] / row["total_steps"])
         eta = (
@@ -44,7 +45,7 @@ def header(row: Mapping[str, Any]) -> None:
             else ""
         )
         text = f"step {words.count(row['step'])} of {words.count(row['total_steps'])}"
-        st.progress(share, text=words.plain(f"{text} · {share:.0%}{eta}"))
+        st.progress(share, text=words.plain(f"{text} · {words.percent(share, 0)}{eta}"))
     figures(row)
 
 
@@ -55,10 +56,7 @@ def figures(row: Mapping[str, Any]) -> None:
         with st.container(key="state_dims", height="stretch"):
             frame.figure("States per layer, N", dims, f"from {start}" if start != dims else "as at the start",
                          help="State dimension of each layer now")  # fmt: skip
-        accuracy = words.percent(best.get("value")) if best else "–"
-        frame.figure(
-            "Best on validation", accuracy, f"at step {words.count(best.get('step'))}" if best else ""
-        )
+        best_figure(row)
         if test:
             frame.figure("Test accuracy", words.percent(test.get("accuracy")), "once, at the end")
         if bits(test or best) is not None:
@@ -72,6 +70,21 @@ def figures(row: Mapping[str, Any]) -> None:
             frame.figure("Speed", f"{words.number(row['steps_per_s'], 3)} steps/s")
 
 
+def best_figure(row: Mapping[str, Any]) -> None:
+    """The best value, at which step it was, and whether the model was larger then."""
+    best = row["best"] or {}
+    step = best.get("step")
+    larger = isinstance(step, int) and data.was_cut_after(row["run"], step)
+    frame.figure(
+        "Best, before a cut" if larger else "Best on validation",
+        words.percent(best.get("value")),
+        f"at step {words.count(step)}" if best else "",
+        help="On validation; a later cut made the model smaller, so this is not what it reaches now"
+        if larger
+        else None,
+    )
+
+
 def metric_charts(row: Mapping[str, Any]) -> None:
     run_id = row["run"]
     st.subheader("Metrics", anchor=False)
@@ -82,6 +95,7 @@ def metric_charts(row: Mapping[str, Any]) -> None:
     )
     smoothing = st.select_slider(
         "Smoothing of the training loss", SMOOTHING, value=0.0, key="smoothing", width=330,
+        format_func=lambda weight: f"{weight:g}" if weight else "off",
         help="Weight of the past in a moving average over all records; the raw line stays, faint",
     )  # fmt: skip
     shown = {

@@ -20,6 +20,8 @@ LOOK_S = 1.0
 ROWS = 200
 """Rows of one page of the table: each is drawn and may travel again whenever a run changes."""
 BITS_COLUMN = "Bits/char"
+OPTIONAL = ("ETA", "vs baseline", BITS_COLUMN, "Steps/s")
+"""Columns that take no room while no run fills them."""
 SHOWN = ("all", ALIVE, "ended", "archived")
 
 
@@ -169,8 +171,7 @@ def table(shown: Sequence[Mapping[str, Any]], baselines: Mapping[tuple[str, str]
     run_ids = [row["run"] for row in shown]
     order = hashlib.blake2s(" ".join(run_ids).encode(), digest_size=8).hexdigest()
     columns = pd.DataFrame([table_row(row, baselines) for row in shown])
-    if columns[BITS_COLUMN].isna().all():
-        columns = columns.drop(columns=BITS_COLUMN)
+    columns = columns.drop(columns=[name for name in OPTIONAL if not has_values(columns[name])])
     config = st.column_config
     ticked = st.dataframe(
         columns,
@@ -186,16 +187,26 @@ def table(shown: Sequence[Mapping[str, Any]], baselines: Mapping[tuple[str, str]
             ),
             "Progress": config.ProgressColumn(format="%d%%", min_value=0, max_value=100, width="small"),
             "Accuracy": config.LineChartColumn(help="Validation accuracy over the run", width="small"),
-            "Best": config.NumberColumn(format="percent", width=75, help="Best on validation, live path"),
+            "Best": config.NumberColumn(
+                format="%.2f %%", width=80,
+                help="In percent: best on validation, live path; it may be from before a cut",
+            ),
             BITS_COLUMN: config.NumberColumn(format="%.3f", help="Bits per character at that step, of texts"),
-            "vs baseline": config.TextColumn(help="Difference to the newest baseline of the same group"),
-            "N → now": config.TextColumn(help="State dimension per layer at the start and now"),
+            "vs baseline": config.TextColumn(
+                width=100, help="Difference to the newest baseline of the same group"
+            ),
+            "N → now": config.TextColumn(width=125, help="State dimension per layer at the start and now"),
             "Steps/s": config.NumberColumn(format="%.1f"),
             "Tags": config.ListColumn(help="Set them on the page of the run, under More"),
         },
         alt="Runs with their state, progress and accuracy",
     )  # fmt: skip
     return [run_ids[place] for place in ticked["selection"]["rows"] if place < len(run_ids)]
+
+
+def has_values(column: pd.Series) -> bool:
+    """Whether any row has something to say in this column."""
+    return bool((column.notna() & (column != "")).any())
 
 
 def remember_click(run_ids: Sequence[str], key: str) -> None:
@@ -210,18 +221,20 @@ def table_row(row: Mapping[str, Any], baselines: Mapping[tuple[str, str], float]
     baseline = baselines.get((row["group"], row["task"]))
     compared = value is not None and baseline is not None and row["role"] != "baseline"
     state = words.STATES.get(row["state"], (row["state"],))[0]
+    waits = row["state"] == "waiting_for_decision"
     if row["state"] == "queued" and row["reason"]:
         state += ", needs another run"
     return {
         "Run": row["name"],
-        "State": state if row["pending_proposal"] is None else f"{state} · proposal",
+        "State": f"{state} · proposal" if row["pending_proposal"] is not None and not waits else state,
         "Progress": min(100, 100 * row["step"] // row["total_steps"]) if row["total_steps"] else None,
         "ETA": words.duration(row["eta_s"]) if row["eta_s"] and row["state"] == "running" else "",
         "Accuracy": data.sparkline(row["run"]),
-        "Best": value,
+        "Best": None if value is None else 100 * value,
         BITS_COLUMN: bits(best),
         "vs baseline": words.points(value - baseline) if compared else "",
         "N → now": words.change(row["initial_state_dims"], row["state_dims"]) if row["state_dims"] else "",
+        "Seed": row["seed"],
         "Role": row["role"],
         "Task": row["task"],
         "Steps/s": row["steps_per_s"] if row["state"] == "running" else None,

@@ -10,13 +10,18 @@ from app.pulse import live_region
 @live_region
 def live() -> None:
     facts, rows = installation.system(), data.summaries()
+    queued = sum(row["state"] == "queued" for row in rows)
     with st.grid("auto", min_column_width=170, gap="small"):
         frame.figure("Workers", words.count(len(data.workers())))
-        frame.figure("Runs", words.count(len(rows)))
+        frame.figure("Runs", words.count(len(rows)), f"{queued} queued")
         frame.figure("Free on the disk", words.size(facts["free"]), f"of {words.size(facts['total'])}")
-        frame.figure("Memory of this server", words.size(facts["memory"]))
+        frame.figure("Memory of this dashboard", words.size(facts["memory"]))
     place = "" if facts["writable"] else " It is **read-only** here: nothing can be decided or started."
     st.markdown(f"Runs lie in {words.plain(facts['folder'])} on {words.plain(facts['host'])}.{place}")
+    st.markdown(
+        f"You decide as **{words.plain(installation.user())}**: everybody who opens this dashboard does. "
+        "`HANKELBOARD_USER` sets another name when it is started."
+    )
     workers()
     damage(rows)
     st.subheader("Versions", anchor=False)

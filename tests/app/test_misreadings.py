@@ -1,0 +1,72 @@
+"""What a tired reader would misread: figures from before a cut, buttons that nobody answers, odd ticks."""
+
+import math
+
+import pytest
+import vl_convert
+
+from app import data, event_words, outcomes
+from app.evidence import left_out_words
+from app.spec_parts import chart, log_y, mark, whole_x
+from tests.app.synthetic_run import SyntheticRun
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    monkeypatch.setenv("HANKELBOARD_RUNS", str(tmp_path))
+    return SyntheticRun(tmp_path, queued=False).start().train(200)
+
+
+def test_a_best_value_at_or_before_a_cut_is_known_to_be_of_the_larger_model(run):
+    assert not data.was_cut_after(run.id, 100)
+    run.propose()
+    run.decide(1)
+    run.answer(1)
+    run.train(300)
+    data.forget(run.id)
+    assert data.was_cut_after(run.id, 100) and data.was_cut_after(run.id, 200)
+    assert not data.was_cut_after(run.id, 201)
+
+
+def test_a_policy_that_decided_is_called_a_policy():
+    event = {"kind": "decision_accepted", "proposal": 3, "verdict": "approve", "by": "policy:auto"}
+    assert event_words.describe({**event, "apply_at_step": 5}).startswith(
+        "Proposal 3 approved by the policy auto;"
+    )
+    assert "by ada" in event_words.describe({**event, "by": "ada", "apply_at_step": 5})
+
+
+def test_what_was_not_measured_is_said_in_words_and_percent():
+    assert left_out_words("validation at tolerance 0.025") == "validation at tolerance 2.5 %"
+    assert left_out_words("null ranks") == "ranks of untrained layers"
+    assert left_out_words("something at tolerance high") == "something at tolerance high"
+
+
+def ticks(values):
+    rows = [{"rank": i + 1, "value": value} for i, value in enumerate(values)]
+    encoding = {"x": whole_x("rank", "rank"), "y": log_y("value", "bound")}
+    spec = {
+        **chart(142, {"data": {"values": rows}, "mark": mark("line"), "encoding": encoding}),
+        "width": 200,
+    }
+    svg = vl_convert.vegalite_to_svg(spec)
+    axis = svg[svg.index('aria-label="Y-axis') :].split("role-axis-title")[0]
+    texts = [part.split("<")[0] for part in axis.split(">")]
+    return [float(text) for text in texts if text.replace(".", "", 1).isdigit()]
+
+
+def test_a_log_axis_names_powers_of_ten():
+    named = ticks([0.01 * 3**i for i in range(10)])
+    assert len(named) >= 3 and all(math.log10(tick).is_integer() for tick in named)
+
+
+def test_a_log_axis_of_less_than_two_decades_names_twice_and_five_times_them_too():
+    named = ticks([2.0, 3.0, 8.0, 40.0])
+    assert len(named) >= 3 and {f"{tick:e}"[0] for tick in named} <= {"1", "2", "5"}
+
+
+def test_differences_of_accuracy_are_drawn_in_points():
+    axes = outcomes.spec()["layer"][1]["encoding"]
+    assert all(
+        "points" in axes[name]["title"] and "%" not in axes[name]["axis"]["labelExpr"] for name in "xy"
+    )
