@@ -3,11 +3,9 @@ import copy
 import pytest
 import torch
 
-from trainer.checkpoint import load_tensors
 from trainer.models.deltanet import DeltaNet
 from trainer.recurrences.delta_rule import delta_rule_sequential
-from trainer.reduction.reducible import Calibrated, Reducible
-from trainer.reduction.surgery import apply_reduction, reducible_layers
+from trainer.reduction.surgery import apply_reduction
 
 
 def delta_rule_inputs(rule, x):
@@ -48,16 +46,6 @@ def test_trained_in_chunks_or_step_by_step_gradients_are_the_same(dtype, toleran
         assert found.grad is None or (found.grad - wanted.grad).norm() <= tolerance * wanted.grad.norm()
 
 
-def test_it_does_not_look_ahead():
-    layer, x = deltanet(), inputs()
-    changed = x.clone()
-    changed[:, 12:] += 1.0
-    with torch.no_grad():
-        before, after = layer(x), layer(changed)
-    assert torch.allclose(before[:, :12], after[:, :12], atol=1e-13)
-    assert not torch.allclose(before[:, 12:], after[:, 12:])
-
-
 def test_keys_and_queries_are_at_most_of_length_1():
     rule, x = deltanet().rule, 100.0 * inputs()
     q, k, *_ = delta_rule_inputs(rule, x)
@@ -65,22 +53,6 @@ def test_keys_and_queries_are_at_most_of_length_1():
         length = part.norm(dim=-1)
         assert length.max() <= 1.0 + 1e-12
         assert length.median() > 0.999
-
-
-def test_what_is_cut_is_the_recurrence():
-    ((name, core),) = reducible_layers(deltanet())
-    assert name == "rule"
-    assert isinstance(core, Reducible)
-    assert isinstance(core, Calibrated)
-    assert (core.state_dim, core.importance) == (8, "key_query_energy")
-
-
-def test_without_calibration_nothing_is_said():
-    core = deltanet().rule
-    with pytest.raises(ValueError, match="not calibrated"):
-        core.extract()
-    with pytest.raises(ValueError, match="no calibration sequence"), core.observing():
-        pass
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 1e-12)])
@@ -106,27 +78,6 @@ def test_cuts_one_after_the_other_and_training_goes_on(dtype, tolerance):
             M = torch.from_numpy(core.map.matrices())
             assert torch.allclose(M @ M.mT, torch.eye(rank).double(), atol=tolerance)
     assert {p for group in optimizer.param_groups for p in group["params"]} == set(layer.parameters())
-
-
-def test_a_layer_of_another_size_takes_the_shapes_of_a_checkpoint():
-    layer, x = deltanet(), inputs()
-    with torch.no_grad(), layer.rule.observing():
-        layer(x)
-    apply_reduction(layer.rule, None, layer.rule.reduce(layer.rule.extract(), 3))
-    for state_dim in (8, 3):
-        other = deltanet(seed=1, state_dim=state_dim)
-        load_tensors(other, None, layer.state_dict())
-        assert other.rule.state_dim == 3
-        assert torch.equal(other(x), layer(x))
-        assert [p.requires_grad for p in other.parameters()] == [p.requires_grad for p in layer.parameters()]
-
-
-def test_measuring_changes_no_output_and_no_state_dict():
-    layer, x = deltanet(), inputs()
-    names, wanted = list(layer.state_dict()), layer(x)
-    with torch.no_grad(), layer.rule.observing():
-        assert torch.equal(layer(x), wanted)
-    assert list(layer.state_dict()) == names
 
 
 def test_sizes_that_cannot_be():

@@ -3,11 +3,9 @@ import copy
 import pytest
 import torch
 
-from trainer.checkpoint import load_tensors
 from trainer.models.gla import GLA, ChannelDecayAttention
 from trainer.recurrences.channel_decay import channel_decay_sequential
-from trainer.reduction.reducible import Calibrated, Reducible
-from trainer.reduction.surgery import apply_reduction, reducible_layers
+from trainer.reduction.surgery import apply_reduction
 
 
 def gla(seed=0, dtype=torch.float64, **options):
@@ -43,38 +41,12 @@ def test_trained_in_chunks_or_step_by_step_gradients_are_the_same(dtype, toleran
         assert (found.grad - wanted.grad).norm() <= tolerance * wanted.grad.norm()
 
 
-def test_it_does_not_look_ahead():
-    layer, x = gla(), inputs()
-    changed = x.clone()
-    changed[:, 12:] += 1.0
-    with torch.no_grad():
-        before, after = layer(x), layer(changed)
-    assert torch.allclose(before[:, :12], after[:, :12], atol=1e-13)
-    assert not torch.allclose(before[:, 12:], after[:, 12:])
-
-
 def test_heads_keep_the_size_of_their_outputs_apart():
     layer, x = gla(), inputs()
     with torch.no_grad():
         wanted = layer(x)
         layer.attention.W_v[0] *= 100.0  # the norm of a head takes it out again
         assert torch.allclose(layer(x), wanted, atol=1e-4)
-
-
-def test_what_is_cut_is_the_recurrence():
-    ((name, core),) = reducible_layers(gla())
-    assert name == "attention"
-    assert isinstance(core, Reducible)
-    assert isinstance(core, Calibrated)
-    assert (core.state_dim, core.importance) == (8, "output_energy")
-
-
-def test_without_calibration_nothing_is_said():
-    core = gla().attention
-    with pytest.raises(ValueError, match="not calibrated"):
-        core.extract()
-    with pytest.raises(ValueError, match="no calibration sequence"), core.observing():
-        pass
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 1e-12)])
@@ -97,27 +69,6 @@ def test_cuts_one_after_the_other_and_training_goes_on(dtype, tolerance):
         assert core.state_dim == rank
         assert torch.isfinite(loss)
     assert {p for group in optimizer.param_groups for p in group["params"]} == set(layer.parameters())
-
-
-def test_a_layer_of_another_size_takes_the_shapes_of_a_checkpoint():
-    layer, x = gla(), inputs()
-    with torch.no_grad(), layer.attention.observing():
-        layer(x)
-    apply_reduction(layer.attention, None, layer.attention.reduce(layer.attention.extract(), 3))
-    for state_dim in (8, 3):
-        other = gla(seed=1, state_dim=state_dim)
-        load_tensors(other, None, layer.state_dict())
-        assert other.attention.state_dim == 3
-        assert torch.equal(other(x), layer(x))
-        assert [p.requires_grad for p in other.parameters()] == [p.requires_grad for p in layer.parameters()]
-
-
-def test_measuring_changes_no_output_and_no_state_dict():
-    layer, x = gla(), inputs()
-    names, wanted = list(layer.state_dict()), layer(x)
-    with torch.no_grad(), layer.attention.observing():
-        assert torch.equal(layer(x), wanted)
-    assert list(layer.state_dict()) == names
 
 
 def test_sizes_that_cannot_be():
