@@ -54,7 +54,8 @@ def tree_spec(branches: int) -> Spec:
     lanes = [f"branch {number}" for number in range(branches)]
     y = {**by("branch", lanes, None), "title": None, "axis": {"grid": False, "ticks": False}}
     del y["legend"]
-    x = {"type": "quantitative", "title": "step", "axis": STEPS}
+    scale = {"nice": False, "padding": 8}  # room for the signs of the first and the last checkpoint
+    x = {"type": "quantitative", "title": "step", "axis": STEPS, "scale": scale}
     lane = {
         "data": {"name": "pieces"},
         "mark": mark("rule", strokeWidth=3, color=POINT_COLOR),
