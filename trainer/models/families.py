@@ -1,9 +1,7 @@
 """The families that can be trained: one line each. Adding one: docs/FAMILIES.md, "A family of your own"."""
 
 import inspect
-from collections.abc import Mapping
 from importlib import import_module
-from typing import Any
 
 from torch import nn
 
@@ -24,7 +22,6 @@ MIXERS = {
 """Class of each family's sequence layer, called as Class(width, state_dim, method=…, **model.options)."""
 RING = ("r_min", "r_max", "max_phase", "form")
 """Keys of [model] that the LRU takes besides."""
-TYPE_NAMES = {int: "a whole number", float: "a number", str: "a text"}
 
 
 def make_mixer(config: Config, layer: int, state_dim: int) -> nn.Module:
@@ -33,7 +30,7 @@ def make_mixer(config: Config, layer: int, state_dim: int) -> nn.Module:
     Raises
     ------
     ConfigError
-        If `model.options` holds what the family does not know, or a value of another type or out of range.
+        If the family does not take these sizes and options (trainer.family_settings knows their names).
     """
     model, reduction = config.model, config.reduction
     method = Method(
@@ -43,7 +40,6 @@ def make_mixer(config: Config, layer: int, state_dim: int) -> nn.Module:
         compensation=reduction.compensation,
     )
     kind = _layer_class(model.family)
-    check_options(model.family, model.options)
     ring = {key: getattr(model, key) for key in RING} if model.family == "lru" else {}
     try:
         mixer: nn.Module = kind(model.width, state_dim, method=method, **ring, **model.options)
@@ -65,19 +61,6 @@ def options_of(family: str) -> dict[str, type]:
         for each in parameters
         if each.kind is each.KEYWORD_ONLY and each.name not in elsewhere
     }
-
-
-def check_options(family: str, options: Mapping[str, Any]) -> None:
-    """Raise ConfigError for the first option that the family does not have, or whose type is another."""
-    known = options_of(family)
-    for key, value in options.items():
-        where = f"model.options.{key} = {value!r}"
-        if key not in known:
-            told = f"has the options {', '.join(known)}" if known else "has no options"
-            raise ConfigError(f"{where}: family {family} {told}")
-        allowed = (int, float) if known[key] is float else known[key]
-        if isinstance(value, bool) or not isinstance(value, allowed):
-            raise ConfigError(f"{where}: must be {TYPE_NAMES[known[key]]}")
 
 
 def _layer_class(family: str) -> type[nn.Module]:
