@@ -12,7 +12,7 @@ interrupt an action of the page.
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from urllib.parse import urlencode
 
 import streamlit as st
 
@@ -95,13 +95,16 @@ _COMPONENT = st.components.v2.component("hankelboard_pulse", html="<span></span>
 Draw = Callable[..., None]
 
 
-def live_region(draw: Draw | None = None, *, min_ms: int = MIN_MS) -> Any:
+def live_region(*, min_ms: int = MIN_MS, ignore: tuple[str, ...] = ()) -> Callable[[Draw], Draw]:
     """Decorator: the function draws a fragment that is drawn again when its run changes on disk.
 
-    Its argument is the run; without one, any run counts. At most every `min_ms`.
+    Its argument is the run; without one, any run counts. At most every `min_ms`; and what changes in files
+    that it ignores (app.watch.HEARTBEAT and others) it shows when it looks by itself, every FALLBACK_MS.
     """
-    if draw is None:
-        return functools.partial(live_region, min_ms=min_ms)
+    return functools.partial(_live, min_ms=min_ms, ignore=ignore)
+
+
+def _live(draw: Draw, min_ms: int, ignore: tuple[str, ...]) -> Draw:
 
     @st.fragment
     @functools.wraps(draw)
@@ -109,18 +112,19 @@ def live_region(draw: Draw | None = None, *, min_ms: int = MIN_MS) -> Any:
         try:
             draw(*run_id)
         finally:  # also below an error: it may pass
-            _pulse(*run_id, min_ms=min_ms)
+            _pulse(*run_id, min_ms=min_ms, ignore=ignore)
 
     return region
 
 
-def _pulse(run_id: str | None = None, *, min_ms: int) -> None:
+def _pulse(run_id: str | None = None, *, min_ms: int, ignore: tuple[str, ...]) -> None:
     base = (st.get_option("server.baseUrlPath") or "").strip("/")
     path = f"/{base}/api/push" if base else "/api/push"
+    asked = urlencode({**({"run": run_id} if run_id else {}), "ignore": ",".join(ignore)})
     _COMPONENT(
         key=f"pulse-{run_id or 'all'}",
         data={
-            "path": f"{path}?run={run_id}" if run_id else path,
+            "path": f"{path}?{asked}",
             "min_ms": min_ms,
             "fallback_ms": FALLBACK_MS,
             "patience_ms": PATIENCE_MS,

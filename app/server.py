@@ -118,13 +118,17 @@ def is_same_origin(socket: WebSocket) -> bool:
 
 
 async def push(socket: WebSocket) -> None:
-    """Says `changed` whenever the run (`?run=`), or without one any run, changed on disk."""
+    """Says `changed` whenever the run (`?run=`), or without one any run, changed on disk.
+
+    Changes of these files alone (`&ignore=`, their names with commas) are not said.
+    """
     run_id = socket.query_params.get("run")
+    ignored = frozenset(filter(None, socket.query_params.get("ignore", "").split(",")))
     if not is_same_origin(socket) or (run_id is not None and RUN_ID.fullmatch(run_id) is None):
         await socket.close(1008)
         return
     await socket.accept()
-    telling = asyncio.create_task(_tell(socket, run_id))
+    telling = asyncio.create_task(_tell(socket, run_id, ignored))
     try:
         while True:
             await socket.receive_text()
@@ -136,9 +140,9 @@ async def push(socket: WebSocket) -> None:
             await telling
 
 
-async def _tell(socket: WebSocket, run_id: str | None) -> None:
+async def _tell(socket: WebSocket, run_id: str | None, ignored: frozenset[str]) -> None:
     watch: Watch = app.state["watch"]
-    with watch.subscribe(run_id) as changed, contextlib.suppress(WebSocketDisconnect, RuntimeError):
+    with watch.subscribe(run_id, ignored) as changed, contextlib.suppress(WebSocketDisconnect, RuntimeError):
         while True:
             await changed.wait()
             changed.clear()

@@ -14,9 +14,9 @@ import asyncio
 import contextlib
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from watchdog.events import (
     DirCreatedEvent,
@@ -33,7 +33,7 @@ from watchdog.observers import Observer
 from watchdog.observers.api import BaseObserver
 
 from app.safety_scan import Found, SafetyScan
-from storage.layout import RUN_ID
+from storage.layout import RUN_ID, STRAY_PREFIX, RunPaths
 
 DEBOUNCE_S = 0.1
 SCAN_S = 3.0
@@ -41,7 +41,23 @@ CHANGES: list[type[FileSystemEvent]] = [
     FileModifiedEvent, FileCreatedEvent, FileMovedEvent, FileDeletedEvent,
     DirCreatedEvent, DirMovedEvent, DirDeletedEvent,
 ]  # fmt: skip
-Subscriber = tuple[asyncio.AbstractEventLoop, asyncio.Event, str | None]
+_IN_RUN = RunPaths(Path())
+HEARTBEAT, METRICS, LOG = _IN_RUN.status.name, _IN_RUN.metrics.name, _IN_RUN.log.name
+"""What changes every second while a run lives."""
+ANYTHING = ""
+"""In the place of a file's name: it is not known what changed."""
+
+
+class Subscriber(NamedTuple):
+    loop: asyncio.AbstractEventLoop
+    woken: asyncio.Event
+    run_id: str | None
+    ignored: frozenset[str]
+
+    def wants(self, changed: Mapping[str, set[str]]) -> bool:
+        """Whether these changes, names of files by run, are to be told."""
+        runs = changed if self.run_id is None else changed.keys() & {self.run_id}
+        return any(changed[run_id] - self.ignored for run_id in runs)
 
 
 class Follower(Protocol):
@@ -92,7 +108,7 @@ class Watch(FileSystemEventHandler):
         """Whether every change so far was told by an event; where one was not, living runs are polled."""
         self._lock = threading.Lock()
         self._subscribers: set[Subscriber] = set()
-        self._pending: set[str] = set()
+        self._pending: dict[str, set[str]] = {}
         self._timer: threading.Timer | None = None
         self._ending = threading.Event()
         self._observer: BaseObserver | None = None
@@ -112,13 +128,16 @@ class Watch(FileSystemEventHandler):
                 self._timer.cancel()
 
     @contextlib.contextmanager
-    def subscribe(self, run_id: str | None) -> Iterator[asyncio.Event]:
-        """An event that is set whenever the run (or, with None, any run) changed."""
-        subscriber = (asyncio.get_running_loop(), asyncio.Event(), run_id)
+    def subscribe(self, run_id: str | None, ignored: frozenset[str] = frozenset()) -> Iterator[asyncio.Event]:
+        """An event that is set whenever the run (or, with None, any run) changed.
+
+        Changes of files and folders of these names alone (HEARTBEAT, …) are not told.
+        """
+        subscriber = Subscriber(asyncio.get_running_loop(), asyncio.Event(), run_id, ignored)
         with self._lock:
             self._subscribers.add(subscriber)
         try:
-            yield subscriber[1]
+            yield subscriber.woken
         finally:
             with self._lock:
                 self._subscribers.discard(subscriber)
@@ -126,24 +145,28 @@ class Watch(FileSystemEventHandler):
     def on_any_event(self, event: FileSystemEvent) -> None:
         """Called by watchdog's thread for every change below the folder of runs."""
         for path in (event.src_path, event.dest_path):
-            name = self._run_of(str(path)) if path else None
-            if name:
-                self._heard[name] = time.monotonic()
-                self.notice(name)
+            place = self._place_of(str(path)) if path else None
+            if place:
+                self._heard[place[0]] = time.monotonic()
+                if not place[1].startswith(STRAY_PREFIX):  # it is told when it gets its name
+                    self.notice(*place)
 
-    def _run_of(self, path: str) -> str | None:
-        """The run that a path belongs to; None for workers' heartbeats, strays and the folder itself."""
+    def _place_of(self, path: str) -> tuple[str, str] | None:
+        """The run that a path belongs to, and the name of what lies in it; None for workers' heartbeats,
+        strays and the folder itself."""
         try:
             parts = Path(path).relative_to(self._runs).parts
         except ValueError:
             return None
-        return parts[0] if parts and RUN_ID.fullmatch(parts[0]) else None
+        if not parts or not RUN_ID.fullmatch(parts[0]):
+            return None
+        return parts[0], parts[1] if len(parts) > 1 else ANYTHING
 
-    def notice(self, run_id: str) -> None:
+    def notice(self, run_id: str, name: str = ANYTHING) -> None:
         """Something of this run changed; subscribers hear of it after the debounce."""
         self._follower.changed(run_id)
         with self._lock:
-            self._pending.add(run_id)
+            self._pending.setdefault(run_id, set()).add(name)
             if self._timer is None and not self._ending.is_set():
                 self._timer = threading.Timer(self._debounce_s, self._tell)
                 self._timer.daemon = True
@@ -151,11 +174,11 @@ class Watch(FileSystemEventHandler):
 
     def _tell(self) -> None:
         with self._lock:
-            changed, self._pending, self._timer = self._pending, set(), None
-            listening = [s for s in self._subscribers if s[2] is None or s[2] in changed]
-        for loop, event, _ in listening:
+            changed, self._pending, self._timer = self._pending, {}, None
+            listening = [subscriber for subscriber in self._subscribers if subscriber.wants(changed)]
+        for subscriber in listening:
             with contextlib.suppress(RuntimeError):  # the loop ended meanwhile
-                loop.call_soon_threadsafe(event.set)
+                subscriber.loop.call_soon_threadsafe(subscriber.woken.set)
 
     # The safety net.
 

@@ -8,9 +8,10 @@ import streamlit as st
 
 from app import controls, data, frame, rollback, tree_charts, words
 from app.pulse import live_region
+from app.watch import HEARTBEAT, LOG, METRICS
 
 
-@live_region
+@live_region(ignore=(HEARTBEAT, METRICS, LOG))
 def live(run_id: str) -> None:
     frame.close_dialog()
     row = frame.still_there(run_id)

@@ -10,6 +10,7 @@ import streamlit as st
 from app import compared, data, frame, words
 from app.pulse import live_region
 from app.svg_export import svg_export
+from app.watch import HEARTBEAT, LOG
 from comparison import charts, tables
 from comparison import report as reports
 from comparison.curves import AXES, METRICS
@@ -53,7 +54,7 @@ def _remember() -> None:
     st.session_state["compare_absent"] = []
 
 
-@live_region(min_ms=2000)
+@live_region(min_ms=2000, ignore=(HEARTBEAT, LOG))
 def live() -> None:
     ids = choose()
     if not ids:

@@ -7,13 +7,14 @@ import streamlit as st
 
 from app import charts, controls, data, event_words, evidence_charts, frame, uncut, words
 from app.pulse import live_region
+from app.watch import HEARTBEAT
 from storage.importances import importance_of
 from storage.scores import bits
 
 SMOOTHING = [0.0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99]
 
 
-@live_region
+@live_region(ignore=(HEARTBEAT,))
 def live(run_id: str) -> None:
     row = frame.still_there(run_id)
     if row is not None:

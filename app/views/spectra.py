@@ -7,11 +7,12 @@ import streamlit as st
 
 from app import data, frame, proposal_data, regret, spectra, words
 from app.pulse import live_region
+from app.watch import HEARTBEAT, LOG, METRICS
 from storage.importances import Importance, importance_of
 from storage.records import Record
 
 
-@live_region
+@live_region(ignore=(HEARTBEAT, METRICS, LOG))
 def live(run_id: str) -> None:
     row = frame.still_there(run_id)
     if row is not None:

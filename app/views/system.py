@@ -7,7 +7,7 @@ from app import data, frame, installation, words
 from app.pulse import live_region
 
 
-@live_region
+@live_region()
 def live() -> None:
     facts, rows = installation.system(), data.summaries()
     queued = sum(row["state"] == "queued" for row in rows)

@@ -8,10 +8,11 @@ import streamlit as st
 
 from app import choice, decisions, evidence, frame, measuring, outcomes, proposal_data, words
 from app.pulse import live_region
+from app.watch import HEARTBEAT, LOG, METRICS
 from storage.records import Record
 
 
-@live_region
+@live_region(ignore=(HEARTBEAT, METRICS, LOG))
 def live(run_id: str) -> None:
     frame.close_dialog()
     row = frame.still_there(run_id)

@@ -8,7 +8,7 @@ import pytest
 from watchdog.events import FileModifiedEvent
 
 from app.safety_scan import LOOKS, SafetyScan
-from app.watch import Watch
+from app.watch import ANYTHING, Watch
 from tests.app.conftest import SyntheticRun, settle, state
 
 # watchdog says so when folders appear faster than it looks; it watches them all the same.
@@ -138,6 +138,6 @@ def test_the_scan_wakes_nobody_for_what_an_event_told_of_and_the_index_looks_aga
     told.event("paused", by="ada")  # after the event, and before the round
     told.status("paused")
     watch._round()
-    assert watch._pending == {silent.id}
+    assert watch._pending == {silent.id: {ANYTHING}}
     watch._timer.cancel()
     assert state(index, runs, told) == "paused" and state(index, runs, silent) == "finished"

@@ -21,7 +21,7 @@ from streamlit.runtime.forward_msg_cache import create_reference_msg
 from streamlit.runtime.forward_msg_queue import ForwardMsgQueue
 
 from app import server
-from app.watch import Watch
+from app.watch import HEARTBEAT, METRICS, Watch
 from tests.app.synthetic_run import SyntheticRun
 
 # watchdog says so when folders appear faster than it looks; it watches them all the same.
@@ -252,11 +252,11 @@ def test_a_burst_of_changes_is_one_message_and_the_last_one_is_not_lost(watch):
 # The watch behind it.
 
 
-def woken(watch, change, run_id=None, seconds=5.0):
+def woken(watch, change, run_id=None, seconds=5.0, ignored=frozenset()):
     """Whether a subscriber hears of a change."""
 
     async def listen():
-        with watch.subscribe(run_id) as changed:
+        with watch.subscribe(run_id, ignored) as changed:
             await asyncio.sleep(0.4)
             changed.clear()
             change()
@@ -269,6 +269,25 @@ def woken(watch, change, run_id=None, seconds=5.0):
         return asyncio.run(listen())
     finally:
         watch.stop()
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [("status", False), ("train", False), ("event", True), ("propose", True)],
+)
+def test_a_page_is_not_woken_by_what_it_ignores(runs, change, told):
+    run = SyntheticRun(runs, queued=False).start().train(100)
+    changes = {
+        "status": lambda: run.status("running"),
+        "train": lambda: run.train(110),
+        "event": lambda: run.event("paused", by="ada"),
+        "propose": run.propose,
+    }
+    ignored = frozenset({HEARTBEAT, METRICS})
+    heard = woken(Watch(runs, scan_s=60.0), changes[change], run.id, 5.0 if told else 0.7, ignored)
+    assert heard == told
+    if not told:
+        assert woken(Watch(runs, scan_s=60.0), changes[change], run.id)
 
 
 @pytest.mark.parametrize("observed", [True, False])
@@ -301,9 +320,9 @@ def test_reading_a_run_wakes_nobody(runs, watch):
 
 
 def test_what_is_no_run_is_not_taken_for_one(runs, watch):
-    assert watch._run_of(str(runs / ".workers" / "here-1.json")) is None
-    assert watch._run_of(str(runs)) is None and watch._run_of("/etc/passwd") is None
-    assert watch._run_of(str(runs / "a-run" / "inbox" / "x.json")) == "a-run"
+    assert watch._place_of(str(runs / ".workers" / "here-1.json")) is None
+    assert watch._place_of(str(runs)) is None and watch._place_of("/etc/passwd") is None
+    assert watch._place_of(str(runs / "a-run" / "inbox" / "x.json")) == ("a-run", "inbox")
 
 
 def test_no_message_of_a_page_travels_as_a_reference():
