@@ -110,7 +110,7 @@ class Tab:
         self.last = time.perf_counter()
 
     def traffic(self, act: Callable[[], object], wait_s: float = 10.0) -> tuple[float, int]:
-        """Seconds from an act until the last message that it caused, and the bytes of them all."""
+        """Seconds from an act until the last message that it caused, and the bytes of all; 0: none."""
         started, before = time.perf_counter(), self.received
         self.last = 0.0
         act()
@@ -118,7 +118,7 @@ class Tab:
             self.page.wait_for_timeout(10)
         while self.last and time.perf_counter() - self.last < QUIET_S:
             self.page.wait_for_timeout(20)
-        return self.last - started, self.received - before
+        return max(0.0, self.last - started), self.received - before
 
     def open(self, url: str) -> float:
         """Seconds until the page is there: its script ran, and its charts are drawn."""

@@ -4,7 +4,7 @@ Journals of 8 hours and of 6 minutes (`benchmarks.fast_forward`), a real dashboa
 seconds until it is drawn, and the processor time of the web process for it; then, for each of five new
 records, milliseconds from the write until the last message arrived (100 of them wait for the burst to end,
 up to 500 for the page's turn), processor time, and kilobytes that travelled; and kilobytes for a heartbeat
-alone, when no chart changed. The two runs take turns.
+alone, when no chart changed. 0: the page is not woken by it, and looks every 10 s. The two runs take turns.
 """
 
 import statistics
@@ -22,6 +22,7 @@ HOURS = {"8 hours": 8.0, "6 minutes": 0.1}
 PAGES = ("run", "spectra", "truncation", "checkpoints", "")
 TICKS = 5
 SETTLE_S = 2.0
+WAIT_S = 2.0
 Row = tuple[str, ...]
 
 
@@ -78,12 +79,12 @@ def follow(served: Dashboard, tab: Tab, run: FastForward, cost: Cost) -> None:
     """Records that come while the page is open, and heartbeats without one."""
     for _ in range(TICKS):
         before = served.cpu_s()
-        seconds, size = tab.traffic(lambda: run.write(run.step + LOG_EVERY))
+        seconds, size = tab.traffic(lambda: run.write(run.step + LOG_EVERY), WAIT_S)
         cost.tick_s.append(seconds)
         cost.tick_cpu_s.append(served.cpu_s() - before)
         cost.tick_bytes.append(size)
         time.sleep(0.5)
-        cost.beat_bytes.append(tab.traffic(run.show)[1])
+        cost.beat_bytes.append(tab.traffic(run.show, WAIT_S)[1])
 
 
 if __name__ == "__main__":
