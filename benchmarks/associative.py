@@ -3,8 +3,8 @@ JAX's associative scan at the shape of sequential MNIST, and at least 3 times fa
 
 The reference is written here as the LRU is published: one sequence at a time under vmap, complex states,
 `jax.lax.associative_scan` of (λ, B u), then Re(C x). Both networks begin with the same weights, and their
-losses agree to 1e-5 in the first updates. Jitted; value, gradients and plain gradient descent; in turns of two
-steps each, of which the second counts: as in training, a step follows one of its kind.
+losses agree to 1e-5 in the first updates. Jitted; value, gradients and plain gradient descent; in turns of
+two steps each, of which the second counts: as in training, a step follows one of its kind.
 """
 
 from collections.abc import Callable
