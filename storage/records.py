@@ -26,8 +26,14 @@ def now() -> str:
 
 def encode(record: Record) -> str:
     """One line of JSON. What is not finite becomes null: JSON has no NaN; half a character becomes "?"."""
-    text = json.dumps(_finite(record), separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    try:
+        text = _ENCODER.encode(record)
+    except ValueError:
+        text = _ENCODER.encode(_finite(record))
     return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
+
+
+_ENCODER = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
 def _finite(value: Any) -> Any:
