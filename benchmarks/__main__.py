@@ -65,4 +65,5 @@ def main() -> None:
     README.write_text("\n\n".join(parts) + "\n")
 
 
-main()
+if __name__ == "__main__":
+    main()
