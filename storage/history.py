@@ -106,7 +106,7 @@ class History:
     commands: dict[str, CommandOutcome] = field(default_factory=dict)
     interventions: list[Record] = field(default_factory=list)
     finished: Record | None = None
-    """The run_finished event, with the test metrics."""
+    """The run_finished event, with the test metrics; None again once that end was left by a rollback."""
     references: list[Record] = field(default_factory=list)
     """Of run_started: what the run took from others, each with key, run, and train_s where that counts."""
     text: Record = field(default_factory=dict)
@@ -285,6 +285,7 @@ class History:
         self.branch = event["branch"]
         self.state_dims = list(event["state_dims"])
         self.policy = event["policy"]
+        self.finished = None  # its test figures are of weights that were left
         self.branches[self.branch] = Branch(
             number=self.branch,
             parent=event["parent"],

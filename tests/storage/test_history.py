@@ -57,6 +57,13 @@ def test_a_rollback_supersedes_what_was_pending_and_answers_its_command():
     assert history.commands["c1"].state == "applied"
 
 
+def test_a_rollback_of_a_finished_run_leaves_its_test_figures_behind():
+    history = fold([start(), event("run_finished", 20, test={"accuracy": 0.9})])
+    assert history.finished["test"] == {"accuracy": 0.9}
+    history.apply(branch(1, 0, 5))
+    assert history.finished is None
+
+
 def test_the_path_of_a_branch_is_its_own_records_and_its_parents_up_to_where_it_left():
     history = fold([start(), branch(1, 0, 50), branch(2, 1, 80), branch(3, 2, 20)])
     assert history.segments() == {3: None, 2: 20, 1: 20, 0: 20}
