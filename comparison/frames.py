@@ -5,7 +5,7 @@
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -19,31 +19,37 @@ from storage.layout import RunPaths
 def metrics(run: str | os.PathLike[str]) -> pd.DataFrame:
     """All metrics records of a run directory, one row each; `live`: whether it lies on the live path."""
     paths = RunPaths(Path(run))
-    return _frame(paths, paths.metrics)
+    return _frame(paths, paths.metrics, ALWAYS)
 
 
 def spectra(run: str | os.PathLike[str]) -> pd.DataFrame:
     """All spectra of a run directory, one row per snapshot, layer and state (index from 1, descending)."""
     paths = RunPaths(Path(run))
-    frame = _frame(paths, paths.spectra)
-    if frame.empty:
-        return frame
+    frame = _frame(paths, paths.spectra, (*ALWAYS, "layer", "state_dim", "hsv"))
     frame["index"] = frame["hsv"].map(lambda values: list(range(1, len(values) + 1)))
     return frame.explode(["index", "hsv"], ignore_index=True)
 
 
-def _frame(paths: RunPaths, journal: Path) -> pd.DataFrame:
+ALWAYS = ("t", "step", "branch", "attempt")
+
+
+def _frame(paths: RunPaths, journal: Path, always: Sequence[str]) -> pd.DataFrame:
+    """A journal's records; these columns are there even when there is no record."""
     history = read_history(paths)
-    records = read_journal(journal)[0]
-    return pd.DataFrame([{**record, "live": history.on_path(record)} for record in records])
+    records = [{**record, "live": history.on_path(record)} for record in read_journal(journal)[0]]
+    return pd.DataFrame(records, columns=None if records else [*always, "live"])
 
 
 def write(frame: pd.DataFrame, file: Path) -> None:
-    """As CSV or Parquet, by the ending of the name; ConfigError for another ending."""
+    """As CSV or Parquet, by the ending of the name; ConfigError for another ending or where nothing can be
+    written."""
     writers: dict[str, Callable[[], object]] = {
         ".csv": lambda: frame.to_csv(file, index=False),
         ".parquet": lambda: frame.to_parquet(file, index=False),
     }
     if file.suffix not in writers:
         raise ConfigError(f"{file}: must end in {' or '.join(writers)}")
-    writers[file.suffix]()
+    try:
+        writers[file.suffix]()
+    except OSError as error:
+        raise ConfigError(f"{file}: cannot be written: {error.strerror or error}") from None

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
@@ -10,12 +11,13 @@ from typing import Any
 
 from comparison.curves import METRICS, Curve, read_curve
 from comparison.series import Final, final_of
+from storage.commands import read_notes
 from storage.errors import ConfigError, RunError
 from storage.journal import read_journal
 from storage.layout import RunPaths
 from storage.records import Record
-from storage.runs import read_run
-from storage.summary import PRIMARY_METRIC, summarise
+from storage.runs import list_runs, read_run
+from storage.summary import PRIMARY_METRIC, fold_notes, summarise
 
 
 def batch_of(config: Mapping[str, Any]) -> int:
@@ -25,17 +27,39 @@ def batch_of(config: Mapping[str, Any]) -> int:
     return batch if isinstance(batch, int) else 1
 
 
+def groups_of(runs: Path) -> dict[str, tuple[list[RunPaths], list[RunPaths]]]:
+    """Runs by group, oldest first: those that a comparison takes, and the archived ones that it leaves out.
+
+    Runs without a group and damaged ones are in none.
+    """
+    groups: dict[str, tuple[list[RunPaths], list[RunPaths]]] = {}
+    for paths in reversed(list_runs(runs)):
+        try:
+            run, notes = read_run(paths), read_notes(paths)
+        except (RunError, OSError):
+            continue
+        if run.group:
+            taken, archived = groups.setdefault(run.group, ([], []))
+            (archived if fold_notes(run, notes)["archived"] else taken).append(paths)
+    return groups
+
+
+ARCHIVED = "{}: archived"
+"""What is said of an archived run that is left out."""
+
+
 def read_finals(listed: Iterable[RunPaths]) -> tuple[list[Final], list[str]]:
     """Final figures of the runs that can be read, and a message for each that cannot."""
     found, problems = [], []
     for paths in listed:
-        try:
-            config = read_run(paths).config
-        except RunError as error:
-            problems.append(str(error))
+        summary = summarise(paths)
+        if summary.problem:
+            problems.append(summary.problem)
+        if summary.state == "unreadable":
             continue
+        config = read_run(paths).config
         last = read_curve(paths, PRIMARY_METRIC, batch_of(config)).last
-        found.append(final_of(asdict(summarise(paths)), config, last))
+        found.append(final_of(asdict(summary), config, last))
     return found, problems
 
 
@@ -71,7 +95,8 @@ def read_csv(file: Path) -> list[Final]:
 
 def _final_of_row(row: Mapping[str, str]) -> Final:
     def number(key: str) -> float | None:
-        return float(row[key]) if row[key] else None
+        value = float(row[key]) if row[key] else math.nan
+        return value if math.isfinite(value) else None
 
     texts = {key: row[key] for key in ("run", "name", "role", "group", "preset", "state", "series")}
     best_step = number("best_step")

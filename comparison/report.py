@@ -1,6 +1,8 @@
 """A comparison as one file: HTML with its charts as vectors, or Markdown. Nothing in it asks a network."""
 
 import html
+import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -15,7 +17,6 @@ from comparison.series import (
     Final,
     Series,
     baseline_of,
-    configuration_differences,
     series_of,
 )
 from storage.records import Record
@@ -88,7 +89,10 @@ def notes(report: Report) -> list[str]:
         )
     open_ = tables.unfinished(report.series)
     if open_:
-        told.append(f"Provisional: {len(open_)} of {len(runs)} runs are not finished.")
+        counts = Counter(run.state.replace("_", " ") for run in open_)
+        states = ", ".join(f"{count} {state}" for state, count in counts.items())
+        told.append(f"Provisional: {len(open_)} of {len(runs)} runs are not finished ({states}).")
+    told += tables.mixtures(report.series)
     return told + [f"Left out: {problem}" for problem in report.problems]
 
 
@@ -111,9 +115,9 @@ def provenance(report: Report) -> list[str]:
 def markdown(report: Report) -> str:
     """The figures as a Markdown table, with notes and provenance."""
     rows = tables.series_rows(report.series, report.baseline, report.figure)
-    parts = [f"## {report.title}", markdown_table(rows)]
-    parts += ["\n".join(f"- {line}" for line in notes(report))]
-    parts += ["\n".join(f"- {line}" for line in provenance(report))]
+    parts = [f"## {_as_text(report.title)}", markdown_table(rows)]
+    parts += ["\n".join(f"- {_as_text(line)}" for line in notes(report))]
+    parts += ["\n".join(f"- {_as_text(line)}" for line in provenance(report))]
     return "\n\n".join(parts) + "\n"
 
 
@@ -123,7 +127,12 @@ def markdown_table(rows: Sequence[Mapping[str, str]]) -> str:
         return "No run."
     head = list(rows[0])
     lines = [head, ["---"] * len(head), *([row[key] for key in head] for row in rows)]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+    return "\n".join("| " + " | ".join(map(_as_text, line)) + " |" for line in lines)
+
+
+def _as_text(text: str) -> str:
+    """Text that Markdown shows as it is: no cell, line, emphasis, link or HTML begins or ends in it."""
+    return re.sub(r"[\\|<*`]|(?<=\])\(", r"\\\g<0>", " ".join(text.split()))
 
 
 def as_html(report: Report) -> str:
@@ -140,9 +149,9 @@ def as_html(report: Report) -> str:
             for title, svg in drawings(report)
         ),
         "<h2>What differs in the configuration</h2>",
-        _table(_differences(report.series)),
+        _table(tables.difference_rows(report.series)),
         "<h2>Every run</h2>",
-        _table([{key: _cell(value) for key, value in row.items()} for row in tables.run_rows(report.series)]),
+        _table(_told(tables.run_rows(report.series))),
         "<h2>Where these figures come from</h2>",
         _list(provenance(report)),
     ]  # fmt: skip
@@ -175,17 +184,8 @@ def draw(spec: Spec, rows: Mapping[str, Rows], width: int = 860) -> str:
     return str(vl_convert.vegalite_to_svg(whole))
 
 
-def _differences(series: Sequence[Series]) -> list[dict[str, str]]:
-    return [
-        {"key": key, **{one.label: _cell(value) for one, value in zip(series, values, strict=True)}}
-        for key, values in configuration_differences(series).items()
-    ]
-
-
-def _cell(value: object) -> str:
-    if value is None:
-        return "–"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+def _told(rows: Sequence[Mapping[str, object]]) -> list[dict[str, str]]:
+    return [{key: tables.told(value) for key, value in row.items()} for row in rows]
 
 
 def _list(lines: Sequence[str]) -> str:

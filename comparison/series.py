@@ -9,6 +9,7 @@ from typing import Any
 
 from scipy import special
 
+from storage.errors import ConfigError
 from storage.references import REFERENCES
 from storage.scores import bits
 
@@ -66,7 +67,7 @@ class Final:
 
 @dataclass(frozen=True, kw_only=True)
 class Spread:
-    """Values of one figure over the runs of a series."""
+    """Values of one figure over the seeds of a series."""
 
     values: list[float]
 
@@ -105,7 +106,7 @@ class Difference:
     interval: tuple[float, float] | None
     """95 %: of the paired differences, or Welch's where seeds do not match; None below ENOUGH values."""
     n: int
-    """Pairs; unpaired the smaller number of runs."""
+    """Pairs; unpaired the smaller number of seeds."""
     paired: bool
 
 
@@ -124,19 +125,31 @@ class Series:
 
     @property
     def seeds(self) -> list[int]:
-        return [run.seed for run in self.runs]
+        """Each once."""
+        return list(dict.fromkeys(run.seed for run in self.runs))
+
+    def by_seed(self, figure: str) -> dict[int, float]:
+        """The known values of a figure (test, last, best, train_s, states, …) by seed.
+
+        Runs of one seed count as one, with their mean: repeating a seed is no draw of its own.
+        """
+        values: dict[int, list[float]] = {}
+        for run in self.runs:
+            value = getattr(run, figure)
+            if value is not None and math.isfinite(value):
+                values.setdefault(run.seed, []).append(float(value))
+        return {seed: statistics.fmean(found) for seed, found in values.items()}
 
     def spread(self, figure: str) -> Spread:
-        """The known values of a figure: test, last, best, train_s, states."""
-        values = (getattr(run, figure) for run in self.runs)
-        return Spread(values=[float(value) for value in values if value is not None])
+        """The known values of a figure, one per seed."""
+        return Spread(values=list(self.by_seed(figure).values()))
 
     def minus(self, baseline: "Series", figure: str) -> Difference:
-        """The difference to the baseline in a figure, paired by seed where at least two seeds match."""
-        other = {run.seed: getattr(run, figure) for run in baseline.runs}
-        pairs = [(getattr(run, figure), other.get(run.seed)) for run in self.runs]
-        paired = [float(mine - theirs) for mine, theirs in pairs if mine is not None and theirs is not None]
-        if len(paired) > 1 or (len(paired) == 1 and len(self.runs) == len(baseline.runs) == 1):
+        """The difference to the baseline in a figure, paired by seed where at least two seeds match, or where
+        neither has another."""
+        mine, theirs = self.by_seed(figure), baseline.by_seed(figure)
+        paired = [value - theirs[seed] for seed, value in mine.items() if seed in theirs]
+        if len(paired) > 1 or len(paired) == len(mine) == len(theirs) == 1:
             spread = Spread(values=paired)
             return Difference(mean=spread.mean, interval=spread.interval, n=spread.n, paired=True)
         return _unpaired(self.spread(figure), baseline.spread(figure))
@@ -204,9 +217,13 @@ def _labels(groups: Sequence[Sequence[Final]]) -> list[str]:
     """Names that tell the series apart: that of the series or run, with the end of its id where two are
     alike."""
     names = [runs[0].series or runs[0].name for runs in groups]
-    return [
+    labels = [
         name if names.count(name) == 1 else f"{name} ({runs[0].run[-4:]})"
         for name, runs in zip(names, groups, strict=True)
+    ]
+    return [
+        label if labels.count(label) == 1 else f"{label} ({runs[0].run})"
+        for label, runs in zip(labels, groups, strict=True)
     ]
 
 
@@ -216,13 +233,32 @@ def baseline_of(series: Sequence[Series], wanted: str = "") -> Series | None:
     return next(chosen, next((one for one in series if one.role == "baseline"), None))
 
 
+def baseline_named(finals: Sequence[Final], wanted: str) -> str:
+    """A run of the series, of the name or with the id that is wanted; ConfigError when there is none."""
+    for final in finals:
+        if wanted in (final.series, final.name, final.run):
+            return final.run
+    known = ", ".join(dict.fromkeys(final.series or final.name for final in finals)) or "none"
+    raise ConfigError(f"baseline {wanted!r} is no run or series of this comparison; there are {known}")
+
+
 def configuration_differences(series: Sequence[Series]) -> dict[str, list[Any]]:
     """Configuration keys that differ between series, with the value of each; seeds aside.
 
     A key that names a run shows the series of that run when it is compared, too.
     """
     names = {run.run: one.label for one in series for run in one.runs}
-    flat = [_flat(one.runs[0].config, names) for one in series]
+    return _differing([_flat(one.runs[0].config, names) for one in series])
+
+
+def differences_within(one: Series) -> list[str]:
+    """Configuration keys in which runs of a series differ beside their seed; what each takes from another run
+    aside. Such runs are of two versions of a suite, and their mean is of neither."""
+    found = _differing([_flat(run.config, {}) for run in one.runs])
+    return [key for key in found if key not in REFERENCES]
+
+
+def _differing(flat: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
     keys = dict.fromkeys(key for one in flat for key in one)
     found = {key: [one.get(key) for one in flat] for key in keys}
     technical = {f"training.{key}" for key in NOT_OF_THE_KIND}

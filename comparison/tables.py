@@ -6,7 +6,16 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from comparison.curves import Curve
-from comparison.series import ENOUGH, FIGURES, Difference, Final, Series, Spread
+from comparison.series import (
+    ENOUGH,
+    FIGURES,
+    Difference,
+    Final,
+    Series,
+    Spread,
+    configuration_differences,
+    differences_within,
+)
 
 Row = dict[str, str]
 
@@ -65,21 +74,50 @@ def _series_row(one: Series, baseline: Series | None, figure: str, chained: bool
     is_baseline = one is baseline
     own, base = one.spread("train_s").mean, baseline.spread("train_s").mean if baseline else None
     delta = "baseline" if is_baseline else difference(one.minus(baseline, figure)) if baseline else "–"
-    told = {title: spread(one.spread(name), percent) for name, title in FIGURES.items()}
+    told = {title: _of_seeds(one, name, percent) for name, title in FIGURES.items()}
+    repeated = len(one.seeds) < len(one.runs)
     return {
         "series": one.label,
-        "runs": str(len(one.runs)),
-        "states": spread(one.spread("states"), whole),
+        "runs": f"{len(one.runs)} of {_counted(len(one.seeds), 'seed')}" if repeated else str(len(one.runs)),
+        "states": _of_seeds(one, "states", whole),
         FIGURES[figure]: told.pop(FIGURES[figure]),
         f"Δ {FIGURES[figure]}, points": delta,
-        "training": spread(one.spread("train_s"), seconds),
+        "training": _of_seeds(one, "train_s", seconds),
         "training, × baseline": f"{own / base:.2f}" if own is not None and base else "–",
-        **({"with what it builds on": spread(one.spread("total_s"), seconds)} if chained else {}),
-        **({"test bits per character": spread(one.spread("bits"), "{:.3f}".format)} if texts else {}),
+        **({"with what it builds on": _of_seeds(one, "total_s", seconds)} if chained else {}),
+        **({"test bits per character": _of_seeds(one, "bits", "{:.3f}".format)} if texts else {}),
         **told,
         "role": one.role,
         "seeds": ", ".join(map(str, one.seeds)),
     }
+
+
+def _of_seeds(one: Series, figure: str, told: Callable[[float], str]) -> str:
+    """A figure of a series, with the number of seeds where not all of them have it."""
+    found = one.spread(figure)
+    return spread(found, told) + (f" (n = {found.n})" if 0 < found.n < len(one.seeds) else "")
+
+
+def _counted(number: int, word: str) -> str:
+    return f"{number} {word}" if number == 1 else f"{number} {word}s"
+
+
+def difference_rows(series: Sequence[Series]) -> list[Row]:
+    """What differs in the configuration: a row per key, a column per series, the key in the first one."""
+    head = "key"
+    while head in [one.label for one in series]:
+        head += " "
+    return [
+        {head: key, **{one.label: told(value) for one, value in zip(series, values, strict=True)}}
+        for key, values in configuration_differences(series).items()
+    ]
+
+
+def told(value: object) -> str:
+    """A value of a configuration or a run in a cell."""
+    if value is None:
+        return "–"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def run_rows(series: Sequence[Series]) -> list[dict[str, Any]]:
@@ -134,3 +172,13 @@ def largest(curves: Mapping[str, Curve], axis: str) -> float:
 def unfinished(series: Sequence[Series]) -> list[Final]:
     """Runs whose figures will still change, or that ended early."""
     return [run for one in series for run in one.runs if run.state != "finished"]
+
+
+def mixtures(series: Sequence[Series]) -> list[str]:
+    """A sentence for each series whose runs differ in more than their seed."""
+    found = ((one.label, differences_within(one)) for one in series)
+    return [
+        f"The runs of {label} differ in {', '.join(keys)}, too: their mean is of no one configuration."
+        for label, keys in found
+        if keys
+    ]

@@ -1,5 +1,6 @@
 """Reports: one file that says everything, from runs on disk, from a page, or from a table alone."""
 
+import dataclasses
 import re
 
 import pytest
@@ -45,7 +46,47 @@ def test_a_report_is_one_page_that_asks_for_nothing():
 def test_names_are_text_and_not_markup():
     page = reports.as_html(report([final("<script>alert(1)</script>"), final("b")], title="<b>"))
     assert "<script>alert" not in page and "<title>&lt;b&gt;</title>" in page
-    assert "a\\|b" in reports.markdown(report([final("a|b"), final("c")]))
+    series = [final(name, role=name) for name in ("a|b\nc", "<img src=x>", "[x](javascript:1)", "`d`", "key")]
+    told = reports.markdown(report(series, title="<script>"))
+    for shown in (
+        "| a\\|b c |",
+        "| \\<img src=x> |",
+        "| [x]\\(javascript:1) |",
+        "| \\`d\\` |",
+        "## \\<script>",
+    ):
+        assert shown in told, shown
+    rows = [line for line in told.splitlines() if line.startswith("|")]
+    assert len(rows) == 2 + len(series)
+
+
+def test_a_series_called_key_has_its_column_among_the_differences():
+    series = series_of(
+        [final("key", config={"model": {"width": 1}}), final("b", config={"model": {"width": 2}})]
+    )
+    assert tables.difference_rows(series) == [{"key ": "model.width", "key": "1", "b": "2"}]
+
+
+def test_figures_say_of_how_many_seeds_they_are():
+    scored = [0.91, 0.92, 0.93, None, None]
+    series = series_of([final(seed=seed, test=value) for seed, value in enumerate(scored)])
+    row = tables.series_rows(series, None, "test")[0]
+    assert row["runs"] == "5" and row["test accuracy, last weights"] == "92.00 ± 1.00 % (n = 3)"
+    assert row["last validation accuracy"] == "90.00 %"
+    again = series_of([final(seed=1), final(seed=1), final(seed=2)])
+    assert tables.series_rows(again, None, "test")[0]["runs"] == "3 of 2 seeds"
+    assert tables.series_rows(again, None, "test")[0]["seeds"] == "1, 2"
+
+
+def test_notes_tell_states_and_series_of_several_versions():
+    runs = [
+        dataclasses.replace(final(seed=seed), state=state) for seed, state in enumerate(("failed", "queued"))
+    ]
+    longer = final("s", series="s", seed=3, config={"training": {"steps": 5}})
+    shorter = final("s", series="s", seed=4, config={"training": {"steps": 4}})
+    told = "\n".join(reports.notes(report([*runs, longer, shorter])))
+    assert "Provisional: 2 of 4 runs are not finished (1 failed, 1 queued)" in told
+    assert "The runs of s differ in training.steps, too" in told
 
 
 def test_a_report_says_what_is_open_and_what_it_builds_on():
@@ -78,6 +119,8 @@ def test_what_is_no_such_table_is_refused(tmp_path):
     file.write_text("a,b\n1,2\n")
     with pytest.raises(ConfigError, match="is no table of runs"):
         read_csv(file)
+    file.write_text(tables.csv_text(tables.run_rows(series_of([final()]))).replace("0.9", "nan"))
+    assert read_csv(file)[0].test is None
     with pytest.raises(ConfigError, match="No such file"):
         read_csv(tmp_path / "none.csv")
 

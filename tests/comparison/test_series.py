@@ -1,13 +1,24 @@
 """Comparisons: which runs belong together, what is paired, and what is not claimed."""
 
+import dataclasses
 import doctest
+import math
 
 import pytest
 from scipy import stats
 
 import comparison.charts
 import comparison.series
-from comparison.series import Final, Spread, baseline_of, configuration_differences, series_of
+from comparison.series import (
+    Final,
+    Spread,
+    baseline_named,
+    baseline_of,
+    configuration_differences,
+    differences_within,
+    series_of,
+)
+from storage.errors import ConfigError
 
 
 def final(name="a", role="compressed", seed=0, best=0.9, **fields):
@@ -79,3 +90,57 @@ def test_an_interval_needs_values_not_runs():
     series = series_of([final(seed=1), final(seed=2), final(seed=3, test=None)])[0]
     assert series.spread("best").interval is not None and series.spread("test").interval is None
     assert series.spread("states").values == [42.0] * 3
+
+
+def test_a_seed_that_was_run_again_is_no_further_seed():
+    again = [final(seed=0, best=0.90 + i / 100) for i in range(4)]
+    again = [dataclasses.replace(run, run=f"{run.run}-{i}") for i, run in enumerate(again)]
+    one = series_of(again)[0]
+    base = series_of([final("b", "baseline", 0, best=0.8)])[0]
+    assert len(one.runs) == 4 and one.seeds == [0]
+    assert one.spread("best").values == [pytest.approx(0.915)]
+    difference = one.minus(base, "best")
+    assert (difference.n, difference.paired, difference.interval) == (1, True, None)
+    assert difference.mean == pytest.approx(0.115)
+
+
+def test_what_is_no_number_counts_as_not_known():
+    values = [(0, 0.9), (1, math.nan), (2, 0.91), (3, math.inf)]
+    one = series_of([final(seed=seed, best=value) for seed, value in values])[0]
+    base = series_of([final("b", "baseline", seed, best=0.8) for seed in range(4)])[0]
+    assert one.spread("best").values == [0.9, 0.91]
+    assert one.minus(base, "best").n == 2
+
+
+def test_the_first_seed_that_is_there_is_paired_while_the_others_run():
+    mine = series_of([final(seed=0, best=0.9), final(seed=1, best=None)])[0]
+    base = series_of([final("b", "baseline", 0, best=0.8), final("b", "baseline", 1, best=None)])[0]
+    assert mine.minus(base, "best").paired
+    other = series_of([final("b", "baseline", 0, best=None), final("b", "baseline", 1, best=0.8)])[0]
+    assert not mine.minus(other, "best").paired
+
+
+def test_runs_of_one_series_with_other_settings_are_told():
+    def config(steps, source):
+        return {"training": {"steps": steps, "seed": 1}, "start": {"run": source}}
+
+    runs = [final(series="s", seed=seed, config=config(100, f"run-{seed}")) for seed in (0, 1)]
+    assert differences_within(series_of(runs)[0]) == []
+    longer = final(series="s", seed=2, config=config(200, "run-2"))
+    assert differences_within(series_of([*runs, longer])[0]) == ["training.steps"]
+
+
+def test_two_names_of_one_end_of_an_id_stay_apart():
+    runs = [
+        dataclasses.replace(final(config={"model": {"state_dim": n}}), run=f"2026112{n}-a-abcd")
+        for n in (1, 2, 3)
+    ]
+    assert len({one.label for one in series_of(runs)}) == 3
+
+
+def test_a_baseline_is_found_by_series_name_or_id_and_else_refused():
+    finals = [final("a", series="cut"), final("b", "baseline", 4)]
+    assert baseline_named(finals, "cut") == finals[0].run
+    assert baseline_named(finals, "b") == baseline_named(finals, finals[1].run) == finals[1].run
+    with pytest.raises(ConfigError, match=r"baseline 'nonsense' is no run or series .* there are cut, b"):
+        baseline_named(finals, "nonsense")

@@ -12,7 +12,7 @@ from storage import atomic
 from storage.errors import ConfigError, RunError
 from storage.layout import RunPaths
 from storage.records import now
-from storage.runs import find_run, list_runs, read_run
+from storage.runs import find_run
 from trainer.cli.arguments import add_command, runs_of
 
 
@@ -35,23 +35,26 @@ def compare(options: argparse.Namespace) -> int:
     from comparison import report as reports  # scipy and Vega: only where they are wanted
     from comparison import tables
     from comparison.reading import read_csv, read_curves, read_finals, read_origins
+    from comparison.series import baseline_named
 
     tabled = [Path(name) for name in options.what if name.endswith(".csv")]
-    listed = chosen(runs_of(options), [name for name in options.what if not name.endswith(".csv")])
+    listed, left_out = chosen(runs_of(options), [name for name in options.what if not name.endswith(".csv")])
     finals, problems = read_finals(listed)
-    finals += [final for file in tabled for final in read_csv(file)]
-    baseline = next(
-        (run.run for run in finals if options.baseline in (run.series, run.name, run.run)), options.baseline
-    )
+    found = {final.run: final for final in finals}
+    listed = [paths for paths in listed if paths.run_id in found]
+    for final in (final for file in tabled for final in read_csv(file)):
+        found.setdefault(final.run, final)  # each run once, however often it is named
+    finals = list(found.values())
     report = reports.make(
-        finals, title=options.title or ", ".join(options.what), baseline=baseline,
-        curves=read_curves(listed), origins=read_origins(listed), made=now(), problems=problems,
+        finals, title=options.title or ", ".join(options.what),
+        baseline=baseline_named(finals, options.baseline) if options.baseline else "",
+        curves=read_curves(listed), origins=read_origins(listed), made=now(), problems=left_out + problems,
         command=f"hankelboard {shlex.join(sys.argv[1:])}", version=metadata.version("hankelboard"),
     )  # fmt: skip
     if options.html:
-        atomic.replace_bytes(options.html, reports.as_html(report).encode())
+        _write(options.html, reports.as_html(report))
     if options.csv:
-        atomic.replace_bytes(options.csv, tables.csv_text(tables.run_rows(report.series)).encode())
+        _write(options.csv, tables.csv_text(tables.run_rows(report.series)))
     if options.json:
         from trainer.cli.reading import print_json
 
@@ -63,6 +66,13 @@ def compare(options: argparse.Namespace) -> int:
     return 0
 
 
+def _write(file: Path, text: str) -> None:
+    try:
+        atomic.replace_bytes(file, text.encode())
+    except OSError as error:
+        raise ConfigError(f"{file}: cannot be written: {error.strerror}") from None
+
+
 def _print(rows: Sequence[dict[str, str]], told: Sequence[str]) -> None:
     from trainer.cli.reading import print_table
 
@@ -72,20 +82,20 @@ def _print(rows: Sequence[dict[str, str]], told: Sequence[str]) -> None:
         print(line)
 
 
-def chosen(runs: Path, names: Sequence[str]) -> list[RunPaths]:
-    """Runs by group or by id, each once, oldest first; ConfigError when a name fits nothing."""
-    groups: dict[str, list[RunPaths]] = {}
-    for paths in reversed(list_runs(runs)):
-        try:
-            groups.setdefault(read_run(paths).group, []).append(paths)
-        except (RunError, OSError):
-            continue
+def chosen(runs: Path, names: Sequence[str]) -> tuple[list[RunPaths], list[str]]:
+    """Runs by group or by id, each once, oldest first; and what is said of those of a group that are left
+    out. ConfigError when a name fits nothing."""
+    from comparison.reading import ARCHIVED, groups_of
+
+    groups = groups_of(runs)
     found: dict[str, RunPaths] = {}
+    left_out: dict[str, str] = {}
     for name in names:
         try:
-            members = groups[name] if name and name in groups else [find_run(runs, name)]
+            members, archived = groups[name] if name in groups else ([find_run(runs, name)], [])
         except RunError as error:
-            known = ", ".join(sorted(filter(None, groups))) or "none"
+            known = ", ".join(sorted(groups)) or "none"
             raise ConfigError(f"{error}; nor is it a group of runs here (groups: {known})") from None
         found |= {paths.run_id: paths for paths in members}
-    return list(found.values())
+        left_out |= {paths.run_id: ARCHIVED.format(paths.run_id) for paths in archived}
+    return list(found.values()), [told for run, told in left_out.items() if run not in found]

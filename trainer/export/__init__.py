@@ -97,7 +97,9 @@ def _alphabet(paths: RunPaths, config: dict[str, Any]) -> str:
 
 def _find(paths: RunPaths, wanted: str) -> CheckpointName:
     names = {str(name): name for name in checkpoints.checkpoint_names(paths)}
-    if wanted == "last" and names:
+    if not names:
+        raise CheckpointError(f"{paths.run_id} has no checkpoint yet")
+    if wanted == "last":
         return list(names.values())[-1]
     if wanted not in names:
         raise CheckpointError(

@@ -1,0 +1,37 @@
+"""Journals as tables: columns, what is there of a run that has not begun, and what cannot be written."""
+
+import pandas as pd
+import pytest
+
+from comparison import frames
+from storage.errors import ConfigError
+from tests.app.synthetic_run import SyntheticRun
+
+
+def test_journals_are_tables_in_one_call(tmp_path):
+    run = SyntheticRun(tmp_path, state_dim=8).start().train(200)
+    table = frames.metrics(str(run.paths.root))
+    assert len(table) == 20 and table["live"].all() and table["val/accuracy"].notna().sum() == 2
+    states = frames.spectra(run.paths.root)
+    first = states[(states["step"] == 0) & (states["layer"] == 0)]
+    assert first["index"].tolist() == list(range(1, 9)) and first["hsv"].is_monotonic_decreasing
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_a_run_that_has_not_begun_gives_tables_without_rows(tmp_path, ending):
+    run = SyntheticRun(tmp_path)
+    read = {"csv": pd.read_csv, "parquet": pd.read_parquet}[ending]
+    for name, column in (("metrics", "step"), ("spectra", "hsv")):
+        file = tmp_path / f"{name}.{ending}"
+        frames.write(getattr(frames, name)(run.paths.root), file)
+        again = read(file)
+        assert len(again) == 0 and {column, "live"} <= set(again.columns)
+
+
+def test_where_nothing_can_be_written_the_file_is_named(tmp_path):
+    table = frames.metrics(SyntheticRun(tmp_path).paths.root)
+    for name in ("none/m.csv", "none/m.parquet"):
+        with pytest.raises(ConfigError, match=f"{tmp_path}/{name}: cannot be written"):
+            frames.write(table, tmp_path / name)
+    with pytest.raises(ConfigError, match=r"must end in .csv or .parquet"):
+        frames.write(table, tmp_path / "m.xls")
