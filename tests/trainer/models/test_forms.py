@@ -1,4 +1,4 @@
-"""Every family's layer in its training form and step by step: one map, with one gradient for each parameter."""
+"""Every family in its training form and step by step: one map, one gradient for each parameter."""
 
 import pytest
 import torch
