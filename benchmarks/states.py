@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.repetitions import Spent, ratio, spent, told
-from trainer.recurrences.diagonal import BLOCK_STATES, _scan_in_place
+from trainer.recurrences.diagonal import _blocks, _scan_in_place
 
 # name: batch, length, state_dim
 SHAPES = {"sMNIST": (50, 784, 256), "wide": (8, 1024, 384), "after a cut": (50, 784, 12)}
@@ -44,10 +44,9 @@ def row(name: str, batch: int, length: int, state_dim: int) -> tuple[str, ...]:
 
 def scan(states: Tensor, decay: Tensor) -> None:
     """All blocks of (L, M), in place."""
-    block = max(1, BLOCK_STATES // states.shape[1])
     last = None
-    for part in states.split(block):
-        last = _scan_in_place(part, decay, last).clone()  # (M,)
+    for steps in _blocks(states, decay):
+        last = _scan_in_place(states[steps], decay, last).clone()  # (M,)
 
 
 if __name__ == "__main__":

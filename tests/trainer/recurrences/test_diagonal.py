@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from trainer.recurrences import diagonal as scan
 from trainer.recurrences.diagonal import choose_form, lru_kernel, lru_recurrence, lru_scan, lru_sequential
@@ -18,6 +19,7 @@ SHAPES = [  # batch, L, H, N
     (2, 37, 4, 5),
     (4, 100, 3, 16),
     (1, 1024, 2, 3),
+    (1, 301, 2, 3),  # steps and chunks left over
     (2, 150, 2, 600),
 ]
 
@@ -72,6 +74,24 @@ def test_scan_does_not_depend_on_blocks_and_chunks(monkeypatch, length, block, k
     for step_states in (1, 1000):  # without chunks, with them
         monkeypatch.setattr(scan, "STEP_STATES", step_states)
         assert_same_map(lru_scan, inputs(batch, length, 2), *system(2, state_dim))
+
+
+class _Calls(TorchDispatchMode):
+    """Counts the calls of addcmul_, one per step or per step of all chunks."""
+
+    count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.count += func is torch.ops.aten.addcmul_.default
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize(("length", "most"), [(31, 31), (784, 30), (787, 33), (4096, 33)])
+def test_calls_of_a_scan_of_few_states_grow_as_the_logarithm_of_its_length(length, most):
+    """784 steps: 7 and 1 of 98 chunks, of their ends 7 and 1 of 12 chunks, 11 ends of those, 2 left over."""
+    with _Calls() as calls:
+        lru_scan(inputs(1, length, 2), *system(2, 3))
+    assert calls.count <= most
 
 
 @pytest.mark.parametrize(("batch", "length", "state_dim"), [(1, 1, 1), (3, 100, 7), (2, 150, 600)])
