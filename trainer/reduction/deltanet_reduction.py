@@ -24,7 +24,7 @@ import numpy as np
 
 from trainer.reduction.elimination import table_of
 from trainer.reduction.method import Method
-from trainer.reduction.reducible import Arrays, FloatArray, RankTable
+from trainer.reduction.reducible import Arrays, FloatArray, RankTable, check_rank
 
 EPSILON = 1e-6
 """Added to the squared norm of keys and queries, as in published code."""
@@ -130,8 +130,7 @@ def reduce(system: DeltaNetSystem, rank: int, method: Method) -> DeltaNetReducti
         If the rank is outside 1..N, or the output is 0 or not finite.
     """
     n = system.state_dim
-    if not 1 <= rank <= n:
-        raise ValueError(f"rank = {rank}: must be between 1 and the state dimension {n}")
+    check_rank(rank, n)
     weight = system.parameters["map.weight"]  # (heads, rows, N0)
     U = directions(system, method)[:, :, :rank]  # (heads, N, r)
     if rank == n:

@@ -21,7 +21,7 @@ import numpy.typing as npt
 from trainer.reduction.compensation import Samples, eliminate_compensated, shares_of
 from trainer.reduction.elimination import lost_energy, order_of, regression, table_of
 from trainer.reduction.method import Method
-from trainer.reduction.reducible import Arrays, FloatArray, RankTable
+from trainer.reduction.reducible import Arrays, FloatArray, RankTable, check_rank
 
 CUT = ("W_q", "W_k", "W_up", "gate_bias")
 """Parameters whose axis 1 counts key channels; the others do not change by a cut."""
@@ -127,8 +127,7 @@ def reduce(system: GlaSystem, rank: int, method: Method) -> GlaReduction:
         If the rank is outside 1..N, or the output is not finite.
     """
     n = system.state_dim
-    if not 1 <= rank <= n:
-        raise ValueError(f"rank = {rank}: must be between 1 and the state dimension {n}")
+    check_rank(rank, n)
     in_order, _ = choice(system.statistics, method)
     kept = np.sort(in_order[:, :rank], axis=1)  # (heads, r)
     mixing = np.stack([np.eye(n)[:, head] for head in kept])  # (heads, N, r)

@@ -24,7 +24,7 @@ from storage.spectrum import discarded_shares
 from trainer.reduction.elimination import lost_energy, order_of
 from trainer.reduction.hankel import factor
 from trainer.reduction.method import Method
-from trainer.reduction.reducible import Arrays, FloatArray, RankTable
+from trainer.reduction.reducible import Arrays, FloatArray, RankTable, check_rank
 from trainer.reduction.truncation import NUMERICAL_RANK
 
 UNUSED = 1e-6
@@ -131,8 +131,7 @@ def reduce(system: MatrixSystem, rank: int, method: Method) -> MatrixReduction:
         If the rank is outside 1..N, or a moment is not finite.
     """
     n = system.state_dim
-    if not 1 <= rank <= n:
-        raise ValueError(f"rank = {rank}: must be between 1 and the state dimension {n}")
+    check_rank(rank, n)
     bases = []
     for group, (P, Q) in enumerate(_groups(system)):
         if rank == n or method.name != "balanced":

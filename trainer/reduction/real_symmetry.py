@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from trainer.reduction.hankel import ComplexArray, DiagonalSystem, factor, frequency_response, gramians
-from trainer.reduction.reducible import FloatArray
+from trainer.reduction.reducible import FloatArray, check_rank
 from trainer.reduction.truncation import CONDITION_LIMIT, NUMERICAL_RANK, Truncation
 
 REALNESS = 1e-12
@@ -124,8 +124,7 @@ def truncate_real(balanced: RealBalance, rank: int) -> Truncation:
         If the rank is outside 1..N or cannot be realised, with the reason.
     """
     system = balanced.system
-    if not 1 <= rank <= system.state_dim:
-        raise ValueError(f"rank = {rank}: must be between 1 and the state dimension {system.state_dim}")
+    check_rank(rank, system.state_dim)
     order = order_for(balanced, rank)
     A, B, C = balanced.A[:order, :order], balanced.B[:order], balanced.C[:, :order]
     eigenvalues, E = np.linalg.eig(A)

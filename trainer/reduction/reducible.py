@@ -16,6 +16,12 @@ FloatArray = npt.NDArray[np.float64]
 Arrays = Mapping[str, FloatArray]
 
 
+def check_rank(rank: int, state_dim: int) -> None:
+    """Raise ValueError unless 1 <= rank <= N."""
+    if not 1 <= rank <= state_dim:
+        raise ValueError(f"rank = {rank}: must be between 1 and the state dimension {state_dim}")
+
+
 @dataclass(frozen=True, kw_only=True)
 class RankTable:
     """What every rank r = 0..N of one layer would mean; index r, so all but `hsv` have N+1 entries."""

@@ -30,7 +30,7 @@ from trainer.reduction.conjugate_pairs import (
 from trainer.reduction.hankel import ComplexArray, DiagonalSystem
 from trainer.reduction.method import BALANCED, Method
 from trainer.reduction.real_symmetry import RealBalance
-from trainer.reduction.reducible import Arrays, FloatArray, RankTable
+from trainer.reduction.reducible import Arrays, FloatArray, RankTable, check_rank
 from trainer.reduction.zero_order_hold import (
     Hold,
     HoldGradients,
@@ -151,8 +151,7 @@ def reduce(parameters: Arrays, rank: int, method: Method = BALANCED) -> S4dReduc
         If the rank is outside 1..N, the layer passes nothing on, is unstable or not finite.
     """
     channels, n = parameters["A_im"].shape
-    if not 1 <= rank <= n:
-        raise ValueError(f"rank = {rank}: must be between 1 and the state dimension {n}")
+    check_rank(rank, n)
     kept = {name: values.copy() for name, values in parameters.items()}
     if rank == n:
         return S4dReduction(rank, [], np.zeros(channels), np.zeros(channels), kept, method)

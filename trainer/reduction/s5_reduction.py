@@ -38,7 +38,7 @@ from trainer.reduction.hankel import (
 from trainer.reduction.lru_evidence import responses
 from trainer.reduction.method import BALANCED, Method
 from trainer.reduction.real_symmetry import RealBalance
-from trainer.reduction.reducible import Arrays, FloatArray, RankTable
+from trainer.reduction.reducible import Arrays, FloatArray, RankTable, check_rank
 from trainer.reduction.subspaces import kept_subspace, overlap
 from trainer.reduction.truncation import balance, median_row_norm
 from trainer.reduction.zero_order_hold import (
@@ -152,8 +152,7 @@ def reduce(parameters: Arrays, rank: int, method: Method = BALANCED) -> S5Reduct
         If the rank is outside 1..N, the layer passes nothing on, is unstable or not finite.
     """
     system = system_of(parameters)
-    if not 1 <= rank <= system.state_dim:
-        raise ValueError(f"rank = {rank}: must be between 1 and the state dimension {system.state_dim}")
+    check_rank(rank, system.state_dim)
     kept = {name: values.copy() for name, values in parameters.items()}
     if rank == system.state_dim:
         return S5Reduction(rank, None, np.zeros(0), kept, method)

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trainer.reduction.hankel import DiagonalSystem
-from trainer.reduction.reducible import FloatArray
+from trainer.reduction.reducible import FloatArray, check_rank
 from trainer.reduction.truncation import Balance, Truncation
 
 MODAL = ("last", "aire")
@@ -55,8 +55,7 @@ def keep_modes(system: DiagonalSystem, method: str, rank: int) -> Truncation:
         If the rank is outside 1..N.
     """
     n = system.state_dim
-    if not 1 <= rank <= n:
-        raise ValueError(f"rank = {rank}: must be between 1 and the state dimension {n}")
+    check_rank(rank, n)
     scores = mode_scores(system, method)
     kept = np.sort(np.argsort(-scores, kind="stable")[:rank])
     columns: npt.NDArray[np.complex128] = np.eye(n, dtype=np.complex128)[:, kept]  # (N, r)

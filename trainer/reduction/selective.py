@@ -22,7 +22,7 @@ from trainer.reduction.compensation import Samples, eliminate_compensated, share
 from trainer.reduction.elimination import Order, lost_energy, order_of, regression, table_of
 from trainer.reduction.hankel import factor
 from trainer.reduction.method import Method
-from trainer.reduction.reducible import Arrays, FloatArray, RankTable
+from trainer.reduction.reducible import Arrays, FloatArray, RankTable, check_rank
 
 STATE_AXIS = {"A_log": 1, "W_B": 0, "W_C": 0}
 """Which axis of each parameter counts states; the others do not change by a cut."""
@@ -154,8 +154,7 @@ def reduce(system: SelectiveSystem, rank: int, method: Method) -> SelectiveReduc
         If the rank is outside 1..N, or the output is not finite.
     """
     n = system.state_dim
-    if not 1 <= rank <= n:
-        raise ValueError(f"rank = {rank}: must be between 1 and the state dimension {n}")
+    check_rank(rank, n)
     in_order, _ = choice(system.statistics, method)
     kept, removed = np.sort(in_order[:rank]), np.sort(in_order[rank:])
     mixing = np.eye(n)[:, kept]  # (N, r)

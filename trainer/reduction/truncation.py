@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from trainer.reduction.blas_threads import one_blas_thread
 from trainer.reduction.hankel import ComplexArray, DiagonalSystem, factor, gramians
-from trainer.reduction.reducible import FloatArray
+from trainer.reduction.reducible import FloatArray, check_rank
 
 CONDITION_LIMIT = 1e6
 """cond(E) above which a rank is refused: 10 of the 16 digits remain on the way to diagonal form.
@@ -129,8 +129,7 @@ def truncate(balanced: Balance, rank: int) -> Truncation:
         numerical rank, cond(E) > 1e6, or an eigenvalue leaves the unit disc. Never another rank instead.
     """
     system = balanced.system
-    if not 1 <= rank <= system.state_dim:
-        raise ValueError(f"rank = {rank}: must be between 1 and the state dimension {system.state_dim}")
+    check_rank(rank, system.state_dim)
     if balanced.hsv[0] == 0.0:
         raise ValueError(
             "all Hankel singular values are 0: the layer passes nothing on, nothing can be truncated"
