@@ -17,8 +17,9 @@
     config.reduction.attempts = 0
     config.model.state_dim_as = "compressed"   # a series above; becomes the run of the same seed
 
-Creating a suite again creates what is missing and nothing else. Relative paths are those of the folder in
-which it is created, as for a single run. No torch here.
+Creating a suite again creates what is missing and nothing else. A run that waits for one that was removed
+would wait for ever: it is put away and created anew. Relative paths are those of the folder in which a suite
+is created, as for a single run. No torch here.
 """
 
 import dataclasses
@@ -29,15 +30,22 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from storage.commands import add_note, read_notes, send_command
 from storage.errors import ConfigError, RunError
-from storage.references import REFERENCES
+from storage.history import read_history
+from storage.layout import RunPaths
+from storage.references import REFERENCES, references, state_beside
 from storage.runs import Run, create_run, list_runs, read_run
+from storage.summary import fold_notes
 from trainer.config import Config, parse
 from trainer.preset import find_preset
+from trainer.setting import suggest
 from trainer.tables import merge, read_toml, spelt_out, with_absolute_paths
 
 SUITE_KEYS = ("description", "preset", "seeds", "config", "series")
 SERIES_KEYS = ("name", "role", "preset", "seeds", "config")
+ROLES = ("baseline", "compressed", "scratch", "distilled", "regularised", "post-training", "ablation")
+"""What a run is for; a comparison refers to the first series whose role is baseline."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,10 +158,11 @@ def _parse_series(suite: str, tables: Mapping[str, Any], entry: Any) -> SuiteSer
     if not isinstance(seeds, list) or not all(type(seed) is int and seed >= 0 for seed in seeds) or not seeds:
         raise ConfigError(f"{where}: seeds = {seeds!r} must be whole numbers")
     found = find_preset(preset)
+    role = entry.get("role", found.role)
+    if role not in ROLES:
+        raise ConfigError(f"{where}: unknown role {role!r}{suggest(str(role), ROLES)}")
     merged = merge(merge(found.tables, _config_of(f"suite {suite}", tables)), _config_of(where, entry))
-    return SuiteSeries(
-        name=name, role=str(entry.get("role", found.role)), preset=preset, seeds=seeds, tables=merged
-    )
+    return SuiteSeries(name=name, role=role, preset=preset, seeds=seeds, tables=merged)
 
 
 def _config_of(where: str, table: Mapping[str, Any]) -> dict[str, Any]:
@@ -195,7 +204,7 @@ def create_suite(
         if seed in (one.seeds if chosen is None else chosen)
     ]
     _check_seeds(suite, order)
-    present = _present(runs, group)
+    present = _present(runs, group, by)
     planned: list[Planned] = []
     run_of: dict[tuple[str, int], str] = {}
     for number, (seed, one) in enumerate(order):
@@ -221,8 +230,8 @@ def _check_seeds(suite: Suite, order: Sequence[tuple[int, SuiteSeries]]) -> None
                 )
 
 
-def _present(runs: Path, group: str) -> dict[tuple[str, int], Run]:
-    """Runs of the group by series and seed; of several the newest."""
+def _present(runs: Path, group: str, by: str) -> dict[tuple[str, int], Run]:
+    """Runs of the group by series and seed; of several the newest. Stranded ones are put away."""
     found: dict[tuple[str, int], Run] = {}
     for paths in reversed(list_runs(runs)):
         try:
@@ -230,8 +239,25 @@ def _present(runs: Path, group: str) -> dict[tuple[str, int], Run]:
         except (RunError, OSError):
             continue
         if run.group == group and run.series and not run.copy_of:
-            found[run.series, run.seed] = run
+            if _is_stranded(paths, run):
+                _put_away(paths, by)
+            else:
+                found[run.series, run.seed] = run
     return found
+
+
+def _is_stranded(paths: RunPaths, run: Run) -> bool:
+    """Whether it never began and names a run that is not there: it would wait for ever."""
+    beside = state_beside(paths)
+    gone = [wanted for wanted in references(run.config).values() if beside(wanted) is None]
+    return bool(gone) and read_history(paths).state in ("queued", "cancelled")
+
+
+def _put_away(paths: RunPaths, by: str) -> None:
+    """Cancel and archive a run in whose place another one is created."""
+    if not fold_notes(read_run(paths), read_notes(paths))["archived"]:
+        send_command(paths, "stop", by=by, via="cli", reason="a run that it needs was removed")
+        add_note(paths, "archive", True, by=by, via="cli")
 
 
 def _differences(wanted: Mapping[str, Any], there: Mapping[str, Any]) -> list[str]:

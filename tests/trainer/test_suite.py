@@ -2,11 +2,16 @@
 
 import contextlib
 import json
+import shutil
 
 import pytest
 
+from storage.commands import command_ids, read_command
 from storage.errors import ConfigError
+from storage.layout import run_paths
 from storage.runs import list_runs, read_run
+from storage.summary import summarise
+from trainer import absent
 from trainer.cli import main
 from trainer.suite import built_in, create_suite, load_suite, parse_suite
 
@@ -78,6 +83,9 @@ def test_a_changed_suite_leaves_old_runs_and_says_so(tmp_path):
         ({"series": [{"name": "a", "tolerance": 1}]}, "unknown key tolerance"),
         ({"series": [{"name": "a", "seeds": ["x"]}]}, "seeds"),
         ({"series": [{"name": "a", "preset": "nope"}]}, "unknown preset"),
+        ({"series": [{"name": "a", "role": "baselin"}]}, "'a': unknown role 'baselin'; did you mean baseline"),
+        ({"series": [{"name": "a", "role": 3}]}, "'a': unknown role 3"),
+        ({"series": [{"name": "a", "config": {"start": {"run": "a"}}}]}, "'a' is no series above it"),
         ({"series": [{"name": "a", "config": {"model": {"widht": 1}}}]}, "model.widht"),
         ({"series": [{"name": "a", "config": {"model": {"options": {"heads": 1}}}}]}, "lru has no options"),
         ({"series": [{"name": "a", "config": 3}]}, "series 'a': config = 3: must be a table"),
@@ -157,3 +165,47 @@ def test_the_command_trains_all_in_the_order_of_their_needs(tmp_path, capfd):
         ("cut", 3, "finished"), ("scratch", 3, "finished"),
     ]  # fmt: skip
     assert "waits for the final state dimensions" in printed
+
+
+def test_runs_that_wait_for_a_removed_run_are_created_anew(tmp_path):
+    suite = parse_suite("tiny", TINY)
+    first = {item.series.name: item.run for item in create_suite(tmp_path, suite, seeds=[1])}
+    shutil.rmtree(tmp_path / first["cut"])
+    second = {item.series.name: item for item in create_suite(tmp_path, suite, seeds=[1], by="ada")}
+    assert [name for name, item in second.items() if item.created] == ["cut", "scratch"]
+    assert not any(item.differs for item in second.values())
+    runs = runs_in(tmp_path)
+    assert runs[second["scratch"].run].config["model"]["state_dim_as"] == second["cut"].run
+    stranded = run_paths(tmp_path, first["scratch"])
+    assert summarise(stranded).archived
+    assert [read_command(stranded, command).kind for command in command_ids(stranded)] == ["stop"]
+    assert not any(item.created for item in create_suite(tmp_path, suite, seeds=[1]))
+    assert len(list_runs(tmp_path)) == 4, "put away once, not again and again"
+
+
+def test_a_seed_given_twice_is_one_run(tmp_path):
+    suite = parse_suite("tiny", {**TINY, "seeds": [1, 1], "series": TINY["series"][:2]})
+    assert [(item.series.name, item.seed) for item in create_suite(tmp_path, suite)] == [
+        ("full", 1),
+        ("cut", 1),
+    ]
+    assert not any(item.created for item in create_suite(tmp_path, suite, seeds=[1, 1]))
+
+
+def test_what_a_suite_waits_for_in_vain_is_said_with_what_helps(tmp_path, capsys):
+    file = tmp_path / "two.toml"
+    file.write_text(
+        'preset = "digits-lru"\n[[series]]\nname = "full"\nrole = "baseline"\n'
+        '[[series]]\nname = "pupil"\nrole = "distilled"\nconfig.distillation.teacher = "full"\n'
+    )
+    runs = tmp_path / "runs"
+    assert main(["suite", str(file), "--runs-dir", str(runs)]) == 0
+    assert "resume" not in capsys.readouterr().out
+    full = next(paths for paths in list_runs(runs) if read_run(paths).series == "full")
+    absent.fail(full, "no data")
+    assert main(["suite", str(file), "--runs-dir", str(runs)]) == 0
+    said = capsys.readouterr().out
+    assert f"{full.run_id} is failed: no data; `hankelboard send {full.run_id} resume`" in said
+    assert main(["suite", str(file), "--runs-dir", str(runs), "--jobs", "1"]) == 1
+    said = capsys.readouterr().out
+    assert f"is queued: waits for the predictions of {full.run_id}, which is failed" in said

@@ -1,6 +1,7 @@
 """The command suite: many runs from one file, with their seeds and what they need of each other."""
 
 import argparse
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from storage.errors import CommandRefused
@@ -46,6 +47,8 @@ def suite(options: argparse.Namespace) -> int:
         print_json([_record(item, summary) for item, summary in zip(planned, summaries, strict=True)])
     else:
         _print(planned, summaries)
+        for line in _what_stands_in_the_way(summaries, trained=bool(options.jobs)):
+            print(line)
     return 1 if options.jobs and any(summary.state != "finished" for summary in summaries) else 0
 
 
@@ -84,6 +87,16 @@ def _print(planned: list[suites.Planned], summaries: list[Summary]) -> None:
     for item in planned:
         if item.differs:
             print(f"{item.run} was created with another {', '.join(item.differs)}; it stays as it is")
+
+
+def _what_stands_in_the_way(summaries: Iterable[Summary], *, trained: bool) -> Iterator[str]:
+    """Why runs are not finished, and what helps; that runs wait is news only once nothing trains any more."""
+    for summary in summaries:
+        told = f"{summary.run} is {summary.state.replace('_', ' ')}: {summary.reason}"
+        if summary.state in ("failed", "stopped", "cancelled"):
+            yield f"{told}; `hankelboard send {summary.run} resume` and this command again try once more"
+        elif trained and summary.state == "queued" and summary.reason:
+            yield told
 
 
 def _accuracy(summary: Summary) -> str:
