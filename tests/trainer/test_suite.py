@@ -83,7 +83,7 @@ def test_a_changed_suite_leaves_old_runs_and_says_so(tmp_path):
         ({"series": [{"name": "a", "tolerance": 1}]}, "unknown key tolerance"),
         ({"series": [{"name": "a", "seeds": ["x"]}]}, "seeds"),
         ({"series": [{"name": "a", "preset": "nope"}]}, "unknown preset"),
-        ({"series": [{"name": "a", "role": "baselin"}]}, "'a': unknown role 'baselin'; did you mean baseline"),
+        ({"series": [{"name": "a", "role": "baselin"}]}, "unknown role 'baselin'; did you mean baseline"),
         ({"series": [{"name": "a", "role": 3}]}, "'a': unknown role 3"),
         ({"series": [{"name": "a", "config": {"start": {"run": "a"}}}]}, "'a' is no series above it"),
         ({"series": [{"name": "a", "config": {"model": {"widht": 1}}}]}, "model.widht"),
