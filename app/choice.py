@@ -24,7 +24,7 @@ def ranks(run_id: str, record: Record) -> list[int]:
     """Draws the sliders and returns the ranks to look at, one a layer."""
     _begin(run_id, record)
     with st.container(border=True, key="what_if"):
-        st.markdown("**Your ranks.** Every figure and chart below follows; nothing is cut until you approve.")
+        st.markdown("**Your ranks.** Every figure and chart below follows; looking cuts nothing.")
         _rule_sliders(record)
         with st.grid(2, min_column_width=260, gap="medium"):
             chosen = [_rank_slider(position, layer) for position, layer in enumerate(record["layers"])]

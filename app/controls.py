@@ -157,10 +157,11 @@ def answer_line(command: Mapping[str, Any]) -> str:
     who = f"{command.get('by') or 'unknown'}, {words.moment(command.get('t'), frame.zone())}"
     step = f" at step {words.count(command['step'])}" if command["step"] is not None else ""
     reason = f": {words.plain(command['reason'])}" if command["reason"] else ""
+    why = f", because: {words.plain(command['asked_because'])}" if command.get("asked_because") else ""
     chain = {
         "requested": ":gray[:material/schedule: requested, no answer from the trainer yet]",
         "accepted": f":blue[:material/hourglass_top: accepted{step}]",
         "applied": f":green[:material/check_circle: applied{step}]",
         "refused": f":red[:material/block: refused{step}]{reason}",
     }.get(command["state"], words.plain(command["state"]))
-    return f"**{words.plain(kind + target)}** ({words.plain(who)}) → {chain}"
+    return f"**{words.plain(kind + target)}** ({words.plain(who)}{why}) → {chain}"

@@ -32,7 +32,7 @@ def outcome(run_id: str, shown: Mapping[str, Any]) -> None:
         verb = {"approve": "approved", "reject": "rejected"}.get(decision["verdict"], "decided without sense")
         when = words.moment(decision["t"], frame.zone())
         why = f". Reason: {decision['reason']}" if decision["reason"] else ""
-        told = words.plain(f"{verb} by {decision['by']}, {when}{why}")
+        told = words.plain(f"{verb} by {words.who(decision['by'])}, {when}{why}")
         steps.append(f":material/how_to_reg: {told}")
     if decision and not accepted and shown["state"] == "pending":
         steps.append(":material/schedule: no answer from the trainer yet")
@@ -64,7 +64,7 @@ def past_row(proposal: Mapping[str, Any]) -> dict[str, Any]:
         "Proposed": words.change(proposal["state_dims"], proposal["ranks"]),
         "Outcome": words.OUTCOMES.get(proposal["state"], (proposal["state"],))[0],
         "Applied": words.change(applied.get("from"), applied.get("to")) if applied else "",
-        "By": decision.get("by", ""),
+        "By": words.who(decision["by"]) if decision else "",
         "Reason": decision.get("reason") or proposal["reason"],
         "Accuracy before": words.percent((applied.get("before") or {}).get("accuracy")),
         "Predicted": words.percent((applied.get("predicted") or {}).get("accuracy")),
@@ -117,7 +117,7 @@ def why_closed(row: Mapping[str, Any], shown: Mapping[str, Any]) -> str:
     decision = shown["decision"]
     if decision:
         verb = {"approve": "approved", "reject": "rejected"}.get(decision["verdict"], "decided")
-        return f"{words.plain(decision['by'])} {verb} it; the trainer has not answered yet."
+        return f"{words.plain(words.who(decision['by']))} {verb} it; the trainer has not answered yet."
     if not shown["on_live_branch"]:
         return "Its branch was left by a rollback."
     if row["state"] in ("finished", "cancelled", "unreadable"):

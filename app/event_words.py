@@ -54,9 +54,7 @@ def _why(event: Record) -> str:
 
 
 def _by(event: Record) -> str:
-    who = str(event.get("by") or "")
-    policy = who.removeprefix("policy:")
-    return f" by the policy {policy}" if policy != who else f" by {who}" if who else ""
+    return f" by {words.who(event['by'])}" if event.get("by") else ""
 
 
 def _attempt_started(event: Record) -> str:

@@ -93,7 +93,7 @@ def measured(record: Record, ranks: Sequence[int]) -> None:
             f"time: {words.plain(', '.join(map(left_out_words, facts['left_out'])))}."
         )
     tables = evidence_charts.measured_tables(record, ranks)
-    axes = (("accuracy", "accuracy, share correct", ".3~%"), ("loss", "loss, cross-entropy in nats", ".3~g"))
+    axes = (("accuracy", "accuracy, share correct", ".3~%"), ("loss", "loss, cross-entropy in nats", "~g"))
     with st.grid(2, min_column_width=330, gap="small"):
         for field, title, format in axes:
             with st.container(border=True, key=f"measured_{field}"):

@@ -103,8 +103,8 @@ def still_there(run_id: str) -> dict[str, Any] | None:
         return None
 
 
-def badge(state: str) -> None:
-    label, icon, color = words.STATES.get(state, (state, "help", "gray"))
+def badge(row: Mapping[str, Any]) -> None:
+    label, icon, color = words.state(row)
     st.badge(words.plain(label), icon=f":material/{icon}:", color=color)
 
 
@@ -112,6 +112,16 @@ def notes_on(row: Mapping[str, Any]) -> None:
     """What a person must know about this run: damage, trouble, no trainer, read-only."""
     if row["problem"]:
         st.error(words.plain(row["problem"]), icon=":material/broken_image:")
+    if row["state"] == "failed":
+        st.error(f"Training failed: {words.plain(row['reason'] or 'the log may say why')}",
+                 icon=":material/error:")  # fmt: skip
+    if row["loss_lost_at"] is not None:
+        step = words.count(row["loss_lost_at"])
+        st.warning(
+            f"The training loss was not a finite number at step {step}: what came after it may be worthless. "
+            "Roll back to a checkpoint from before, or train with a smaller learning rate.",
+            icon=":material/warning:",
+        )
     if row["trouble"]:
         st.warning(f"The trainer reports: {words.plain(row['trouble'])}", icon=":material/warning:")
     damaged = ", ".join(f"{count} in {name}" for name, count in row["damaged"].items())
@@ -126,6 +136,8 @@ def notes_on(row: Mapping[str, Any]) -> None:
     hint = trainer_hint(row)
     if hint:
         st.info(hint, icon=":material/info:")
+    if row["archived"]:
+        st.caption(":material/archive: Archived: the page Runs shows it under “archived” only.")
     if not data.is_writable(row["run"]):
         st.info(
             "This directory is read-only here: it can be looked at, but not decided on or commanded.",
@@ -146,15 +158,36 @@ def trainer_hint(row: Mapping[str, Any]) -> str:
     if state == "queued":
         return "Queued: the worker takes it when it has room." if worker else "Queued." + start
     if state in ("dead", "interrupted"):
-        return "Its process is gone. A worker resumes it from the newest checkpoint." + start
+        return f"{_gone(row)} {_resumption(row)}" + start
     if state == "stale":
-        return "No sign of life for a while: the machine may be busy or asleep, or the process may be gone."
+        since = words.plain(words.moment(row["last_seen"], zone()))
+        return (
+            f"No sign of life since {since}: the machine may be busy or asleep, or the process may be gone."
+        )
     if state == "unreadable":
         return ""
     unanswered = any(command["state"] == "requested" for command in data.commands(row["run"]))
     if unanswered and not row["living"] and not worker:
         return "A command waits for an answer." + start
     return ""
+
+
+def _gone(row: Mapping[str, Any]) -> str:
+    """How the process ended: by a signal that it obeyed, or without a word."""
+    if row["state"] == "interrupted":
+        return f"Its process was asked to end at step {words.count(row['step'])}."
+    last = words.plain(words.moment(row["last_seen"], zone()))
+    return f"Its process is gone; the last sign of life was at step {words.count(row['step'])}, {last}."
+
+
+def _resumption(row: Mapping[str, Any]) -> str:
+    """Where a worker would take it up, and how many steps that repeats."""
+    newest = max((item["step"] for item in data.checkpoints(row["run"])[0] if item["live"]), default=None)
+    if newest is None:
+        return "There is no checkpoint: a worker starts it anew."
+    lost = max(0, row["step"] - newest)
+    again = f"; the {words.count(lost)} steps after it are trained again" if lost else ""
+    return f"A worker resumes it from the newest checkpoint, of step {words.count(newest)}{again}."
 
 
 def pending_banner(row: Mapping[str, Any], *, link: bool = True) -> None:
@@ -165,6 +198,8 @@ def pending_banner(row: Mapping[str, Any], *, link: bool = True) -> None:
     proposal = proposal_data.proposal_row(row["run"], number)
     what = words.change(proposal["state_dims"], proposal["ranks"]) if proposal else ""
     held = ": training waits for you" if row["state"] == "waiting_for_decision" else ""
+    if row["state"] in ("dead", "interrupted"):
+        held = ": no process is at it now, and your decision is kept until one is"
     with st.container(border=True, key=f"pending_{row['run'].replace('.', '_')}"):
         st.markdown(
             f":orange[:material/gavel:] **Proposal {number} of {words.plain(row['name'])}**{held}. "

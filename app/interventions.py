@@ -26,6 +26,14 @@ def intervention_marks(history: History) -> list[dict[str, Any]]:
     return [_shown(group) for group in groups.values()]
 
 
+def loss_lost_at(history: History) -> int | None:
+    """Step of the latest record on the live path at which the training loss was no finite number any more."""
+    for event in reversed(history.interventions):
+        if event.get("kind") == "loss_not_finite" and history.on_path(event):
+            return int(event.get("step", 0))
+    return None
+
+
 def _mark(event: Record, history: History) -> Mark:
     told = str(event.get("kind"))
     kind = charts.MARK_OF_EVENT.get(told, "pause")

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from app import journal_tables
+from app.interventions import loss_lost_at
 from app.series import Columns
 from storage import commands, proposals, summary
 from storage.errors import RunError
@@ -218,7 +219,7 @@ class RunCache:
             return known[1]
 
     def summary(self) -> dict[str, Any]:
-        """The run in short (storage.summary.Summary), with `stale`, `trouble`, `damaged` and `metric`."""
+        """The run in short (storage.summary.Summary), with what only a viewer asks of it besides."""
         with self._lock:
             shown = self._summary()
             status = self._status or {}
@@ -233,6 +234,8 @@ class RunCache:
                 "task": self._configured("data", "task"),
                 "family": self._configured("model", "family"),
                 "unknown_events": self.history.unknown,
+                "last_seen": status.get("t"),
+                "loss_lost_at": self.derived("loss lost", lambda: loss_lost_at(self.history), "events"),
             }
 
     def is_restless(self, row: Mapping[str, Any]) -> bool:

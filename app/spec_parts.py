@@ -40,10 +40,14 @@ def round_ticks(label: str = "datum.label") -> str:
     return f"{ROUND} == '1' || ({NARROW} && indexof(['2', '5'], {ROUND}) >= 0) ? {label} : ''"
 
 
+TICK = "(datum.value < 1e-3 ? format(datum.value, '.0e') : datum.label)"
+"""0.01 and 1e-4: beyond three decades zeros are hard to count, and d3 itself mixes 0.000001 with 1e-7."""
+
+
 def log_y(field: str, title: str, format: str = "~g") -> Spec:
     return {
         "field": field, "type": "quantitative", "title": title, "scale": {"type": "log"},
-        "axis": {"format": format, "labelExpr": round_ticks(), "labelOverlap": True},
+        "axis": {"format": format, "labelExpr": round_ticks(TICK), "labelOverlap": True},
     }  # fmt: skip
 
 

@@ -5,13 +5,15 @@ Whatever comes from files passes through `plain` before it reaches an element th
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, tzinfo
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from storage.records import Record
 from storage.scores import bits_in_words
 
+NOT_QUEUED = ("not queued", "schedule", "gray")
 WORKER_HINT = "No worker is running: start one with `hankelboard worker`."
 
 STATES = {  # state: (words, icon, colour of the badge)
@@ -68,6 +70,20 @@ POLICIES = {
     "pragmatic": "pragmatic: a fixed share is cut each time, and undone when validation falls too far",
     "keep": "keep: proposals are measured and rejected, nothing is cut",
 }
+
+
+def state(row: Mapping[str, Any]) -> tuple[str, str, str]:
+    """Words, icon and colour of a run's state. A run that no worker takes is not in the queue."""
+    if row["state"] == "queued" and not row["queued"]:
+        return NOT_QUEUED
+    return STATES.get(row["state"], (str(row["state"]), "help", "gray"))
+
+
+def who(by: object) -> str:
+    """Who decided: a name, or the policy auto."""
+    told = str(by or "unknown")
+    policy = told.removeprefix("policy:")
+    return told if policy == told else f"the policy {policy}"
 
 
 def plain(text: object) -> str:
@@ -154,7 +170,10 @@ def duration(seconds: object) -> str:
 
 
 def seconds_per_step(value: object) -> str:
-    return f"{value * 1000:.3g} ms" if _is_number(value) else "–"
+    """82.7 ms, 1.08 s."""
+    if not _is_number(value):
+        return "–"
+    return f"{value:.3g} s" if value >= 0.9995 else f"{value * 1000:.3g} ms"
 
 
 def _is_number(value: object) -> bool:

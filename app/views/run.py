@@ -32,9 +32,10 @@ def live(run_id: str) -> None:
 
 def header(row: Mapping[str, Any]) -> None:
     with st.container(horizontal=True, gap="small", vertical_alignment="center", key="state"):
-        frame.badge(row["state"])
+        frame.badge(row)
         doing = words.PHASES.get(row["phase"], row["phase"]) if row["living"] else ""
-        reason = f"because: {row['reason']}" if row["reason"] and row["state"] != "queued" else ""
+        told_elsewhere = row["state"] in ("queued", "failed")
+        reason = f"because: {row['reason']}" if row["reason"] and not told_elsewhere else ""
         policy = f"policy {row['policy']}" if row["policy"] else ""
         what = [row["task"], row["family"], row["role"], f"seed {row['seed']}", policy]
         st.caption(words.plain(" · ".join(part for part in (doing, reason, *what) if part)))
@@ -55,8 +56,8 @@ def figures(row: Mapping[str, Any]) -> None:
     start, dims = words.dims(row["initial_state_dims"]), words.dims(row["state_dims"])
     with st.grid("auto", min_column_width=150, gap="small"):
         with st.container(key="state_dims", height="stretch"):
-            frame.figure("States per layer, N", dims, f"from {start}" if start != dims else "as at the start",
-                         help="State dimension of each layer now")  # fmt: skip
+            note = f"from {start}" if start != dims else "as at the start" if row["state_dims"] else ""
+            frame.figure("States per layer, N", dims, note, help="State dimension of each layer now")
         best_figure(row)
         if test:
             frame.figure("Test accuracy", words.percent(test.get("accuracy")), "once, at the end")
@@ -89,6 +90,9 @@ def best_figure(row: Mapping[str, Any]) -> None:
 def metric_charts(row: Mapping[str, Any]) -> None:
     run_id = row["run"]
     st.subheader("Metrics", anchor=False)
+    if not any(data.has_metric(run_id, name) for name in charts.METRIC_CHARTS):
+        st.caption("Nothing was recorded yet.")
+        return
     st.caption(
         "Every intervention stands on the step axis: **?** proposed, **▼** cut, **×** rejected or refused, "
         "**↺** rolled back to here, **II** paused, **!** not finite; hover over one to read it. "

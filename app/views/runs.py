@@ -15,6 +15,7 @@ from storage.summary import ENDED
 
 ALIVE = "running or waiting"
 BANNERS = 8
+ENDED_FOR_GOOD = tuple(state for state in ENDED if state != "interrupted")
 LOOK_S = 1.0
 """How long the page reads runs that nobody looked at yet; the rest comes at the next ticks."""
 ROWS = 200
@@ -22,6 +23,7 @@ ROWS = 200
 BITS_COLUMN = "Bits/char"
 OPTIONAL = ("ETA", "vs baseline", BITS_COLUMN, "Steps/s")
 """Columns that take no room while no run fills them."""
+TROUBLE_HELP = "Failed, process gone, no sign of life, unreadable, or its training loss is no finite number"
 SHOWN = ("all", ALIVE, "ended", "archived")
 
 
@@ -37,18 +39,33 @@ def live() -> None:
     elif rows:
         pending(rows)
         figures(rows)
-        if not data.workers() and any(row["state"] in ("queued", "dead", "interrupted") for row in rows):
+        if not data.workers() and any(map(wants_worker, rows)):
             st.info(f"Runs wait to be trained. {words.WORKER_HINT}", icon=":material/info:")
         tables(filtered(rows), rows)
 
 
+def wants_worker(row: Mapping[str, Any]) -> bool:
+    """Whether a worker would take it: copies and runs that were not queued are left alone."""
+    waiting = row["state"] in ("dead", "interrupted") or (row["state"] == "queued" and row["queued"])
+    return waiting and not row["copy_of"] and not row["archived"]
+
+
 def pending(rows: Sequence[Mapping[str, Any]]) -> None:
     """What waits for a person, first of all."""
-    waiting = [row for row in rows if row["pending_proposal"] is not None and row["state"] not in ENDED]
+    waiting = [row for row in rows if waits(row) and not row["archived"]]
     for row in waiting[:BANNERS]:
         frame.pending_banner(row)
     if len(waiting) > BANNERS:
         st.caption(f"{len(waiting) - BANNERS} more runs wait for a decision: they stand first in the list.")
+
+
+def waits(row: Mapping[str, Any]) -> bool:
+    """Whether a decision on its proposal takes effect: while it lives, or when a worker resumes it."""
+    return row["pending_proposal"] is not None and row["state"] not in ENDED_FOR_GOOD
+
+
+def is_in_trouble(row: Mapping[str, Any]) -> bool:
+    return row["state"] in ("failed", "dead", "stale", "unreadable") or row["loss_lost_at"] is not None
 
 
 def explain_empty() -> None:
@@ -65,15 +82,16 @@ def explain_empty() -> None:
 
 
 def figures(rows: Sequence[Mapping[str, Any]]) -> None:
+    rows = [row for row in rows if not row["archived"]]
     living = sum(row["state"] in ("running", "starting", "stopping") for row in rows)
-    waiting = sum(row["pending_proposal"] is not None and row["state"] not in ENDED for row in rows)
-    queued = sum(row["state"] == "queued" for row in rows)
-    trouble = sum(row["state"] in ("failed", "dead", "stale", "unreadable") for row in rows)
+    waiting = sum(map(waits, rows))
+    queued = sum(row["state"] == "queued" and row["queued"] for row in rows)
+    trouble = sum(map(is_in_trouble, rows))
     with st.grid(4, min_column_width=130, gap="small"):
         st.metric("Running", living, border=True)
         st.metric("Waiting for you", waiting, border=True)
         st.metric("Queued", queued, border=True)
-        st.metric("In trouble", trouble, border=True)
+        st.metric("In trouble", trouble, border=True, help=TROUBLE_HELP)
 
 
 def filtered(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -100,7 +118,7 @@ def filtered(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _urgency(row: Mapping[str, Any]) -> int:
     """What waits for a person first, then what lives, then the rest."""
-    if row["pending_proposal"] is not None and row["state"] not in ENDED:
+    if waits(row):
         return 0
     return 1 if row["living"] else 2
 
@@ -117,7 +135,7 @@ SORTS: dict[str, Callable[[Mapping[str, Any]], Any]] = {
 def _is_shown(row: Mapping[str, Any], shown: str | None) -> bool:
     if shown == "archived":
         return bool(row["archived"])
-    ended = row["state"] in (*ENDED, "unreadable")
+    ended = row["state"] in (*ENDED, "unreadable") and not waits(row)
     return not row["archived"] and (shown in (None, "all") or (shown == "ended") == ended)
 
 
@@ -185,6 +203,8 @@ def table(shown: Sequence[Mapping[str, Any]], baselines: Mapping[tuple[str, str]
                 key=f"clicked_run_{order}", type="tertiary", alignment="left", pinned=True, width=210,
                 on_click=remember_click, args=(run_ids, f"clicked_run_{order}"), help="Opens the run",
             ),
+            "State": config.TextColumn(width=175),
+            "ETA": config.TextColumn(width=90, help="Training time that is left at the speed of now"),
             "Progress": config.ProgressColumn(format="%d%%", min_value=0, max_value=100, width="small"),
             "Accuracy": config.LineChartColumn(help="Validation accuracy over the run", width="small"),
             "Best": config.NumberColumn(
@@ -193,7 +213,7 @@ def table(shown: Sequence[Mapping[str, Any]], baselines: Mapping[tuple[str, str]
             ),
             BITS_COLUMN: config.NumberColumn(format="%.3f", help="Bits per character at that step, of texts"),
             "vs baseline": config.TextColumn(
-                width=100, help="Difference to the newest baseline of the same group"
+                width=110, help="Difference to the newest baseline of the same group"
             ),
             "N → now": config.TextColumn(width=125, help="State dimension per layer at the start and now"),
             "Steps/s": config.NumberColumn(format="%.1f"),
@@ -220,13 +240,9 @@ def table_row(row: Mapping[str, Any], baselines: Mapping[tuple[str, str], float]
     value = best.get("value")
     baseline = baselines.get((row["group"], row["task"]))
     compared = value is not None and baseline is not None and row["role"] != "baseline"
-    state = words.STATES.get(row["state"], (row["state"],))[0]
-    waits = row["state"] == "waiting_for_decision"
-    if row["state"] == "queued" and row["reason"]:
-        state += ", needs another run"
     return {
         "Run": row["name"],
-        "State": f"{state} · proposal" if row["pending_proposal"] is not None and not waits else state,
+        "State": state_words(row),
         "Progress": min(100, 100 * row["step"] // row["total_steps"]) if row["total_steps"] else None,
         "ETA": words.duration(row["eta_s"]) if row["eta_s"] and row["state"] == "running" else "",
         "Accuracy": data.sparkline(row["run"]),
@@ -243,6 +259,18 @@ def table_row(row: Mapping[str, Any], baselines: Mapping[tuple[str, str], float]
         "Tags": row["tags"],
         "Id": row["run"],
     }
+
+
+def state_words(row: Mapping[str, Any]) -> str:
+    """The state, and what of it one must not overlook."""
+    told = [words.state(row)[0]]
+    if row["state"] == "queued" and row["reason"]:
+        told[0] += ", needs another run"
+    if row["pending_proposal"] is not None and row["state"] != "waiting_for_decision":
+        told.append("proposal")
+    if row["loss_lost_at"] is not None:
+        told.append("loss not finite")
+    return " · ".join(told)
 
 
 def baseline_accuracies(rows: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], float]:

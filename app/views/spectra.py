@@ -41,14 +41,27 @@ def show(row: Mapping[str, Any], layer: int, layers: Mapping[int, Sequence[Recor
     first, last = snapshots[0], snapshots[-1]
     st.caption(
         words.plain(
-            f"Layer {layer}, live path, {words.count(len(snapshots))} snapshots from step "
-            f"{words.count(first['step'])} to {words.count(last['step'])}, "
-            f"N {words.change([first['state_dim']], [last['state_dim']])}."
+            f"Layer {layer}, live path, {_snapshots(snapshots)}, "
+            f"N {words.change([first['state_dim']], [last['state_dim']])}.{_since(row, last)}"
         )
     )
     heat_map(row, layer, importance, tables)
     trajectories(row, layer, importance, tables)
     regret.show(row, layer)
+
+
+def _snapshots(snapshots: Sequence[Record]) -> str:
+    first, last = (words.count(snapshot["step"]) for snapshot in (snapshots[0], snapshots[-1]))
+    if len(snapshots) == 1:
+        return f"one snapshot at step {first}"
+    return f"{words.count(len(snapshots))} snapshots from step {first} to {last}"
+
+
+def _since(row: Mapping[str, Any], last: Record) -> str:
+    """The last column of the heat map stands for steps of which nothing was recorded."""
+    if row["step"] <= last["step"]:
+        return ""
+    return f" The run is at step {words.count(row['step'])}: up to there the last one is drawn."
 
 
 def heat_map(row: Mapping[str, Any], layer: int, importance: Importance, tables: Mapping[str, Any]) -> None:
@@ -69,7 +82,7 @@ def heat_map(row: Mapping[str, Any], layer: int, importance: Importance, tables:
             spectra.heat_spec(importance.title),
             f"heat-{row['run']}",
             f"{importance.title} of layer {layer} over steps",
-            cells=tables["heat"],
+            columns=tables["heat"],
         )
 
 

@@ -10,7 +10,7 @@ from app.pulse import live_region
 @live_region()
 def live() -> None:
     facts, rows = installation.system(), data.summaries()
-    queued = sum(row["state"] == "queued" for row in rows)
+    queued = sum(row["state"] == "queued" and row["queued"] for row in rows)
     with st.grid("auto", min_column_width=170, gap="small"):
         frame.figure("Workers", words.count(len(data.workers())))
         frame.figure("Runs", words.count(len(rows)), f"{queued} queued")
