@@ -293,7 +293,8 @@ def spectra(run_id: str) -> dict[int, list[Record]]:
         layers: dict[int, dict[int, Record]] = {}
         reach = functools.cache(cache.history.reach)
         for record in cache.spectra:
-            if record["step"] <= reach(record.get("branch", 0), record.get("attempt", 0)):
+            reached = record["step"] <= reach(record.get("branch", 0), record.get("attempt", 0))
+            if reached and not cache.history.is_left_at_turn(record):
                 layers.setdefault(record["layer"], {})[record["step"]] = record
         return {layer: [found[step] for step in sorted(found)] for layer, found in sorted(layers.items())}
 
@@ -356,7 +357,7 @@ def _checkpoint_row(cache: RunCache, item: checkpoint_files.Checkpoint) -> dict[
         "state_dims": item.state_dims,
         "bytes": item.bytes,
         "metrics": item.metrics,
-        "live": cache.history.on_path(where),
+        "live": cache.history.on_path({**where, "state_dims": item.state_dims}),
         "undoes": [o.number for o in applied if o.number not in item.reductions],
     }
 

@@ -115,10 +115,14 @@ class History:
     unknown: int = 0
     _paths: dict[int, dict[int, int | None]] = field(default_factory=dict, repr=False, compare=False)
     """Paths of branches, computed once per event."""
+    _turns: dict[int, dict[tuple[int, int], list[int]]] = field(
+        default_factory=dict, repr=False, compare=False
+    )
 
     def apply(self, event: Record) -> None:
         """Fold one event in. Unknown kinds are counted, malformed ones too; neither is an error."""
         self._paths.clear()
+        self._turns.clear()
         kind = event.get("kind")
         handler = _HANDLERS.get(kind) if isinstance(kind, str) else None
         if handler is None:
@@ -167,7 +171,33 @@ class History:
         if number not in path:
             return False
         end = path[number]
-        return (end is None or record.get("step", 0) <= end) and not self.is_replaced(record)
+        before = end is None or record.get("step", 0) <= end
+        return before and not self.is_replaced(record) and not self.is_left_at_turn(record, branch)
+
+    def is_left_at_turn(self, record: Record, branch: int | None = None) -> bool:
+        """Whether a record of the very step that a rollback went back to is of the weights that it left.
+
+        A checkpoint before a cut and what the cut left have the same step: their state dimensions tell them
+        apart. Of records that name none it is not known.
+        """
+        dims = self.turns(branch).get((record.get("branch", 0), record.get("step", 0)))
+        if dims is None:
+            return False
+        layer = record.get("layer")
+        if isinstance(layer, int) and "state_dim" in record:
+            return layer < len(dims) and record["state_dim"] != dims[layer]
+        told = record.get("to") or record.get("state_dims")
+        return told is not None and list(told) != dims
+
+    def turns(self, branch: int | None = None) -> dict[tuple[int, int], list[int]]:
+        """Where the path of a branch leaves its parents: state dimensions there, by (parent, step)."""
+        wanted = self.branch if branch is None else branch
+        if wanted not in self._turns:
+            ways = [self.branches[number] for number in self.segments(wanted)]
+            self._turns[wanted] = {
+                (way.parent, way.from_step): way.state_dims for way in ways if way.parent is not None
+            }
+        return self._turns[wanted]
 
     def reach(self, branch: int, attempt: int) -> float:
         """The step up to which records of this attempt lie on the live path; -1 where none does.

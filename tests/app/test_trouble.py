@@ -2,7 +2,7 @@
 
 import pytest
 
-from app import words
+from app import data, words
 from storage.commands import add_note, send_command
 from tests.app.conftest import SyntheticRun, text_of
 
@@ -121,3 +121,20 @@ def test_one_snapshot_and_how_far_it_is_drawn(open_page, runs):
 )
 def test_a_long_step_is_told_in_seconds(seconds, told):
     assert words.seconds_per_step(seconds) == told
+
+
+def test_after_a_rollback_to_before_a_cut_nothing_of_the_cut_is_on_the_live_path(open_page, run):
+    run.propose()
+    run.decide(1)
+    run.answer(1)
+    cut = list(run.dims)
+    pinned = next(item for item in data.checkpoints(run.id)[0] if item["cause"] == "before_reduction")
+    run.train(300)
+    run.roll_back(pinned["name"], [64, 64], undone=[1])
+    run.train(250)
+    data.forget(run.id)
+    assert {record["state_dim"] for record in data.spectra(run.id)[0]} == {64}
+    left = [item["state_dims"] for item in data.checkpoints(run.id)[0] if not item["live"]]
+    assert left == [cut]
+    assert not data.was_cut_after(run.id, 200)
+    assert "Best on validation" in figures(open_page("run", run=run.id))

@@ -57,6 +57,22 @@ def test_a_rollback_supersedes_what_was_pending_and_answers_its_command():
     assert history.commands["c1"].state == "applied"
 
 
+def test_what_a_cut_left_at_the_step_of_the_rollback_is_not_on_the_path():
+    history = fold([start(), proposed(), accepted(), applied(), branch(1, 0, 10, undone=[1])])
+    assert not history.on_path(applied())
+    assert not history.on_path({"step": 10, "layer": 0, "state_dim": 4})
+    assert not history.on_path({"step": 10, "state_dims": [4]})
+    assert history.on_path({"step": 10, "layer": 0, "state_dim": 8})
+    assert history.on_path({"step": 10}) and history.on_path({"step": 9, "layer": 0, "state_dim": 4})
+    assert history.on_path(applied(), branch=0)
+
+
+def test_a_rollback_to_right_after_a_cut_keeps_the_cut_on_the_path():
+    history = fold([start(), proposed(), accepted(), applied()])
+    history.apply(branch(1, 0, 10) | {"state_dims": [4]})
+    assert history.on_path(applied())
+
+
 def test_a_rollback_of_a_finished_run_leaves_its_test_figures_behind():
     history = fold([start(), event("run_finished", 20, test={"accuracy": 0.9})])
     assert history.finished["test"] == {"accuracy": 0.9}
