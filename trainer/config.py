@@ -16,6 +16,7 @@ from storage.proposals import VERDICTS
 from trainer.family_settings import AUTO, FAMILIES_WITH, METHODS, check_family, method_of, refuse_ignored
 from trainer.setting import check_value, setting, suggest
 from trainer.tables import spelt_out
+from trainer.task_settings import check_task
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -254,6 +255,7 @@ class Config:
             for item in dataclasses.fields(part):
                 check_value(f"{section.name}.{item.name}", getattr(part, item.name), item)
         self._check_family()
+        check_task(self.data.task, self.data.options)
         self._settle_method()
         self._check_combinations()
 

@@ -79,6 +79,8 @@ def test_a_baseline_that_needs_a_run_says_so_and_takes_the_end_of_an_id(call, ru
             ["--preset", "digits-attention", "--set", "model.options.hedas=2"],
             ["model.options.hedas = 2", "family attention has the options heads, value_dim"],
         ),
+        (["--preset", "digits-lru", "--set", "data.task=digitz"], ["data.task = 'digitz'", "digits?"]),
+        (["--preset", "mqar-mamba2", "--set", "data.options.pairs=22"], ["data.options.pairs = 22", "third"]),
     ],
 )
 def test_bad_input_is_one_line_and_creates_nothing(call, runs, arguments, words):

@@ -78,9 +78,9 @@ def test_a_run_that_fails_says_why(small_run):
 
 
 def test_an_error_of_ours_is_one_line_and_any_other_keeps_its_traceback(small_run, capfd):
-    assert small_run(data={"task": "digitz"}).train() == "failed"
+    assert small_run(data={"task": "no.such.module:load"}).train() == "failed"
     said, traceback = capfd.readouterr()
-    assert said.count("\n") == said.count("data.task = 'digitz'") == 1 and traceback == ""
+    assert said.count("\n") == said.count("data.task = 'no.such.module:load'") == 1 and traceback == ""
     assert small_run(data={"task": "tests.trainer.own:broken"}).train() == "failed"
     assert "ZeroDivisionError" in capfd.readouterr().err
 

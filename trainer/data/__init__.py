@@ -6,6 +6,7 @@ from importlib import import_module
 from trainer.config import DataConfig
 from trainer.data.task import Task
 from trainer.imports import import_object
+from trainer.task_settings import check_task
 
 BUILT_IN = {
     "digits": "digits.load_digits_task",
@@ -23,7 +24,16 @@ PER_STEP = ("copying", "induction", "mqar", "text")
 
 
 def load_task(config: DataConfig) -> Task:
-    """The task of a configuration, split into training, validation and test."""
+    """The task of a configuration, split into training, validation and test.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such task, or it does not take these options.
+    TypeError
+        If a function of one's own returns something else.
+    """
+    check_task(config.task, config.options)
     if config.task in BUILT_IN:
         module, _, name = BUILT_IN[config.task].partition(".")
         load: Callable[[DataConfig], Task] = getattr(import_module(f"trainer.data.{module}"), name)

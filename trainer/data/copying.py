@@ -13,38 +13,22 @@ from functools import partial
 
 import torch
 
-from storage.errors import ConfigError
 from trainer.config import DataConfig
-from trainer.data.generated import SEQUENCES, TEST, drawn_task
-from trainer.data.options import whole_options
+from trainer.data.generated import drawn_task
 from trainer.data.task import Split, Task
 from trainer.scoring import UNSCORED
+from trainer.task_settings import task_options
 
-KNOWN = {
-    "length": (64, 2, 65_536),
-    "tokens": (8, 1, 1_024),
-    "vocabulary": (16, 2, 4_096),
-    "sequences": SEQUENCES,
-    "test": TEST,
-}
-"""Options with default and limits: steps in all, tokens to copy, how many different ones, sequences."""
 BLANK = 0
 
 
 def load_copying_task(config: DataConfig) -> Task:
-    """The task with `data.options` of KNOWN. Inputs: 0 blank, 1 … V tokens, V + 1 the question.
+    """The task. Inputs: 0 blank, 1 … V tokens, V + 1 the question.
 
-    Raises
-    ------
-    ConfigError
-        If an option is not allowed, or the tokens do not fit beside as many questions.
+    Options: steps in all, tokens to copy, how many different ones, sequences.
     """
-    options = whole_options(config, KNOWN)
+    options = task_options("copying", config.options)
     length, tokens, vocabulary = (options[name] for name in ("length", "tokens", "vocabulary"))
-    if 2 * tokens > length:
-        raise ConfigError(
-            f"data.options.tokens = {tokens}: must be at most half of data.options.length = {length}"
-        )
     draw = partial(sequences, length=length, tokens=tokens, vocabulary=vocabulary)
     return drawn_task(
         config, draw, sequences=options["sequences"], test=options["test"],

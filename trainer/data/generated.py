@@ -7,8 +7,6 @@ import torch
 from trainer.config import DataConfig
 from trainer.data.task import Split, Task, hold_out
 
-SEQUENCES, TEST = (20_000, 20, 1_000_000), (2_000, 10, 100_000)
-"""Default, smallest and largest number of sequences: for training and validation, and for test."""
 Draw = Callable[[int, torch.Generator], Split]
 
 

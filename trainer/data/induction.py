@@ -13,23 +13,18 @@ from functools import partial
 import torch
 
 from trainer.config import DataConfig
-from trainer.data.generated import SEQUENCES, TEST, drawn_task
-from trainer.data.options import whole_options
+from trainer.data.generated import drawn_task
 from trainer.data.task import Split, Task
 from trainer.scoring import UNSCORED
-
-KNOWN = {
-    "length": (64, 3, 65_536),
-    "vocabulary": (16, 2, 4_096),
-    "sequences": SEQUENCES,
-    "test": TEST,
-}
-"""Options with default and limits: steps, different tokens besides the trigger, sequences."""
+from trainer.task_settings import task_options
 
 
 def load_induction_task(config: DataConfig) -> Task:
-    """The task with `data.options` of KNOWN. Inputs: 0 … V − 1 tokens, V the trigger."""
-    options = whole_options(config, KNOWN)
+    """The task. Inputs: 0 … V − 1 tokens, V the trigger.
+
+    Options: steps, different tokens besides the trigger, sequences.
+    """
+    options = task_options("induction", config.options)
     vocabulary = options["vocabulary"]
     draw = partial(sequences, length=options["length"], vocabulary=vocabulary)
     return drawn_task(

@@ -16,6 +16,7 @@ import torch
 from storage.errors import ConfigError
 from trainer.config import DataConfig
 from trainer.data.task import Split, Task, hold_out
+from trainer.task_settings import task_options
 
 OPERATORS: dict[str, Callable[[list[int]], int]] = {
     "MIN": min,
@@ -25,18 +26,16 @@ OPERATORS: dict[str, Callable[[list[int]], int]] = {
 }
 SYMBOLS = (*(f"[{name}" for name in OPERATORS), "]", *map(str, range(10)))
 DIGIT_PROBABILITY = 0.25
-KNOWN = {"sequences": 98_000, "test": 2_000, "max_depth": 10, "max_args": 10, "min_length": 500,
-         "max_length": 2_000}  # fmt: skip
-"""Options with their defaults: sequences for training and validation, and for test; limits of the lists."""
 
 Tree = int | tuple[str, list["Tree"]]
 
 
 def load_listops_task(config: DataConfig) -> Task:
-    """The task with `data.options` of KNOWN; the seed of the split draws the lists, too."""
-    if unknown := set(config.options) - set(KNOWN):
-        raise ConfigError(f"data.options: {', '.join(sorted(unknown))} unknown; there are {', '.join(KNOWN)}")
-    options = {key: int(value) for key, value in (KNOWN | config.options).items()}
+    """The task; the seed of the split draws the lists, too.
+
+    Options: sequences for training and validation, and for test; limits of the lists.
+    """
+    options = task_options("listops", config.options)
     draw = random.Random(config.split_seed)
     rest, test = (_split(draw, options[part], options) for part in ("sequences", "test"))
     kept, held = hold_out(len(rest), config.validation, config.split_seed + 1)

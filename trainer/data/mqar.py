@@ -14,45 +14,23 @@ from functools import partial
 
 import torch
 
-from storage.errors import ConfigError
 from trainer.config import DataConfig
-from trainer.data.generated import SEQUENCES, TEST, drawn_task
-from trainer.data.options import whole_options
+from trainer.data.generated import drawn_task
 from trainer.data.task import Split, Task
 from trainer.scoring import UNSCORED
+from trainer.task_settings import task_options
 
-KNOWN = {
-    "length": (64, 3, 65_536),
-    "pairs": (8, 1, 4_096),
-    "vocabulary": (64, 4, 16_384),
-    "sequences": SEQUENCES,
-    "test": TEST,
-}
-"""Options with default and limits: steps, pairs of key and value, tokens (half are values), sequences."""
 BLANK, POWER = 0, 0.01
 """The token of steps without meaning; exponent a of the law p(gap) ∝ gap^(a − 1)."""
 
 
 def load_mqar_task(config: DataConfig) -> Task:
-    """The task with `data.options` of KNOWN. Inputs: 0 blank, 1 … V/2 − 1 keys, V/2 … V − 1 values.
+    """The task. Inputs: 0 blank, 1 … V/2 − 1 keys, V/2 … V − 1 values.
 
-    Raises
-    ------
-    ConfigError
-        If an option is not allowed, the pairs and their questions are longer than a sequence, or there are
-        fewer keys than pairs.
+    Options: steps, pairs of key and value, tokens (half are values), sequences.
     """
-    options = whole_options(config, KNOWN)
+    options = task_options("mqar", config.options)
     length, pairs, vocabulary = (options[name] for name in ("length", "pairs", "vocabulary"))
-    if 3 * pairs > length:
-        raise ConfigError(
-            f"data.options.pairs = {pairs}: must be at most a third of data.options.length = {length}"
-        )
-    if vocabulary % 2 or pairs > vocabulary // 2 - 1:
-        raise ConfigError(
-            f"data.options.vocabulary = {vocabulary}: must be even, and at least {2 * pairs + 2} for "
-            f"{pairs} pairs"
-        )
     draw = partial(sequences, length=length, pairs=pairs, vocabulary=vocabulary)
     return drawn_task(
         config, draw, sequences=options["sequences"], test=options["test"],

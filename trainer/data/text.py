@@ -22,14 +22,12 @@ import torch
 
 from storage.errors import ConfigError
 from trainer.config import DataConfig
-from trainer.data.options import whole_options
 from trainer.data.sample_text import sample_text
 from trainer.data.task import Split, Task
+from trainer.task_settings import task_options
 
-KNOWN = {"length": (128, 1, 65_536), "characters": (0, 0, 50_000_000)}
-"""Options with default and limits, besides `file`: steps of a sequence; characters to read, 0 = all of a file
-and SAMPLE of the sample."""
 SAMPLE = 400_000
+"""Characters of the sample where `data.options.characters` does not say."""
 TEST_SHARE = 0.1
 LARGEST_ALPHABET = 8_192
 
@@ -37,13 +35,15 @@ LARGEST_ALPHABET = 8_192
 def load_text_task(config: DataConfig) -> Task:
     """The task with `data.options.file`, a path (or one relative to data.folder), else of the sample text.
 
+    Other options: steps of a sequence; characters to read, 0 = all of a file and SAMPLE of the sample.
+
     Raises
     ------
     ConfigError
         If an option is not allowed, or the file is absent, empty, not UTF-8, holds NUL characters, more than
         LARGEST_ALPHABET different ones, or less than a sequence for each split.
     """
-    options = whole_options(config, KNOWN, besides=("file",))
+    options = task_options("text", config.options)
     length, wanted = options["length"], options["characters"]
     text = read_text(config)[: wanted or None] if "file" in config.options else sample_text(wanted or SAMPLE)
     alphabet, codes = np.unique(np.frombuffer(text.encode("utf-32-le"), dtype="<u4"), return_inverse=True)
@@ -83,8 +83,6 @@ def read_text(config: DataConfig) -> str:
     """The characters of `data.options.file`; line ends are \\n whatever the file has."""
     given = config.options["file"]
     key = f"data.options.file = {given!r}"
-    if not isinstance(given, str) or not given:
-        raise ConfigError(f"{key}: must be the path of a text file")
     folder = config.folder or os.environ.get("HANKELBOARD_DATA", "")
     path = Path(folder).expanduser() / Path(given).expanduser()
     try:

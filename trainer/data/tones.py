@@ -7,33 +7,33 @@ states at random frequencies miss some. So this is a task on which the state dim
 """
 
 import math
+from typing import Any
 
 import torch
 
-from storage.errors import ConfigError
 from trainer.config import DataConfig
 from trainer.data.task import Split, Task, hold_out
+from trainer.task_settings import task_options
 
 TEST_SEQUENCES = 2000
-KNOWN = {"classes": 10, "length": 128, "sequences": 4000, "amplitude": 0.7}
-"""Options with their defaults: K, steps, sequences for training and validation, amplitude of the tone."""
 
 
 def load_tones_task(config: DataConfig) -> Task:
-    """The task with `data.options` of KNOWN; the seed of the split draws the sequences, too."""
-    if unknown := set(config.options) - set(KNOWN):
-        raise ConfigError(f"data.options: {', '.join(sorted(unknown))} unknown; there are {', '.join(KNOWN)}")
-    options = KNOWN | config.options
+    """The task; the seed of the split draws the sequences, too.
+
+    Options: K, steps, sequences for training and validation, amplitude of the tone.
+    """
+    options = task_options("tones", config.options)
     generator = torch.Generator().manual_seed(config.split_seed)
-    rest = _sequences(int(options["sequences"]), options, generator)
+    rest = _sequences(options["sequences"], options, generator)
     test = _sequences(TEST_SEQUENCES, options, generator)
     kept, held = hold_out(len(rest), config.validation, config.split_seed + 1)
     train, val = (Split(rest.inputs[part], rest.labels[part]) for part in (kept, held))
-    return Task(train, val, test, classes=int(options["classes"]))
+    return Task(train, val, test, classes=options["classes"])
 
 
-def _sequences(count: int, options: dict[str, float], generator: torch.Generator) -> Split:
-    classes, length = int(options["classes"]), int(options["length"])
+def _sequences(count: int, options: dict[str, Any], generator: torch.Generator) -> Split:
+    classes, length = options["classes"], options["length"]
     labels = torch.randint(classes, (count,), generator=generator)
     omega = 0.25 + (math.pi - 0.5) * (labels + 0.5) / classes  # (count,)
     phase = 2.0 * math.pi * torch.rand(count, generator=generator)  # (count,)
