@@ -46,7 +46,7 @@ ZOOM = {
 }
 PADDING = {"left": 2, "top": 4, "right": 6, "bottom": 2}
 STEPS = {"format": ",d", "grid": False, "tickMinStep": 1, "tickCount": 6, "labelOverlap": True}
-SVG = {"embedOptions": {"renderer": "svg"}}
+SVG, CANVAS = ({"embedOptions": {"renderer": renderer}} for renderer in ("svg", "canvas"))
 FAINT = {"domain": ["live", "left", "raw"], "range": [1.0, 0.38, 0.3]}
 DASH = {"domain": ["live", "left", "raw"], "range": [[1, 0], [4, 3], [1, 0]]}
 
@@ -115,8 +115,14 @@ def series_name(key: str, chart: MetricChart) -> str:
     return chart.names[chart.keys.index(key)]
 
 
-def _codes(values: Sequence[str]) -> pa.Array:
-    """Names as a dictionary column: each is sent once, and a byte per row that says which."""
+FEW = 60
+"""Up to so many rows names take less than a dictionary of them (300 bytes) and its codes."""
+
+
+def names_column(values: Sequence[str]) -> pa.Array:
+    """Names as a column: of many rows each name is sent once, and a byte per row that says which."""
+    if len(values) <= FEW:
+        return pa.array(values, pa.string())
     coded = pa.array(values, pa.string()).dictionary_encode()
     if len(coded.dictionary) > 127:
         return coded
@@ -135,34 +141,41 @@ def _drawn(line: series.Line, smoothing: float) -> Iterable[tuple[str, np.ndarra
 
 def lines_table(
     lines: Mapping[str, Iterable[series.Line]],
-    *,
-    dots: bool = False,
+    chart: MetricChart,
     smooth: Mapping[str, float] | None = None,
 ) -> pa.Table:
     """Polylines of a chart, reduced to what it can show: step, value, series, line, path, spot.
 
-    `smooth` says for names of series how much they are smoothed, over all values, before they are reduced.
+    `line` numbers the polylines of a series. `smooth` says for names of series how much they are smoothed,
+    over all values, before they are reduced.
     """
-    steps, values, names, ids, paths = [], [], [], [], []
+    steps, values, spots, names, numbers, paths = (
+        [np.zeros(0)],
+        [np.zeros(0)],
+        [np.zeros(0, bool)],
+        [],
+        [],
+        [],
+    )
     for name, polylines in lines.items():
         for number, line in enumerate(polylines):
-            for path, kept_steps, kept_values in _drawn(line, (smooth or {}).get(name, 0.0)):
-                steps.append(kept_steps)
-                values.append(kept_values)
-                names += [name] * len(kept_steps)
-                paths += [path] * len(kept_steps)
-                ids += [f"{name} {number} {path}"] * len(kept_steps)
-    spots = [_spots(len(kept), dots) for kept in steps]
-    all_steps = np.concatenate(steps) if steps else np.zeros(0)
-    all_values = np.concatenate(values) if values else np.zeros(0)
+            for path, all_steps, all_values in _drawn(line, (smooth or {}).get(name, 0.0)):
+                marked = _spots(len(all_steps), chart.dots)
+                kept = series.needed(all_steps, all_values, marked, stepped=chart.stepped)
+                steps.append(all_steps[kept])
+                values.append(all_values[kept])
+                spots.append(marked[kept])
+                names += [name] * len(kept)
+                paths += [path] * len(kept)
+                numbers += [number] * len(kept)
     return pa.table(
         {
-            "step": pa.array(all_steps.astype(np.int32)),
-            "value": pa.array(all_values.astype(np.float32), from_pandas=True),
-            "series": _codes(names),
-            "line": _codes(ids),
-            "path": _codes(paths),
-            "spot": pa.array(np.concatenate(spots) if spots else np.zeros(0, bool)),
+            "step": pa.array(np.concatenate(steps).astype(np.int32)),
+            "value": pa.array(np.concatenate(values).astype(np.float32), from_pandas=True),
+            "series": names_column(names),
+            "line": pa.array(numbers, pa.int16()),
+            "path": names_column(paths),
+            "spot": pa.array(np.concatenate(spots)),
         }
     )
 
@@ -189,10 +202,10 @@ def marks_table(marks: Iterable[Mapping[str, Any]], last_step: int) -> pa.Table:
     return pa.table(
         {
             "step": pa.array([step for step, _ in rows] + ends, pa.int32()),
-            "kind": _codes([*kinds, "axis", "axis"]),
-            "sign": _codes([*signs, "", ""]),
-            "text": _codes([*(" · ".join(row["texts"]) for row in rows.values()), "", ""]),
-            "path": _codes([*("live" if live else "left" for _, live in rows), "live", "live"]),
+            "kind": names_column([*kinds, "axis", "axis"]),
+            "sign": names_column([*signs, "", ""]),
+            "text": names_column([*(" · ".join(row["texts"]) for row in rows.values()), "", ""]),
+            "path": names_column([*("live" if live else "left" for _, live in rows), "live", "live"]),
         }
     )
 
@@ -204,53 +217,58 @@ def _signs(kinds: Sequence[str]) -> str:
 
 
 def metric_spec(chart: MetricChart, layers: int) -> Spec:
-    """The specification of one chart of the run page; constant for a run."""
+    """The specification of one chart of the run page; constant for a run.
+
+    It travels with every refresh, so what layers share stands once, above them.
+    """
     names = [layer_name(layer) for layer in range(layers)] if chart.prefix else list(chart.names)
-    x = {"field": "step", "type": "quantitative", "title": "step", "axis": STEPS}
     y = {
         "field": "value", "type": "quantitative", "title": chart.unit,
         "scale": {"zero": chart.stepped}, "axis": {"format": chart.format, "tickCount": 5},
     }  # fmt: skip
     color = {
-        "field": "series", "type": "nominal", "scale": {"domain": names},
+        "field": "series", "scale": {"domain": names},
         "legend": {"orient": "top", "title": None, "offset": 16} if len(names) > 1 else None,
-    }  # fmt: skip
-    common = {
-        "x": x, "y": y, "color": color, "detail": {"field": "line"},
-        "opacity": {"field": "path", "type": "ordinal", "scale": FAINT, "legend": None},
     }  # fmt: skip
     line = {
         "data": {"name": "lines"},
         "params": [ZOOM],
         "mark": {
             "type": "line", "clip": True, "strokeWidth": 1.8,
-            "interpolate": "step-after" if chart.stepped else "linear",
+            **({"interpolate": "step-after"} if chart.stepped else {}),
         },
         "encoding": {
-            **common, "strokeDash": {"field": "path", "type": "ordinal", "scale": DASH, "legend": None},
+            "y": y, "color": color, "detail": {"field": "line"},
+            "strokeDash": {"field": "path", "type": "ordinal", "scale": DASH, "legend": None},
             **({"size": _widths(names)} if chart.stepped else {}),
         },
     }  # fmt: skip
-    tooltip = [
-        {"field": "series", "type": "nominal", "title": chart.title},
-        {"field": "step", "type": "quantitative", "title": "step", "format": ","},
-        {"field": "value", "type": "quantitative", "title": chart.unit, "format": chart.format},
-        {"field": "path", "type": "nominal", "title": "path"},
-    ]
     dots = {
         "data": {"name": "lines"},
         "transform": [{"filter": "datum.spot"}],
         "mark": {"type": "point", "filled": True, "clip": True, "size": 26 if chart.dots else 40},
         "encoding": {
-            "x": x, "y": y, "color": {**color, "legend": None},
-            "opacity": common["opacity"] if chart.dots else {"value": 0},
-            "tooltip": tooltip,
+            "y": y, "color": {**color, "legend": None}, "tooltip": _tooltip(chart),
+            **({} if chart.dots else {"opacity": {"value": 0}}),
         },
     }  # fmt: skip
+    shared = {
+        "x": {"field": "step", "type": "quantitative", "title": "step", "axis": STEPS},
+        "opacity": {"field": "path", "type": "ordinal", "scale": FAINT, "legend": None},
+    }
     return {
-        "height": 230, "padding": PADDING, "layer": [_mark_layers(), line, dots], "usermeta": SVG,
-        "resolve": {"scale": {"color": "independent", "strokeDash": "independent"}},
+        "height": 230, "padding": PADDING, "encoding": shared, "layer": [_mark_layers(), line, dots],
+        "usermeta": SVG, "resolve": {"scale": {"color": "independent", "strokeDash": "independent"}},
     }  # fmt: skip
+
+
+def _tooltip(chart: MetricChart) -> list[Spec]:
+    return [
+        {"field": "series", "title": chart.title},
+        {"field": "step", "type": "quantitative", "title": "step", "format": ","},
+        {"field": "value", "type": "quantitative", "title": chart.unit, "format": chart.format},
+        {"field": "path", "title": "path"},
+    ]
 
 
 def _widths(names: Sequence[str]) -> Spec:
@@ -262,28 +280,25 @@ def _widths(names: Sequence[str]) -> Spec:
 
 
 def _mark_layers() -> Spec:
+    """Interventions: a line, a wider one that cannot be seen and is easier to hover over, a sign."""
     kinds = [*MARKS, "axis"]
     colors = {"domain": kinds, "range": [*(color for _, color, _ in MARKS.values()), "transparent"]}
     dashes = {"domain": kinds, "range": [*(dash for _, _, dash in MARKS.values()), [1, 0]]}
-    x = {"field": "step", "type": "quantitative", "title": "step"}
-    color = {"field": "kind", "type": "nominal", "scale": colors, "legend": None}
-    opacity = {"field": "path", "type": "ordinal", "scale": FAINT, "legend": None}
-    told = [{"field": "step", "format": ",", "title": "step"}, {"field": "text", "title": "what"}]
-    data = {"name": "marks"}
     rule = {
-        "data": data, "mark": {"type": "rule", "strokeWidth": 1.4, "clip": True},
-        "encoding": {"x": x, "color": color, "opacity": opacity,
-                     "strokeDash": {"field": "kind", "type": "nominal", "scale": dashes, "legend": None}},
-    }  # fmt: skip
+        "mark": {"type": "rule", "strokeWidth": 1.4, "clip": True},
+        "encoding": {"strokeDash": {"field": "kind", "scale": dashes, "legend": None}},
+    }
     touch = {
-        "data": data, "transform": [{"filter": "datum.kind != 'axis'"}],
-        "mark": {"type": "rule", "strokeWidth": 12, "opacity": 0, "clip": True},
-        "encoding": {"x": x, "tooltip": told},
-    }  # fmt: skip
+        "transform": [{"filter": "datum.kind != 'axis'"}],
+        "mark": {"type": "rule", "strokeWidth": 12, "clip": True},
+        "encoding": {"opacity": {"value": 0}},
+    }
     sign = {
-        "data": data,
         "mark": {"type": "text", "fontSize": 13, "fontWeight": 700, "clip": False, "dy": -6},
-        "encoding": {"x": x, "y": {"value": 0}, "text": {"field": "sign", "type": "nominal"},
-                     "color": color, "opacity": opacity, "tooltip": told},
-    }  # fmt: skip
-    return {"layer": [rule, touch, sign]}
+        "encoding": {"y": {"value": 0}, "text": {"field": "sign"}},
+    }
+    shared = {
+        "color": {"field": "kind", "scale": colors, "legend": None},
+        "tooltip": [{"field": "step", "format": ",", "title": "step"}, {"field": "text", "title": "what"}],
+    }
+    return {"data": {"name": "marks"}, "encoding": shared, "layer": [rule, touch, sign]}

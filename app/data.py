@@ -216,7 +216,7 @@ def _chart_table(cache: RunCache, chart: charts.MetricChart, smooth: Mapping[str
         for key in cache.columns.metrics()
         if chart.shows(key)
     }
-    return charts.lines_table(lines, dots=chart.dots, smooth=smooth)
+    return charts.lines_table(lines, chart, smooth)
 
 
 def marks_table(run_id: str, chart: str) -> Any:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from app.charts import ZOOM, Spec, layer_name
+from app.charts import ZOOM, Spec, layer_name, names_column
 from app.spec_parts import (
     CUT_COLOR,
     LEGEND,
@@ -49,7 +49,7 @@ def spectra_table(spectra: Sequence[Record]) -> tuple[pa.Table, int]:
     table = {
         "index": pa.array(index, pa.int32()),
         "value": pa.array(value, pa.float64()),
-        "series": pa.array(names, pa.string()).dictionary_encode(),
+        "series": names_column(names),
     }
     return pa.table(table), left_out
 

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from app.charts import PADDING, STEPS, SVG, ZOOM, Spec
+from app.charts import CANVAS, PADDING, STEPS, SVG, ZOOM, Spec, names_column
 from app.spec_parts import LEGEND, QUIET_COLOR, by, mark, told
 from storage.records import Record
 from storage.spectrum import discarded_shares, rank_for_tolerance
 
 TOLERANCES = (0.01, 0.02, 0.05, 0.1, 0.2)
-SNAPSHOTS, STATES = 120, 128
+SNAPSHOTS, STATES, LEVELS = 120, 128, 2**16 - 1
 N_NAME = "N, all states"
 COLORS = (QUIET_COLOR, "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#D55E00")
 """N in grey, then a colour per tolerance that colour-blind eyes tell apart."""
@@ -36,31 +36,44 @@ def thinned(snapshots: Sequence[Record]) -> list[Record]:
 
 
 def heat_table(snapshots: Sequence[Record], last_step: int) -> pa.Table:
-    """Cells (start, end, index, upper, value) of the heat map: one column per snapshot, one row per state.
+    """The heat map, one row per column that is drawn: start, end, stride, and its values as 16-bit levels.
 
-    A column lasts until the next snapshot. Of more than STATES states every k-th is drawn, k the same for all
-    columns; values ≤ 0 have no colour on a log scale and are left out.
+        log σ = base + spacing · level,  level = 256 · high + low,  level 0: nothing to draw
+
+    `high` and `low` hold a byte per state: 2 bytes a cell, where a row for each was 24 (250 kB a refresh).
+    Levels are so close that σ is exact to four digits over six decades. A column lasts until the next
+    snapshot. Of more than STATES states every k-th is drawn, k (`stride`) the same for all columns; values
+    ≤ 0 have no colour on a log scale and are left out.
     """
     shown = thinned(snapshots)
     stride = max(1, math.ceil(max((len(s["hsv"]) for s in shown), default=1) / STATES))
     starts = [snapshot["step"] for snapshot in shown]
     ends = [*starts[1:], max(last_step, starts[-1] + 1)] if starts else []
-    cells: list[np.ndarray] = [np.zeros((5, 0))]
-    for snapshot, start, end in zip(shown, starts, ends, strict=True):
-        hsv = np.asarray(snapshot["hsv"], dtype=np.float64)[::stride]
-        index = np.arange(len(hsv)) * stride + 1
-        drawn = (hsv > 0) & (end > start)
-        spans = np.full((2, int(drawn.sum())), [[start], [end]])
-        cells.append(np.vstack([spans, index[drawn], index[drawn] + stride, hsv[drawn]]))
-    columns = np.hstack(cells)
-    kinds = (pa.int32(), pa.int32(), pa.int32(), pa.int32(), pa.float64())
-    names = ("start", "end", "index", "upper", "value")
+    levels = [_levels(np.asarray(snapshot["hsv"], dtype=np.float64)[::stride]) for snapshot in shown]
+    lasting = [i for i in range(len(shown)) if ends[i] > starts[i]]
     return pa.table(
         {
-            name: pa.array(column, pa.float64()).cast(kind)
-            for name, kind, column in zip(names, kinds, columns, strict=True)
+            "start": pa.array([starts[i] for i in lasting], pa.int32()),
+            "end": pa.array([ends[i] for i in lasting], pa.int32()),
+            "stride": pa.array([stride] * len(lasting), pa.int32()),
+            "base": pa.array([levels[i][1] for i in lasting], pa.float64()),
+            "spacing": pa.array([levels[i][2] for i in lasting], pa.float64()),
+            "high": pa.array([(levels[i][0] >> 8).astype(np.uint8).tobytes() for i in lasting], pa.binary()),
+            "low": pa.array([(levels[i][0] & 255).astype(np.uint8).tobytes() for i in lasting], pa.binary()),
         }
     )
+
+
+def _levels(hsv: np.ndarray) -> tuple[np.ndarray, float, float]:
+    """Levels 1 to LEVELS of values on a log scale, 0 of what has no logarithm; base and spacing."""
+    levels = np.zeros(len(hsv), np.int64)
+    drawn = (hsv > 0) & np.isfinite(hsv)
+    if not drawn.any():
+        return levels, 0.0, 0.0
+    logs = np.log(hsv[drawn])
+    spacing = float(np.ptp(logs)) / (LEVELS - 1) or 1.0
+    levels[drawn] = 1 + np.rint((logs - logs.min()) / spacing)
+    return levels, float(logs.min()) - spacing, spacing
 
 
 def not_drawable(snapshots: Sequence[Record]) -> int:
@@ -79,6 +92,7 @@ def heat_spec(importance: str) -> Spec:
     }
     cells = {
         "data": {"name": "cells"},
+        "transform": _UNPACKED,
         "mark": {"type": "rect", "clip": True, "strokeWidth": 1},
         "encoding": {
             "x": {"field": "start", "type": "quantitative", "title": "step", "axis": STEPS,
@@ -92,7 +106,18 @@ def heat_spec(importance: str) -> Spec:
             "tooltip": told(("start", "step", ",d"), ("index", "state"), ("value", importance, ".3e")),
         },
     }  # fmt: skip
-    return {"height": 300, "padding": PADDING, "layer": [cells]}
+    return {"height": 300, "padding": PADDING, "layer": [cells], "usermeta": CANVAS}
+
+
+_UNPACKED = [
+    {"calculate": "sequence(length(datum.low))", "as": "place"},
+    {"flatten": ["place", "high", "low"]},
+    {"filter": "datum.high + datum.low > 0"},
+    {"calculate": "exp(datum.base + datum.spacing * (256 * datum.high + datum.low))", "as": "value"},
+    {"calculate": "datum.place * datum.stride + 1", "as": "index"},
+    {"calculate": "datum.index + datum.stride", "as": "upper"},
+]
+"""What the browser makes of the rows of `heat_table`: one of each cell."""
 
 
 def rank_table(snapshots: Sequence[Record]) -> pa.Table:
@@ -109,7 +134,7 @@ def rank_table(snapshots: Sequence[Record]) -> pa.Table:
         {
             "step": pa.array([row[0] for row in rows], pa.int32()),
             "rank": pa.array([row[1] for row in rows], pa.int32()),
-            "tolerance": pa.array([row[2] for row in rows], pa.string()).dictionary_encode(),
+            "tolerance": names_column([row[2] for row in rows]),
         }
     )
 
@@ -137,8 +162,8 @@ def kept_table(snapshots: Sequence[Record]) -> pa.Table:
     return pa.table(
         {
             "step": pa.array([row[0] for row in rows], pa.int32()),
-            "share": pa.array([row[1] for row in rows], pa.float64()),
-            "tolerance": pa.array([row[2] for row in rows], pa.string()).dictionary_encode(),
+            "share": pa.array([row[1] for row in rows], pa.float32()),
+            "tolerance": names_column([row[2] for row in rows]),
         }
     )
 

@@ -3,6 +3,7 @@
 import asyncio
 import doctest
 import json
+import math
 
 import numpy as np
 import pytest
@@ -185,8 +186,57 @@ def test_a_heat_map_is_bounded_and_keeps_the_snapshots_around_a_cut():
     ]
     kept = [snapshot["step"] for snapshot in spectra.thinned(snapshots)]
     assert {0, 2990, 3000, 5990} <= set(kept) and len(kept) <= spectra.SNAPSHOTS + 2
-    cells = spectra.heat_table(snapshots, 6000).to_pylist()
-    assert len(cells) <= (spectra.SNAPSHOTS + 2) * spectra.STATES
-    before, after = ([c for c in cells if c["start"] == step] for step in (2990, 3000))
-    assert max(c["upper"] for c in before) > 1000 and max(c["upper"] for c in after) <= 210
-    assert all(cell["end"] > cell["start"] for cell in cells)
+    columns = spectra.heat_table(snapshots, 6000).to_pylist()
+    assert all(len(column["high"]) == len(column["low"]) <= spectra.STATES for column in columns)
+    before, after = (next(c for c in columns if c["start"] == step) for step in (2990, 3000))
+    assert before["stride"] == after["stride"] == 8
+    assert (len(before["low"]), len(after["low"])) == (128, 25)
+    assert all(column["end"] > column["start"] for column in columns)
+
+
+def unpacked(column):
+    """The values of a column of the heat map as the browser reads them: app/spectra.py `_UNPACKED`."""
+    levels = [256 * high + low for high, low in zip(column["high"], column["low"], strict=True)]
+    return [math.exp(column["base"] + column["spacing"] * level) if level else None for level in levels]
+
+
+@pytest.mark.parametrize(
+    "hsv",
+    [[3.0], [2.0] * 5, [0.0, 0.0], [], [float("nan"), 1e-3], [7.3, 2.1, 1e-7, 0.0, -1e-9, float("nan")],
+     list(np.geomspace(4e2, 3e-10, 64)), [1e300, 1e-300]],
+)  # fmt: skip
+def test_a_heat_map_tells_its_values_to_four_digits_and_leaves_out_what_has_no_logarithm(hsv):
+    snapshots = [{"step": 0, "state_dim": len(hsv), "hsv": hsv}]
+    (column,) = spectra.heat_table(snapshots, 10).to_pylist()
+    accuracy = 1e-2 if max(hsv, default=0) == 1e300 else 3e-4
+    for told, value in zip(unpacked(column), hsv, strict=True):
+        assert (told is None) == (not value > 0)
+        assert told is None or told == pytest.approx(value, rel=accuracy)
+
+
+@pytest.mark.parametrize("stepped", [False, True])
+def test_points_that_a_line_does_not_need_are_left_out_and_it_stays_where_it_was(stepped):
+    steps = np.arange(400)
+    noise = np.random.default_rng(3).standard_normal(400)
+    lines = {
+        "smooth": np.cos(steps / 127), "flat": np.full(400, 7.0), "steps": np.repeat([64.0, 47, 33, 20], 100),
+        "noise": noise, "gap": np.where(abs(steps - 200) < 3, np.nan, 1.0), "nothing": np.full(400, np.nan),
+        "spike": np.where(steps == 301, 5.0, 0.0), "one": noise[:1], "two": noise[:2], "none": noise[:0],
+    }  # fmt: skip
+    for name, values in lines.items():
+        spots = np.zeros(len(values), bool)
+        spots[37::90] = True
+        kept = series.needed(steps[: len(values)], values, spots, stepped=stepped)
+        assert set(np.flatnonzero(spots)) <= set(kept)
+        assert np.array_equal(np.isnan(values), np.isin(np.arange(len(values)), kept) & np.isnan(values))
+        drawn = np.interp(steps[: len(values)], kept, values[kept]) if len(kept) else values
+        if stepped and len(kept):
+            drawn = values[kept][np.searchsorted(kept, np.arange(len(values)), side="right") - 1]
+        finite = values[~np.isnan(values)]
+        moved = np.abs(drawn - values)[~np.isnan(values) & ~np.isnan(drawn)]
+        if len(finite):
+            assert moved.max() <= 3 * series.STRAIGHT * np.ptp(finite) + 1e-12, name
+    few = {"flat", "steps"} | (set() if stepped else {"smooth"})
+    for name in few:
+        assert len(series.needed(steps, lines[name], np.zeros(400, bool), stepped=stepped)) < 70
+    assert len(series.needed(steps, noise, np.zeros(400, bool), stepped=stepped)) > 390
