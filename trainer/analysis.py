@@ -16,7 +16,7 @@ from storage.records import Record
 from storage.runs import read_run
 from storage.spectrum import discarded_shares, rank_for_tolerance
 from storage.summary import ENDED
-from trainer.family_settings import METHODS
+from trainer.family_settings import METHODS, WITH_SYSTEMS
 from trainer.reduction.hankel import DiagonalSystem, difference, monitoring_spectrum
 from trainer.reduction.subspaces import (
     kept_subspace,
@@ -30,8 +30,6 @@ from trainer.systems import Snapshot, read_comparable
 
 TOLERANCES = (0.01, 0.02, 0.05, 0.1, 0.2)
 OVERLAP_TOLERANCE = 0.05
-LINEAR = ("lru", "s5")
-"""Families whose layers are `Realisable`; those of one's own may be, too."""
 RANDOM_SEEDS = 5
 Progress = Callable[[int, int], None]
 
@@ -71,9 +69,9 @@ def analyse(paths: RunPaths, progress: Progress = lambda done, total: None) -> R
 def _why_too_few(paths: RunPaths, kept: int) -> str:
     config = read_run(paths).config
     family = config.get("model", {}).get("family")
-    if family in METHODS and family not in LINEAR:
+    if family in METHODS and family not in WITH_SYSTEMS:
         return (
-            f"only linear time-invariant layers ({', '.join(LINEAR)}) keep their systems; in a run of family "
+            f"only linear time-invariant layers ({', '.join(WITH_SYSTEMS)}) keep their systems; in a run of family "
             f"{family} there is nothing to analyse"
         )
     if not config.get("output", {}).get("systems", True):

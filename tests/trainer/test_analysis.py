@@ -11,9 +11,9 @@ from safetensors.numpy import load_file
 from storage.systems import latest_analysis, systems_on_path
 from tests.trainer.small_run import SmallRun
 from trainer import systems
-from trainer.analysis import LINEAR, AnalysisRefused, analyse
+from trainer.analysis import AnalysisRefused, analyse
 from trainer.config import parse
-from trainer.family_settings import METHODS
+from trainer.family_settings import METHODS, WITH_SYSTEMS
 from trainer.models.families import make_mixer
 from trainer.reduction.hankel import DiagonalSystem, hankel_singular_values
 from trainer.reduction.reducible import Realisable
@@ -76,7 +76,7 @@ def test_families_with_linear_systems_are_those_whose_layers_can_tell_them():
         for family, mixer in mixers.items()
         if all(isinstance(layer, Realisable) for _, layer in reducible_layers(mixer))
     }
-    assert can == set(LINEAR)
+    assert can == set(WITH_SYSTEMS)
 
 
 def test_the_analysis_of_a_run(uncut):
