@@ -71,8 +71,8 @@ def _why_too_few(paths: RunPaths, kept: int) -> str:
     family = config.get("model", {}).get("family")
     if family in METHODS and family not in WITH_SYSTEMS:
         return (
-            f"only linear time-invariant layers ({', '.join(WITH_SYSTEMS)}) keep their systems; in a run of family "
-            f"{family} there is nothing to analyse"
+            f"only linear time-invariant layers ({', '.join(WITH_SYSTEMS)}) keep their systems; in a run of "
+            f"family {family} there is nothing to analyse"
         )
     if not config.get("output", {}).get("systems", True):
         return "output.systems = false: it keeps no systems, so there is nothing to analyse"

@@ -29,7 +29,7 @@ OPTIONS: dict[str, dict[str, type]] = {
 }
 """What `model.options` may hold: the arguments of each family's class, which a test compares."""
 WITH_SYSTEMS = ("lru", "s5")
-"""Families whose layers tell their λ, B and C (`trainer.reduction.reducible.Realisable`), which are analysed."""
+"""Families whose layers tell λ, B and C (`trainer.reduction.reducible.Realisable`), for analyses."""
 TYPE_NAMES = {int: "a whole number", float: "a number", str: "a text"}
 AUTO = "auto"
 FAMILIES_WITH = {
