@@ -91,7 +91,7 @@ def heat_spec(importance: str) -> Spec:
         "legend": {"orient": "top", "format": "~g", "columns": 6, "tickCount": 2},  # digits below 2 decades
     }
     cells = {
-        "data": {"name": "cells"},
+        "data": {"name": "columns"},
         "transform": _UNPACKED,
         "mark": {"type": "rect", "clip": True, "strokeWidth": 1},
         "encoding": {
