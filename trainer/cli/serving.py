@@ -15,6 +15,7 @@ from storage.references import state_beside, waits_for
 from storage.runs import create_run, list_runs, read_run
 from trainer import absent
 from trainer.cli.arguments import add_command, run_of, runs_of, user
+from trainer.cli.side_by_side import Kept, SideBySide
 from trainer.config import parse
 from trainer.preset import find_preset
 from trainer.tables import merge
@@ -30,6 +31,9 @@ DEMO_RUNS: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("digits-baseline", "Digits, full size", {}),
     ("digits-scratch", "Digits, small from scratch", {}),
 )
+WEB_PATIENCE_S = 5.0
+WORKER_PATIENCE_S = 30.0
+"""More than the worker gives its own children to save."""
 DEMO_TRAINING = {"training": {"threads": 1, "steps": 6000}}
 
 
@@ -100,21 +104,23 @@ def _refuse_used_port(options: argparse.Namespace) -> None:
 
 
 def serve(options: argparse.Namespace, *, jobs: int) -> int:
-    """Web and worker side by side, as the Procfile says, until Ctrl-C or until one of them ends."""
-    from honcho.manager import Manager
-    from honcho.printer import Printer
-
+    """Web and worker side by side, as in the Procfile, until a signal comes; who dies is started again."""
     runs = str(runs_of(options).resolve())
-    environment = {**os.environ, "HANKELBOARD_RUNS": runs, "PYTHONUNBUFFERED": "1"}
-    manager = Manager(Printer(sys.stdout))
-    web = f"-m streamlit run {dashboard()} --server.port {options.port} --server.address {options.host}"
-    manager.add_process("web", f"{sys.executable} {web}", env=environment)
-    manager.add_process("trainer", f"{sys.executable} -m trainer worker --jobs {jobs}", env=environment)
-    print(f"\n    Hankelboard: http://{options.host}:{options.port}    (Ctrl-C ends it; runs are saved)\n")
-    sys.stdout.flush()
-    manager.loop()
-    ended_by_signal = (-signal.SIGINT, -signal.SIGTERM, 128 + signal.SIGINT, 128 + signal.SIGTERM)
-    return 0 if manager.returncode in (None, 0, *ended_by_signal) else 1
+    web = ["streamlit", "run", str(dashboard()), "--server.port", str(options.port), "--server.address",
+           options.host]  # fmt: skip
+    worker = ["trainer", "worker", "--jobs", str(jobs)]
+    both = SideBySide(
+        [
+            Kept(name="web", command=[sys.executable, "-m", *web], patience_s=WEB_PATIENCE_S),
+            Kept(name="worker", command=[sys.executable, "-m", *worker], patience_s=WORKER_PATIENCE_S),
+        ],
+        {**os.environ, "HANKELBOARD_RUNS": runs, "PYTHONUNBUFFERED": "1"},
+    )
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: both.stop())
+    address = f"http://{options.host}:{options.port}"
+    print(f"\n    Hankelboard: {address}    (Ctrl-C ends it; runs are saved)\n", flush=True)
+    return both.run()
 
 
 def dashboard() -> Path:

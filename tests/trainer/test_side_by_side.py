@@ -1,0 +1,92 @@
+"""Web and worker of `hankelboard up`: who dies is started again, and both end when asked."""
+
+import os
+import signal
+import sys
+import threading
+import time
+
+import pytest
+
+from trainer.cli import side_by_side
+from trainer.cli.side_by_side import Kept, SideBySide
+
+SLEEP = "import time; time.sleep(600)"
+DEAF = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); " + SLEEP
+
+
+def kept(name, script=SLEEP, patience_s=20.0):
+    return Kept(name=name, command=[sys.executable, "-c", script], patience_s=patience_s)
+
+
+@pytest.fixture
+def keep(monkeypatch):
+    """Keeps processes in a thread: keep(web, worker). All are ended after the test."""
+    monkeypatch.setattr(side_by_side, "LOOK_S", 0.01)
+    monkeypatch.setattr(side_by_side, "PAUSE_S", 0.05)
+    begun = []
+
+    def begin(*processes):
+        both = SideBySide(processes, os.environ)
+        codes = []
+        thread = threading.Thread(target=lambda: codes.append(both.run()), daemon=True)
+        thread.start()
+        begun.append((both, thread))
+        until(lambda: all(one.process for one in processes) or codes)
+        return both, thread, codes
+
+    yield begin
+    for both, thread in begun:
+        both.stop()
+        thread.join(30)
+        assert not thread.is_alive()
+
+
+def until(holds, seconds=30.0):
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end, "it did not come to that"
+        time.sleep(0.01)
+
+
+def test_a_killed_worker_is_started_again_and_the_pages_stay(keep, monkeypatch, capfd):
+    monkeypatch.setattr(side_by_side, "START_S", 0.0)
+    web, worker = kept("web"), kept("worker")
+    keep(web, worker)
+    pages, killed = web.process.pid, worker.process.pid
+    os.kill(killed, signal.SIGKILL)
+    until(lambda: worker.starts == 2 and worker.process)
+    assert worker.process.pid != killed and worker.process.poll() is None
+    assert web.process.pid == pages and web.process.poll() is None
+    assert "worker ended with -9; it is started again" in capfd.readouterr().out
+
+
+def test_what_cannot_even_start_ends_both_with_an_error(keep, capfd):
+    web, worker = kept("web", "raise SystemExit(3)"), kept("worker")
+    _, thread, codes = keep(web, worker)
+    thread.join(30)
+    assert codes == [1] and worker.process.poll() is not None
+    assert "web ended with 3 right after its start" in capfd.readouterr().out
+
+
+def test_what_dies_at_once_again_and_again_waits_longer(keep, monkeypatch):
+    monkeypatch.setattr(side_by_side, "START_S", 0.0)
+    worker = kept("worker")
+    keep(worker)
+    monkeypatch.setattr(side_by_side, "START_S", 60.0)
+    worker.starts = 2
+    worker.process.kill()
+    until(lambda: worker.process is None)
+    assert worker.due_at - time.monotonic() > side_by_side.LONG_PAUSE_S - 5
+
+
+def test_both_end_when_asked_and_who_does_not_listen_is_killed(keep, capfd):
+    web, worker = kept("web", DEAF, patience_s=0.2), kept("worker")
+    both, thread, codes = keep(web, worker)
+    said = []
+    until(lambda: said.append(capfd.readouterr().out) or "deaf" in "".join(said))
+    both.stop()
+    thread.join(30)
+    assert codes == [0]
+    assert worker.process.returncode == -signal.SIGTERM and web.process.returncode == -signal.SIGKILL
+    assert "web did not end within 0.2 s" in capfd.readouterr().out
