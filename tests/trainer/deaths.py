@@ -6,6 +6,9 @@ import multiprocessing
 import multiprocessing.util
 import os
 import signal
+import time
+
+from tests.waiting import PATIENCE_S
 
 _context = multiprocessing.get_context("forkserver")
 # Imported once, before the fork: what every training would import for some seconds.
@@ -16,7 +19,10 @@ def train_until(paths, dies):
     """Train in a child that `dies(kill)` has prepared for its death; returns its exit code."""
     child = _context.Process(target=_train, args=(paths, dies))
     child.start()
-    child.join(60)
+    child.join(PATIENCE_S)
+    if child.is_alive():
+        child.kill()
+        raise AssertionError(f"{dies!r}: the training does not end")
     return child.exitcode
 
 
@@ -34,6 +40,9 @@ def kill():
 
 class NotAtAll:
     """The child ends by itself."""
+
+    def __repr__(self):
+        return "not at all"
 
     def prepare(self):
         pass
@@ -132,6 +141,7 @@ class AtCall:
 
     def prepare(self):
         self.calls = 0
+        count_time_in_looks()
         for name in self.CALLS:
             setattr(os, name, self._counted(getattr(os, name)))
 
@@ -148,8 +158,28 @@ class AtCall:
         return counted
 
 
+def count_time_in_looks():
+    """Let each look at the clock take a hundredth of a second, by the clock itself.
+
+    What happens from time to time, such as writing a status, then happens at the same calls however quick the
+    machine is.
+    """
+    seconds = 0.0
+
+    def monotonic():
+        nonlocal seconds
+        seconds += 0.01
+        return seconds
+
+    from storage.journal import Journal
+
+    time.monotonic = monotonic
+    Journal.__init__.__kwdefaults__["clock"] = monotonic
+
+
 class CountCalls(AtCall):
-    """Does not die: writes how many such calls a whole training makes into a file."""
+    """Does not die: writes how many such calls a whole training makes, and its seconds of processor, into a
+    file."""
 
     def __init__(self, path):
         super().__init__(0, when="never")
@@ -157,14 +187,17 @@ class CountCalls(AtCall):
 
     def prepare(self):
         super().prepare()
-        atexit = multiprocessing.util.Finalize(
-            None, lambda: self.path.write_text(str(self.calls)), exitpriority=9
-        )
-        assert atexit
+        began = time.process_time()
+
+        def write():
+            self.path.write_text(f"{self.calls} {time.process_time() - began}")
+
+        assert multiprocessing.util.Finalize(None, write, exitpriority=9)
 
 
 class AfterSeconds:
-    """At an instant that nobody chose."""
+    """At an instant that nobody chose, by the time that the processor works for the child: a machine that
+    stalls does not move it."""
 
     def __init__(self, seconds):
         self.seconds = seconds
@@ -173,5 +206,5 @@ class AfterSeconds:
         return f"after {self.seconds:.3f} s"
 
     def prepare(self):
-        signal.signal(signal.SIGALRM, lambda *_: kill())
-        signal.setitimer(signal.ITIMER_REAL, self.seconds)
+        signal.signal(signal.SIGPROF, lambda *_: kill())
+        signal.setitimer(signal.ITIMER_PROF, self.seconds)

@@ -2,7 +2,6 @@
 
 import random
 import signal
-import time
 
 from storage.verification import verify_run
 from tests.trainer.deaths import AfterSeconds, AtCall, CountCalls, NotAtAll, train_until
@@ -26,15 +25,15 @@ class Story:
         self.count = self.died = 0
         self.calls, self.seconds = [], []
         for act in (0, 1):
-            self.calls.append(self._count(act))
-        started = time.monotonic()
+            calls, seconds = self._count(act)
+            self.calls.append(int(calls))
+            self.seconds.append(float(seconds))
         self.left_alone = self.play(None, NotAtAll())
-        self.seconds = time.monotonic() - started
 
     def _count(self, act):
         path = self.folder / f"calls-{act}"
         self.play(act, CountCalls(path))
-        return int(path.read_text())
+        return path.read_text().split()
 
     def play(self, act, death):
         """The whole story with one death in one act; the run."""
@@ -87,9 +86,7 @@ class Story:
         return random.Random(seed).sample(list(self.deaths()), count)
 
     def instants(self, count, seed):
-        """(act, death) at so many instants that nobody chose."""
+        """(act, death) at so many instants that nobody chose, of those that an act takes."""
         chance = random.Random(seed)
-        return [
-            (chance.choice((0, 1)), AfterSeconds(chance.uniform(0.05, self.seconds / 5)))
-            for _ in range(count)
-        ]
+        acts = [chance.choice((0, 1)) for _ in range(count)]
+        return [(act, AfterSeconds(chance.uniform(0.0, self.seconds[act]))) for act in acts]

@@ -2,18 +2,19 @@
 
 import contextlib
 import threading
-import time
 
 from storage import checkpoints, commands, proposals
+from storage.errors import CommandRefused
 from storage.history import read_history
 from storage.journal import read_journal
 from storage.layout import run_paths
 from storage.runs import create_run
 from storage.status import read_status
+from tests.waiting import PATIENCE_S, until
+from trainer import train
 from trainer.config import parse
 from trainer.preset import find_preset
 from trainer.tables import merge
-from trainer.train import train_run
 
 SMALL = {
     "model": {"width": 8, "state_dim": 12},
@@ -26,7 +27,8 @@ SMALL = {
     },
     "output": {"tensorboard": False},
 }  # fmt: skip
-WAIT_S = 60
+ENDLESS = 1_000_000
+"""Steps of a run that is ended by the test: no machine is so quick that it ends by itself before."""
 
 
 class SmallRun:
@@ -37,7 +39,7 @@ class SmallRun:
         self.paths = run_paths(folder, create_run(folder, name="small", config=config.as_dict()).id)
 
     def train(self):
-        return train_run(self.paths, keep_log=False)
+        return train.train_run(self.paths, keep_log=False)
 
     @property
     def history(self):
@@ -46,7 +48,8 @@ class SmallRun:
     @property
     def status(self):
         """The latest status; step 0 before there is one."""
-        return {"step": 0, "state": "queued", "trouble": None, **(read_status(self.paths) or {})}
+        nothing = {"step": 0, "state": "queued", "trouble": None, "beat": 0, "attempt": -1}
+        return {**nothing, **(read_status(self.paths) or {})}
 
     def events(self, *kinds):
         return [event for event in read_journal(self.paths.events)[0] if event["kind"] in kinds]
@@ -82,13 +85,19 @@ class SmallRun:
 
     def wait(self, what):
         """Until what(history) holds; returns the history."""
-        deadline = time.monotonic() + WAIT_S
-        while time.monotonic() < deadline:
-            history = self.history
-            if what(history):
-                return history
-            time.sleep(0.01)
-        raise AssertionError(f"still {self.history.state} after {WAIT_S} s")
+        held = []
+
+        def holds():
+            held[:] = [self.history]
+            return what(held[0])
+
+        until(holds, every_s=0.01)
+        return held[0]
+
+    def wait_beats(self, count=2):
+        """Until the trainer said so many times more that it lives: what it does by itself, it has done."""
+        first = self.status["beat"]
+        self.wait(lambda history: self.status["beat"] >= first + count)
 
     def wait_pending(self, number):
         return self.wait(lambda history: (p := history.pending()) and p.number == number)
@@ -108,8 +117,21 @@ class SmallRun:
         try:
             yield outcome
         except BaseException:
-            self.send("stop")
+            with contextlib.suppress(CommandRefused):  # it ended by itself
+                self.send("stop")
             raise
         finally:
-            thread.join(WAIT_S)
+            thread.join(PATIENCE_S)
         assert outcome, "the trainer is still at work"
+
+
+def at_steps(monkeypatch, actions):
+    """Call actions[step]() in the trainer, right after so many updates."""
+    update, left = train.optimizer_step, dict(actions)
+
+    def acting(session):
+        loss = update(session)
+        left.pop(session.state.step, lambda: None)()
+        return loss
+
+    monkeypatch.setattr(train, "optimizer_step", acting)

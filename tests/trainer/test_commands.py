@@ -1,13 +1,12 @@
 """Commands to a living trainer: carried out at a step boundary, answered with step and reason."""
 
-import time
-
 import pytest
 
 from storage.errors import CommandRefused
 from storage.verification import verify_run
+from tests.trainer.small_run import ENDLESS
 
-LONG = {"training": {"steps": 5000}, "reduction": {"attempts": 0, "steps": []}}
+LONG = {"training": {"steps": ENDLESS}, "reduction": {"attempts": 0, "steps": []}}
 
 
 def test_pause_holds_training_and_every_other_command_still_works(small_run):
@@ -15,15 +14,16 @@ def test_pause_holds_training_and_every_other_command_still_works(small_run):
     with run.training() as outcome:
         paused = run.wait_answer(run.send("pause"))
         run.wait(lambda history: run.status["state"] == "paused")
-        time.sleep(0.3)
+        run.wait_beats()
         assert run.status["step"] == paused.step
         saved = run.wait_answer(run.send("checkpoint"))
         assert (saved.state, saved.step) == ("applied", paused.step)
         assert run.checkpoints("command")[0].pinned
         run.wait_answer(run.send("rollback", checkpoint=str(run.checkpoints("start")[0].name)))
         assert run.history.branch == 1 and run.history.paused
-        time.sleep(0.3)
-        assert run.status["step"] == 0
+        run.wait(lambda history: run.status["branch"] == 1)
+        run.wait_beats()
+        assert (run.status["state"], run.status["step"]) == ("paused", 0)
         run.wait_answer(run.send("resume"))
         run.wait(lambda history: run.status["step"] > 20)
         run.wait_answer(run.send("pause"))
@@ -35,11 +35,10 @@ def test_pause_holds_training_and_every_other_command_still_works(small_run):
 def test_stop_saves_and_the_run_goes_on_where_it_stopped(small_run):
     run = small_run(**LONG)
     with run.training():
-        run.wait(lambda history: history.attempt == 0)
-        time.sleep(0.3)
+        run.wait(lambda history: run.status["step"] > 0)
         run.send("stop")
     stopped = run.history.step
-    assert run.checkpoints()[-1].name.step == stopped
+    assert stopped > 0 and run.checkpoints()[-1].name.step == stopped
     with run.training():
         run.wait(lambda history: run.status["step"] > stopped)
         run.send("stop")
@@ -53,7 +52,7 @@ def test_a_command_is_carried_out_once(small_run):
         run.send("stop")
     with run.training():
         run.wait(lambda history: history.attempt == 1)
-        time.sleep(0.5)
+        run.wait_answer(run.send("resume"))  # the inbox was looked through
         run.send("stop")
     assert len(run.checkpoints("command")) == 1
     assert len(run.events("stop_requested")) == 2
@@ -96,14 +95,16 @@ def test_rollback_while_a_proposal_waits_supersedes_it(small_run):
 
 @pytest.mark.parametrize("policy", ["ask", "auto"])
 def test_the_policy_of_the_new_branch_is_the_one_asked_for(small_run, policy):
-    run = small_run(reduction={"policy": "keep", "steps": [20]})
-    run.train()
+    run = small_run(training={"steps": ENDLESS}, reduction={"policy": "keep", "steps": [20]})
+    run.send("stop", at_step=30)
+    assert run.train() == "stopped"
     run.send("rollback", checkpoint=str(run.checkpoints("start")[0].name), policy=policy)
+    state = "pending" if policy == "ask" else "applied"
     with run.training():
-        run.wait(lambda history: history.branch == 1 and 2 in history.proposals)
-        if policy == "ask":
-            run.wait_pending(2)
+        run.wait(lambda history: 2 in history.proposals and history.proposals[2].state == state)
+        run.wait_beats()
         run.send("stop")
+    assert (run.history.branch, run.history.proposals[2].state) == (1, state)
     assert run.history.policy == policy
     assert bool(run.events("reduction_applied")) == (policy == "auto")
 
@@ -144,7 +145,7 @@ def test_a_file_in_the_inbox_that_is_no_command_is_refused_once(small_run):
         odd.write_text('{"command": "format the disk"}')
         (run.paths.inbox / "README.txt").write_text("not an id")
         run.wait(lambda history: "0" * 26 in history.commands)
-        time.sleep(0.5)
+        run.wait_answer(run.send("checkpoint"))  # the inbox was looked through again
         run.send("stop")
     refused = run.events("command_refused")
     assert [event["reason"] for event in refused] == ["the file is no command"]
@@ -191,7 +192,7 @@ def test_the_policy_can_be_changed_while_a_proposal_waits_and_outlives_a_restart
 
 
 def test_waiting_can_be_changed_to_train_on(small_run):
-    run = small_run(training={"steps": 400}, reduction={"policy": "ask", "steps": [20]})
+    run = small_run(training={"steps": ENDLESS}, reduction={"policy": "ask", "steps": [20], "slack": 1000.0})
     with run.training():
         run.wait_pending(1)
         run.wait_answer(run.send("policy", waiting="train"))
@@ -199,11 +200,10 @@ def test_waiting_can_be_changed_to_train_on(small_run):
         assert run.history.pending().number == 1
         run.send("stop")
     with run.training():
-        run.wait(
-            lambda history: history.attempt == 1 and run.status["step"] > run.events("run_stopped")[0]["step"]
-        )
+        run.wait(lambda history: run.status["step"] > run.events("run_stopped")[0]["step"])
         run.decide(1, "approve")
-        run.wait(lambda history: history.state == "finished")
+        run.wait(lambda history: history.proposals[1].state == "applied")
+        run.send("stop")
     assert run.history.proposals[1].state == "applied"
 
 

@@ -1,13 +1,15 @@
 """A full disk, a folder made read-only: training goes on and says so, cuts nothing, recovers by itself."""
 
+import contextlib
 import errno
 import os
-import time
+import threading
 from pathlib import Path
 
 import pytest
 
 from storage.verification import verify_run
+from tests.trainer.small_run import ENDLESS, at_steps
 
 
 class Disk:
@@ -15,7 +17,8 @@ class Disk:
     `read_only`, no file can be created or renamed there, but open ones can be written."""
 
     def __init__(self, monkeypatch, root):
-        self.full = self.read_only = False
+        self._full = self.read_only = False
+        self._finds_room = None
         self._root = str(root)
         pwrite, link = os.pwrite, os.link
 
@@ -29,6 +32,21 @@ class Disk:
         monkeypatch.setattr(os, "pwrite", lambda fd, data, at: refuse(fd, data, at, call=pwrite, grows=grows))
         monkeypatch.setattr(os, "link", lambda a, b: refuse(a, b, call=link))
         self._wrap_files(monkeypatch)
+
+    @property
+    def full(self):
+        return self._full and threading.get_ident() != self._finds_room
+
+    @full.setter
+    def full(self, full):
+        self._full = full
+
+    @contextlib.contextmanager
+    def room(self):
+        """What this thread writes finds room on the full disk: a decision, which is small."""
+        self._finds_room = threading.get_ident()
+        yield
+        self._finds_room = None
 
     def _wrap_files(self, monkeypatch):
         open_path = Path.open
@@ -53,20 +71,19 @@ def disk(monkeypatch, tmp_path):
     return Disk(monkeypatch, tmp_path)
 
 
-def test_training_goes_on_says_so_and_catches_up(small_run, disk):
-    run = small_run(training={"steps": 200, "keep_checkpoints": 0}, reduction={"attempts": 0, "steps": []})
-    quiet = small_run(training={"steps": 200, "keep_checkpoints": 0}, reduction={"attempts": 0, "steps": []})
+def test_training_goes_on_says_so_and_catches_up(small_run, disk, monkeypatch):
+    keys = {"training": {"steps": 200, "keep_checkpoints": 0}, "reduction": {"attempts": 0, "steps": []}}
+    run, quiet = small_run(**keys), small_run(**keys)
     quiet.train()
-    with run.training():
-        run.wait(lambda history: history.attempt == 0 and run.status["step"] > 20)
-        disk.full = True
-        run.wait(lambda history: "No space left on device" in (run.status["trouble"] or ""))
-        reached = run.status["step"]
-        run.wait(lambda history: run.status["step"] >= reached + 60)
-        missed = run.live_path()[-1][0]
+    seen = {}
+
+    def make_room():
+        seen.update(reached=run.live_path()[-1][0], trouble=run.status["trouble"])
         disk.full = False
-        run.wait(lambda history: history.state == "finished")
-    assert missed < 195
+
+    at_steps(monkeypatch, {33: lambda: setattr(disk, "full", True), 133: make_room})
+    assert run.train() == "finished"
+    assert seen["reached"] <= 33 and "No space left on device" in seen["trouble"]
     assert run.live_path() == quiet.live_path()  # what waited in memory was written afterwards, in order
     assert run.final_weights() == quiet.final_weights()
     assert run.status["trouble"] is None
@@ -74,43 +91,44 @@ def test_training_goes_on_says_so_and_catches_up(small_run, disk):
 
 
 def test_nothing_is_cut_without_a_checkpoint_to_go_back_to(small_run, disk, monkeypatch):
-    monkeypatch.setattr("trainer.reductions.RETRY_S", 0.2)
-    run = small_run(training={"steps": 1500}, reduction={"policy": "ask", "steps": [20]})
+    monkeypatch.setattr("trainer.reductions.RETRY_S", 0.1)
+    run = small_run(training={"steps": ENDLESS}, reduction={"policy": "ask", "steps": [20], "slack": 1000.0})
     with run.training():
         run.wait_pending(1)
-        run.decide(1, "approve")
         disk.full = True
+        with disk.room():
+            run.decide(1, "approve")
         run.wait(lambda history: run.status["trouble"])
-        time.sleep(0.5)
+        run.wait_beats(5)
         assert not run.events("reduction_applied") and run.status["state_dims"] == [12, 12]
         disk.full = False
         run.wait(lambda history: history.proposals[1].state == "applied")
+        run.wait_beats()
         run.send("stop")
     assert run.status["state_dims"] != [12, 12]
 
 
-def test_the_end_waits_until_it_can_be_written(small_run, disk):
+def test_the_end_waits_until_it_can_be_written(small_run, disk, monkeypatch):
     run = small_run(reduction={"attempts": 0, "steps": []})
+    at_steps(monkeypatch, {33: lambda: setattr(disk, "full", True)})
     with run.training() as outcome:
-        run.wait(lambda history: history.attempt == 0 and run.status["step"] >= 30)
-        disk.full = True
         run.wait(lambda history: run.status["step"] == 60)
-        time.sleep(0.7)
+        run.wait_beats(3)
         assert not outcome
         disk.full = False
     assert outcome == ["finished"] and run.history.state == "finished"
 
 
-def test_a_folder_made_read_only_while_training(small_run, disk):
+def test_a_folder_made_read_only_while_training(small_run, disk, monkeypatch):
     run = small_run(training={"steps": 200}, reduction={"attempts": 0, "steps": []})
-    with run.training():
-        run.wait(lambda history: history.attempt == 0 and run.status["step"] > 20)
-        disk.read_only = True
-        run.wait(lambda history: "Permission denied" in (run.status["trouble"] or ""))
-        reached = run.status["step"]
-        run.wait(lambda history: run.status["step"] >= reached + 60)
+    troubles = []
+
+    def make_writable():
+        troubles.append(run.status["trouble"])
         disk.read_only = False
-        run.wait(lambda history: history.state == "finished")
-    assert run.status["trouble"] is None
+
+    at_steps(monkeypatch, {33: lambda: setattr(disk, "read_only", True), 133: make_writable})
+    assert run.train() == "finished"
+    assert "Permission denied" in troubles[0] and run.status["trouble"] is None
     assert run.live_path()[-1][0] == 200
     assert not [finding for finding in verify_run(run.paths) if finding.damage]

@@ -8,6 +8,7 @@ import torch
 
 from storage.errors import AlreadyDecided, NotDecidable
 from storage.proposals import ranks_at, read_decision, read_proposal
+from tests.trainer.small_run import ENDLESS, at_steps
 from trainer import evidence, reductions
 from trainer.reduction.surgery import reducible_layers
 
@@ -34,7 +35,7 @@ def test_ask_pauses_and_a_person_approves_other_ranks(small_run):
     run = small_run(reduction={"policy": "ask", "steps": [20]})
     with run.training():
         run.wait_pending(1)
-        run.wait(lambda history: history.state == "waiting_for_decision")
+        run.wait(lambda history: history.state == run.status["state"] == "waiting_for_decision")
         assert run.status["step"] == 20
         run.decide(1, "approve", ranks=[5, 7], reason="flat tail")
         run.wait(lambda history: history.state == "finished")
@@ -86,23 +87,21 @@ def test_a_decision_that_makes_no_sense_is_refused_and_the_cut_offered_again(sma
     assert run.history.proposals[2].state == "applied"
 
 
-def test_training_goes_on_while_one_thinks_and_a_stale_approval_is_offered_again(small_run):
+def test_training_goes_on_while_one_thinks_and_a_stale_approval_is_offered_again(small_run, monkeypatch):
     run = small_run(
         model={"family": "tests.trainer.own:Spreading"},
-        training={"steps": 20_000, "learning_rate": 0.1, "warmup": 0.0, "evaluate_every": 1000},
+        training={"steps": ENDLESS, "learning_rate": 0.1, "warmup": 0.0, "evaluate_every": 1000},
         reduction={"policy": "ask", "waiting": "train", "steps": [0], "tolerance": 0.1},
     )
+    at_steps(monkeypatch, {60: lambda: run.decide(1, "approve", ranks=[1])})
     with run.training():
-        run.wait_pending(1)
-        first = read_proposal(run.paths, 1)
-        run.wait(lambda history: run.status["step"] >= 60)
-        run.decide(1, "approve", ranks=[1])
         run.wait_pending(2)
         run.send("stop")
-    refused, second = run.history.proposals[1], read_proposal(run.paths, 2)
+    refused = run.history.proposals[1]
+    first, second = (read_proposal(run.paths, number) for number in (1, 2))
     assert refused.state == "refused"
     assert re.match(r"stale: layer \d would lose [\d.]+% at rank 1 now, [\d.]+% when it was", refused.reason)
-    assert run.events("decision_accepted")[0]["step"] == second["step"] >= 60
+    assert run.events("decision_accepted")[0]["step"] == second["step"] == 60
     assert second["attempt_step"] == first["attempt_step"] == 0
     assert second["layers"][0]["hsv"] != first["layers"][0]["hsv"]
 

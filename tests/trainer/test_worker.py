@@ -6,20 +6,21 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 
 from storage import status, workers
-from storage.runs import is_held
+from storage.runs import is_held, list_runs
 from storage.verification import verify_run
+from tests.trainer.small_run import ENDLESS
+from tests.waiting import PATIENCE_S, until
 
-LONG = {"training": {"steps": 4000, "checkpoint_every": 200}, "reduction": {"steps": [20]}}
+LONG = {"training": {"steps": ENDLESS, "checkpoint_every": 200}, "reduction": {"steps": [20]}}
 
 
 @pytest.fixture
 def worker(tmp_path):
-    """Starts a worker on the folder of the runs; ends it by SIGTERM."""
+    """Starts a worker on the folder of the runs; ends it by SIGTERM. No child outlives the test."""
 
     @contextlib.contextmanager
     def start(*arguments):
@@ -30,10 +31,29 @@ def worker(tmp_path):
             yield process
         finally:
             process.send_signal(signal.SIGTERM)
-            process.wait(30)
+            process.wait(PATIENCE_S)
             log.close()
 
-    return start
+    yield start
+    for paths in list_runs(tmp_path):
+        child = status.read_status(paths)
+        if child and child["pid"] != os.getpid() and not status.process_is_gone(child):
+            os.kill(child["pid"], signal.SIGKILL)
+
+
+def in_training(run, attempt=0):
+    """Wait until this attempt makes steps: it listens to signals then."""
+    run.wait(lambda history: (run.status["attempt"], run.status["state"]) == (attempt, "running"))
+
+
+def wait_rounds(run, count=3):
+    """Wait until the one worker looked at all runs so many times more."""
+
+    def beat():
+        return max((record["beat"] for record in workers.present(run.paths.root.parent)), default=0)
+
+    first = beat()
+    until(lambda: beat() >= first + count)
 
 
 def test_a_worker_with_once_trains_what_is_queued_and_ends(small_run, worker):
@@ -42,7 +62,7 @@ def test_a_worker_with_once_trains_what_is_queued_and_ends(small_run, worker):
     run_json = kept_back.paths.run_json
     run_json.write_text(run_json.read_text().replace('"queued":true', '"queued":false'))
     with worker("--once", "--jobs", "2") as process:
-        assert process.wait(60) == 0
+        assert process.wait(PATIENCE_S) == 0
     assert first.history.state == "finished"
     assert (second.history.state, second.history.reason) == ("cancelled", "cancelled by ada")
     assert kept_back.history.state == "queued"
@@ -54,7 +74,8 @@ def test_the_worker_resumes_what_a_killed_child_left(small_run, worker):
         run.wait(lambda history: history.step >= 200)
         child = status.read_status(run.paths)["pid"]
         os.kill(child, signal.SIGKILL)
-        history = run.wait(lambda history: history.attempt == 1)
+        in_training(run, attempt=1)
+        history = run.history
         assert history.state == "running"
         resumed = run.events("attempt_started")[1]
         assert resumed["checkpoint"] is not None and resumed["state_dims"] == history.state_dims != [12, 12]
@@ -71,7 +92,7 @@ def test_a_copy_of_a_run_is_left_alone(small_run, worker, tmp_path):
     copy = tmp_path / f"copied-{run.paths.run_id}"
     shutil.copytree(run.paths.root, copy)
     with worker("--once") as process:
-        assert process.wait(60) == 0
+        assert process.wait(PATIENCE_S) == 0
     assert run.history.state == "finished"
     assert not (copy / "events.jsonl").exists() and not (copy / "run.lock").exists()
     assert f"left alone: it is a copy of {run.paths.run_id}" in (tmp_path / "worker.log").read_text()
@@ -80,12 +101,12 @@ def test_a_copy_of_a_run_is_left_alone(small_run, worker, tmp_path):
 def test_a_child_that_hangs_is_killed_when_asked_and_not_resumed(small_run, worker):
     run = small_run(**LONG)
     with worker():
-        run.wait(lambda history: history.step >= 20)
+        in_training(run)
         child = status.read_status(run.paths)["pid"]
         os.kill(child, signal.SIGSTOP)  # hangs: obeys nothing any more
         command = run.send("kill")
         history = run.wait(lambda history: history.state == "stopped")
-        time.sleep(2.0)
+        wait_rounds(run)
         assert run.history.attempt == 0
     assert history.commands[command].state == "applied"
     assert history.reason == "killed by ada, without saving"
@@ -95,12 +116,12 @@ def test_a_child_that_hangs_is_killed_when_asked_and_not_resumed(small_run, work
 def test_a_child_outlives_its_worker_and_the_next_worker_leaves_it_alone(small_run, worker):
     run = small_run(**LONG)
     with worker() as process:
-        run.wait(lambda history: history.step >= 20)
+        in_training(run)
         process.kill()
     child = status.read_status(run.paths)["pid"]
     assert is_held(run.paths)
     with worker():
-        time.sleep(2.5)
+        wait_rounds(run)
         assert run.history.attempt == 0 and status.read_status(run.paths)["pid"] == child
         run.send("stop")
         run.wait(lambda history: history.state == "stopped")
@@ -124,7 +145,7 @@ def test_a_run_that_cannot_begin_fails_once_and_says_why(small_run, worker, was,
     assert was in text
     run.paths.run_json.write_text(text.replace(was, now))
     with worker("--once") as process:
-        assert process.wait(60) == 0, "the worker starts it again and again"
+        assert process.wait(PATIENCE_S) == 0, "the worker starts it again and again"
     (failed,) = run.events("run_failed")
     assert why in failed["reason"] and run.history.state == "failed"
     if begun:
