@@ -14,6 +14,7 @@ import pytest
 from storage import atomic, status
 from storage.status import GRACE_S, BeatWatch, process_identity, process_is_gone
 from storage.summary import summarise
+from tests.waiting import PATIENCE_S, until
 
 HOUR = 3_600.0
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -26,19 +27,12 @@ def child():
     yield process
     if process.poll() is None:
         process.kill()
-    process.wait(10)
+    process.wait(PATIENCE_S)
     process.stdin.close()
 
 
 def beat(number, attempt=0, expect_next_s=5.0, **fields):
     return {"beat": number, "attempt": attempt, "expect_next_s": expect_next_s, **fields}
-
-
-def within(seconds, condition):
-    deadline = time.monotonic() + seconds
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    return condition()
 
 
 # Stale, by the viewer's own clock.
@@ -125,9 +119,9 @@ def test_a_process_is_alive_then_a_zombie_then_gone(child):
     child.send_signal(signal.SIGSTOP)
     assert not process_is_gone(record)  # stopped is not dead; its beat will go stale
     child.kill()
-    assert within(5.0, lambda: process_is_gone(record))  # nobody has waited for it: a zombie
+    until(lambda: process_is_gone(record))  # nobody has waited for it: a zombie
     assert child.returncode is None
-    child.wait(10)
+    child.wait(PATIENCE_S)
     assert process_is_gone(record)
 
 
@@ -141,7 +135,7 @@ def test_a_pid_that_another_process_has_now_is_dead(child):
 def test_of_another_host_nothing_is_known_but_its_beat(paths, tell, child, name, monkeypatch):
     record = beat(3, state="running", **process_identity(child.pid))
     child.kill()
-    child.wait(10)
+    child.wait(PATIENCE_S)
     tell("attempt_started", state_dims=[8], policy="ask")
     if name == "renamed":
         here = socket.gethostname()
@@ -167,7 +161,7 @@ def test_a_pid_that_cannot_be_is_gone(pid):
 def test_a_status_that_never_knew_its_start_is_dead_when_its_process_is(child):
     record = {**process_identity(child.pid), "process_started_at": None}
     child.kill()
-    child.wait(10)
+    child.wait(PATIENCE_S)
     assert process_is_gone(record)
 
 
@@ -183,7 +177,7 @@ def test_the_name_of_a_process_is_no_matter(tmp_path, name):
         assert process_is_gone({**record, "process_started_at": "another"})
     finally:
         process.kill()
-        process.wait(10)
+        process.wait(PATIENCE_S)
 
 
 def test_status_json_that_is_no_status_is_none(paths):

@@ -18,6 +18,7 @@ from storage import atomic
 from storage.journal import MAX_LINE_BYTES, Journal, JournalReader, read_journal
 from storage.proposals import read_decision
 from storage.records import MAX_DEPTH, NotAFile, decode, decode_lines, encode, read_record
+from tests.waiting import PATIENCE_S
 
 ROOT = Path(__file__).parents[2]
 DAMAGED_LINES = {
@@ -64,7 +65,7 @@ WHOLE_LINES = {
 }
 
 
-def in_time(call, seconds=5.0):
+def in_time(call, seconds=PATIENCE_S):
     """The result of a call that must neither raise nor hang."""
     results = []
     thread = threading.Thread(target=lambda: results.append(call()), daemon=True)
