@@ -1,4 +1,6 @@
+import asyncio
 import os
+import threading
 import time
 from pathlib import Path
 
@@ -10,6 +12,7 @@ from app.run_cache import RunCache
 from app.run_index import RunIndex
 from app.run_list import SETTLED_S, RunList
 from tests.app.synthetic_run import SyntheticRun, showcase, with_history
+from tests.waiting import PATIENCE_S, until
 
 MAIN = Path(__file__).parents[2] / "app" / "main.py"
 __all__ = ["SyntheticRun", "showcase", "with_history"]
@@ -17,7 +20,8 @@ __all__ = ["SyntheticRun", "showcase", "with_history"]
 
 @pytest.fixture(autouse=True)
 def runs(tmp_path, monkeypatch):
-    """An empty folder of runs; nothing is remembered of other tests."""
+    """An empty folder of runs; nothing is remembered of other tests, and nothing is read ahead for them."""
+    until(data._warming.is_idle)
     folder = tmp_path / "runs"
     folder.mkdir()
     monkeypatch.setenv("HANKELBOARD_RUNS", str(folder))
@@ -45,12 +49,13 @@ def index():
 
 @pytest.fixture
 def stats(monkeypatch):
-    """Paths that the file system was asked about."""
+    """Paths that the file system was asked about, by this thread: what watches for others is at work too."""
     asked = []
-    stat = os.stat
+    stat, me = os.stat, threading.get_ident()
 
     def noted(path, *args, **kwargs):
-        asked.append(str(path))
+        if threading.get_ident() == me:
+            asked.append(str(path))
         return stat(path, *args, **kwargs)
 
     monkeypatch.setattr(os, "stat", noted)
@@ -59,10 +64,14 @@ def stats(monkeypatch):
 
 @pytest.fixture
 def open_page():
-    """Runs a page: open_page("run", run=ID). Fails on any exception that the page shows."""
+    """Runs a page: open_page("run", run=ID). Fails on any exception that the page shows.
+
+    The runs were read before: a page that comes to them first shows what it can read in its time.
+    """
 
     def run(name, **query):
-        page = AppTest.from_file(MAIN, default_timeout=60).run()
+        data.summaries()
+        page = AppTest.from_file(MAIN, default_timeout=PATIENCE_S).run()
         if name != "runs":
             page.switch_page(f"views/{name}.py")
         for key, value in query.items():
@@ -99,3 +108,20 @@ def settle(folder):
     """Let the folder be as old as if nothing had been created in it for a while."""
     before = time.time() - SETTLED_S - 1
     os.utime(folder, (before, before))
+
+
+async def comes_true(condition):
+    """As `until`, while the loop goes on."""
+    async with asyncio.timeout(PATIENCE_S):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+async def ready(watch):
+    """Wait until whatever changes from now on is noticed: all that is there was looked at."""
+    await comes_true(lambda: watch._safety._marks.keys() == _listed(watch))
+
+
+def _listed(watch):
+    """The runs that the scan found; None before its first look."""
+    return None if watch._safety._listed is None else watch._safety._listed.keys()

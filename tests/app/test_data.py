@@ -11,6 +11,7 @@ import pytest
 from app import charts, data, journal_tables, series, spectra, words
 from app.watch import Watch
 from storage.journal import Journal
+from tests.app.conftest import comes_true, ready
 from tests.app.synthetic_run import SyntheticRun, with_history
 
 # watchdog says so when folders appear faster than it looks; it watches them all the same.
@@ -147,12 +148,11 @@ def test_a_change_wakes_those_who_watch_that_run(runs, monkeypatch, observed):
             watch.subscribe(other.id) as others,
             watch.subscribe(None) as any_,
         ):
-            await asyncio.sleep(0.5)
+            await ready(watch)
             for event in (mine, others, any_):
                 event.clear()
             one.event("paused", by="ada")
-            await asyncio.wait_for(mine.wait(), 10)
-            await asyncio.wait_for(any_.wait(), 10)
+            await comes_true(lambda: mine.is_set() and any_.is_set())
             await asyncio.sleep(0.3)
             return others.is_set()
 

@@ -18,6 +18,7 @@ from storage.runs import create_run
 from storage.status import process_identity
 from tests.app.conftest import settle, state
 from tests.app.synthetic_run import CONFIG, SyntheticRun
+from tests.waiting import PATIENCE_S, until
 
 # watchdog says so when folders appear faster than it looks; it watches them all the same.
 pytestmark = pytest.mark.filterwarnings("ignore:Callback with id:RuntimeWarning")
@@ -193,7 +194,7 @@ def test_runs_that_wait_for_each_other_are_listed_by_two_threads_at_once(runs):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(20)
+        thread.join(PATIENCE_S)
     assert not any(thread.is_alive() for thread in threads)
 
 
@@ -206,7 +207,7 @@ def test_a_sparkline_is_read_when_it_is_asked_for(runs, monkeypatch):
     data.tell_when_warm(lambda name: told.set())
     data.summaries()
     assert data.sparkline(run.id) == []
-    assert told.wait(10)
+    assert told.wait(PATIENCE_S)
     assert len(data.sparkline(run.id)) == 5
     assert not data.cache_of(other.id).has_open("metrics")
 
@@ -217,7 +218,7 @@ def test_reading_ahead_goes_on_as_long_as_there_is_more(monkeypatch):
     warming, told = Warming(), threading.Event()
     warming.tell = lambda name: told.set()
     warming.want("all", lambda: rest.pop(0))
-    assert told.wait(10) and rest == []
+    until(lambda: told.is_set() and rest == [])
 
 
 def test_runs_that_a_budget_left_out_are_read_meanwhile(runs, monkeypatch):
@@ -225,7 +226,5 @@ def test_runs_that_a_budget_left_out_are_read_meanwhile(runs, monkeypatch):
     for name in ("one", "other", "third"):
         SyntheticRun(runs, name)
     assert data.rows_within(0.0)[1] == 3
-    ends = time.monotonic() + 10
-    while data.rows_within(0.0)[1] and time.monotonic() < ends:
-        time.sleep(0.01)
+    until(lambda: data.rows_within(0.0)[1] == 0)
     assert len(data.rows_within(0.0)[0]) == 3

@@ -1,15 +1,16 @@
 """The safety net: what no event tells of is found all the same, in turn, by a bounded number of looks."""
 
 import asyncio
-import contextlib
 import shutil
+import time
 
 import pytest
 from watchdog.events import FileModifiedEvent
 
 from app.safety_scan import LOOKS, SafetyScan
 from app.watch import ANYTHING, Watch
-from tests.app.conftest import SyntheticRun, settle, state
+from tests.app.conftest import SyntheticRun, comes_true, ready, settle, state
+from tests.waiting import until
 
 # watchdog says so when folders appear faster than it looks; it watches them all the same.
 pytestmark = pytest.mark.filterwarnings("ignore:Callback with id:RuntimeWarning")
@@ -71,14 +72,6 @@ def watched(watch, story):
     return watch.hears_all
 
 
-async def until(condition, seconds=10.0):
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            while not condition():
-                await asyncio.sleep(0.02)
-    return condition()
-
-
 def test_where_events_do_not_come_the_scan_tells_and_living_runs_are_polled(runs, index, monkeypatch):
     """As on a network file system that another machine writes to: there is an observer, and it is silent."""
     run = SyntheticRun(runs).start()
@@ -87,29 +80,30 @@ def test_where_events_do_not_come_the_scan_tells_and_living_runs_are_polled(runs
     monkeypatch.setattr(watch, "on_any_event", lambda event: None)
 
     async def story():
-        assert await until(lambda: watch._safety._marks)
+        await ready(watch)
         run.finish()
-        assert await until(lambda: state(index, runs, run) == "finished")
-        assert await until(lambda: not watch.hears_all)
+        await comes_true(lambda: state(index, runs, run) == "finished")
+        await comes_true(lambda: not watch.hears_all)
 
     assert not watched(watch, story)
 
 
 def test_where_events_come_they_are_trusted(runs, index):
     run = SyntheticRun(runs).start()
-    state(index, runs, run)
-    watch = Watch(runs, index, debounce_s=0.01, scan_s=0.05)
-
-    async def story():
-        assert await until(lambda: watch._safety._marks)
+    watch = Watch(runs, index, debounce_s=0.01)
+    watch._observe()
+    try:
+        watch._round()
         for step in range(10, 60, 10):
+            looked_at = time.monotonic()
             run.train(step)
-            await asyncio.sleep(0.05)
-        run.finish()
-        assert await until(lambda: state(index, runs, run) == "finished")
-        await asyncio.sleep(0.3)
-
-    assert watched(watch, story)
+            until(lambda since=looked_at: watch._heard.get(run.id, 0.0) > since)
+            watch._round()
+            watch._round()  # judges what the one before found
+    finally:
+        watch._observer.stop()
+        watch._observer.join()
+    assert watch.hears_all
 
 
 def test_what_happened_before_the_watch_began_is_looked_at_once(runs, index):
@@ -118,7 +112,7 @@ def test_what_happened_before_the_watch_began_is_looked_at_once(runs, index):
     run.finish()
 
     async def story():
-        assert await until(lambda: state(index, runs, run) == "finished")
+        await comes_true(lambda: state(index, runs, run) == "finished")
 
     watched(Watch(runs, index, scan_s=60.0), story)
 

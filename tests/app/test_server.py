@@ -8,6 +8,7 @@ import base64
 import contextlib
 import hashlib
 import tomllib
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,9 @@ from streamlit.runtime.forward_msg_queue import ForwardMsgQueue
 
 from app import server
 from app.watch import HEARTBEAT, METRICS, Watch
+from tests.app.conftest import comes_true, ready
 from tests.app.synthetic_run import SyntheticRun
+from tests.waiting import PATIENCE_S
 
 # watchdog says so when folders appear faster than it looks; it watches them all the same.
 pytestmark = pytest.mark.filterwarnings("ignore:Callback with id:RuntimeWarning")
@@ -84,17 +87,16 @@ class Listener:
         }  # fmt: skip
         self._gone = asyncio.Event()
         self._connected = False
-        self.sent = []
+        self.sent, self.times = [], []
 
     async def __aenter__(self):
-        self._task = asyncio.create_task(guarded()(self._scope, self._receive, sent_to(self.sent)))
-        while not self.sent:
-            await asyncio.sleep(0.005)
+        self._task = asyncio.create_task(guarded()(self._scope, self._receive, self._send))
+        await comes_true(lambda: self.sent or self._task.done())
         return self
 
     async def __aexit__(self, *_):
         self._gone.set()
-        await asyncio.wait_for(self._task, 5)
+        await asyncio.wait_for(self._task, PATIENCE_S)
 
     async def _receive(self):
         if not self._connected:
@@ -103,6 +105,10 @@ class Listener:
         await self._gone.wait()
         return {"type": "websocket.disconnect", "code": 1001}
 
+    async def _send(self, message):
+        self.sent.append(message)
+        self.times.append(asyncio.get_running_loop().time())
+
     @property
     def opened(self):
         return self.sent[0]["type"] == "websocket.accept"
@@ -110,14 +116,6 @@ class Listener:
     @property
     def told(self):
         return [message["text"] for message in self.sent if message["type"] == "websocket.send"]
-
-    async def hears(self, seconds=5.0):
-        """Whether it is told something within this time."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                while not self.told:
-                    await asyncio.sleep(0.01)
-        return bool(self.told)
 
 
 # Every answer.
@@ -218,50 +216,75 @@ def test_a_change_on_disk_is_pushed_to_those_who_look_at_that_run_and_they_are_l
             Listener(f"run={other.id}") as others,
             Listener() as all_,
         ):
-            await asyncio.sleep(0.3)  # until the observer is there
+            await ready(watch)
+            await comes_true(lambda: len(watch._subscribers) == 3)
             for listener in (mine, others, all_):
                 del listener.sent[1:]
             one.event("paused", by="ada")
-            heard = await mine.hears(), await all_.hears(), await others.hears(0.4)
-            return heard, len(watch._subscribers)
+            await comes_true(lambda: mine.told and all_.told)
+            return others.told
 
     watch.start()
     try:
-        assert asyncio.run(listen()) == ((True, True, False), 3)
+        assert asyncio.run(listen()) == []
     finally:
         watch.stop()
     assert not watch._subscribers
 
 
 def test_a_burst_of_changes_is_one_message_and_the_last_one_is_not_lost(watch):
+    """Changes that come while the first are being told are told together, in a second message."""
+
     async def listen():
         async with Listener("run=a-run") as listener:
+            await comes_true(lambda: watch._subscribers)
             for _ in range(50):
                 watch.notice("a-run")
-                await asyncio.sleep(0.002)
-            await asyncio.sleep(2 * server.PUSH_PAUSE_S + 0.2)
+            await comes_true(lambda: told_all(watch, listener))
             first = len(listener.told)
             watch.notice("a-run")
-            await asyncio.sleep(server.PUSH_PAUSE_S + 0.2)
+            await comes_true(lambda: told_all(watch, listener) and len(listener.told) > first)
             return first, len(listener.told)
 
     first, last = asyncio.run(listen())
-    assert 1 <= first <= 4 and last == first + 1
+    assert 1 <= first <= 2 and last <= 3
+
+
+def told_all(watch, listener):
+    """Whether something was told and nothing waits for the debounce or for the pause behind a message."""
+    (subscriber,) = watch._subscribers
+    return listener.told and watch._timer is None and not subscriber.woken.is_set()
+
+
+def test_messages_keep_their_distance(watch):
+    async def listen():
+        async with Listener("run=a-run") as listener:
+            await comes_true(lambda: watch._subscribers)
+            while len(listener.told) < 4:
+                watch.notice("a-run")
+                await asyncio.sleep(0.01)
+            return listener.times[1:]  # the first one accepts
+
+    times = asyncio.run(listen())
+    assert all(after - before >= 0.99 * server.PUSH_PAUSE_S for before, after in pairwise(times))
 
 
 # The watch behind it.
 
 
-def woken(watch, change, run_id=None, seconds=5.0, ignored=frozenset()):
-    """Whether a subscriber hears of a change."""
+def woken(watch, change, run_id=None, ignored=frozenset(), seconds=None):
+    """Whether a subscriber hears of a change, by the time that one who ignores nothing does (or after some
+    seconds where nobody should)."""
 
     async def listen():
-        with watch.subscribe(run_id, ignored) as changed:
-            await asyncio.sleep(0.4)
-            changed.clear()
+        with watch.subscribe(run_id, ignored) as changed, watch.subscribe(run_id) as anything:
+            await ready(watch)
+            for each in (changed, anything):
+                each.clear()
             change()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(changed.wait(), seconds)
+                await asyncio.wait_for(anything.wait(), seconds or PATIENCE_S)
+            await asyncio.sleep(0.05)
             return changed.is_set()
 
     watch.start()
@@ -284,10 +307,7 @@ def test_a_page_is_not_woken_by_what_it_ignores(runs, change, told):
         "propose": run.propose,
     }
     ignored = frozenset({HEARTBEAT, METRICS})
-    heard = woken(Watch(runs, scan_s=60.0), changes[change], run.id, 5.0 if told else 0.7, ignored)
-    assert heard == told
-    if not told:
-        assert woken(Watch(runs, scan_s=60.0), changes[change], run.id)
+    assert woken(Watch(runs, scan_s=60.0), changes[change], run.id, ignored) == told
 
 
 @pytest.mark.parametrize("observed", [True, False])
