@@ -8,33 +8,27 @@ import copy
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from storage.proposals import ranks_at, ranks_of_share
 from storage.records import Record
-from storage.spectrum import discarded_shares
 from trainer.badge import badge
-from trainer.calibration import monitored
 from trainer.config import ReductionConfig
 from trainer.data.task import Split
+from trainer.null_ranks import LEARNED, add_null_ranks
 from trainer.precision import autocast
-from trainer.reduction.reducible import Inspectable, RankTable, Reducible
+from trainer.reduction.reducible import Inspectable, RankTable
 from trainer.reduction.selection import MODAL, allocate
 from trainer.reduction.surgery import reducible_layers
 from trainer.scoring import cross_entropy, judged
 from trainer.what_if import Comparison, cut_copy, evaluating, evaluation_batch
 
 TIMING_ROUNDS = 5
-NULL_SEEDS = 5
-LEARNED = ("auto", "balanced", "energy")
-"""Methods whose importances say what was learned: an untrained layer is compared with."""
 
 
 def evaluate(model: nn.Module, split: Split, *, text: bool = False) -> dict[str, float]:
@@ -275,78 +269,10 @@ def _inspect(model: nn.Module, proposal: Record, earlier: Sequence[Any] | None) 
 
 
 def _null_ranks(proposal: Record, config: ReductionConfig, occasion: Occasion) -> None:
-    """The ranks that the same rule and number of attempts leave of untrained layers, for NULL_SEEDS seeds."""
+    """What the same rule and attempts leave of untrained layers, where a comparison says something."""
     by_rule = occasion.share is None and occasion.ranks is None
-    if occasion.fresh is None or not by_rule or config.method not in LEARNED:
-        return
-    for record in proposal["layers"]:
-        record["null_ranks"] = []
-    for seed in range(NULL_SEEDS):
-        with drawing(seed):
-            model = occasion.fresh()
-        shares = [untrained_shares(layer) for _, layer in reducible_layers(model)]
-        ranks = null_ranks(shares, config, occasion.attempts)
-        for record, rank in zip(proposal["layers"], ranks, strict=True):
-            record["null_ranks"].append(rank)
-
-
-def untrained_shares(layer: Reducible) -> list[float]:
-    """What the rule looks at, (N+1,), by the cheaper path where the monitored spectrum tells it.
-
-    Where real poles take a mode each (S4D, S5) the shares of a proposal are larger (by 0.1 at N = 8); they
-    take 10 to 20 times as long to find.
-    """
-    system = layer.extract()
-    if monitored(layer) == layer.importance:
-        return discarded_shares(layer.spectrum(system).tolist())
-    return layer.propose(system).discarded_share
-
-
-def null_ranks(shares: Sequence[Sequence[float]], config: ReductionConfig, attempts: int) -> list[int]:
-    """The ranks after so many attempts by the rule of a proposal, each on what the last one kept.
-
-    A truncated system has nearly the kept importances, so the cuts themselves are not carried out: of rank r
-    remains (share[k] − share[r]) / (1 − share[r]) for k ≤ r. Every rank counts as realisable.
-
-    Parameters
-    ----------
-    shares : per layer (N+1,) discarded shares
-    """
-    kept = [list(layer) for layer in shares]
-    for _ in range(attempts):
-        ranks = ranks_at(_as_proposal(kept, config), config.tolerance)
-        kept = [_remaining(layer, rank) for layer, rank in zip(kept, ranks, strict=True)]
-    return [len(layer) - 1 for layer in kept]
-
-
-def _as_proposal(shares: Sequence[Sequence[float]], config: ReductionConfig) -> Record:
-    layers = [
-        {
-            "state_dim": len(layer) - 1,
-            "discarded_share": layer,
-            "realisable": [False, *(True for _ in layer[1:])],
-        }
-        for layer in shares
-    ]
-    return {"gate": config.gate, "allocation": config.allocation, "layers": layers}
-
-
-def _remaining(shares: Sequence[float], rank: int) -> list[float]:
-    left = 1.0 - shares[rank] or 1.0  # 0 where one state alone loses everything, too
-    return [(share - shares[rank]) / left for share in shares[: rank + 1]]
-
-
-@contextmanager
-def drawing(seed: int) -> Iterator[None]:
-    """Random numbers of another seed, without a trace in those of training."""
-    numpys = np.random.get_state()
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        np.random.seed(seed)
-        try:
-            yield
-        finally:
-            np.random.set_state(numpys)
+    if occasion.fresh is not None and by_rule and config.method in LEARNED:
+        add_null_ranks(proposal["layers"], occasion.fresh, config, occasion.attempts)
 
 
 def _cost(model: nn.Module, proposal: Record, batch: Split, precision: str) -> Record:

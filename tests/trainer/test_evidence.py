@@ -9,16 +9,14 @@ import torch
 from torch.nn import functional
 
 from storage.proposals import read_proposal
-from storage.spectrum import discarded_shares
-from trainer import evidence, what_if
+from trainer import what_if
 from trainer.badge import badge
-from trainer.calibration import calibrate
 from trainer.config import ReductionConfig, parse
 from trainer.data import load_task
 from trainer.data.task import Split
-from trainer.evidence import Occasion, gather, null_ranks, untrained_shares
-from trainer.family_settings import METHODS
+from trainer.evidence import Occasion, gather
 from trainer.models.build import build_model
+from trainer.null_ranks import NULL_SEEDS
 from trainer.preset import find_preset
 from trainer.reduction.surgery import reducible_layers
 from trainer.tables import merge
@@ -130,37 +128,6 @@ def test_without_time_what_a_decision_needs_is_there_and_the_rest_is_named(model
     assert rule["ranks"] == proposal["ranks"]  # a policy decides the same, whatever the time was
 
 
-def test_the_null_rank_is_what_the_rule_leaves_after_so_many_attempts():
-    spectrum = [2.0**-i for i in range(12)]
-    config = ReductionConfig(tolerance=0.1, gate=0.95)
-    first = next(r for r in range(13) if discarded_shares(spectrum)[r] <= 0.1)
-    shares = discarded_shares(spectrum)
-    assert null_ranks([shares], config, 1) == [first]
-    again = discarded_shares(spectrum[:first])
-    second = next(r for r in range(first + 1) if again[r] <= 0.1)
-    assert null_ranks([shares], config, 2) == [second if second < 0.95 * first else first]
-    assert null_ranks([discarded_shares([1.0] * 20)], ReductionConfig(tolerance=0.01), 3) == [20]
-    assert null_ranks([[1.0, 0.0]], config, 3) == [1]  # one state
-
-
-def test_null_ranks_share_a_tolerance_where_the_proposal_does():
-    shares = [[1.0, 0.3, 0.0], [1.0, 0.2, 0.1, 0.0]]
-    assert null_ranks(shares, ReductionConfig(tolerance=0.1, allocation="layer"), 1) == [2, 2]
-    assert null_ranks(shares, ReductionConfig(tolerance=0.1, allocation="global"), 1) == [2, 1]
-
-
-def test_an_untrained_layer_is_compared_by_what_a_proposal_of_its_family_would_say(task):
-    inputs = task.train.inputs[:8]
-    for family in METHODS:
-        tables = {"model": {"family": family, "width": 8, "state_dim": 8, "norm": "layer"}}
-        torch.manual_seed(0)
-        fresh = calibrate(build_model(parse(tables), task), inputs)
-        for _, layer in reducible_layers(fresh):
-            wanted = layer.propose(layer.extract()).discarded_share
-            close = {"s4d": 0.03, "s5": 0.1}.get(family, 1e-6)  # real poles: see untrained_shares
-            assert untrained_shares(layer) == pytest.approx(wanted, abs=close), family
-
-
 STEEP = [2.0**-i for i in range(8)]
 HALF = [1.0, 0.9, 0.9, 0.8, 0.02, 0.02, 0.02, 0.02]
 """Four states of eight matter, about equally."""
@@ -217,4 +184,4 @@ def test_a_real_run_records_it(small_run):
     assert proposal["layers"][0]["stability"]["overlap"] > 0.0  # the snapshot of step 20
     assert proposal["measured"]["points"][0]["kl"] >= 0.0
     assert proposal["badge"]["color"] in ("green", "amber", "red")
-    assert len(proposal["layers"][0]["null_ranks"]) == evidence.NULL_SEEDS
+    assert len(proposal["layers"][0]["null_ranks"]) == NULL_SEEDS

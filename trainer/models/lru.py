@@ -93,6 +93,10 @@ class LRU(SharedStates):
     def extra_repr(self) -> str:
         return f"width={self.width}, state_dim={self.state_dim}, form={self.form!r}"
 
+    def estimate(self, system: Arrays) -> tuple[list[float], list[bool | None]]:
+        """Discarded shares and ranks that can be chosen, of a layer that is not to be cut."""
+        return lru_reduction.estimate(system, self.method)
+
     def inspect(self, system: Arrays, reduction: LruReduction, earlier: Arrays | None) -> dict[str, Any]:
         """Responses, gain, error interval and stability."""
         return lru_evidence.inspect(system, reduction, earlier)

@@ -98,6 +98,10 @@ class S4D(DiagonalLayer):
         y, state = siso_step(u, logarithms, residues, state)
         return y + self.D * u, state
 
+    def estimate(self, system: S4dSystem) -> tuple[list[float], list[bool | None]]:
+        """Discarded shares and ranks that can be chosen, of a layer that is not to be cut."""
+        return s4d_reduction.estimate(system, self.method)
+
     def inspect(self, system: S4dSystem, reduction: S4dReduction, earlier: Any) -> dict[str, Any]:
         """Responses, gain and error interval of the layer's real map."""
         return s4d_reduction.inspect(system, reduction)

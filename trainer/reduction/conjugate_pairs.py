@@ -12,6 +12,7 @@ left over are padding: former modes with C = 0.
 Gradients with respect to a complex quantity z are g = dL/dRe z + i dL/dIm z, so dL = Re(ḡ dz).
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -158,6 +159,15 @@ def ranks_to_check(state_dim: int, systems: int = 1) -> set[int]:
     if systems * state_dim**4 <= CHECKED_WORK:
         return set(range(1, state_dim + 1))
     return {round(rank) for rank in np.geomspace(1, state_dim, FEW_RANKS)}
+
+
+def realisable_where(checked: Collection[int], state_dim: int) -> list[bool | None]:
+    """Which ranks 0..N can be chosen: those that were checked; rank 0 is none.
+
+    >>> realisable_where({1, 3}, 3)
+    [False, True, None, True]
+    """
+    return [False if rank == 0 else True if rank in checked else None for rank in range(state_dim + 1)]
 
 
 def order_for(balanced: RealBalance, rank: int, below: int | None = None) -> int:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from storage.spectrum import discarded_shares, error_bounds
+from trainer.reduction.conjugate_pairs import realisable_where
 from trainer.reduction.hankel import (
     ComplexArray,
     DiagonalSystem,
@@ -97,6 +98,15 @@ def propose(parameters: Arrays, method: Method = BALANCED) -> RankTable:
         realised_modes=modes,
         parameters=[rank * (3 + 2 * inputs + 2 * outputs) + parameters["D"].size for rank in ranks],
     )
+
+
+def estimate(parameters: Arrays, method: Method = BALANCED) -> tuple[list[float], list[bool | None]]:
+    """`discarded_share` and `realisable` as `propose` tells them of balanced truncation; no rank is tried."""
+    system = system_from_parameters(parameters)
+    real = method.symmetry == "real"
+    importances = pair_importances(balance_real(system).hsv) if real else monitoring_spectrum(system)
+    checked = {*checked_ranks(system.state_dim), system.state_dim}
+    return discarded_shares(importances.tolist()), realisable_where(checked, system.state_dim)
 
 
 def _propose_real(

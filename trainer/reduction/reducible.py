@@ -58,6 +58,20 @@ class Inspectable(Protocol):
 
 
 @runtime_checkable
+class Estimated(Protocol):
+    """What a Reducible may offer whose `propose` takes long: what the rule looks at, of untrained layers."""
+
+    def extract(self) -> Any:
+        """As in Reducible."""
+
+    def estimate(self, system: Any) -> tuple[list[float], list[bool | None]]:
+        """`discarded_share` and `realisable` of a RankTable, as the rule of a proposal would meet them.
+
+        From fewer digits or a part of the layer, if that says the same; nothing is checked by doing it.
+        """
+
+
+@runtime_checkable
 class Calibrated(Protocol):
     """What a Reducible whose states depend on data asks for: training sequences to measure them on."""
 

@@ -8,7 +8,7 @@ exactly, with Δ as it is:
     A = log λ' / Δ,   C = ρ' A / (λ' − 1),   ρ' halved for real poles
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,7 @@ from trainer.reduction.conjugate_pairs import (
     monitoring_importances,
     order_for,
     ranks_to_check,
+    realisable_where,
     shuffled,
     transport_first,
     transport_second,
@@ -47,6 +48,8 @@ S4dSystem = Arrays
 MODE_PARAMETERS = ("A_re_log", "A_im", "C_re", "C_im")
 UNIFORM = 64
 POLES = 16
+ESTIMATED_CHANNELS = 8
+"""How many channels stand for all of an untrained layer, whose channels are drawn alike."""
 SHOWN_ANGLES = 128
 
 
@@ -114,20 +117,30 @@ def propose(parameters: Arrays, method: Method = BALANCED) -> RankTable:
         raise ValueError("all Hankel singular values are 0: the layer passes nothing on")
     channels, n = parameters["A_im"].shape
     checked = ranks_to_check(n, channels)
-    tails = [np.array([balanced.hsv.sum() for balanced in balances])]  # (H,) for each rank
-    for rank in range(1, n):
-        tails.append(_tails(balances, rank) if rank in checked else tails[-1])
-    tails.append(np.zeros(channels))
+    tails = _tails_of_ranks(balances, checked)
     ranks = range(n + 1)
     return RankTable(
         hsv=hsv,
-        discarded_share=[float(tail.sum() / tails[0].sum()) for tail in tails],
+        discarded_share=_shares(tails),
         error_bound=[2.0 * float(tail.max()) for tail in tails] if method.name == "balanced" else None,
-        realisable=[False if rank == 0 else True if rank in checked else None for rank in ranks],
+        realisable=realisable_where(checked, n),
         condition=[*(None for _ in range(n)), 1.0],
         realised_modes=list(ranks),
         parameters=[channels * (4 * rank + 2) for rank in ranks],
     )
+
+
+def estimate(parameters: Arrays, method: Method = BALANCED) -> tuple[list[float], list[bool | None]]:
+    """`discarded_share` and `realisable` as `propose` tells them, from the first ESTIMATED_CHANNELS."""
+    channels, n = parameters["A_im"].shape
+    some = {name: values[:ESTIMATED_CHANNELS] for name, values in parameters.items()}
+    checked = ranks_to_check(n, channels)
+    return _shares(_tails_of_ranks(_balances(some, method), checked)), realisable_where(checked, n)
+
+
+def _shares(tails: Sequence[FloatArray]) -> list[float]:
+    """Share of Σσ over the channels that each rank discards."""
+    return [float(tail.sum() / tails[0].sum()) for tail in tails]
 
 
 def _balances(parameters: Arrays, method: Method) -> list[RealBalance]:
@@ -135,6 +148,16 @@ def _balances(parameters: Arrays, method: Method) -> list[RealBalance]:
     if method.name == "random":
         return [shuffled(balanced, method.seed + index) for index, balanced in enumerate(balances)]
     return balances
+
+
+def _tails_of_ranks(balances: Sequence[RealBalance], checked: Collection[int]) -> list[FloatArray]:
+    """(H,) for each rank 0..N: Σ of the singular values beyond the order that it holds; between checked ranks
+    those of the next lower one."""
+    n = len(balances[0].hsv) // 2
+    tails = [np.array([balanced.hsv.sum() for balanced in balances])]
+    for rank in range(1, n):
+        tails.append(_tails(balances, rank) if rank in checked else tails[-1])
+    return [*tails, np.zeros(len(balances))]
 
 
 def _tails(balances: Sequence[RealBalance], rank: int) -> FloatArray:
