@@ -1,8 +1,9 @@
 """The runs of a comparison: which are asked for, their final figures and their curves."""
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import metadata
+from typing import Any
 
 import numpy as np
 
@@ -34,6 +35,13 @@ def present(ids: Sequence[str], listed: Sequence[str]) -> tuple[list[str], list[
     return good, [run for run in ids if run not in good]
 
 
+def members(rows: Sequence[Mapping[str, Any]], group: str) -> tuple[list[str], list[str]]:
+    """The runs of a group, oldest first, and the archived ones that a comparison leaves out."""
+    found = [row for row in reversed(rows) if row["group"] == group]
+    taken = [row["run"] for row in found if not row["archived"]]
+    return taken, [row["run"] for row in found if row["archived"]]
+
+
 def finals(ids: Sequence[str]) -> tuple[list[Final], list[str]]:
     """Final figures of the runs that can be read, and a message for each that cannot."""
     found, problems = [], []
@@ -51,18 +59,18 @@ def finals(ids: Sequence[str]) -> tuple[list[Final], list[str]]:
     return found, problems
 
 
-def report(series: list[Series], baseline: Series | None) -> Report:
+def report(series: list[Series], baseline: Series | None, problems: Sequence[str] = ()) -> Report:
     """The comparison as a report; the command that makes the same is in it."""
     runs = [run.run for one in series for run in one.runs]
-    groups = {run.group for one in series for run in one.runs}
-    what = [next(iter(groups))] if len(groups) == 1 and groups != {""} else runs
+    group = series[0].runs[0].group
+    what = [group] if group and set(members(data.summaries(), group)[0]) == set(runs) else runs
     option = f" --baseline {shlex.quote(baseline.runs[0].run)}" if baseline else ""
     return Report(
         title=what[0] if len(what) == 1 else f"{len(runs)} runs", series=series, baseline=baseline,
         curves=curves([run for one in series for run in one.runs], PRIMARY_METRIC),
         origins=count_origins(origin_of(data.cache_of(run).events) for run in runs),
         command=f"hankelboard compare {shlex.join(what)}{option} --html comparison.html",
-        made=now(), version=metadata.version("hankelboard"),
+        made=now(), version=metadata.version("hankelboard"), problems=problems,
     )  # fmt: skip
 
 

@@ -7,6 +7,7 @@ import streamlit as st
 
 from app import command_line, words
 from app.command_line import CommandLineError
+from comparison import tables
 
 
 def form() -> None:
@@ -66,7 +67,8 @@ def create(arguments: Sequence[str], group: str) -> None:
     except CommandLineError as error:
         st.session_state["suite_refusal"] = str(error)
         return
-    st.session_state["suite_created"] = (group, sum(row["created"] for row in rows), len(rows))
+    created, other = (sum(bool(row[key]) for row in rows) for key in ("created", "differs"))
+    st.session_state["suite_created"] = (group, created, other, len(rows))
 
 
 def forget() -> None:
@@ -80,9 +82,13 @@ def _say_what_happened() -> None:
         st.error(words.plain(refusal), icon=":material/block:")
     done = st.session_state.get("suite_created")
     if done:
-        group, created, total = done
+        group, created, other, total = done
         with st.container(border=True, key="created"):
             st.markdown(f":green[:material/check_circle:] {created} of {total} runs queued now"
                         f"{', the others were there' if created < total else ''}.")  # fmt: skip
+            if other:
+                st.markdown(f":orange[:material/warning:] {tables.counted(other, 'run')} of this group had "
+                            "other settings when created; nothing is changed there. Another group keeps the "
+                            "two apart.")  # fmt: skip
             st.page_link("views/compare.py", label="Compare them, partial results included",
                          icon=":material/compare_arrows:", query_params={"group": group})  # fmt: skip

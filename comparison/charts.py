@@ -5,21 +5,22 @@ Colour goes by series and stays with it whatever else is compared; dash and shap
 
 import hashlib
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from comparison.curves import AXES, Curve, band
-from comparison.series import FIGURES, Series, pareto
+from comparison.series import FIGURES, Final, Series, pareto
 
 Spec = dict[str, Any]
 Rows = list[dict[str, Any]]
 
 FEW = 6
 """Series up to which charts stand side by side; more need the whole width, for the legend."""
-LEGEND_COLUMNS = 2
-"""As many as a narrow screen has room for."""
+NARROW = 460
+"""Pixels of a plot in which two names do not stand side by side."""
 HUES = 8
 """Colours of the theme (and of the report's palette)."""
 DASHES = ([1, 0], [6, 3], [2, 2], [8, 3, 2, 3])
@@ -33,6 +34,14 @@ SHAPES = (
     "triangle-right",
     "triangle-left",
 )
+LEGEND: Spec = {
+    "columns": {"expr": f"width < {NARROW} ? 1 : 2"},
+    "labelLimit": {"expr": f"width < {NARROW} ? width - 30 : width / 2 - 60"},
+    "offset": 12,
+    "symbolOpacity": 1,
+}
+AUTOSIZE = {"type": "fit-x", "contains": "padding"}
+"""The height of a chart is that of its plot: a legend of many rows makes it higher, not flatter."""
 PADDING = {"left": 2, "top": 4, "right": 6, "bottom": 2}
 ZOOM = {
     "name": "zoom",
@@ -40,11 +49,6 @@ ZOOM = {
     "select": {"type": "interval", "zoom": "wheel![event.ctrlKey || event.metaKey]"},
 }
 SVG = {"embedOptions": {"renderer": "svg"}}
-
-
-def legend_height(series: int) -> int:
-    """Pixels that the legend of so many series takes of a chart's height beyond what two take."""
-    return 20 * max(0, -(-series // LEGEND_COLUMNS) - 1)
 
 
 def places(keys: Sequence[str]) -> dict[str, int]:
@@ -76,9 +80,7 @@ class Palette:
         scale: Spec = {"domain": domain}
         if range_ is not None:
             scale["range"] = list(range_)
-        legend: Spec = {"orient": "top", "title": None, "values": self.labels, "columns": LEGEND_COLUMNS,
-                        "offset": 12,
-                        "labelLimit": 320, "symbolOpacity": 1}  # fmt: skip
+        legend: Spec = {"orient": "top", "title": None, "values": self.labels, **LEGEND}
         if symbol:
             legend |= {"symbolType": symbol, "symbolSize": 300, "symbolStrokeWidth": 2.4}
         return {"field": "series", "type": kind, "scale": scale, "legend": legend}
@@ -104,7 +106,7 @@ class Palette:
 def curve_tables(
     series: Sequence[Series], curves: Mapping[str, Curve], axis: str, skip: float = 0.0
 ) -> dict[str, Rows]:
-    """curves: every run; bands: mean and mean ± sd of series with at least two runs.
+    """curves: every run; bands: mean and mean ± sd of series with at least two seeds.
 
     `skip` is the share of the longest curve that is left out at the start.
     """
@@ -113,7 +115,7 @@ def curve_tables(
     lines: Rows = []
     bands: Rows = []
     for one in series:
-        known = [curves[run.run] for run in one.runs if run.run in curves]
+        known = list({run.seed: curves[run.run] for run in one.runs if run.run in curves}.values())
         for run in one.runs:
             if run.run in curves:
                 lines += _line(one.label, run.run, run.seed, curves[run.run], axis, faint=len(known) > 1)
@@ -187,7 +189,8 @@ def curve_spec(palette: Palette, axis: str, metric: str, format: str, *, height:
         "encoding": {"x": x, "y": {**y, "field": "mean"}, "color": palette.color("stroke"),
                      "strokeDash": palette.dash()},
     }  # fmt: skip
-    return {"height": height, "padding": PADDING, "layer": [area, raw, mean, touch], "usermeta": SVG}
+    return {"height": height, "padding": PADDING, "autosize": AUTOSIZE, "usermeta": SVG,
+            "layer": [area, raw, mean, touch]}  # fmt: skip
 
 
 def _faint(full: float, faint: float) -> Spec:
@@ -199,26 +202,39 @@ def _told(field: str, title: str, format: str = "") -> Spec:
 
 
 def point_tables(series: Sequence[Series], figure: str, against: str) -> dict[str, Rows]:
-    """points: every run; means: of series with at least two; front: series means that no other beats."""
+    """points: every run; means: of series of two seeds or more; front: means that no other beats."""
     points: Rows = []
     means: Rows = []
     centres: list[tuple[float, float]] = []
     for one in series:
         pairs = [(getattr(run, against), getattr(run, figure), run) for run in one.runs]
-        known = [(float(x), float(y), run) for x, y, run in pairs if x is not None and y is not None]
+        known = [(float(x), float(y), run) for x, y, run in pairs if _is_number(x) and _is_number(y)]
         if not known:
             continue
+        xs, ys = _over_seeds(known)
         for x, y, run in known:
             points.append({"series": one.label, "run": run.run, "seed": run.seed, "x": x, "y": y,
-                           "states": run.states, "faint": len(known) > 1})  # fmt: skip
-        xs, ys = np.array([x for x, _, _ in known]), np.array([y for _, y, _ in known])
+                           "states": run.states, "faint": len(xs) > 1})  # fmt: skip
         centres.append((float(xs.mean()), float(ys.mean())))
-        if len(known) > 1:
-            means.append({"series": one.label, "x": centres[-1][0], "y": centres[-1][1], "n": len(known),
+        if len(xs) > 1:
+            means.append({"series": one.label, "x": centres[-1][0], "y": centres[-1][1], "n": len(xs),
                           "low": float(ys.mean() - ys.std(ddof=1)), "high": float(ys.mean() + ys.std(ddof=1)),
                           "x_low": float(xs.min()), "x_high": float(xs.max())})  # fmt: skip
     front = [{"x": centres[i][0], "y": centres[i][1]} for i in pareto(centres)]
     return {"points": points, "means": means, "front": front}
+
+
+def _is_number(value: float | None) -> bool:
+    return value is not None and math.isfinite(value)
+
+
+def _over_seeds(known: Sequence[tuple[float, float, Final]]) -> tuple[np.ndarray, np.ndarray]:
+    """x and y, (seeds,) each: of runs of one seed their mean."""
+    by_seed: dict[int, list[tuple[float, float]]] = {}
+    for x, y, run in known:
+        by_seed.setdefault(run.seed, []).append((x, y))
+    xs, ys = np.array([np.mean(pairs, axis=0) for pairs in by_seed.values()]).T
+    return xs, ys
 
 
 def point_spec(palette: Palette, figure: str, title: str, *, log: bool = False, height: int = 300) -> Spec:
@@ -227,7 +243,7 @@ def point_spec(palette: Palette, figure: str, title: str, *, log: bool = False, 
          "scale": {"type": "log", "nice": False, "padding": 24} if log else {"zero": False, "padding": 12},
          "axis": {"grid": False, "format": ",~r", "tickCount": 6, "labelOverlap": True}}  # fmt: skip
     y = {"type": "quantitative", "title": FIGURES[figure], "scale": {"zero": False, "padding": 12},
-         "axis": {"format": ".1%", "tickCount": 5}}  # fmt: skip
+         "axis": {"format": ".3~%", "tickCount": 5}}  # fmt: skip
     front = {
         "data": {"name": "front"},
         "mark": {"type": "line", "color": "#7C8798", "strokeDash": [4, 3], "interpolate": "step-after"},
@@ -265,5 +281,5 @@ def point_spec(palette: Palette, figure: str, title: str, *, log: bool = False, 
                         _told("y", FIGURES[figure], ".2%")],
         },
     }  # fmt: skip
-    return {"height": height, "padding": PADDING, "usermeta": SVG,
+    return {"height": height, "padding": PADDING, "autosize": AUTOSIZE, "usermeta": SVG,
             "layer": [front, across, spread, points, mean]}  # fmt: skip

@@ -75,9 +75,10 @@ def notes(report: Report) -> list[str]:
     """What a reader must know to read the figures, in sentences."""
     runs = [run for one in report.series for run in one.runs]
     told = [
-        f"{len(runs)} runs in {len(report.series)} series; every seed that was run is reported.",
+        f"{tables.counted(len(runs), 'run')} in {len(report.series)} series; every seed is reported.",
         f"Accuracy is {FIGURES[report.figure]}, mean ± sample standard deviation over seeds; "
-        "no run or model is chosen by test accuracy.",
+        "no run or model is chosen by test accuracy. The best on validation may be from before a cut, with "
+        "more states than at the end.",
         "Differences are to the baseline, in percentage points, with a 95 % interval (Student's t): of "
         f"differences paired by seed where seeds match. Below {ENOUGH} seeds no claim is made.",
         "Seconds are those spent training; validation and waiting are not in them. They compare on one "
@@ -102,11 +103,12 @@ def provenance(report: Report) -> list[str]:
     for origin, count in report.origins:
         versions, machine = origin.get("versions") or {}, origin.get("machine") or {}
         parts = [
-            f"{count} {'run' if count == 1 else 'runs'}",
+            tables.counted(count, "run"),
             *(f"{name} {number}" for name, number in versions.items()),
             str(machine.get("processor") or ""), str(machine.get("system") or ""),
             f"{machine['cores']} cores" if machine.get("cores") else "", str(machine.get("gpu") or ""),
-            f"device {origin.get('device')}", f"{origin.get('threads')} threads",
+            f"device {origin['device']}" if origin.get("device") else "",
+            tables.counted(origin["threads"], "thread") if origin.get("threads") else "",
         ]  # fmt: skip
         lines.append(", ".join(part for part in parts if part))
     return lines
@@ -148,6 +150,7 @@ def as_html(report: Report) -> str:
             f"<h2>{escape(title)}</h2><figure>{svg}</figure>"
             for title, svg in drawings(report)
         ),
+        *_same_budget(report),
         "<h2>What differs in the configuration</h2>",
         _table(tables.difference_rows(report.series)),
         "<h2>Every run</h2>",
@@ -158,13 +161,22 @@ def as_html(report: Report) -> str:
     return PAGE.format(title=escape(report.title), body="\n".join(sections))
 
 
+def _same_budget(report: Report) -> list[str]:
+    """Accuracy within the training seconds that every run has."""
+    ends = tables.budgets(report.curves)
+    if not ends or ends[0] <= 0:
+        return []
+    rows = tables.budget_rows(report.series, report.curves, "train_s", ends[0])
+    return [f"<h2>Best validation accuracy within {ends[0]:.1f} s of training</h2>", _table(rows)]
+
+
 def drawings(report: Report) -> list[tuple[str, str]]:
     """Title and SVG of each chart."""
     palette, metric = Palette(report.series), "val/accuracy"
     found = []
     for axis in CURVE_AXES:
         if report.curves:
-            spec = charts.curve_spec(palette, axis, METRICS[metric], ".1%", height=360)
+            spec = charts.curve_spec(palette, axis, METRICS[metric], ".3~%", height=300)
             rows = charts.curve_tables(report.series, report.curves, axis)
             found.append((f"{METRICS[metric].capitalize()} against {AXES[axis].title}", draw(spec, rows)))
     for against, title, log in (
@@ -173,7 +185,7 @@ def drawings(report: Report) -> list[tuple[str, str]]:
     ):
         rows = charts.point_tables(report.series, report.figure, against)
         if rows["points"]:
-            spec = charts.point_spec(palette, report.figure, title, log=log, height=320)
+            spec = charts.point_spec(palette, report.figure, title, log=log, height=260)
             found.append((f"{FIGURES[report.figure].capitalize()} against {title}", draw(spec, rows)))
     return found
 

@@ -3,7 +3,7 @@
 import json
 import math
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -129,13 +129,17 @@ class Series:
         return list(dict.fromkeys(run.seed for run in self.runs))
 
     def by_seed(self, figure: str) -> dict[int, float]:
-        """The known values of a figure (test, last, best, train_s, states, …) by seed.
+        """The known values of a figure by seed: test, last, best, train_s, states, …"""
+        return self.over_seeds(lambda run: getattr(run, figure))
+
+    def over_seeds(self, value_of: Callable[[Final], float | None]) -> dict[int, float]:
+        """What is known of the runs, by seed.
 
         Runs of one seed count as one, with their mean: repeating a seed is no draw of its own.
         """
         values: dict[int, list[float]] = {}
         for run in self.runs:
-            value = getattr(run, figure)
+            value = value_of(run)
             if value is not None and math.isfinite(value):
                 values.setdefault(run.seed, []).append(float(value))
         return {seed: statistics.fmean(found) for seed, found in values.items()}

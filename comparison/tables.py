@@ -78,7 +78,7 @@ def _series_row(one: Series, baseline: Series | None, figure: str, chained: bool
     repeated = len(one.seeds) < len(one.runs)
     return {
         "series": one.label,
-        "runs": f"{len(one.runs)} of {_counted(len(one.seeds), 'seed')}" if repeated else str(len(one.runs)),
+        "runs": f"{len(one.runs)} of {counted(len(one.seeds), 'seed')}" if repeated else str(len(one.runs)),
         "states": _of_seeds(one, "states", whole),
         FIGURES[figure]: told.pop(FIGURES[figure]),
         f"Δ {FIGURES[figure]}, points": delta,
@@ -98,7 +98,8 @@ def _of_seeds(one: Series, figure: str, told: Callable[[float], str]) -> str:
     return spread(found, told) + (f" (n = {found.n})" if 0 < found.n < len(one.seeds) else "")
 
 
-def _counted(number: int, word: str) -> str:
+def counted(number: int, word: str) -> str:
+    """1 run, 2 runs."""
     return f"{number} {word}" if number == 1 else f"{number} {word}s"
 
 
@@ -149,12 +150,15 @@ def _cell(value: Any) -> Any:
 
 def budget_rows(series: Sequence[Series], curves: Mapping[str, Curve], axis: str, end: float) -> list[Row]:
     """Best validation accuracy of each series within the same budget on an axis."""
+
+    def best(run: Final) -> float | None:
+        return curves[run.run].best_within(axis, end) if run.run in curves else None
+
     rows = []
     for one in series:
-        found = [curves[run.run].best_within(axis, end) for run in one.runs if run.run in curves]
-        values = Spread(values=[value for value in found if value is not None])
+        values = Spread(values=list(one.over_seeds(best).values()))
         short = sum(_ends_before(curves[run.run], axis, end) for run in one.runs if run.run in curves)
-        rows.append({"series": one.label, "runs": str(values.n), "accuracy": spread(values, percent),
+        rows.append({"series": one.label, "seeds": str(values.n), "accuracy": spread(values, percent),
                      "note": f"{short} of {len(one.runs)} end before" if short else ""})  # fmt: skip
     return rows
 
@@ -164,9 +168,9 @@ def _ends_before(curve: Curve, axis: str, end: float) -> bool:
     return bool(len(at)) and float(at[-1]) < 0.999 * end
 
 
-def largest(curves: Mapping[str, Curve], axis: str) -> float:
-    """How far the longest curve goes."""
-    return max((float(curve.along(axis)[-1]) for curve in curves.values() if len(curve.value)), default=0.0)
+def budgets(curves: Mapping[str, Curve]) -> list[float]:
+    """Training seconds at which runs end, ascending: the first is a budget that all of them have."""
+    return sorted(float(curve.train_s[-1]) for curve in curves.values() if len(curve.value) > 1)
 
 
 def unfinished(series: Sequence[Series]) -> list[Final]:

@@ -14,15 +14,19 @@ from app.watch import HEARTBEAT, LOG
 from comparison import charts, tables
 from comparison import report as reports
 from comparison.curves import AXES, METRICS
-from comparison.series import ENOUGH, FIGURES, Series, baseline_of, configuration_differences, series_of
+from comparison.reading import ARCHIVED
+from comparison.series import ENOUGH, FIGURES, Series, baseline_of, series_of
 from storage.scores import BITS_METRIC
 
 SKIPS = [0.0, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8]
-FORMATS = {"val/accuracy": ".1%", "val/loss": ".3~g", BITS_METRIC: ".3~f"}
+WANT_WORKER = {"queued", "dead", "interrupted"}
+"""States in which nothing goes on before a worker comes."""
+FORMATS = {"val/accuracy": ".3~%", "val/loss": ".3~g", BITS_METRIC: ".3~f"}
 
 
-def choose() -> list[str]:
-    """The runs of this page: those of a group, or those picked; from the URL or the widgets."""
+def choose() -> tuple[list[str], list[str]]:
+    """The runs of this page, of a group or picked, from the URL or the widgets; and the archived ones of the
+    group."""
     rows = data.summaries()
     names = {row["run"]: row["name"] for row in rows}
     groups = sorted({row["group"] for row in rows if row["group"]})
@@ -45,8 +49,8 @@ def choose() -> list[str]:
     if absent and not group:
         st.warning(words.plain(f"Not in this folder of runs: {', '.join(absent)[:400]}."))
     if group:
-        return [row["run"] for row in reversed(rows) if row["group"] == group and not row["archived"]]
-    return list(st.session_state["compare_runs"])
+        return compared.members(rows, group)
+    return list(st.session_state["compare_runs"]), []
 
 
 def _remember() -> None:
@@ -56,11 +60,13 @@ def _remember() -> None:
 
 @live_region(min_ms=2000, ignore=(HEARTBEAT, LOG))
 def live() -> None:
-    ids = choose()
+    ids, archived = choose()
+    if archived:
+        st.caption(f"Left out: {tables.counted(len(archived), 'archived run')} of this group.")
     if not ids:
         explain_empty()
     else:
-        compare(ids[-compared.MOST :], len(ids))
+        compare(ids, [ARCHIVED.format(run) for run in archived])
 
 
 def explain_empty() -> None:
@@ -70,12 +76,13 @@ def explain_empty() -> None:
         st.page_link("views/runs.py", label="Runs", icon=":material/list:")
 
 
-def compare(ids: Sequence[str], asked: int) -> None:
-    finals, problems = compared.finals(ids)
+def compare(ids: Sequence[str], left_out: Sequence[str]) -> None:
+    finals, problems = compared.finals(ids[-compared.MOST :])
     for problem in problems:
         st.error(words.plain(problem), icon=":material/broken_image:")
-    if asked > len(ids):
-        st.warning(f"Of {asked} runs the newest {len(ids)} are shown.")
+    if len(ids) > compared.MOST:
+        problems.append(f"{len(ids) - compared.MOST} older runs: more than {compared.MOST} are too many")
+        st.warning(f"Of {len(ids)} runs the newest {compared.MOST} are shown.")
     series = series_of(finals)
     if not series:
         return
@@ -87,6 +94,7 @@ def compare(ids: Sequence[str], asked: int) -> None:
     curves_section(series, palette, key)
     points_section(series, palette, key)
     table_section(series, baseline)
+    take_away(series, baseline, [*left_out, *problems])
     budget_section(series, key)
     differences_section(series)
 
@@ -116,16 +124,19 @@ def of_roles(series: Sequence[Series]) -> Sequence[Series]:
 
 def say_what_is_open(series: Sequence[Series]) -> None:
     runs = sum(len(one.runs) for one in series)
-    fewest = min(len(one.runs) for one in series)
-    told = [f"{runs} runs in {len(series)} series; runs that differ in their seed alone are one series."]
+    fewest = min(len(one.seeds) for one in series)
+    told = [f"{tables.counted(runs, 'run')} in {len(series)} series: those that differ in their seed alone."]
     if fewest < ENOUGH:
         told.append(f"Below {ENOUGH} seeds values are shown as they are and no claim is made.")
     st.caption(words.plain(" ".join(told)))
     open_ = tables.unfinished(series)
     if open_:
         states = ", ".join(dict.fromkeys(words.STATES.get(run.state, (run.state,))[0] for run in open_))
-        st.info(f"Provisional: {len(open_)} of {runs} runs are not finished ({words.plain(states)}).",
+        hint = "" if data.workers() or not {run.state for run in open_} & WANT_WORKER else words.WORKER_HINT
+        st.info(f"Provisional: {len(open_)} of {runs} runs are not finished ({words.plain(states)}). {hint}",
                 icon=":material/hourglass_top:")  # fmt: skip
+    for told in tables.mixtures(series):
+        st.warning(words.plain(told), icon=":material/warning:")
 
 
 def curves_section(series: Sequence[Series], palette: charts.Palette, key: str) -> None:
@@ -154,8 +165,7 @@ def curves_section(series: Sequence[Series], palette: charts.Palette, key: str) 
     told = "Every seed is drawn faint under mean ± sample standard deviation. " if several else ""
     st.caption(words.plain(f"{AXES[axis].help}. {told}The live path of each run; cuts show as dents."))
     with st.container(border=True, key="chart_curves"):
-        height = 320 + charts.legend_height(len(series))
-        spec = charts.curve_spec(palette, axis, METRICS[metric], FORMATS[metric], height=height)
+        spec = charts.curve_spec(palette, axis, METRICS[metric], FORMATS[metric], height=260)
         frame.draw(spec, f"curves-{key}-{axis}-{metric}", f"{METRICS[metric]} against {AXES[axis].title}",
                    **frames(charts.curve_tables(series, drawn, axis, skip)))  # fmt: skip
 
@@ -179,10 +189,11 @@ def points_section(series: Sequence[Series], palette: charts.Palette, key: str) 
     st.caption(
         "Large: a run alone, or the mean of its seeds ± sample standard deviation; small and faint: every "
         "seed. Dashed: means that no other series beats in both."
+        + (" The best may be from before a cut, with more states than now." if figure == "best" else "")
     )
     few = len(series) <= charts.FEW
     left, right = st.columns(2) if few else (st.container(), st.container())
-    height = 300 if few else 340 + charts.legend_height(len(series))
+    height = 200 if few else 260
     for place, against, title, log in (
         (left, "states", "states of all layers now (log)", True),
         (right, "total_s", "seconds of training, with what it builds on", False),
@@ -216,7 +227,8 @@ def table_section(series: Sequence[Series], baseline: Series | None) -> None:
         pd.DataFrame(rows).rename(columns=str.capitalize), hide_index=True, key="final_figures",
         height="content",
         alt="Figures of each series with differences to the baseline",
-        column_config={"Series": st.column_config.TextColumn(pinned=True, width=220)},
+        column_config={"Series": st.column_config.TextColumn(pinned=True, width=220),
+                       "Runs": st.column_config.TextColumn(width=90)},
     )  # fmt: skip
     runs = tables.run_rows(series)
     with st.expander(f"All {len(runs)} runs", key="all_runs"):
@@ -227,12 +239,11 @@ def table_section(series: Sequence[Series], baseline: Series | None) -> None:
         percent = st.column_config.NumberColumn(format="percent")
         st.dataframe(pd.DataFrame(shown), hide_index=True, alt="Figures of each run",
                      column_config=dict.fromkeys(("test", "last", "best"), percent))  # fmt: skip
-    take_away(series, baseline)
 
 
-def take_away(series: Sequence[Series], baseline: Series | None) -> None:
+def take_away(series: Sequence[Series], baseline: Series | None, left_out: Sequence[str]) -> None:
     """The comparison as files. The report is made when it is asked for, not at every refresh."""
-    report = partial(compared.report, list(series), baseline)
+    report = partial(compared.report, list(series), baseline, left_out)
     with st.container(horizontal=True):
         st.download_button(
             "Report (HTML)", lambda: reports.as_html(report()), "comparison.html", "text/html", key="html",
@@ -253,7 +264,7 @@ def take_away(series: Sequence[Series], baseline: Series | None) -> None:
 def budget_section(series: Sequence[Series], key: str) -> None:
     st.subheader("Same budget", anchor=False)
     drawn = compared.curves([run for one in series for run in one.runs], "val/accuracy")
-    ends = sorted(float(curve.train_s[-1]) for curve in drawn.values() if len(curve.value) > 1)
+    ends = tables.budgets(drawn)
     if not ends or ends[-1] <= 0:
         st.caption("No run has been validated yet.")
         return
@@ -268,20 +279,11 @@ def budget_section(series: Sequence[Series], key: str) -> None:
 
 def differences_section(series: Sequence[Series]) -> None:
     st.subheader("What differs in the configuration", anchor=False)
-    found = configuration_differences(series)
+    found = tables.difference_rows(series)
     if len(series) < 2 or not found:
         st.caption("Nothing." if len(series) > 1 else "One series: its runs differ in their seed alone.")
         return
-    told = {
-        key: [str(value) if value is not None else "–" for value in values] for key, values in found.items()
-    }
-    columns = pd.DataFrame.from_dict(told, orient="index", columns=[one.label for one in series])
-    st.dataframe(
-        columns.reset_index(names="key"),
-        hide_index=True,
-        height="content",
-        alt="Configuration keys that differ",
-    )
+    st.dataframe(pd.DataFrame(found), hide_index=True, height="content", alt="Configuration keys that differ")
 
 
 frame.say_now()

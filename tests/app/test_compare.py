@@ -7,8 +7,10 @@ import json
 import pytest
 
 from app import compared
+from comparison import report as reports
 from comparison.series import series_of
 from comparison.tables import csv_text, run_rows
+from storage import workers
 from storage.commands import add_note
 from tests.app.conftest import SyntheticRun, text_of
 
@@ -57,6 +59,47 @@ def test_a_group_with_a_run_that_goes_on_is_provisional(open_page, runs, three_s
     assert "Provisional: 1 of 7 runs are not finished" in told
 
 
+def test_an_archived_run_of_a_group_is_left_out_and_said_so(open_page, three_seeds):
+    full = three_seeds[1][0]
+    add_note(full.paths, "archive", True, by="ada", via="web")
+    told = text_of(open_page("compare", group="demo"))
+    assert "5 runs in 2 series" in told and "Left out: 1 archived run of this group" in told
+
+
+def test_a_dead_trainer_and_no_worker_are_told_with_the_command(open_page, runs, three_seeds):
+    run = SyntheticRun(runs, name="Gone", role="scratch").start().train(200)
+    run.status("running", pid=2**22 + 1, process_started_at="x/1")
+    told = text_of(open_page("compare", group="demo"))
+    assert "not finished (process gone)" in told and "hankelboard worker" in told
+    workers.announce(runs, 1, [], 5.0)
+    assert "hankelboard worker" not in text_of(open_page("compare", group="demo"))
+
+
+def test_names_of_any_kind_do_not_break_the_page(open_page, runs):
+    for index, name in enumerate(("key", "a|b", "<script>alert(1)</script>", "series", "Runs")):
+        SyntheticRun(runs, name=name, role="scratch", steps=1000 + index).start().train(100)
+    page = open_page("compare", group="demo")
+    assert "<script>alert(1)</script>" in page.dataframe[0].value["Series"].tolist()
+    assert len(page.dataframe[-1].value.columns) == 6
+
+
+def test_the_best_is_said_to_be_from_before_cuts(open_page, three_seeds):
+    page = open_page("compare", group="demo")
+    assert "before a cut, with more states" not in text_of(page)
+    page.segmented_control(key="figure").set_value("best").run()
+    assert "may be from before a cut, with more states than now" in text_of(page)
+
+
+def test_the_command_of_a_report_compares_what_the_page_does(three_seeds):
+    cut, full = three_seeds
+    finals, _ = compared.finals([run.id for run in cut + full])
+    assert compared.report(series_of(finals), None).command.startswith("hankelboard compare demo --html")
+    some = compared.report(series_of(finals[:4]), None, ["20261126-x: damaged"])
+    assert some.command.startswith("hankelboard compare ") and " demo " not in some.command
+    assert all(final.run in some.command for final in finals[:4])
+    assert "Left out: 20261126-x: damaged" in reports.notes(some)
+
+
 def test_baseline_axis_and_figure_are_chosen(open_page, three_seeds):
     cut, _ = three_seeds
     page = open_page("compare", group="demo")
@@ -77,7 +120,7 @@ def test_bad_links_are_told_and_the_rest_is_shown(open_page, runs, three_seeds):
     cut, _ = three_seeds
     page = open_page("compare", runs=f"{cut[0].id}, ../../etc ,no-such-run,{cut[0].id}")
     told = text_of(page)
-    assert "Not in this folder of runs: ../../etc, no-such-run" in told and "1 runs in 1 series" in told
+    assert "Not in this folder of runs: ../../etc, no-such-run" in told and "1 run in 1 series" in told
     cut[1].paths.run_json.write_text("{")
     page = open_page("compare", runs=f"{cut[0].id},{cut[1].id}")
     told = text_of(page)
@@ -148,7 +191,6 @@ def test_many_series_begin_without_ablations(open_page, runs):
 def test_the_report_of_the_page_is_the_one_of_the_command_line(
     runs, three_seeds, tmp_path, capsys, monkeypatch
 ):
-    from comparison import report as reports
     from trainer.cli import main
 
     cut, full = three_seeds

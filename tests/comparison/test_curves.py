@@ -1,5 +1,8 @@
 """Curves of comparisons: the live path, the four axes, bands over seeds, and what charts draw of them."""
 
+import dataclasses
+import re
+
 import numpy as np
 import pytest
 import vl_convert
@@ -111,4 +114,33 @@ def test_budgets_say_which_runs_ended_before():
     curves = {series[0].runs[0].run: curve([0.1, 0.6]), series[0].runs[1].run: curve([0.2, 0.3, 0.9])}
     (row,) = tables.budget_rows(series, curves, "step", 20)
     assert row["accuracy"] == "60.00 % / 90.00 %" and row["note"] == "1 of 2 end before"
-    assert tables.largest(curves, "step") == 20
+    assert tables.budgets({**curves, "empty": curve([])}) == [5.0, 10.0]
+
+
+def test_a_seed_that_was_run_again_is_one_in_charts_and_budgets():
+    runs = [final(seed=seed, test=value) for seed, value in ((1, 0.5), (1, 0.7), (2, 0.9))]
+    runs = [dataclasses.replace(run, run=f"{run.run}-{i}") for i, run in enumerate(runs)]
+    curves = {run.run: curve([0.1, run.test]) for run in runs}
+    both, once = series_of(runs), series_of(runs[:2])
+    points = charts.point_tables(both, "test", "states")
+    assert len(points["points"]) == 3
+    assert (points["means"][0]["n"], points["means"][0]["y"]) == (2, pytest.approx(0.75))
+    assert charts.point_tables(once, "test", "states")["means"] == []
+    assert charts.curve_tables(both, curves, "step")["bands"]
+    assert charts.curve_tables(once, curves, "step")["bands"] == []
+    (row,) = tables.budget_rows(both, curves, "step", 20)
+    assert (row["seeds"], row["accuracy"]) == ("2", "60.00 % / 90.00 %")
+
+
+@pytest.mark.parametrize("width", [300, 500, 860])
+def test_names_are_whole_in_the_legend_of_a_narrow_and_a_wide_chart(width):
+    names = ["cut after training, tuned", "real symmetry, moments reset", "c"]
+    runs = [final(name, config={"training": {"steps": i}}) for i, name in enumerate(names)]
+    series = series_of(runs)
+    spec = charts.point_spec(charts.Palette(series), "test", "states", log=True)
+    svg = drawn({**spec, "width": width}, charts.point_tables(series, "test", "states"))
+    assert "…" not in svg and all(f">{name}<" in svg for name in names)
+    drawn_width = float(re.search(r'<svg[^>]* width="([\d.]+)"', svg)[1])
+    assert drawn_width <= width + 10, "nothing lies beyond the edge"
+        "nothing lies beyond the edge"
+    )

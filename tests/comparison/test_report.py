@@ -97,6 +97,17 @@ def test_a_report_says_what_is_open_and_what_it_builds_on():
     assert "with what it builds on" in reports.markdown(report([*four(), open_run]))
 
 
+def test_a_report_has_the_accuracy_at_equal_seconds_of_training():
+    page = reports.as_html(report(four()))
+    assert "<h2>Best validation accuracy within 10.0 s of training</h2>" in page
+    assert "within" not in reports.as_html(report(four(), curves={}))
+
+
+def test_what_is_not_known_of_a_machine_is_not_told():
+    lines = reports.provenance(report(four(), origins=[(origin_of([]), 4)]))
+    assert lines[-1] == "4 runs"
+
+
 def test_the_seconds_of_other_runs_count_where_a_curve_begins():
     later = curve([0.1, 0.5]).after(100.0)
     assert later.train_s[0] == curve([0.1, 0.5]).train_s[0] + 100.0
@@ -129,7 +140,7 @@ def test_equal_origins_are_told_once():
     started = {"kind": "attempt_started", **ORIGIN, "step": 3}
     origins = [origin_of([started]), origin_of([started]), origin_of([])]
     assert count_origins(origins)[0] == (ORIGIN, 2)
-    assert "2 runs, torch 2.13.0, EPYC, 2 cores, device cpu, 1 threads" in reports.provenance(
+    assert "2 runs, torch 2.13.0, EPYC, 2 cores, device cpu, 1 thread" in reports.provenance(
         report(four(), origins=count_origins(origins))
     )
 
