@@ -41,7 +41,8 @@ def _mark(event: Record, history: History) -> Mark:
         kind = "rejected"
     if told == "branch_started":
         return event["from_step"], kind, True, event
-    return event.get("step", 0), kind, history.on_path(event), event
+    live = history.on_path(event) or history.is_left_at_turn(event)  # beside the rollback that undid it
+    return event.get("step", 0), kind, live, event
 
 
 def _shown(group: Sequence[Mark]) -> dict[str, Any]:

@@ -26,6 +26,22 @@ TERMS = {
         "first. A steep one can be cut far, a "
         "flat one cannot.",
         "branch": "One path of weights. Going back to a checkpoint starts a new branch; nothing is deleted.",
+        "checkpoint": "All that training needs to go on exactly from there. A pinned one is never removed; "
+        "those before and after a cut are pinned.",
+    },
+    "The state of a run": {
+        "queued": "It waits for a worker (`hankelboard worker`), or for another run that it needs.",
+        "not queued": "No worker takes it: it was made for `hankelboard run`.",
+        "waiting for you": "Training stands still until somebody decides on a proposal.",
+        "interrupted": "Its process was asked to end and saved first. A worker resumes it by itself.",
+        "process gone": "Its process ended without a word: killed, or the machine went down. A worker "
+        "resumes it from the newest checkpoint; what came after that is trained again, and a proposal keeps "
+        "its decision.",
+        "no sign of life": "It has not said anything for longer than it promised. It may be busy, asleep, or "
+        "on a machine that this page cannot see.",
+        "stopped": "Somebody ended it. It can be resumed, but nothing resumes it by itself.",
+        "loss not finite": "The training loss became infinite or no number (NaN). The run goes on to its "
+        "end, but what it learns from there is worthless unless it is rolled back.",
     },
     "A cut": {
         "importance": "What a layer's states are ordered by when it is cut. It differs by family, and every "
@@ -42,6 +58,10 @@ TERMS = {
         "flat spectrum": "Nearly all states matter about equally, so that every removed state costs its "
         "share. Then the badge advises against the cut. Associative recall has flat spectra: its states hold "
         "one pair of key and value each.",
+        "H∞": "The largest gain over all frequencies: how much a layer amplifies the input that suits it "
+        "best.",
+        "condition of the write-back": "How far rounding may grow when the cut layer is written back into "
+        "its own form: 1 is best, a million loses six digits.",
         "vacuous": "A bound above the layer's own largest gain: it holds, but promises nothing.",
         "gate": "A layer is only cut when that removes enough of its states to be worth it.",
         "balanced truncation": "The way of cutting: change to coordinates in which every state is as easy to "

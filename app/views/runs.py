@@ -21,7 +21,7 @@ LOOK_S = 1.0
 ROWS = 200
 """Rows of one page of the table: each is drawn and may travel again whenever a run changes."""
 BITS_COLUMN = "Bits/char"
-OPTIONAL = ("ETA", "vs baseline", BITS_COLUMN, "Steps/s")
+OPTIONAL = ("vs baseline", BITS_COLUMN, "ETA", "Steps/s")
 """Columns that take no room while no run fills them."""
 TROUBLE_HELP = "Failed, process gone, no sign of life, unreadable, or its training loss is no finite number"
 SHOWN = ("all", ALIVE, "ended", "archived")
@@ -200,7 +200,7 @@ def table(shown: Sequence[Mapping[str, Any]], baselines: Mapping[tuple[str, str]
         selection_mode="multi-row",
         column_config={
             "Run": config.ButtonColumn(
-                key=f"clicked_run_{order}", type="tertiary", alignment="left", pinned=True, width=210,
+                key=f"clicked_run_{order}", type="tertiary", alignment="left", pinned=True, width=200,
                 on_click=remember_click, args=(run_ids, f"clicked_run_{order}"), help="Opens the run",
             ),
             "State": config.TextColumn(width=175),
@@ -244,7 +244,6 @@ def table_row(row: Mapping[str, Any], baselines: Mapping[tuple[str, str], float]
         "Run": row["name"],
         "State": state_words(row),
         "Progress": min(100, 100 * row["step"] // row["total_steps"]) if row["total_steps"] else None,
-        "ETA": words.duration(row["eta_s"]) if row["eta_s"] and row["state"] == "running" else "",
         "Accuracy": data.sparkline(row["run"]),
         "Best": None if value is None else 100 * value,
         BITS_COLUMN: bits(best),
@@ -253,6 +252,7 @@ def table_row(row: Mapping[str, Any], baselines: Mapping[tuple[str, str], float]
         "Seed": row["seed"],
         "Role": row["role"],
         "Task": row["task"],
+        "ETA": words.duration(row["eta_s"]) if row["eta_s"] and row["state"] == "running" else "",
         "Steps/s": row["steps_per_s"] if row["state"] == "running" else None,
         "Started": words.age(row["created"]),
         "Group": row["group"],

@@ -138,3 +138,26 @@ def test_after_a_rollback_to_before_a_cut_nothing_of_the_cut_is_on_the_live_path
     assert left == [cut]
     assert not data.was_cut_after(run.id, 200)
     assert "Best on validation" in figures(open_page("run", run=run.id))
+
+
+def test_a_cut_that_was_undone_is_marked_at_the_rollback_that_undid_it(run):
+    run.propose()
+    run.decide(1)
+    run.answer(1)
+    pinned = next(item for item in data.checkpoints(run.id)[0] if item["cause"] == "before_reduction")
+    run.roll_back(pinned["name"], [64, 64], undone=[1])
+    data.forget(run.id)
+    marks = data.marks_table(run.id, "loss").to_pylist()
+    assert [mark["sign"] for mark in marks if mark["step"] == 200 and mark["sign"]] == ["▼↺"]
+
+
+SPEAK_FOR_THEMSELVES = (
+    "starting", "running", "paused", "stopping", "finished", "failed", "cancelled", "unreadable",
+)  # fmt: skip
+
+
+def test_every_state_that_needs_explaining_is_in_the_glossary(open_page):
+    told = text_of(open_page("glossary"))
+    states = {label for label, _, _ in words.STATES.values()} - set(SPEAK_FOR_THEMSELVES)
+    for state in (*states, "not queued", "loss not finite"):
+        assert f"**{state}.**" in told
