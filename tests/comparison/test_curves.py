@@ -142,5 +142,3 @@ def test_names_are_whole_in_the_legend_of_a_narrow_and_a_wide_chart(width):
     assert "…" not in svg and all(f">{name}<" in svg for name in names)
     drawn_width = float(re.search(r'<svg[^>]* width="([\d.]+)"', svg)[1])
     assert drawn_width <= width + 10, "nothing lies beyond the edge"
-        "nothing lies beyond the edge"
-    )
