@@ -10,6 +10,7 @@ from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
+from scipy.linalg import blas, lapack
 
 from trainer.reduction.blas_threads import one_blas_thread
 from trainer.reduction.reducible import FloatArray
@@ -91,8 +92,8 @@ def gramians(system: DiagonalSystem, *, horizon: int | None = None) -> tuple[Com
 
         P_ij = (B Bᴴ)_ij / (1 − λ_i λ̄_j)        Q_ij = (Cᴴ C)_ij / (1 − λ̄_i λ_j)
 
-    solve A P Aᴴ − P + B Bᴴ = 0 and Aᴴ Q A − Q + Cᴴ C = 0 for A = diag(λ). The denominator goes through
-    expm1(log λ_i + log λ̄_j), so nothing cancels as |λ| -> 1.
+    solve A P Aᴴ − P + B Bᴴ = 0 and Aᴴ Q A − Q + Cᴴ C = 0 for A = diag(λ). The denominators are made of log λ,
+    so nothing cancels as |λ| -> 1.
 
     Parameters
     ----------
@@ -103,7 +104,7 @@ def gramians(system: DiagonalSystem, *, horizon: int | None = None) -> tuple[Com
 
     Returns
     -------
-    P, Q : (N, N) complex128, Hermitian, positive semidefinite up to rounding
+    P, Q : (N, N) complex128, exactly Hermitian, positive semidefinite up to rounding
 
     Raises
     ------
@@ -112,21 +113,45 @@ def gramians(system: DiagonalSystem, *, horizon: int | None = None) -> tuple[Com
     """
     if horizon is not None and horizon < 1:
         raise ValueError(f"horizon = {horizon}: must be at least 1 step")
-    exponent = system.logarithms[:, None] + system.logarithms.conj()[None, :]  # (N, N)
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # reported below
-        weight = -1.0 / np.expm1(exponent)  # (N, N)
+        weight = _sums_of_powers(system.logarithms)  # (N, N)
         if horizon is not None:
-            weight = weight * -np.expm1(horizon * exponent)  # (N, N)
-        P = hermitian((system.B @ system.B.conj().T) * weight)  # (N, N)
-        Q = hermitian((system.C.conj().T @ system.C) * weight.conj())  # (N, N)
+            exponent = system.logarithms[:, None] + system.logarithms.conj()  # (N, N)
+            weight *= -np.expm1(horizon * exponent)
+        P = _weighted(blas.zherk(1.0, system.B.T, trans=2, lower=1).T, weight)  # (N, N), Bᵀᴴ Bᵀ transposed
+        np.conj(weight, out=weight)
+        Q = _weighted(blas.zherk(1.0, system.C.T, lower=1).T, weight)  # (N, N), Cᵀ Cᵀᴴ transposed
     if not (np.isfinite(P).all() and np.isfinite(Q).all()):
         raise ValueError("a Gramian overflows: B or C is too large, or a modulus too close to 1")
     return P, Q
 
 
-def hermitian(G: ComplexArray) -> ComplexArray:
-    """(G + Gᴴ) / 2, whose diagonal is exactly real."""
-    return 0.5 * (G + G.conj().T)
+def _sums_of_powers(logarithms: ComplexArray) -> ComplexArray:
+    """Σ_k (λ_i λ̄_j)^k = 1 / (1 − λ_i λ̄_j) as (N, N), exactly Hermitian, from log λ.
+
+        1 − λ_i λ̄_j = p + 2 (1 − p) (T² − iT) / (1 + T²),   p = 1 − |λ_i λ_j|,   T = tan((θ_i − θ_j) / 2)
+
+    with p by expm1. Real functions take a third of the time of a complex expm1, and are as accurate.
+    """
+    nu, half_theta = logarithms.real, 0.5 * logarithms.imag  # (N,) log |λ|, θ / 2
+    p = -np.expm1(nu[:, None] + nu)  # (N, N)
+    T = np.tan(half_theta[:, None] - half_theta)  # (N, N)
+    minus_imag = 2.0 * (1.0 - p) * T / (1.0 + T * T)  # (N, N)
+    real = p + minus_imag * T  # (N, N)
+    squared = real * real + minus_imag * minus_imag  # (N, N)
+    sums = np.empty(p.shape, dtype=np.complex128)
+    np.divide(real, squared, out=sums.real)
+    np.divide(minus_imag, squared, out=sums.imag)
+    return sums
+
+
+def _weighted(upper: ComplexArray, weight: ComplexArray) -> ComplexArray:
+    """The Hermitian matrix of this upper triangle, entry by entry times a Hermitian weight."""
+    upper *= weight
+    whole: ComplexArray = np.conj(upper.T)  # (N, N)
+    whole += upper
+    np.fill_diagonal(whole, upper.diagonal().real)
+    return whole
 
 
 def factor(G: Gramian) -> Gramian:
@@ -145,17 +170,31 @@ def factor(G: Gramian) -> Gramian:
     """
     scale = np.sqrt(np.clip(G.diagonal().real, 0.0, None))  # (N,)
     kept = np.flatnonzero(scale)
+    root = _factor_of_correlations(G[np.ix_(kept, kept)], scale[kept])  # (K, K)
+    root *= scale[kept, None]
+    if kept.size == scale.size:
+        return root
     L = np.zeros_like(G)
-    if kept.size == 0:
-        return L
-    equilibrated = G[np.ix_(kept, kept)] / scale[kept, None] / scale[None, kept]  # (K, K)
-    try:
-        root = np.linalg.cholesky(equilibrated)  # (K, K)
-    except np.linalg.LinAlgError:
-        values, vectors = np.linalg.eigh(equilibrated)
-        root = vectors * np.sqrt(np.clip(values, 0.0, None))  # (K, K)
-    L[np.ix_(kept, np.arange(kept.size))] = scale[kept, None] * root
+    L[np.ix_(kept, np.arange(kept.size))] = root
     return L
+
+
+def _factor_of_correlations(G: Gramian, scale: FloatArray) -> Gramian:
+    potrf = lapack.zpotrf if np.iscomplexobj(G) else lapack.dpotrf
+    # LAPACK reads the transpose: its upper factor, transposed back, is L, in the memory of the correlations
+    upper, failed = potrf(_correlations(G, scale).T, lower=0, clean=1, overwrite_a=1)  # (K, K)
+    root: Gramian = upper.T
+    if failed:
+        values, vectors = np.linalg.eigh(_correlations(G, scale))
+        root = vectors * np.sqrt(np.clip(values, 0.0, None))  # (K, K)
+    return root
+
+
+def _correlations(G: Gramian, scale: FloatArray) -> Gramian:
+    """G_ij / (scale_i scale_j), by products: a complex array is divided by a real one as by a complex one."""
+    correlations = G * (1.0 / scale[:, None])  # (K, K)
+    correlations *= 1.0 / scale
+    return correlations
 
 
 def hankel_singular_values(eigenvalues: npt.ArrayLike, B: npt.ArrayLike, C: npt.ArrayLike) -> FloatArray:
@@ -208,7 +247,7 @@ def monitoring_spectrum(system: DiagonalSystem) -> FloatArray:
     """
     P, Q = gramians(system)
     L_c = factor(P)  # (N, N)
-    squares = np.linalg.eigvalsh(hermitian(L_c.conj().T @ Q @ L_c))  # (N,) ascending
+    squares = np.linalg.eigvalsh(L_c.conj().T @ Q @ L_c)  # (N,) ascending
     hsv: FloatArray = np.sqrt(np.clip(squares[::-1], 0.0, None), dtype=np.float64)
     return hsv
 

@@ -138,6 +138,45 @@ def test_two_modes_near_the_circle_and_near_each_other_do_not_cancel():
     np.testing.assert_allclose(gramians(system)[0][0, 1], expected, rtol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("decays", "angles"),
+    [
+        pytest.param([1e-3, 0.1, 0.05, 0.01], [0.3, 5.9, 2.0, 6.2], id="a ring"),
+        pytest.param([1e-14, 1e-9, 1e-3, 1.0], [0.3, 5.9, 2.0, 6.2], id="the edge and the middle"),
+        pytest.param([1e-10, 2e-10, 3e-10, 5e-10], [1.0, 1.0, 1.0 + 1e-10, 1.0 + 2e-10], id="nearly equal"),
+        pytest.param([1e-8, 1e-3, 0.1, 10.0], [0.0, np.pi, 0.0, np.pi], id="opposite"),
+        pytest.param([1.0, 30.0, 300.0, 700.0], [0.1, 1.0, 2.0, 9.5], id="forgotten at once"),
+    ],
+)
+def test_every_entry_of_a_gramian_has_all_its_digits(decays, angles):
+    """B = 1 and C = 1: the entries are 1 / (1 − λ_i λ̄_j) and its conjugate, here with 50 digits."""
+    logarithms = -np.array(decays) + 1j * np.array(angles)
+    with mpmath.workdps(50):
+        logs = [mpmath.mpc(complex(value)) for value in logarithms]
+        expected = np.array([[complex(1 / (1 - mpmath.exp(a + mpmath.conj(b)))) for b in logs] for a in logs])
+    P, Q = gramians(DiagonalSystem(np.exp(logarithms), np.ones((4, 1)), np.ones((1, 4)), logarithms))
+    assert np.abs(P / expected - 1.0).max() < 5e-15
+    assert np.abs(Q / expected.conj() - 1.0).max() < 5e-15
+
+
+@pytest.mark.parametrize("horizon", [None, 7])
+@pytest.mark.parametrize(("n", "inputs", "outputs"), [(1, 1, 1), (5, 2, 3), (30, 40, 1)])
+def test_gramians_are_hermitian_to_the_bit(n, inputs, outputs, horizon):
+    for G in gramians(random_system(n, inputs, outputs), horizon=horizon):
+        np.testing.assert_array_equal(G, G.conj().T)
+
+
+def test_gramians_leave_the_system_as_it_was():
+    system = random_system(6, 2, 3)
+    before = [array.copy() for array in (system.B, system.C, system.logarithms)]
+    for G in gramians(system):
+        whole = G.copy()
+        factor(G)
+        np.testing.assert_array_equal(G, whole)
+    for array, copy in zip((system.B, system.C, system.logarithms), before, strict=True):
+        np.testing.assert_array_equal(array, copy)
+
+
 def test_zero_eigenvalues_are_states_that_remember_one_step():
     system = DiagonalSystem(np.array([0.0, 0.5]), np.ones((2, 1)), np.ones((1, 2)))
     np.testing.assert_allclose(gramians(system)[0], [[1.0, 1.0], [1.0, 4.0 / 3.0]], rtol=1e-15)
@@ -170,6 +209,18 @@ def test_factor_reproduces_regular_singular_and_zero_matrices():
     for G in (tall @ tall.conj().T, tall[:, :2] @ tall[:, :2].conj().T, np.zeros((3, 3), complex)):
         L = factor(G)
         np.testing.assert_allclose(L @ L.conj().T, G, atol=1e-13 * max(1.0, np.abs(G).max()))
+
+
+def test_factor_of_a_regular_matrix_is_the_cholesky_factor_of_numpy():
+    """Real or complex, with states that differ in scale by 120 orders."""
+    rng = np.random.default_rng(0)
+    wide = rng.standard_normal((5, 9)) + 1j * rng.standard_normal((5, 9))
+    G = wide @ wide.conj().T
+    scale = 10.0 ** np.array([-60.0, 60.0, 0.0, -3.0, 30.0])
+    for regular in (G, G.real + 5.0 * np.eye(5)):
+        L = factor(regular * scale * scale[:, None])
+        assert L.dtype == regular.dtype
+        np.testing.assert_allclose(L / scale[:, None], np.linalg.cholesky(regular), rtol=1e-13, atol=1e-13)
 
 
 def test_factor_clips_negative_eigenvalues_at_zero():
