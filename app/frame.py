@@ -5,7 +5,7 @@ from typing import Any
 
 import streamlit as st
 
-from app import data, proposal_data, words
+from app import data, installation, proposal_data, words
 from app.charts import Spec
 from app.svg_export import svg_export
 from storage.errors import RunError
@@ -148,7 +148,7 @@ def notes_on(row: Mapping[str, Any]) -> None:
 def trainer_hint(row: Mapping[str, Any]) -> str:
     """Why nothing happens to this run now and what starts it, or nothing."""
     state, worker = row["state"], bool(data.workers())
-    start = "" if worker else " " + words.WORKER_HINT
+    start = "" if worker or not installation.is_writable() else " " + words.WORKER_HINT
     if row["copy_of"]:
         return f"A copy of {words.plain(row['copy_of'])}: no worker takes it. `hankelboard run` trains it on."
     if state == "queued" and not row["queued"]:
@@ -208,7 +208,7 @@ def pending_banner(row: Mapping[str, Any], *, link: bool = True) -> None:
         if link:
             st.page_link(
                 PAGES["truncation"][0],
-                label="Look at the evidence and decide",
+                label="Look at the evidence" + (" and decide" if data.is_writable(row["run"]) else ""),
                 icon=":material/arrow_forward:",
                 query_params={"run": row["run"], "proposal": str(number)},
             )

@@ -22,6 +22,12 @@ def user() -> str:
         return "unknown"
 
 
+def is_writable() -> bool:
+    """Whether runs can be started and decided on from here."""
+    folder = runs_directory().resolve()
+    return os.access(next(path for path in (folder, *folder.parents) if path.exists()), os.W_OK)
+
+
 def system() -> dict[str, Any]:
     """What one needs to know of this installation: where runs lie, room on the disk, versions, memory."""
     folder = runs_directory().resolve()
@@ -30,7 +36,7 @@ def system() -> dict[str, Any]:
     packages = ("hankelboard", "streamlit", "altair", "pandas", "pyarrow", "watchdog")
     return {
         "folder": str(folder),
-        "writable": os.access(there, os.W_OK),
+        "writable": is_writable(),
         "free": usage.free,
         "total": usage.total,
         "memory": _memory_bytes(),

@@ -5,8 +5,11 @@ from pathlib import Path
 import streamlit as st
 
 STATIC = Path(__file__).parent / "static"
+FOCUS = "<style>a:focus-visible { outline: 2px solid #3B82F6 !important; outline-offset: 1px }</style>"
+"""Streamlit marks a link that the keyboard is at by a tint that one hardly sees."""
 
 st.set_page_config(page_title="Hankelboard", page_icon=str(STATIC / "mark.svg"), layout="wide")
+st.html(FOCUS)
 st.logo(str(STATIC / "logo.svg"), icon_image=str(STATIC / "mark.svg"), size="medium")
 page = st.navigation(
     {

@@ -38,6 +38,11 @@ const save = chart => {
 export default function({parentElement}) {
   const details = parentElement.querySelector("details");
   const list = details.querySelector("div");
+  details.onkeydown = event => {
+    if (event.key !== "Escape" || !details.open) return;
+    details.open = false;
+    details.querySelector("summary").focus();
+  };
   details.ontoggle = () => {
     list.replaceChildren();
     if (!details.open) return;

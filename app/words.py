@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 from storage.records import Record
 from storage.scores import bits_in_words
 
+READ_ONLY = "This folder of runs is read-only here: runs can be looked at, but not decided on or started."
 NOT_QUEUED = ("not queued", "schedule", "gray")
 WORKER_HINT = "No worker is running: start one with `hankelboard worker`."
 

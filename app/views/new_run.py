@@ -5,7 +5,7 @@ from typing import Any
 
 import streamlit as st
 
-from app import command_line, data, frame, queue_suite, words
+from app import command_line, data, frame, installation, queue_suite, words
 from app.command_line import CommandLineError
 from storage.commands import POLICIES
 
@@ -36,7 +36,9 @@ def page() -> None:
         st.error(f"The presets cannot be listed: {words.plain(error)}", icon=":material/error:")
         st.caption("`hankelboard presets` at the command line says more.")
         return
-    if not data.workers():
+    if not installation.is_writable():
+        st.info(words.READ_ONLY, icon=":material/lock:")
+    elif not data.workers():
         st.info(f"{words.WORKER_HINT} Until then runs stay queued.", icon=":material/info:")
     what = st.segmented_control(
         "What", KINDS, default=KINDS[0], key="kind", required=True, bind="query-params",
@@ -49,9 +51,10 @@ def page() -> None:
     arguments, problems = form(by_name, fields)
     st.markdown("**The same at the command line**")
     st.code(command_line.shown(arguments), language="bash", wrap_lines=True)
-    st.button("Queue the run", key="create", type="primary", icon=":material/add:", disabled=bool(problems),
-              on_click=create, args=(arguments,),
-              help="Correct the marked fields first" if problems else None)  # fmt: skip
+    why_not = "Correct the marked fields first" if problems else ""
+    why_not = why_not if installation.is_writable() else words.READ_ONLY
+    st.button("Queue the run", key="create", type="primary", icon=":material/add:", disabled=bool(why_not),
+              on_click=create, args=(arguments,), help=why_not or None)  # fmt: skip
     refusal = st.session_state.get("refusal")
     if refusal:
         st.error(words.plain(refusal), icon=":material/block:")

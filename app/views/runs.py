@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from app import data, frame, words
+from app import data, frame, installation, words
 from app.pulse import live_region
 from storage.layout import runs_directory
 from storage.scores import bits
@@ -39,7 +39,9 @@ def live() -> None:
     elif rows:
         pending(rows)
         figures(rows)
-        if not data.workers() and any(map(wants_worker, rows)):
+        if not installation.is_writable():
+            st.info(words.READ_ONLY, icon=":material/lock:")
+        elif not data.workers() and any(map(wants_worker, rows)):
             st.info(f"Runs wait to be trained. {words.WORKER_HINT}", icon=":material/info:")
         tables(filtered(rows), rows)
 
@@ -160,8 +162,9 @@ def tables(shown: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[str, Any]]
             selected += table(sorted(members, key=lambda row: row["role"] != "baseline"), baselines)
     else:
         selected = table(shown, baselines)
-    st.caption(f"{fitting} of {len(rows)} runs. Click a name to open the run; tick rows to compare them.")
-    compare_link(selected)
+    st.caption(f"{fitting} of {len(rows)} runs. Click a name to open the run; tick rows (Shift + Space) to "
+               "open or compare them.")  # fmt: skip
+    links(selected)
 
 
 def page_of(shown: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
@@ -173,7 +176,12 @@ def page_of(shown: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
     return shown[(number - 1) * ROWS : number * ROWS]
 
 
-def compare_link(selected: Sequence[str]) -> None:
+def links(selected: Sequence[str]) -> None:
+    """Where the ticked rows lead: keys reach ticks (Shift + Space), but not the buttons in a table."""
+    if len(selected) == 1:
+        name = words.plain(data.summary(selected[0])["name"])
+        st.page_link("views/run.py", label=f"Open {name}", icon=":material/monitoring:",
+                     query_params={"run": selected[0]})  # fmt: skip
     if len(selected) > 1:
         label = f"Compare {len(selected)} runs"
         st.page_link("views/compare.py", label=label, icon=":material/compare_arrows:",

@@ -32,7 +32,8 @@ def workers() -> None:
     st.subheader("Workers", anchor=False)
     found = data.workers()
     if not found:
-        st.info(words.WORKER_HINT, icon=":material/info:")
+        told = words.WORKER_HINT if installation.is_writable() else "None can work here."
+        st.info(told, icon=":material/info:")
         return
     rows = [
         {

@@ -1,5 +1,7 @@
 """What the pages say of a run that is not well: gone, ended by a signal, failed, lost its loss, archived."""
 
+import os
+
 import pytest
 
 from app import data, words
@@ -161,3 +163,16 @@ def test_every_state_that_needs_explaining_is_in_the_glossary(open_page):
     states = {label for label, _, _ in words.STATES.values()} - set(SPEAK_FOR_THEMSELVES)
     for state in (*states, "not queued", "loss not finite"):
         assert f"**{state}.**" in told
+
+
+def test_in_a_folder_that_is_read_only_nothing_is_offered_that_needs_writing(open_page, run, monkeypatch):
+    run.propose()
+    run.event("attempt_ended", reason="the process was asked to end")
+    monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK)
+    told = text_of(open_page("runs"))
+    assert words.READ_ONLY in told and words.WORKER_HINT not in told
+    links = [link.proto.label for link in open_page("runs").get("page_link")]
+    assert links == ["Look at the evidence"]
+    assert open_page("new_run").button(key="create").disabled
+    for page in ("run", "system"):
+        assert "start one with" not in text_of(open_page(page, run=run.id))
