@@ -8,8 +8,8 @@ from trainer.setting import suggest
 
 METHODS = {
     "lru": ("balanced", "smallest", "random", "last", "aire"),
-    "s4d": ("balanced", "random"),
-    "s5": ("balanced", "random"),
+    "s4d": ("balanced", "random", "last", "aire"),
+    "s5": ("balanced", "random", "last", "aire"),
     "mamba": ("energy", "diagonal", "mean_lti", "random"),
     "attention": ("balanced", "diagonal", "random"),
     "mamba2": ("balanced", "diagonal", "random"),

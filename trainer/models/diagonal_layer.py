@@ -10,6 +10,7 @@ from trainer.models.parameters import parameters64, replace_parameters
 from trainer.recurrences.diagonal import FORMS, Form, choose_form, lru_recurrence
 from trainer.reduction.method import BALANCED, Method
 from trainer.reduction.reducible import Arrays, FloatArray, RankTable
+from trainer.reduction.selection import IMPORTANCE
 
 
 class DiagonalLayer(nn.Module):
@@ -21,7 +22,8 @@ class DiagonalLayer(nn.Module):
         Which states a cut keeps.
     """
 
-    importance = "hsv"
+    monitored = "hsv"
+    """What the spectrum shows, whatever a method cuts by."""
     answers: ModuleType
     """The family's module in trainer/reduction/: its functions spectrum, propose, reduce, transport_moments
     and verify, of the layer's parameters, are what the layer answers."""
@@ -32,6 +34,11 @@ class DiagonalLayer(nn.Module):
     def __init__(self, method: Method = BALANCED) -> None:
         super().__init__()
         self.method = method
+
+    @property
+    def importance(self) -> str:
+        """What a tolerance is a share of."""
+        return IMPORTANCE.get(self.method.name, "hsv")
 
     @property
     def width(self) -> int:

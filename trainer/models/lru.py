@@ -17,7 +17,6 @@ from trainer.reduction.lru_parameters import SYSTEM_NAMES, system_from_parameter
 from trainer.reduction.lru_reduction import LruReduction
 from trainer.reduction.method import BALANCED, Method
 from trainer.reduction.reducible import Arrays
-from trainer.reduction.selection import IMPORTANCE
 
 
 class LRU(SharedStates):
@@ -73,11 +72,6 @@ class LRU(SharedStates):
         self.C_re = nn.Parameter(torch.randn(width, state_dim) / math.sqrt(state_dim))  # (H, N)
         self.C_im = nn.Parameter(torch.randn(width, state_dim) / math.sqrt(state_dim))  # (H, N)
         self.D = nn.Parameter(torch.randn(width))  # (H,)
-
-    @property
-    def importance(self) -> str:
-        """What a tolerance is a share of."""
-        return IMPORTANCE.get(self.method.name, "hsv")
 
     @property
     def state_dim(self) -> int:

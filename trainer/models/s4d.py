@@ -14,7 +14,7 @@ from trainer.models.diagonal_layer import DiagonalLayer
 from trainer.models.initial import log_time_steps
 from trainer.recurrences.siso import siso_convolution, siso_kernel, siso_step
 from trainer.recurrences.zero_order_hold import hold, poles
-from trainer.reduction import s4d_reduction
+from trainer.reduction import s4d_evidence, s4d_reduction
 from trainer.reduction.method import BALANCED, Method
 from trainer.reduction.s4d_reduction import S4dReduction, S4dSystem
 
@@ -104,7 +104,7 @@ class S4D(DiagonalLayer):
 
     def inspect(self, system: S4dSystem, reduction: S4dReduction, earlier: Any) -> dict[str, Any]:
         """Responses, gain and error interval of the layer's real map."""
-        return s4d_reduction.inspect(system, reduction)
+        return s4d_evidence.inspect(system, reduction)
 
 
 def _frequencies(init: str, state_dim: int) -> Tensor:

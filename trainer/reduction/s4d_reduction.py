@@ -10,10 +10,11 @@ exactly, with Δ as it is:
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
+from storage.spectrum import discarded_shares
 from trainer.reduction.conjugate_pairs import (
     Gradients,
     Modes,
@@ -28,10 +29,12 @@ from trainer.reduction.conjugate_pairs import (
     transport_second,
     truncate_pairs,
 )
+from trainer.reduction.elimination import table_of
 from trainer.reduction.hankel import ComplexArray, DiagonalSystem
 from trainer.reduction.method import BALANCED, Method
 from trainer.reduction.real_symmetry import RealBalance
 from trainer.reduction.reducible import Arrays, FloatArray, RankTable, check_rank
+from trainer.reduction.selection import MODAL, importances_of_modes, strongest_modes
 from trainer.reduction.zero_order_hold import (
     Hold,
     HoldGradients,
@@ -50,7 +53,6 @@ UNIFORM = 64
 POLES = 16
 ESTIMATED_CHANNELS = 8
 """How many channels stand for all of an untrained layer, whose channels are drawn alike."""
-SHOWN_ANGLES = 128
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +69,8 @@ class S4dReduction:
     parameters: dict[str, FloatArray]
     """All parameters of the layer after the cut."""
     method: Method = BALANCED
+    kept: npt.NDArray[np.intp] | None = None
+    """(H, r) the modes that stay as they are, of a method that keeps modes."""
 
 
 def hold_of(parameters: Arrays) -> Hold:
@@ -111,6 +115,8 @@ def propose(parameters: Arrays, method: Method = BALANCED) -> RankTable:
     ValueError
         If the layer is unstable, holds a value that is not finite, or passes nothing on.
     """
+    if method.name in MODAL:
+        return _modal_table(parameters, method)
     balances = _balances(parameters, method)
     hsv = np.asarray(sum(importances(balanced) for balanced in balances))  # (N,)
     if hsv[0] <= 0.0:
@@ -126,8 +132,19 @@ def propose(parameters: Arrays, method: Method = BALANCED) -> RankTable:
         realisable=realisable_where(checked, n),
         condition=[*(None for _ in range(n)), 1.0],
         realised_modes=list(ranks),
-        parameters=[channels * (4 * rank + 2) for rank in ranks],
+        parameters=_sizes(channels, n),
     )
+
+
+def _modal_table(parameters: Arrays, method: Method) -> RankTable:
+    scores = importances_of_modes(channel_systems(parameters), method.name)  # (N,)
+    shares = np.array(discarded_shares(scores.tolist()))
+    return table_of(shares, _sizes(*parameters["A_im"].shape), scores)
+
+
+def _sizes(channels: int, state_dim: int) -> list[int]:
+    """Numbers in the parameters at each rank."""
+    return [channels * (4 * rank + 2) for rank in range(state_dim + 1)]
 
 
 def estimate(parameters: Arrays, method: Method = BALANCED) -> tuple[list[float], list[bool | None]]:
@@ -178,6 +195,10 @@ def reduce(parameters: Arrays, rank: int, method: Method = BALANCED) -> S4dReduc
     kept = {name: values.copy() for name, values in parameters.items()}
     if rank == n:
         return S4dReduction(rank, [], np.zeros(channels), np.zeros(channels), kept, method)
+    if method.name in MODAL:
+        stay = strongest_modes(channel_systems(parameters), method.name, rank)  # (H, r)
+        nothing = np.zeros(channels)
+        return S4dReduction(rank, [], nothing, nothing, _taken(parameters, stay), method, stay)
     balances = _balances(parameters, method)
     if not any(balanced.hsv.any() for balanced in balances):
         raise ValueError("all Hankel singular values are 0: the layer passes nothing on")
@@ -194,6 +215,14 @@ def reduce(parameters: Arrays, rank: int, method: Method = BALANCED) -> S4dReduc
         parameters=kept | parameters_of(modes, np.exp(parameters["log_dt"])),
         method=method,
     )
+
+
+def _taken(arrays: Arrays, kept: npt.NDArray[np.intp]) -> dict[str, FloatArray]:
+    """What belongs to these modes, (H, r) of the parameters of modes."""
+    return {
+        name: np.take_along_axis(values, kept, axis=1) if name in MODE_PARAMETERS else values.copy()
+        for name, values in arrays.items()
+    }
 
 
 def _with_unit_input(modes: Modes) -> Modes:
@@ -235,6 +264,8 @@ def transport_moments(
     first, second : dict
         Bias-corrected averages of the gradient and of its square, by parameter name; missing ones count as 0.
     """
+    if reduction.kept is not None:
+        return _taken(first, reduction.kept), _taken(second, reduction.kept)
     if not reduction.channels:
         return dict(first), dict(second)
     given = [_continuous(parameters, moments, power) for moments, power in ((first, 1), (second, 2))]
@@ -351,35 +382,6 @@ def _dense(modes: Modes, omegas: FloatArray) -> ComplexArray:
     driven = np.broadcast_to(modes.B_r.astype(np.complex128), (len(omegas), modes.order, 1))
     response: ComplexArray = (modes.C_r @ np.linalg.solve(shifted, driven))[:, 0, 0]
     return response
-
-
-def inspect(parameters: Arrays, reduction: S4dReduction) -> dict[str, Any]:
-    """What a person sees before a cut, of the real map u -> y: the largest channel decides everywhere.
-
-    Returns
-    -------
-    evidence : dict
-        `gain`: ‖G‖_H∞ on the grid; `response`: over `omega` in [0, π] the largest modulus of a channel of the
-        layer (`full`), of the reduced layer (`reduced`) and of their difference (`error`); and for balanced
-        truncation `error_interval`: [max_h σ_{m+1}, 2 max_h Σ_{i>m} σ_i], between which ‖G − G_r‖_H∞ lies.
-    """
-    own = frequencies(parameters)  # (H, F)
-    grid = _shown(own)  # (F',)
-    omegas = np.broadcast_to(grid, (len(own), len(grid)))
-    full, reduced = responses(parameters, omegas), responses(reduction.parameters, omegas)  # (H, F')
-    curves = {"full": full, "reduced": reduced, "error": full - reduced}
-    response = {name: np.abs(G).max(axis=0).tolist() for name, G in curves.items()}
-    gain = float(np.abs(responses(parameters, own)).max())
-    seen = {"gain": gain, "response": {"omega": grid.tolist(), **response}}
-    if reduction.method.name != "balanced":
-        return seen
-    return seen | {"error_interval": [float(reduction.next_hsv.max()), 2.0 * float(reduction.tails.max())]}
-
-
-def _shown(own: FloatArray) -> FloatArray:
-    """Uniform frequencies and pole angles of all channels, of these some where there are many; ascending."""
-    angles = np.unique(own[:, UNIFORM:])
-    return np.unique(np.concatenate([own[0, :UNIFORM], angles[:: 1 + len(angles) // SHOWN_ANGLES]]))
 
 
 def _complex(arrays: Arrays, name: str) -> ComplexArray:

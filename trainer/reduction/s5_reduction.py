@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
+from storage.spectrum import discarded_shares
 from trainer.reduction.conjugate_pairs import (
     Gradients,
     Modes,
@@ -28,6 +30,7 @@ from trainer.reduction.conjugate_pairs import (
     transport_second,
     truncate_pairs,
 )
+from trainer.reduction.elimination import table_of
 from trainer.reduction.hankel import (
     ComplexArray,
     DiagonalSystem,
@@ -40,6 +43,7 @@ from trainer.reduction.lru_evidence import responses
 from trainer.reduction.method import BALANCED, Method
 from trainer.reduction.real_symmetry import RealBalance
 from trainer.reduction.reducible import Arrays, FloatArray, RankTable, check_rank
+from trainer.reduction.selection import MODAL, importances_of_modes, strongest_modes
 from trainer.reduction.subspaces import kept_subspace, overlap
 from trainer.reduction.truncation import balance, median_row_norm
 from trainer.reduction.zero_order_hold import (
@@ -73,6 +77,8 @@ class S5Reduction:
     parameters: dict[str, FloatArray]
     """All parameters of the layer after the cut."""
     method: Method = BALANCED
+    kept: npt.NDArray[np.intp] | None = None
+    """(r,) the modes that stay as they are, of a method that keeps modes."""
 
 
 def hold_of(parameters: Arrays) -> Hold:
@@ -117,23 +123,26 @@ def propose(parameters: Arrays, method: Method = BALANCED) -> RankTable:
     ValueError
         If the layer is unstable, holds a value that is not finite, or passes nothing on.
     """
-    balanced = _balanced(system_of(parameters), method)
     (n, inputs), outputs = parameters["B_re"].shape, len(parameters["C_re"])
+    sizes = [rank * (3 + 2 * inputs + 2 * outputs) + parameters["D"].size for rank in range(n + 1)]
+    if method.name in MODAL:
+        scores = importances_of_modes([system_of(parameters)], method.name)  # (N,)
+        return table_of(np.array(discarded_shares(scores.tolist())), sizes, scores)
+    balanced = _balanced(system_of(parameters), method)
     checked = ranks_to_check(n)
     tails = [float(balanced.hsv.sum())]
     for rank in range(1, n):
         known = rank in checked
         tails.append(float(balanced.hsv[order_for(balanced, rank) :].sum()) if known else tails[-1])
     tails.append(0.0)
-    ranks = range(n + 1)
     return RankTable(
         hsv=importances(balanced),
         discarded_share=[tail / tails[0] for tail in tails],
         error_bound=[2.0 * tail for tail in tails] if method.name == "balanced" else None,
         realisable=realisable_where(checked, n),
         condition=[*(None for _ in range(n)), 1.0],
-        realised_modes=list(ranks),
-        parameters=[rank * (3 + 2 * inputs + 2 * outputs) + parameters["D"].size for rank in ranks],
+        realised_modes=list(range(n + 1)),
+        parameters=sizes,
     )
 
 
@@ -157,11 +166,24 @@ def reduce(parameters: Arrays, rank: int, method: Method = BALANCED) -> S5Reduct
     kept = {name: values.copy() for name, values in parameters.items()}
     if rank == system.state_dim:
         return S5Reduction(rank, None, np.zeros(0), kept, method)
+    if method.name in MODAL:
+        stay = strongest_modes([system], method.name, rank)[0]  # (r,)
+        return S5Reduction(rank, None, np.zeros(0), _taken(parameters, stay), method, stay)
     balanced = _balanced(system, method)
     modes = truncate_pairs(balanced, rank, system)
     hold = from_eigenvalues(modes.eigenvalues, _steps_after(parameters, rank))
     modes = modes.with_row_norms(np.abs(hold.gain) * median_row_norm(_complex(parameters, "B")))
     return S5Reduction(rank, modes, balanced.hsv[modes.order :], kept | parameters_of(modes, hold), method)
+
+
+def _taken(arrays: Arrays, kept: npt.NDArray[np.intp]) -> dict[str, FloatArray]:
+    """What belongs to these modes: columns of C, rows of the other parameters of modes."""
+    return {
+        name: np.take(values, kept, axis=1 if name.startswith("C_") else 0)
+        if name in MODE_PARAMETERS
+        else values.copy()
+        for name, values in arrays.items()
+    }
 
 
 def _steps_after(parameters: Arrays, rank: int) -> FloatArray:
@@ -199,6 +221,8 @@ def transport_moments(
     first, second : dict
         Bias-corrected averages of the gradient and of its square, by parameter name; missing ones count as 0.
     """
+    if reduction.kept is not None:
+        return _taken(first, reduction.kept), _taken(second, reduction.kept)
     if reduction.modes is None:
         return dict(first), dict(second)
     system, modes = system_of(parameters), reduction.modes

@@ -46,6 +46,19 @@ def mode_scores(system: DiagonalSystem, method: str) -> FloatArray:
     return scores
 
 
+def strongest_modes(systems: Sequence[DiagonalSystem], method: str, rank: int) -> npt.NDArray[np.intp]:
+    """Which modes of each system have the largest scores, (systems, r) ascending."""
+    scores = np.stack([mode_scores(system, method) for system in systems])  # (S, N)
+    return np.sort(np.argsort(-scores, axis=1, kind="stable")[:, :rank], axis=1)
+
+
+def importances_of_modes(systems: Sequence[DiagonalSystem], method: str) -> FloatArray:
+    """Scores of the modes, those of the same place in the order of their system added up, (N,) descending."""
+    scores = np.stack([mode_scores(system, method) for system in systems])  # (S, N)
+    total: FloatArray = np.sort(scores, axis=1)[:, ::-1].sum(axis=0)
+    return total
+
+
 def keep_modes(system: DiagonalSystem, method: str, rank: int) -> Truncation:
     """The `rank` modes with the largest scores, untouched: columns of the identity change the basis.
 
@@ -57,7 +70,7 @@ def keep_modes(system: DiagonalSystem, method: str, rank: int) -> Truncation:
     n = system.state_dim
     check_rank(rank, n)
     scores = mode_scores(system, method)
-    kept = np.sort(np.argsort(-scores, kind="stable")[:rank])
+    kept = strongest_modes([system], method, rank)[0]
     columns: npt.NDArray[np.complex128] = np.eye(n, dtype=np.complex128)[:, kept]  # (N, r)
     eigenvalues, B, C = system.eigenvalues[kept], system.B[kept], system.C[:, kept]
     return Truncation(

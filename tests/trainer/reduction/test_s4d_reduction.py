@@ -8,9 +8,9 @@ import pytest
 from trainer.reduction import conjugate_pairs, s4d_reduction
 from trainer.reduction.hankel import hankel_singular_values
 from trainer.reduction.method import Method
+from trainer.reduction.s4d_evidence import inspect
 from trainer.reduction.s4d_reduction import (
     frequencies,
-    inspect,
     propose,
     reduce,
     responses,
