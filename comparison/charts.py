@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from comparison.curves import AXES, Curve, band
-from comparison.series import FIGURES, Final, Series, pareto
+from comparison.series import ENOUGH, FIGURES, Final, Series, pareto
 
 Spec = dict[str, Any]
 Rows = list[dict[str, Any]]
@@ -106,7 +106,7 @@ class Palette:
 def curve_tables(
     series: Sequence[Series], curves: Mapping[str, Curve], axis: str, skip: float = 0.0
 ) -> dict[str, Rows]:
-    """curves: every run; bands: mean and mean ± sd of series with at least two seeds.
+    """curves: every run; bands: mean of series with at least two seeds, and mean ± sd from ENOUGH on.
 
     `skip` is the share of the longest curve that is left out at the start.
     """
@@ -121,18 +121,13 @@ def curve_tables(
                 lines += _line(one.label, run.run, run.seed, curves[run.run], axis, faint=len(known) > 1)
         spread = band(known, axis)
         if spread is not None:
-            triples = zip(spread.at.tolist(), spread.mean.tolist(), spread.sd.tolist(), strict=True)
+            sds = spread.sd if len(known) >= ENOUGH else np.zeros(len(spread.at))
+            triples = zip(spread.at.tolist(), spread.mean.tolist(), sds.tolist(), strict=True)
             bands += [
-                {
-                    "series": one.label,
-                    "at": at,
-                    "mean": mean,
-                    "low": mean - sd,
-                    "high": mean + sd,
-                    "n": len(known),
-                }
+                {"series": one.label, "at": at, "mean": mean, "low": mean - sd, "high": mean + sd,
+                 "n": len(known)}
                 for at, mean, sd in triples
-            ]
+            ]  # fmt: skip
     return {
         "curves": [row for row in lines if row["at"] >= start],
         "bands": [row for row in bands if row["at"] >= start],
@@ -217,8 +212,9 @@ def point_tables(series: Sequence[Series], figure: str, against: str) -> dict[st
                            "states": run.states, "faint": len(xs) > 1})  # fmt: skip
         centres.append((float(xs.mean()), float(ys.mean())))
         if len(xs) > 1:
+            sd = float(ys.std(ddof=1)) if len(xs) >= ENOUGH else 0.0
             means.append({"series": one.label, "x": centres[-1][0], "y": centres[-1][1], "n": len(xs),
-                          "low": float(ys.mean() - ys.std(ddof=1)), "high": float(ys.mean() + ys.std(ddof=1)),
+                          "low": centres[-1][1] - sd, "high": centres[-1][1] + sd,
                           "x_low": float(xs.min()), "x_high": float(xs.max())})  # fmt: skip
     front = [{"x": centres[i][0], "y": centres[i][1]} for i in pareto(centres)]
     return {"points": points, "means": means, "front": front}
@@ -277,7 +273,7 @@ def point_spec(palette: Palette, figure: str, title: str, *, log: bool = False, 
         "mark": {"type": "point", "filled": True, "size": 120, "opacity": 1},
         "encoding": {
             "x": x, "y": {**y, "field": "y"}, "color": palette.color(), "shape": palette.shape(),
-            "tooltip": [_told("series", "mean of series"), _told("n", "runs"), _told("x", title, ",.4~r"),
+            "tooltip": [_told("series", "mean of series"), _told("n", "seeds"), _told("x", title, ",.4~r"),
                         _told("y", FIGURES[figure], ".2%")],
         },
     }  # fmt: skip

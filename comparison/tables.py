@@ -5,6 +5,8 @@ import io
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from comparison.curves import Curve
 from comparison.series import (
     ENOUGH,
@@ -157,15 +159,19 @@ def budget_rows(series: Sequence[Series], curves: Mapping[str, Curve], axis: str
     rows = []
     for one in series:
         values = Spread(values=list(one.over_seeds(best).values()))
-        short = sum(_ends_before(curves[run.run], axis, end) for run in one.runs if run.run in curves)
+        note = _beside_budget([curves[run.run].along(axis) for run in one.runs if run.run in curves], end)
         rows.append({"series": one.label, "seeds": str(values.n), "accuracy": spread(values, percent),
-                     "note": f"{short} of {len(one.runs)} end before" if short else ""})  # fmt: skip
+                     "note": note})  # fmt: skip
     return rows
 
 
-def _ends_before(curve: Curve, axis: str, end: float) -> bool:
-    at = curve.along(axis)
-    return bool(len(at)) and float(at[-1]) < 0.999 * end
+def _beside_budget(places: Sequence[np.ndarray], end: float) -> str:
+    """How many curves end before a budget, and how many begin after it: they build on other runs."""
+    places = [at for at in places if len(at)]
+    early = sum(float(at[-1]) < 0.999 * end for at in places)
+    late = sum(float(at[0]) > end for at in places)
+    told = ((early, "end before"), (late, "begin after"))
+    return ", ".join(f"{count} of {len(places)} {what}" for count, what in told if count)
 
 
 def budgets(curves: Mapping[str, Curve]) -> list[float]:

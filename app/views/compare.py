@@ -21,6 +21,7 @@ from storage.scores import BITS_METRIC
 SKIPS = [0.0, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8]
 WANT_WORKER = {"queued", "dead", "interrupted"}
 """States in which nothing goes on before a worker comes."""
+SPREAD = f"from {ENOUGH} seeds on ± sample standard deviation"
 FORMATS = {"val/accuracy": ".3~%", "val/loss": ".3~g", BITS_METRIC: ".3~f"}
 
 
@@ -162,7 +163,7 @@ def curves_section(series: Sequence[Series], palette: charts.Palette, key: str) 
         st.caption("No run has been validated yet.")
         return
     several = any(len(one.runs) > 1 for one in series)
-    told = "Every seed is drawn faint under mean ± sample standard deviation. " if several else ""
+    told = f"Every seed is drawn faint under the mean, {SPREAD}. " if several else ""
     st.caption(words.plain(f"{AXES[axis].help}. {told}The live path of each run; cuts show as dents."))
     with st.container(border=True, key="chart_curves"):
         spec = charts.curve_spec(palette, axis, METRICS[metric], FORMATS[metric], height=260)
@@ -187,8 +188,8 @@ def points_section(series: Sequence[Series], palette: charts.Palette, key: str) 
         format_func=FIGURES.get,
     )  # fmt: skip
     st.caption(
-        "Large: a run alone, or the mean of its seeds ± sample standard deviation; small and faint: every "
-        "seed. Dashed: means that no other series beats in both."
+        f"Large: a run alone, or the mean of its seeds, {SPREAD}; small and faint: every seed. Dashed: means "
+        "that no other series beats in both."
         + (" The best may be from before a cut, with more states than now." if figure == "best" else "")
     )
     few = len(series) <= charts.FEW

@@ -93,6 +93,19 @@ def test_vega_draws_what_the_specifications_say():
     assert ">a<" in drawn(charts.point_spec(palette, "test", "states", log=True), points)
 
 
+def test_charts_show_no_deviation_of_two_seeds():
+    for seeds in (2, 3):
+        series = series_of([final(seed=seed, test=0.8 + seed / 10) for seed in range(seeds)])
+        curves = {run.run: curve([0.1, run.test]) for run in series[0].runs}
+        row = charts.curve_tables(series, curves, "step")["bands"][-1]
+        (mean,) = charts.point_tables(series, "test", "states")["means"]
+        assert (
+            (row["high"] > row["mean"] > row["low"])
+            == (mean["high"] > mean["y"] > mean["low"])
+            == (seeds > 2)
+        )
+
+
 def test_tables_say_how_many_and_claim_nothing_of_few():
     config = {"training": {"steps": 50, "seed": 0}}
     mine = [final(seed=s, test=0.90 + s / 1000) for s in (1, 2, 3)]
@@ -114,6 +127,9 @@ def test_budgets_say_which_runs_ended_before():
     curves = {series[0].runs[0].run: curve([0.1, 0.6]), series[0].runs[1].run: curve([0.2, 0.3, 0.9])}
     (row,) = tables.budget_rows(series, curves, "step", 20)
     assert row["accuracy"] == "60.00 % / 90.00 %" and row["note"] == "1 of 2 end before"
+    later = {run: one.after(100.0) for run, one in curves.items()}
+    (row,) = tables.budget_rows(series, later, "train_s", 20)
+    assert (row["seeds"], row["accuracy"], row["note"]) == ("0", "–", "2 of 2 begin after")
     assert tables.budgets({**curves, "empty": curve([])}) == [5.0, 10.0]
 
 
