@@ -51,6 +51,15 @@ FAINT = {"domain": ["live", "left", "raw"], "range": [1.0, 0.38, 0.3]}
 DASH = {"domain": ["live", "left", "raw"], "range": [[1, 0], [4, 3], [1, 0]]}
 
 
+PIXELS, SOONEST_MS, LATEST_MS = 500, 1_000, 5_000
+"""Width of a chart of the run page; how often charts are drawn anew at most, and in a long run at least."""
+
+
+def good_ms(train_s: float | None) -> int:
+    """For how long a chart along the steps is good enough: until its last point would move by a pixel."""
+    return round(min(LATEST_MS, max(SOONEST_MS, 1e3 * (train_s or 0.0) / PIXELS)))
+
+
 @dataclass(frozen=True, kw_only=True)
 class MetricChart:
     """A chart of the run page: which metrics it shows and how."""

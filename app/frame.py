@@ -94,12 +94,13 @@ def title(run_id: str, page: str) -> None:
         svg_export()
 
 
-def still_there(run_id: str) -> dict[str, Any] | None:
-    """The run's summary, or None (said on the page) when the run vanished meanwhile."""
+def still_there(run_id: str, *, quietly: bool = False) -> dict[str, Any] | None:
+    """The run's summary, or None when the run vanished meanwhile: one region of a page says so."""
     try:
         return data.whole_summary(run_id)
     except RunError as error:
-        st.error(words.plain(error), icon=":material/broken_image:")
+        if not quietly:
+            st.error(words.plain(error), icon=":material/broken_image:")
         return None
 
 

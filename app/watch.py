@@ -43,7 +43,8 @@ CHANGES: list[type[FileSystemEvent]] = [
 ]  # fmt: skip
 _IN_RUN = RunPaths(Path())
 HEARTBEAT, METRICS, LOG = _IN_RUN.status.name, _IN_RUN.metrics.name, _IN_RUN.log.name
-"""What changes every second while a run lives."""
+SPECTRA = _IN_RUN.spectra.name
+"""What changes every few seconds while a run lives, and more often."""
 ANYTHING = ""
 """In the place of a file's name: it is not known what changed."""
 

@@ -6,16 +6,16 @@ from typing import Any
 import streamlit as st
 
 from app import charts, controls, data, event_words, evidence_charts, frame, uncut, words
-from app.pulse import live_region
-from app.watch import HEARTBEAT
+from app.pulse import RARELY_MS, live_region
+from app.watch import HEARTBEAT, LOG, METRICS, SPECTRA
 from storage.importances import importance_of
 from storage.scores import bits
 
 SMOOTHING = [0.0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99]
 
 
-@live_region(ignore=(HEARTBEAT,))
-def live(run_id: str) -> None:
+@live_region(ignore=(HEARTBEAT, LOG, SPECTRA))
+def now(run_id: str) -> None:
     row = frame.still_there(run_id)
     if row is not None:
         header(row)
@@ -23,11 +23,35 @@ def live(run_id: str) -> None:
         frame.pending_banner(row)
         controls.buttons(row)
         controls.answers(run_id)
-        metric_charts(row)
-        uncut.show(row)
+
+
+@live_region(ignore=(HEARTBEAT, LOG, SPECTRA), fallback_ms=RARELY_MS)
+def curves(run_id: str) -> int | None:
+    row = frame.still_there(run_id, quietly=True)
+    if row is None:
+        return None
+    metric_charts(row)
+    uncut.show(row)
+    return charts.good_ms(row["train_s"])
+
+
+@live_region(ignore=(HEARTBEAT, METRICS, LOG), fallback_ms=RARELY_MS)
+def newest(run_id: str) -> None:
+    row = frame.still_there(run_id, quietly=True)
+    if row is not None:
         spectrum(row)
+
+
+@live_region(ignore=(HEARTBEAT, METRICS, LOG, SPECTRA), fallback_ms=RARELY_MS)
+def happened(run_id: str) -> None:
+    if frame.still_there(run_id, quietly=True) is not None:
         timeline(run_id)
-        details(row)
+
+
+@live_region(ignore=(HEARTBEAT, METRICS, SPECTRA), fallback_ms=RARELY_MS)
+def files(run_id: str) -> int | None:
+    row = frame.still_there(run_id, quietly=True)
+    return None if row is None or details(row) else RARELY_MS
 
 
 def header(row: Mapping[str, Any]) -> None:
@@ -159,7 +183,8 @@ def event_line(event: Mapping[str, Any]) -> str:
     return f":material/{event_words.icon(event)}: {words.plain(event['words'])} :small[:gray[{where}]]"
 
 
-def details(row: Mapping[str, Any]) -> None:
+def details(row: Mapping[str, Any]) -> bool:
+    """Configuration and log. Returns whether anything of it changes: whether the log is open."""
     run_id = row["run"]
     with st.expander("Configuration", icon=":material/tune:", key="configuration"):
         st.caption(
@@ -172,9 +197,14 @@ def details(row: Mapping[str, Any]) -> None:
     with st.expander("Log", icon=":material/article:", key="log", on_change="rerun") as log:
         if log.open:
             st.code(data.log_tail(run_id) or "The log is empty.", language=None, wrap_lines=True, height=320)
+    return bool(log.open)
 
 
 frame.say_now()
 chosen = frame.choose_run()
 frame.title(chosen, "run")
-live(chosen)
+now(chosen)
+curves(chosen)
+newest(chosen)
+happened(chosen)
+files(chosen)

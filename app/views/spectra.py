@@ -5,24 +5,32 @@ from typing import Any
 
 import streamlit as st
 
-from app import data, frame, proposal_data, regret, spectra, words
-from app.pulse import live_region
-from app.watch import HEARTBEAT, LOG, METRICS
+from app import charts, data, frame, proposal_data, regret, spectra, words
+from app.pulse import RARELY_MS, live_region
+from app.watch import HEARTBEAT, LOG, METRICS, SPECTRA
 from storage.importances import Importance, importance_of
 from storage.records import Record
 
 
-@live_region(ignore=(HEARTBEAT, METRICS, LOG))
-def live(run_id: str) -> None:
+@live_region(ignore=(HEARTBEAT, METRICS, LOG, SPECTRA))
+def notes(run_id: str) -> None:
     row = frame.still_there(run_id)
     if row is not None:
         frame.notes_on(row)
-        layers = data.spectra(run_id)
-        if layers:
-            show(row, choose_layer(layers), layers)
-        else:
-            st.markdown(":material/hourglass_empty: **No spectrum yet.**")
-            st.caption("The trainer records one at the start and every training.spectra_every steps.")
+
+
+@live_region(ignore=(HEARTBEAT, METRICS, LOG), fallback_ms=RARELY_MS)
+def live(run_id: str) -> int | None:
+    row = frame.still_there(run_id, quietly=True)
+    if row is None:
+        return None
+    layers = data.spectra(run_id)
+    if layers:
+        show(row, choose_layer(layers), layers)
+    else:
+        st.markdown(":material/hourglass_empty: **No spectrum yet.**")
+        st.caption("The trainer records one at the start and every training.spectra_every steps.")
+    return charts.good_ms(row["train_s"])
 
 
 def choose_layer(layers: Mapping[int, Sequence[Record]]) -> int:
@@ -128,5 +136,8 @@ def trajectories(
 
 frame.say_now()
 chosen = frame.choose_run()
-frame.title(chosen, "spectra")
+with st.container(gap=None):  # mostly there is nothing to note: no gap for it
+    with st.container():
+        frame.title(chosen, "spectra")
+    notes(chosen)
 live(chosen)
