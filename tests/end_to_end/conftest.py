@@ -7,20 +7,27 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.request
 from pathlib import Path
 
 import pytest
+
+from tests.waiting import PATIENCE_S, until
 
 ROOT = Path(__file__).parent.parent.parent
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking"]
 
 
 def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A port below those that the kernel gives away: nobody else gets it before the server is up.
+
+    Of processes side by side each looks in other places first.
+    """
+    for port in range(20_000 + 7 * os.getpid() % 10_000, 32_000):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise RuntimeError("no port is free below 32,000")
 
 
 def chromium_path():
@@ -46,15 +53,15 @@ class Services:
         web = ["-m", "streamlit", "run", str(ROOT / "app" / "server.py"), "--server.port", str(self.port)]
         self._spawn("web", web)
         self._spawn("worker", ["-m", "trainer", "worker"])
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline:
-            try:
-                with urllib.request.urlopen(f"{self.url}/_stcore/health", timeout=2) as answer:
-                    if answer.status == 200:
-                        return
-            except OSError:
-                time.sleep(0.2)
-        raise RuntimeError((self.runs / "web.log").read_text())
+        until(self._answers, every_s=0.2)
+
+    def _answers(self):
+        """Whether the pages are served by now."""
+        if self._processes[0].poll() is not None:
+            raise RuntimeError((self.runs / "web.log").read_text())
+        with contextlib.suppress(OSError), urllib.request.urlopen(f"{self.url}/_stcore/health") as answer:
+            return answer.status == 200
+        return False
 
     def _spawn(self, name, arguments):
         with (self.runs / f"{name}.log").open("wb") as log:
@@ -78,7 +85,7 @@ class Services:
         for process in self._processes:
             process.send_signal(signal.SIGTERM)
         for process in self._processes:
-            process.wait(30)
+            process.wait(PATIENCE_S)
 
 
 @pytest.fixture(scope="module")
@@ -94,16 +101,23 @@ def browser():
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=chromium_path(), args=FLAGS)
+        path = chromium_path()
+        chromium = playwright.chromium.launch(executable_path=path, args=FLAGS, timeout=1000 * PATIENCE_S)
         yield chromium
         chromium.close()
 
 
+def new_context(browser, **options):
+    """A profile of its own, whose pages wait as long as tests do."""
+    context = browser.new_context(**options)
+    context.set_default_timeout(1000 * PATIENCE_S)
+    return context
+
+
 @pytest.fixture
 def page(browser):
-    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    context = new_context(browser, viewport={"width": 1280, "height": 900})
     page = context.new_page()
-    page.set_default_timeout(60_000)
     page.problems = []
     page.on("pageerror", lambda error: page.problems.append(str(error)))
     yield page

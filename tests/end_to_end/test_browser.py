@@ -6,11 +6,12 @@ import pytest
 
 from storage.layout import RunPaths
 from storage.proposals import read_proposal
+from tests.waiting import until
 
 pytestmark = pytest.mark.browser
 
 SMALL = (
-    "model.width=16", "model.state_dim=24", "training.steps=100000", "training.threads=1",
+    "model.width=16", "model.state_dim=24", "training.steps=10000000", "training.threads=1",
     "training.evaluate_every=20", "reduction.steps=[40]",
 )  # fmt: skip
 FAMILIES = {"lru": 0.1, "mamba": 1e-4, "attention": 1e-3}
@@ -33,8 +34,8 @@ def test_wait_move_the_slider_approve_roll_back(services, page, family):
 
     page.goto(services.url)
     # The proposal appears by itself, without a reload.
-    page.get_by_text("Look at the evidence and decide").first.wait_for(timeout=90_000)
-    assert show(services, run)["state"] == "waiting_for_decision"
+    page.get_by_text("Look at the evidence and decide").first.wait_for()
+    until(lambda: show(services, run)["state"] == "waiting_for_decision")
 
     page.goto(f"{services.url}/truncation?run={run}")
     ready(page)
@@ -55,8 +56,7 @@ def test_wait_move_the_slider_approve_roll_back(services, page, family):
     page.goto(f"{services.url}/run?run={run}")
     page.locator(".st-key-state_dims").get_by_text("from 24, 24").first.wait_for()
     first = show(services, run)["step"]
-    page.wait_for_timeout(1500)
-    assert show(services, run)["step"] > first  # training goes on
+    until(lambda: show(services, run)["step"] > first)  # training goes on
 
     page.goto(f"{services.url}/checkpoints?run={run}")
     ready(page)

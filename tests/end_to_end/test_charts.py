@@ -1,7 +1,6 @@
 """Charts in a real Chromium: zoom over refreshes, linked sliders, gaps on log axes, export, the analysis."""
 
 import json
-import time
 import xml.etree.ElementTree as ET
 
 import numpy as np
@@ -10,11 +9,12 @@ from PIL import Image
 
 from storage.journal import Journal
 from tests.app.synthetic_run import SyntheticRun
-from tests.trainer.small_run import SmallRun
+from tests.trainer.small_run import ENDLESS, SmallRun
+from tests.waiting import until
 
 pytestmark = pytest.mark.browser
 
-WAITS = {"training": {"steps": 100000}, "reduction": {"policy": "ask", "steps": [20]}}
+WAITS = {"training": {"steps": ENDLESS}, "reduction": {"policy": "ask", "steps": [20]}}
 
 
 def ready(page):
@@ -42,24 +42,23 @@ def test_zoom_survives_20_refreshes_with_new_data(services, page):
     before = axis_labels(page, "chart_loss")
     box = chart.bounding_box()
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    lines = page.locator(".st-key-chart_loss .mark-line path").first
+    shape = lines.get_attribute("d")
     page.keyboard.down("Control")
     for _ in range(6):
         page.mouse.wheel(0, -240)
-        page.wait_for_timeout(60)
+        until(lambda shape=shape: lines.get_attribute("d") != shape)
+        shape = lines.get_attribute("d")
     page.keyboard.up("Control")
-    page.wait_for_timeout(800)
     zoomed = axis_labels(page, "chart_loss")
     assert zoomed != before
-    lines = page.locator(".st-key-chart_loss .mark-line path").first
-    shape = lines.get_attribute("d")
-    for tick in range(1, 21):
-        run.train(600 + 10 * tick)
+    for step in range(610, 810, 10):
+        run.train(step)
         run.status("running")
-        page.wait_for_timeout(650)
+        page.get_by_text(f"step {step} of").first.wait_for()
+    until(lambda: lines.get_attribute("d") != shape)  # the new points, beyond what is shown of the axis
     ready(page)
     assert axis_labels(page, "chart_loss") == zoomed
-    page.get_by_text("step 800 of").first.wait_for()
-    assert lines.get_attribute("d") and shape
     assert page.problems == []
 
 
@@ -84,10 +83,8 @@ def test_a_slider_moves_cut_share_bound_size_and_choice_together(services, page)
         slider.focus()
         slider.press("ArrowLeft")
         page.locator(".st-key-approve_mine button:not([disabled])").wait_for()
-        page.wait_for_timeout(800)
-        after = shown()
-        assert all(one != other for one, other in zip(before, after, strict=True))
-        assert "not measured at these ranks" in after[-1]
+        until(lambda: all(one != other for one, other in zip(before, shown(), strict=True)))
+        until(lambda: "not measured at these ranks" in shown()[-1])
         # What was not measured is offered, and measured on demand.
         page.locator(".st-key-measure_mine button").first.click()
         page.get_by_text("measured: the ringed point").first.wait_for()
@@ -97,14 +94,17 @@ def test_a_slider_moves_cut_share_bound_size_and_choice_together(services, page)
 
 
 def test_a_proposal_that_expires_while_it_is_looked_at_closes_its_buttons(services, page):
-    reduction = {"policy": "ask", "steps": [20], "deadline_s": 12.0}
-    run = SmallRun(services.runs, training={"steps": 100000}, reduction=reduction)
+    """The deadline is one of steps; the run is paused before it until the page was seen with its buttons."""
+    reduction = {"policy": "ask", "steps": [20], "waiting": "train", "deadline_steps": 100}
+    run = SmallRun(services.runs, training={"steps": ENDLESS}, reduction=reduction)
+    run.send("pause", at_step=21)
     try:
-        run.wait_pending(1)
+        run.wait(lambda history: history.pending() and history.paused)
         page.goto(f"{services.url}/truncation?run={run.paths.run_id}")
         page.locator(".st-key-approve button:not([disabled])").first.wait_for()
+        run.send("resume")
         page.locator(".st-key-approve button[disabled]").first.wait_for()
-        assert page.locator(".st-key-reject button[disabled]").count()
+        page.locator(".st-key-reject button[disabled]").first.wait_for()
         page.get_by_text("It expired").first.wait_for()
     finally:
         stop(run)
@@ -122,8 +122,9 @@ def test_exact_zeros_are_a_gap_and_a_note(services, page):
     ready(page)
     chart = page.locator(".st-key-chart_spectrum svg.marks").first
     chart.wait_for()
-    points = page.locator(".st-key-chart_spectrum .role-mark path").count()
-    assert points == 2 * 4  # per layer four values, and nothing where there is no logarithm
+    points = page.locator(".st-key-chart_spectrum .role-mark path")
+    points.first.wait_for()
+    assert points.count() == 2 * 4  # per layer four values, and nothing where there is no logarithm
     page.get_by_text("4 values ≤ 0 have no place on a log axis").wait_for()
     page.goto(f"{services.url}/spectra?run={run.id}")
     ready(page)
@@ -160,9 +161,7 @@ def test_the_analysis_is_started_on_the_page_and_shows_its_regret(services, page
     page.locator(".st-key-analyse button").first.click()
     page.locator(".st-key-regret svg.marks").first.wait_for()
     page.get_by_text("would miss").first.wait_for()
-    deadline = time.monotonic() + 10
-    while not list(run.paths.analyses.iterdir()) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    record = json.loads(next(run.paths.analyses.iterdir()).read_text())
+    kept = until(lambda: list(run.paths.analyses.glob("[!.]*")))
+    record = json.loads(kept[0].read_text())
     assert record["layers"][0]["regret"][0]["regret"][-1] < 1e-9
     assert page.problems == []

@@ -5,6 +5,7 @@ import re
 import pytest
 
 from tests.app.synthetic_run import SyntheticRun
+from tests.end_to_end.conftest import new_context
 
 pytestmark = pytest.mark.browser
 ROW, HEAD = 31, 32
@@ -32,10 +33,10 @@ def figures(page):
 def test_five_ticked_runs_are_compared_and_taken_away(services, five_runs, page, browser, tmp_path):
     page.goto(services.url)
     table = page.locator("[data-testid=stDataFrame]").first
-    table.wait_for()
-    page.wait_for_timeout(1500)
     for row in range(5):
+        table.get_by_test_id(f"glide-cell-1-{row}").wait_for(state="attached")
         table.click(position={"x": 16, "y": HEAD + ROW * row + ROW // 2})
+        table.locator(f"tr[aria-selected=true][aria-rowindex='{row + 2}']").wait_for(state="attached")
     page.get_by_text("Compare 5 runs").first.click()
     page.get_by_text("5 runs in 2 series").wait_for()
     assert "runs=" in page.url
@@ -47,7 +48,9 @@ def test_five_ticked_runs_are_compared_and_taken_away(services, five_runs, page,
     page.get_by_role("combobox", name="Baseline").click()
     page.get_by_role("option", name="Cut").click()
     page.wait_for_url(re.compile("baseline="))
-    page.wait_for_timeout(1000)  # the URL changes first, then the page is made anew
+    # The URL changes first, then the page is made anew: until its table says so.
+    cut = page.locator("[data-testid=stDataFrame] tr", has=page.locator("td", has_text=re.compile("^Cut$")))
+    cut.locator("td", has_text=re.compile("^baseline$")).wait_for(state="attached")
     page.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for()
     report, table_csv = tmp_path / "comparison.html", tmp_path / "comparison.csv"
     for label, file in (("Report (HTML)", report), ("CSV", table_csv)):
@@ -56,7 +59,7 @@ def test_five_ticked_runs_are_compared_and_taken_away(services, five_runs, page,
         download.value.save_as(file)
     assert not page.problems
 
-    offline = browser.new_context(offline=True).new_page()
+    offline = new_context(browser, offline=True).new_page()
     asked = []
     offline.on("request", lambda request: asked.append(request.url))
     offline.goto(report.as_uri())

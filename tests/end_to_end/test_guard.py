@@ -8,9 +8,11 @@ import urllib.request
 
 import pytest
 
+from tests.waiting import PATIENCE_S
+
 
 def test_every_page_comes_with_a_policy_that_lets_no_foreign_script_run(services):
-    with urllib.request.urlopen(services.url, timeout=10) as answer:
+    with urllib.request.urlopen(services.url, timeout=PATIENCE_S) as answer:
         headers = answer.headers
     policy = headers["content-security-policy"]
     assert "default-src 'self'" in policy and "frame-ancestors 'none'" in policy
@@ -23,7 +25,7 @@ def test_a_foreign_name_for_this_machine_is_not_served(services):
     """DNS rebinding: a name of somebody else's that resolves to 127.0.0.1."""
     request = urllib.request.Request(services.url, headers={"Host": "evil.example"})
     with pytest.raises(urllib.error.HTTPError) as caught:
-        urllib.request.urlopen(request, timeout=10)
+        urllib.request.urlopen(request, timeout=PATIENCE_S)
     with caught.value as answer:
         assert answer.code == 421
 
@@ -51,6 +53,6 @@ def handshake(port, path, origin):
         f"Sec-WebSocket-Key: {base64.b64encode(os.urandom(16)).decode()}", "Sec-WebSocket-Version: 13",
         *([f"Origin: {origin}"] if origin else []),
     ]  # fmt: skip
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S) as connection:
         connection.sendall(("\r\n".join(lines) + "\r\n\r\n").encode())
         return connection.recv(1024).decode("latin-1").splitlines()[0]

@@ -7,6 +7,7 @@ import threading
 import pytest
 
 from tests.app.synthetic_run import SyntheticRun
+from tests.waiting import until
 
 pytestmark = pytest.mark.browser
 
@@ -61,6 +62,4 @@ def test_no_key_and_no_click_is_lost_while_a_run_changes_all_the_time(services, 
         page.goto(f"{services.url}/run?run={run.id}")
         told = page.locator("[data-testid=stProgress]").first
         before = told.inner_text()
-        page.wait_for_function(
-            "before => document.querySelector('[data-testid=stProgress]').innerText !== before", arg=before
-        )
+        until(lambda: told.inner_text() != before)

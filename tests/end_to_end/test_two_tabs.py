@@ -6,12 +6,13 @@ import stat
 import pytest
 
 from storage.history import read_history
-from storage.layout import run_paths
-from tests.trainer.small_run import SmallRun
+from storage.layout import STRAY_PREFIX, run_paths
+from tests.end_to_end.conftest import new_context
+from tests.trainer.small_run import ENDLESS, SmallRun
 
 pytestmark = pytest.mark.browser
 
-LONG = {"training": {"steps": 100000}, "reduction": {"policy": "ask", "steps": [20, 60]}}
+LONG = {"training": {"steps": ENDLESS}, "reduction": {"policy": "ask", "steps": [20, 60]}}
 
 
 def ready(page):
@@ -28,7 +29,7 @@ def open_dialog(page, services, run, button):
 def test_two_tabs_decide_at_once_one_wins_and_the_other_is_told(services, browser):
     run = SmallRun(services.runs, **LONG)
     run.wait_pending(1)
-    contexts = [browser.new_context(), browser.new_context()]
+    contexts = [new_context(browser), new_context(browser)]
     try:
         first, second = (context.new_page() for context in contexts)
         open_dialog(first, services, run, "approve")
@@ -73,7 +74,8 @@ def test_a_read_only_copy_without_a_trainer_opens_and_nothing_is_written(service
     run = SmallRun(services.runs, **LONG)
     run.wait_pending(1)
     copy = services.runs / f"copied-{run.paths.run_id}"
-    shutil.copytree(run.paths.root, copy)  # while the trainer is at work
+    # While the trainer is at work: what it is just building has another name a moment later.
+    shutil.copytree(run.paths.root, copy, ignore=shutil.ignore_patterns(f"{STRAY_PREFIX}*"))
     run.send("stop")
     before = contents(copy)
     lock(copy, True)
