@@ -6,7 +6,7 @@ import os
 import re
 import secrets
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -190,6 +190,21 @@ class RunLock:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.release()
+
+
+@contextlib.contextmanager
+def creating(runs: Path) -> Iterator[None]:
+    """While somebody looks which runs are missing, and creates them: two who ask at once create none twice.
+
+    Concurrency: waits for the other one. The kernel ends it when the holder dies.
+    """
+    runs.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(runs / ".creating.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def is_held(paths: RunPaths) -> bool:

@@ -35,7 +35,7 @@ from storage.errors import ConfigError, RunError
 from storage.history import read_history
 from storage.layout import RunPaths
 from storage.references import REFERENCES, references, state_beside
-from storage.runs import Run, create_run, list_runs, read_run
+from storage.runs import Run, create_run, creating, list_runs, read_run
 from storage.summary import fold_notes
 from trainer.config import Config, parse
 from trainer.preset import find_preset
@@ -183,6 +183,8 @@ def create_suite(
 ) -> list[Planned]:
     """Queue what is missing of a suite, seed by seed, so that every series has its first seed early.
 
+    Concurrency: whoever asks at the same time waits, and finds these runs there.
+
     Parameters
     ----------
     runs : folder of the runs
@@ -204,6 +206,13 @@ def create_suite(
         if seed in (one.seeds if chosen is None else chosen)
     ]
     _check_seeds(suite, order)
+    with creating(runs):
+        return _create_missing(runs, order, group, by)
+
+
+def _create_missing(
+    runs: Path, order: Sequence[tuple[int, SuiteSeries]], group: str, by: str
+) -> list[Planned]:
     present = _present(runs, group, by)
     planned: list[Planned] = []
     run_of: dict[tuple[str, int], str] = {}
@@ -212,7 +221,7 @@ def create_suite(
         known = present.get((one.name, seed))
         run = known or create_run(
             runs, name=one.name, config=config.as_dict(), preset=one.preset, group=group, role=one.role,
-            series=one.name, seed=seed, by=by, slug=f"{group}-{number:03d}-s{seed}",
+            series=one.name, seed=seed, by=by, slug=f"{group[:32]}-{number:03d}-s{seed}",
         )  # fmt: skip
         run_of[one.name, seed] = run.id
         differs = _differences(config.as_dict(), run.config) if known else []

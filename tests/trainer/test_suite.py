@@ -3,6 +3,7 @@
 import contextlib
 import json
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -209,3 +210,17 @@ def test_what_a_suite_waits_for_in_vain_is_said_with_what_helps(tmp_path, capsys
     assert main(["suite", str(file), "--runs-dir", str(runs), "--jobs", "1"]) == 1
     said = capsys.readouterr().out
     assert f"is queued: waits for the predictions of {full.run_id}, which is failed" in said
+
+
+def test_four_who_ask_at_once_queue_every_run_once(tmp_path):
+    suite = parse_suite("tiny", TINY)
+    with ThreadPoolExecutor(4) as several:
+        asked = [several.submit(create_suite, tmp_path, suite) for _ in range(4)]
+    made = [{item.run for item in one.result()} for one in asked]
+    assert made == [set(runs_in(tmp_path))] * 4 and len(made[0]) == 5
+    assert sum(item.created for one in asked for item in one.result()) == 5
+
+
+def test_the_queue_is_in_the_order_of_the_suite_whatever_the_group_is_called(tmp_path):
+    planned = create_suite(tmp_path, parse_suite("tiny", TINY), group="a group with a very long name " * 2)
+    assert [item.run for item in planned] == sorted(item.run for item in planned)
