@@ -89,7 +89,8 @@ def layer_tables(layer: Record, rank: int, gate: float, tolerance: float) -> dic
     lines = {
         "at": pa.array([rank + 0.5, gate_at], pa.float64()),
         "kind": pa.array(["cut", "gate"]),
-        "label": pa.array([f"r = {rank}" if rank < state_dim else "no cut", f"gate {gate:.0%}"]),
+        "label": pa.array([f"r = {rank}" if rank < state_dim else "no cut", "gate"]),
+        "side": pa.array(_sides((rank + 0.5 - gate_at) / state_dim)),
         "text": pa.array(
             [
                 f"the first {rank} of {state_dim} states are kept",
@@ -104,6 +105,17 @@ def layer_tables(layer: Record, rank: int, gate: float, tolerance: float) -> dic
         "ranks": _ranks_table(layer, rank),
         "limit": pa.table(limit),
     }
+
+
+NEAR = 0.2
+"""Share of the axis within which the labels of cut and gate would touch on a narrow screen."""
+
+
+def _sides(distance: float) -> list[str]:
+    """How the labels of cut and gate are aligned at their lines, the cut `distance` right of the gate."""
+    if abs(distance) > NEAR:
+        return ["center", "center"]
+    return ["right", "left"] if distance < 0 else ["left", "right"]
 
 
 def _ranks_table(layer: Record, chosen: int) -> pa.Table:
@@ -154,9 +166,15 @@ def layer_spectrum_spec(importance: str) -> Spec:
     }  # fmt: skip
     label = {
         "data": {"name": "lines"},
-        "mark": {"type": "text", "dy": -7, "fontSize": 12, "fontWeight": 600},
+        "mark": {
+            "type": "text",
+            "dy": -7,
+            "fontSize": 12,
+            "fontWeight": 600,
+            "align": {"expr": "datum.side"},
+        },
         "encoding": {**common, "y": {"value": 0}, "text": {"field": "label"}},
-    }
+    }  # fmt: skip
     apart = {
         "resolve": {"scale": {"color": "independent", "shape": "independent", "strokeDash": "independent"}}
     }

@@ -7,6 +7,7 @@ import vl_convert
 
 from app import data, event_words, outcomes
 from app.evidence import left_out_words
+from app.evidence_charts import layer_tables
 from app.spec_parts import chart, log_y, mark, whole_x
 from tests.app.synthetic_run import SyntheticRun
 
@@ -70,3 +71,16 @@ def test_differences_of_accuracy_are_drawn_in_points():
     assert all(
         "points" in axes[name]["title"] and "%" not in axes[name]["axis"]["labelExpr"] for name in "xy"
     )
+
+
+@pytest.mark.parametrize("rank", [1, 20, 50, 58, 61, 63, 64])
+def test_the_labels_of_cut_and_gate_do_not_lie_on_each_other_on_a_narrow_screen(rank):
+    layer = {"hsv": [1.0] * 64, "state_dim": 64, "discarded_share": [0.5] * 65, "error_bound": None}
+    lines = layer_tables(layer, rank, 0.95, 0.05)["lines"].to_pylist()
+    start = {"left": 0.0, "center": 0.5, "right": 1.0}
+    spans = []
+    for line in lines:
+        at, width = line["at"] / 64 * 220, 7 * len(line["label"])  # pixels of a narrow chart
+        spans.append((at - start[line["side"]] * width, at + (1 - start[line["side"]]) * width))
+    (_, first_end), (second_start, _) = sorted(spans)
+    assert first_end <= second_start
