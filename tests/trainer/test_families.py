@@ -91,6 +91,24 @@ def test_a_resumed_run_of_a_family_ends_with_the_same_bits(small_run, family):
     assert parted.final_weights() == whole.final_weights()
 
 
+@pytest.mark.parametrize("family", MIXERS)
+def test_a_family_that_a_person_cut_and_rolled_back_ends_as_if_it_had_not_been_cut(small_run, family):
+    keys = {"model": {"layers": 1}, "training": {"steps": 14, "checkpoint_every": 0}}
+    rule = {"steps": [6], "tolerance": 0.3, "measure_share": 0.0}
+    uncut = family_run(small_run, family, **keys, reduction={**rule, "policy": "keep"})
+    assert uncut.train() == "finished"
+    run = family_run(small_run, family, **keys, reduction={**rule, "policy": "ask"})
+    with run.training() as outcome:
+        run.wait_pending(1)
+        run.decide(1, "approve")
+    assert outcome == ["finished"]
+    assert run.history.state_dims[0] < 12 and run.final_weights() != uncut.final_weights()
+    run.send("rollback", checkpoint=str(run.checkpoints("before_reduction")[0].name), policy="keep")
+    assert run.train() == "finished"
+    assert run.history.branch == 1 and run.history.state_dims == [12]
+    assert run.final_weights() == uncut.final_weights()
+
+
 @pytest.mark.parametrize("method", METHODS["attention"])
 def test_methods_of_a_family_with_matrix_valued_states(small_run, method):
     run = family_run(small_run, "attention", reduction={"method": method, "tolerance": 0.3})
