@@ -80,6 +80,11 @@ def present(row: Mapping[str, Any], shown: Mapping[str, Any]) -> None:
         )
         return
     head(row, shown, record)
+    if shown["state"] == "pending" and row["step"] > record["step"]:
+        st.caption(
+            f":material/update: Training went on, to step {words.count(row['step'])}: all figures and "
+            f"spectra below are of step {words.count(record['step'])}."
+        )
     evidence.advice(record)
     evidence.notes(record)
     decisions.outcome(row["run"], shown)

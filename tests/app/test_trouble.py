@@ -176,3 +176,11 @@ def test_in_a_folder_that_is_read_only_nothing_is_offered_that_needs_writing(ope
     assert open_page("new_run").button(key="create").disabled
     for page in ("run", "system"):
         assert "start one with" not in text_of(open_page(page, run=run.id))
+
+
+def test_figures_of_a_proposal_that_training_left_behind_name_their_step(open_page, run):
+    run.propose()
+    assert "Training went on" not in text_of(open_page("truncation", run=run.id))
+    run.train(340)
+    told = text_of(open_page("truncation", run=run.id))
+    assert "Training went on, to step 340: all figures and spectra below are of step 200" in told
