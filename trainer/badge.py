@@ -87,10 +87,11 @@ def _flat(layer: Record) -> list[str]:
         return []
     if not is_flat(layer):
         return []
+    even, states = evenness(_energies(layer)), layer["state_dim"]
     return [
-        f"layer {layer['layer']}: the spectrum is flat: its {layer['state_dim']} states matter about equally "
-        f"(evenness {evenness(_energies(layer)):.2f}; 0 is one state, 1 all alike), so every removed state "
-        "costs its share. Recall of many pairs looks like this and is better not cut"
+        f"layer {layer['layer']}: the spectrum is flat: its energy is spread over about "
+        f"{1 + even * (states - 1):.1f} of its {states} states (evenness {even:.2f}; 0 is one state, 1 all "
+        "alike), so what a cut removes was in use. Recall of many pairs looks like this and is better not cut"
     ]
 
 
