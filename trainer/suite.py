@@ -31,10 +31,10 @@ from pathlib import Path
 from typing import Any
 
 from storage.commands import add_note, read_notes, send_command
-from storage.errors import ConfigError, RunError
+from storage.errors import ConfigError, DamagedRun, RunError, RunNotFound
 from storage.history import read_history
-from storage.layout import RunPaths
-from storage.references import REFERENCES, references, state_beside
+from storage.layout import RunPaths, run_paths
+from storage.references import REFERENCES, references
 from storage.runs import Run, create_run, creating, list_runs, read_run
 from storage.summary import fold_notes
 from trainer.config import Config, parse
@@ -257,9 +257,18 @@ def _present(runs: Path, group: str, by: str) -> dict[tuple[str, int], Run]:
 
 def _is_stranded(paths: RunPaths, run: Run) -> bool:
     """Whether it never began and names a run that is not there: it would wait for ever."""
-    beside = state_beside(paths)
-    gone = [wanted for wanted in references(run.config).values() if beside(wanted) is None]
-    return bool(gone) and read_history(paths).state in ("queued", "cancelled")
+    needed = references(run.config).values()
+    there = all(_is_there(paths.root.parent, wanted) for wanted in needed)
+    return not there and read_history(paths).state in ("queued", "cancelled")
+
+
+def _is_there(runs: Path, run: str) -> bool:
+    """A folder without a readable run.json is what a trainer leaves whose run was removed meanwhile."""
+    try:
+        read_run(run_paths(runs, run))
+    except (RunNotFound, DamagedRun):
+        return False
+    return True
 
 
 def _put_away(paths: RunPaths, by: str) -> None:

@@ -9,11 +9,12 @@ import pytest
 
 from storage.commands import command_ids, read_command
 from storage.errors import ConfigError
-from storage.layout import run_paths
+from storage.layout import RunPaths, run_paths
 from storage.runs import list_runs, read_run
 from storage.summary import summarise
 from trainer import absent
 from trainer.cli import main
+from trainer.cli.suites import _what_stands_in_the_way
 from trainer.suite import built_in, create_suite, load_suite, parse_suite
 
 TINY = {
@@ -168,13 +169,17 @@ def test_the_command_trains_all_in_the_order_of_their_needs(tmp_path, capfd):
     assert "waits for the final state dimensions" in printed
 
 
-def test_runs_that_wait_for_a_removed_run_are_created_anew(tmp_path):
+@pytest.mark.parametrize("left", ["nothing", "what its trainer wrote afterwards"])
+def test_runs_that_wait_for_a_removed_run_are_created_anew(tmp_path, left):
     suite = parse_suite("tiny", TINY)
     first = {item.series.name: item.run for item in create_suite(tmp_path, suite, seeds=[1])}
     shutil.rmtree(tmp_path / first["cut"])
+    if left != "nothing":
+        (tmp_path / first["cut"] / "systems").mkdir(parents=True)
     second = {item.series.name: item for item in create_suite(tmp_path, suite, seeds=[1], by="ada")}
     assert [name for name, item in second.items() if item.created] == ["cut", "scratch"]
     assert not any(item.differs for item in second.values())
+    shutil.rmtree(tmp_path / first["cut"], ignore_errors=True)
     runs = runs_in(tmp_path)
     assert runs[second["scratch"].run].config["model"]["state_dim_as"] == second["cut"].run
     stranded = run_paths(tmp_path, first["scratch"])
@@ -210,6 +215,12 @@ def test_what_a_suite_waits_for_in_vain_is_said_with_what_helps(tmp_path, capsys
     assert main(["suite", str(file), "--runs-dir", str(runs), "--jobs", "1"]) == 1
     said = capsys.readouterr().out
     assert f"is queued: waits for the predictions of {full.run_id}, which is failed" in said
+
+
+def test_a_run_that_is_removed_while_it_trains_is_said_to_be_gone(tmp_path):
+    gone = RunPaths(tmp_path / "20261127-000000-gone-abcd")
+    (line,) = _what_stands_in_the_way([summarise(gone)], trained=True)
+    assert gone.run_id in line and "creates the run anew" in line
 
 
 def test_four_who_ask_at_once_queue_every_run_once(tmp_path):

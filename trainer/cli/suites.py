@@ -72,7 +72,8 @@ def _list(options: argparse.Namespace) -> int:
 def _record(item: suites.Planned, summary: Summary) -> dict[str, Any]:
     return {
         "run": item.run, "series": item.series.name, "seed": item.seed, "role": item.series.role,
-        "created": item.created, "differs": item.differs, "state": summary.state, "reason": summary.reason,
+        "created": item.created, "differs": item.differs, "state": summary.state,
+        "reason": summary.reason or summary.problem,
     }  # fmt: skip
 
 
@@ -95,6 +96,8 @@ def _what_stands_in_the_way(summaries: Iterable[Summary], *, trained: bool) -> I
         told = f"{summary.run} is {summary.state.replace('_', ' ')}: {summary.reason}"
         if summary.state in ("failed", "stopped", "cancelled"):
             yield f"{told}; `hankelboard send {summary.run} resume` and this command again try once more"
+        elif summary.problem:
+            yield f"{summary.problem} This command again creates the run anew."
         elif trained and summary.state == "queued" and summary.reason:
             yield told
 
