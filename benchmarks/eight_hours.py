@@ -4,7 +4,9 @@ Journals of 8 hours and of 6 minutes (`benchmarks.fast_forward`), a real dashboa
 seconds until it is drawn, and the processor time of the web process for it; then, for each of five new
 records, milliseconds from the write until the last message arrived (100 of them wait for the burst to end,
 up to 500 for the page's turn), processor time, and kilobytes that travelled; and kilobytes for a heartbeat
-alone, when no chart changed. 0: the page is not woken by it, and looks every 10 s. The two runs take turns.
+alone, when no chart changed. 0: the page is not woken by it, and looks every 10 s. Last, kilobytes a second
+while records come as fast as a trainer writes them, 5 a second and a spectrum every other second: charts are
+drawn anew less often than that. The two runs take turns.
 """
 
 import statistics
@@ -15,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.dashboard import Dashboard, Tab, chromium, dashboard
-from benchmarks.fast_forward import LOG_EVERY, FastForward, make
+from benchmarks.fast_forward import LOG_EVERY, STEPS_PER_S, FastForward, make
 from benchmarks.repetitions import REPETITIONS, told
 
 HOURS = {"8 hours": 8.0, "6 minutes": 0.1}
@@ -23,6 +25,7 @@ PAGES = ("run", "spectra", "truncation", "checkpoints", "")
 TICKS = 5
 SETTLE_S = 2.0
 WAIT_S = 2.0
+STREAM_S = 15.0
 Row = tuple[str, ...]
 
 
@@ -36,11 +39,22 @@ class Cost:
     tick_cpu_s: list[float] = field(default_factory=list)
     tick_bytes: list[int] = field(default_factory=list)
     beat_bytes: list[int] = field(default_factory=list)
+    stream_bytes_per_s: float = 0.0
 
 
 def rows() -> list[Row]:
     table: list[Row] = [
-        ("page", "run", "open, s", "processor, ms", "tick, ms", "processor, ms", "kB", "kB, beat only")
+        (
+            "page",
+            "run",
+            "open, s",
+            "processor, ms",
+            "tick, ms",
+            "processor, ms",
+            "kB",
+            "kB, beat only",
+            "kB/s",
+        )
     ]
     with tempfile.TemporaryDirectory() as folder:
         runs = {name: make(Path(folder), hours) for name, hours in HOURS.items()}
@@ -56,6 +70,7 @@ def row(page: str, name: str, cost: Cost) -> Row:
         page, name, told(cost.opened_s, digits=2), told(cost.opened_cpu_s, 1e3, 0),
         told(cost.tick_s, 1e3, 0), told(cost.tick_cpu_s, 1e3, 0),
         f"{statistics.median(cost.tick_bytes) / 1e3:.1f}", f"{statistics.median(cost.beat_bytes) / 1e3:.1f}",
+        f"{cost.stream_bytes_per_s / 1e3:.1f}",
     )  # fmt: skip
 
 
@@ -71,6 +86,7 @@ def measured(served: Dashboard, browser: Any, page: str, runs: dict[str, FastFor
             costs[name].opened_cpu_s.append(served.cpu_s() - before)
             if repetition == REPETITIONS - 1:
                 follow(served, tab, run, costs[name])
+                costs[name].stream_bytes_per_s = stream(tab, run)
             tab.page.close()
     return costs
 
@@ -85,6 +101,16 @@ def follow(served: Dashboard, tab: Tab, run: FastForward, cost: Cost) -> None:
         cost.tick_bytes.append(size)
         time.sleep(0.5)
         cost.beat_bytes.append(tab.traffic(run.show, WAIT_S)[1])
+
+
+def stream(tab: Tab, run: FastForward) -> float:
+    """Bytes a second while a trainer writes at its usual pace."""
+    started, before, first = time.perf_counter(), tab.received, run.step
+    while (passed := time.perf_counter() - started) < STREAM_S:
+        if run.step - first < passed * STEPS_PER_S:
+            run.write(run.step + LOG_EVERY)
+        tab.page.wait_for_timeout(20)
+    return (tab.received - before) / STREAM_S
 
 
 if __name__ == "__main__":
