@@ -27,6 +27,17 @@ def test_a_suite_is_queued_and_said_again_adds_what_is_missing(open_page, runs):
     assert len(list_runs(runs)) == 5
 
 
+def test_runs_of_the_group_with_other_settings_are_told(open_page, runs):
+    page = open_page("new_run", kind="A suite", suite="smnist-wide")
+    page.text_input(key="suite_seeds").set_value("7").run()
+    page.button(key="create_suite").click().run()
+    assert "other settings" not in text_of(page)
+    file = list_runs(runs)[0].run_json
+    file.write_text(file.read_text().replace('"steps":10000', '"steps":5'))
+    page.button(key="create_suite").click().run()
+    assert "1 run of this group had other settings when created; nothing is changed there." in text_of(page)
+
+
 def test_seeds_that_are_none_are_refused_beside_the_field(open_page):
     page = open_page("new_run", kind="A suite", suite="smnist-wide")
     page.text_input(key="suite_seeds").set_value("1; 2").run()

@@ -14,7 +14,7 @@ from storage.runs import list_runs, read_run
 from storage.summary import summarise
 from trainer import absent
 from trainer.cli import main
-from trainer.cli.suites import _what_stands_in_the_way
+from trainer.cli.suites import what_stands_in_the_way
 from trainer.suite import built_in, create_suite, load_suite, parse_suite
 
 TINY = {
@@ -219,7 +219,7 @@ def test_what_a_suite_waits_for_in_vain_is_said_with_what_helps(tmp_path, capsys
 
 def test_a_run_that_is_removed_while_it_trains_is_said_to_be_gone(tmp_path):
     gone = RunPaths(tmp_path / "20261127-000000-gone-abcd")
-    (line,) = _what_stands_in_the_way([summarise(gone)], trained=True)
+    (line,) = what_stands_in_the_way([summarise(gone)], trained=True)
     assert gone.run_id in line and "creates the run anew" in line
 
 

@@ -47,7 +47,7 @@ def suite(options: argparse.Namespace) -> int:
         print_json([_record(item, summary) for item, summary in zip(planned, summaries, strict=True)])
     else:
         _print(planned, summaries)
-        for line in _what_stands_in_the_way(summaries, trained=bool(options.jobs)):
+        for line in what_stands_in_the_way(summaries, trained=bool(options.jobs)):
             print(line)
     return 1 if options.jobs and any(summary.state != "finished" for summary in summaries) else 0
 
@@ -90,7 +90,7 @@ def _print(planned: list[suites.Planned], summaries: list[Summary]) -> None:
             print(f"{item.run} was created with another {', '.join(item.differs)}; it stays as it is")
 
 
-def _what_stands_in_the_way(summaries: Iterable[Summary], *, trained: bool) -> Iterator[str]:
+def what_stands_in_the_way(summaries: Iterable[Summary], *, trained: bool) -> Iterator[str]:
     """Why runs are not finished, and what helps; that runs wait is news only once nothing trains any more."""
     for summary in summaries:
         told = f"{summary.run} is {summary.state.replace('_', ' ')}: {summary.reason}"
