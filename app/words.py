@@ -90,13 +90,14 @@ def who(by: object) -> str:
 def plain(text: object) -> str:
     r"""Text that Markdown shows letter by letter.
 
-    Every punctuation mark is escaped; a word joiner after colons keeps `:red[…]`, `:name:` and bare
-    addresses from meaning anything, line breaks become spaces.
+    Every punctuation mark but the comma is escaped (screen readers would read the sign); a word joiner
+    after colons keeps `:red[…]`, `:name:` and bare addresses from meaning anything, line breaks become
+    spaces.
 
     >>> plain("**a** <b>")
     '\\*\\*a\\*\\* \\<b\\>'
     """
-    escaped = re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", " ".join(str(text).split()))
+    escaped = re.sub(r"([!-+\--/:-@\[-`{-~])", r"\\\1", " ".join(str(text).split()))
     return re.sub(r"(:(?=[^\s\d])|@|www)", "\\1\u2060", escaped)
 
 

@@ -328,7 +328,9 @@ class History:
         if event.get("command_id"):
             self.commands[event["command_id"]] = CommandOutcome("applied", event["step"])
         for number in event.get("undone", []):
-            self.proposals[number].state = "rolled_back"
+            outcome = self.proposals[number]
+            who = f" by {event['by']}" if event.get("by") else ""
+            outcome.state, outcome.reason = "rolled_back", f"to {event['checkpoint']}{who}"
         for outcome in self.proposals.values():
             if outcome.branch != self.branch and outcome.state in ("pending", "approved"):
                 outcome.state, outcome.reason = "superseded", f"rolled back to {event['checkpoint']}"

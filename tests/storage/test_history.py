@@ -49,6 +49,7 @@ def test_a_proposal_is_approved_applied_and_rolled_back():
     assert history.proposals[1].state == "applied" and history.state_dims == [4]
     history.apply(branch(1, 0, 10, undone=[1]))
     assert history.proposals[1].state == "rolled_back" and history.state_dims == [8] and history.branch == 1
+    assert history.proposals[1].reason == "to b0-00000000-a0-0001"
 
 
 def test_a_rollback_supersedes_what_was_pending_and_answers_its_command():
