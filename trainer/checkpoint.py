@@ -19,7 +19,6 @@ from storage.errors import CheckpointError, CheckpointMisfit
 from storage.layout import CheckpointName, RunPaths
 from storage.records import Record, read_record
 from trainer.loop_state import LoopState
-from trainer.models.state_map import StateMap
 from trainer.objective import Objective
 from trainer.reduction.reducible import Reducible
 
@@ -111,7 +110,7 @@ def _check_fit(model: nn.Module, tensors: dict[str, Tensor]) -> None:
     changed_by_cuts = {
         f"{path}.{name}" if path else name
         for path, module in model.named_modules()
-        if isinstance(module, Reducible | StateMap)
+        if isinstance(module, Reducible)
         for name in module.state_dict()
     }
     for name, tensor in own.items():

@@ -8,6 +8,7 @@ from torch import nn
 
 from trainer.checkpoint import load_tensors, restore_payload, write_payload
 from trainer.loop_state import LoopState
+from trainer.models.mamba2 import Mamba2
 from trainer.models.state_map import StateMap
 from trainer.objective import Objective
 
@@ -92,28 +93,42 @@ def test_safetensors_keep_the_shape_of_an_empty_map(tmp_path):
     assert load_file(tmp_path / "map.safetensors")["weight"].shape == (2, 0, 4)
 
 
+def layer(rank):
+    """A layer with two maps, at this rank; 0: not cut."""
+    torch.manual_seed(0)
+    made = Mamba2(4, 4, heads=2, groups=2)
+    made.ssd.replace(matrices(rank), matrices(rank, seed=1))
+    return made
+
+
+def train_layer(made, optimizer):
+    u = torch.linspace(-1.0, 1.0, 40).view(2, 5, 4)
+    for _ in range(3):
+        optimizer.zero_grad()
+        made(u).pow(2).sum().backward()
+        optimizer.step()
+
+
 @pytest.mark.parametrize(("written", "loaded"), [(0, 2), (2, 0), (2, 3), (0, 0)])
 def test_weights_give_a_map_its_shape_back(written, loaded):
-    source, model = Model(), Model()
-    for each, rank in ((source, written), (model, loaded)):
-        each.map.replace(matrices(rank))
-    optimizer = optimizer_of(model)
-    load_tensors(model, optimizer, source.state_dict())
-    assert torch.equal(model.map.weight, source.map.weight)
-    assert {p for group in optimizer.param_groups for p in group["params"]} == set(model.parameters())
+    source, other = layer(written), layer(loaded)
+    optimizer = optimizer_of(other)
+    load_tensors(other, optimizer, source.state_dict())
+    assert torch.equal(other.ssd.map_B.weight, source.ssd.map_B.weight)
+    assert torch.equal(other.ssd.map_C.weight, source.ssd.map_C.weight)
+    assert {p for group in optimizer.param_groups for p in group["params"]} == set(other.parameters())
 
 
 @pytest.mark.parametrize("rank", [0, 2])
 def test_a_checkpoint_restores_the_map_and_its_moments(tmp_path, rank):
-    model, other = Model(), Model()
-    model.map.replace(matrices(rank))
-    optimizers = [optimizer_of(model), optimizer_of(other)]
-    train(model, optimizers[0])
+    source, other = layer(rank), layer(0)
+    optimizers = [optimizer_of(source), optimizer_of(other)]
+    train_layer(source, optimizers[0])
     objective = Objective()
-    write_payload(tmp_path, model, optimizers[0], objective, LoopState(step=3))
+    write_payload(tmp_path, source, optimizers[0], objective, LoopState(step=3))
     restore_payload(tmp_path, other, optimizers[1], objective, torch.device("cpu"))
-    for each, optimizer in zip((model, other), optimizers, strict=True):
-        train(each, optimizer)
+    for each, optimizer in zip((source, other), optimizers, strict=True):
+        train_layer(each, optimizer)
     assert json.loads((tmp_path / "loop.json").read_text())["loop"]["step"] == 3
-    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), other.parameters(), strict=True))
-    assert other.map.state_dim == (rank or 4)
+    assert all(torch.equal(a, b) for a, b in zip(source.parameters(), other.parameters(), strict=True))
+    assert other.ssd.state_dim == (rank or 4)
