@@ -1,12 +1,15 @@
 """Measuring on demand: at ranks of one's own, and what the time limit had left out."""
 
+import subprocess
+import sys
+
 import pytest
 
 from storage import commands
 from storage.errors import CommandRefused
 from storage.proposals import publish_measurement, read_evidence, read_proposal, what_if
+from tests.waiting import PATIENCE_S
 from trainer import measuring
-from trainer.cli import main
 
 WAITS = {"policy": "ask", "steps": [20], "measure_share": 0.0}
 
@@ -48,15 +51,17 @@ def test_ranks_of_ones_own_are_measured_and_then_known_as_predicted(hurried):
     assert applied["predicted"] == {key: point[key] for key in ("loss", "accuracy")}
 
 
-def test_the_command_line_says_what_was_measured(hurried, capsys):
-    def call(*arguments):
-        code = main([*arguments, "--runs-dir", str(hurried.paths.root.parent)])
-        return code, capsys.readouterr().out.splitlines()
+def test_the_command_line_says_what_was_measured(hurried):
+    """In a process of its own: the lines of the trainer, which is a thread here, fall in between others."""
 
-    measure = ("measure", hurried.paths.run_id, "1", "--wait", "30")
+    def call(*arguments):
+        command = [sys.executable, "-m", "trainer", *arguments, "--runs-dir", hurried.paths.root.parent]
+        done = subprocess.run(command, capture_output=True, text=True)
+        return done.returncode, done.stdout.splitlines()
+
+    measure = ("measure", hurried.paths.run_id, "1", "--wait", str(PATIENCE_S))
     with hurried.training():
         hurried.wait_pending(1)
-        capsys.readouterr()
         one, more = call(*measure, "--ranks", "7,9"), call(*measure)
         refused = call(*measure, "--ranks", "7,99")
         told = call("proposals", hurried.paths.run_id)
