@@ -195,7 +195,8 @@ def create_suite(
     Raises
     ------
     ConfigError
-        If a series needs another one with a seed that that one does not have. Nothing is created then.
+        If a series needs another one with a seed that that one does not have, or a seed cannot be. Nothing
+        is created then.
     """
     group = group or suite.name
     chosen = None if seeds is None else set(seeds)
@@ -237,6 +238,7 @@ def _check_seeds(suite: Suite, order: Sequence[tuple[int, SuiteSeries]]) -> None
                 raise ConfigError(
                     f"suite {suite.name}, series {one.name!r}: {key} = {needed!r} has no seed {seed}"
                 )
+        one.config(seed, dict.fromkeys(one.needs().values(), "checked"))
 
 
 def _present(runs: Path, group: str, by: str) -> dict[tuple[str, int], Run]:

@@ -106,6 +106,12 @@ def test_a_seed_that_a_needed_series_lacks_is_refused_before_anything_is_created
     assert list_runs(tmp_path) == []
 
 
+def test_a_seed_that_cannot_be_is_refused_before_anything_is_created(tmp_path):
+    with pytest.raises(ConfigError, match=r"training.seed = 4294967296: must be at most"):
+        create_suite(tmp_path, parse_suite("tiny", TINY), seeds=[0, 2**32])
+    assert list_runs(tmp_path) == []
+
+
 def test_relative_paths_are_those_of_the_folder_in_which_a_suite_is_created(tmp_path, monkeypatch):
     (tmp_path / "own.txt").write_text("abc")
     monkeypatch.chdir(tmp_path)
