@@ -128,14 +128,15 @@ FEW = 60
 """Up to so many rows names take less than a dictionary of them (300 bytes) and its codes."""
 
 
-def names_column(values: Sequence[str]) -> pa.Array:
-    """Names as a column: of many rows each name is sent once, and a byte per row that says which."""
-    if len(values) <= FEW:
-        return pa.array(values, pa.string())
-    coded = pa.array(values, pa.string()).dictionary_encode()
-    if len(coded.dictionary) > 127:
-        return coded
-    return pa.DictionaryArray.from_arrays(coded.indices.cast(pa.int8()), coded.dictionary)
+def names_column(names: Sequence[str], counts: Sequence[int] | None = None) -> pa.Array:
+    """Names as a column, each repeated so many times: of many rows each name is sent once, and a byte per row
+    that says which."""
+    distinct = list(dict.fromkeys(names))
+    places = np.array([distinct.index(name) for name in names], np.int8 if len(distinct) < 128 else np.int32)
+    codes = places if counts is None else np.repeat(places, counts)
+    if len(codes) <= FEW:
+        return pa.array([distinct[code] for code in codes], pa.string())
+    return pa.DictionaryArray.from_arrays(codes, pa.array(distinct, pa.string()))
 
 
 def _drawn(line: series.Line, smoothing: float) -> Iterable[tuple[str, np.ndarray, np.ndarray]]:
@@ -158,32 +159,26 @@ def lines_table(
     `line` numbers the polylines of a series. `smooth` says for names of series how much they are smoothed,
     over all values, before they are reduced.
     """
-    steps, values, spots, names, numbers, paths = (
-        [np.zeros(0)],
-        [np.zeros(0)],
-        [np.zeros(0, bool)],
-        [],
-        [],
-        [],
-    )
+    drawn: list[tuple[str, str, int]] = []
+    steps, values, spots = [np.zeros(0)], [np.zeros(0)], [np.zeros(0, bool)]
     for name, polylines in lines.items():
         for number, line in enumerate(polylines):
             for path, all_steps, all_values in _drawn(line, (smooth or {}).get(name, 0.0)):
                 marked = _spots(len(all_steps), chart.dots)
                 kept = series.needed(all_steps, all_values, marked, stepped=chart.stepped)
+                drawn.append((name, path, number))
                 steps.append(all_steps[kept])
                 values.append(all_values[kept])
                 spots.append(marked[kept])
-                names += [name] * len(kept)
-                paths += [path] * len(kept)
-                numbers += [number] * len(kept)
+    names, paths, numbers = zip(*drawn, strict=True) if drawn else ((), (), ())
+    counts = [len(part) for part in steps[1:]]
     return pa.table(
         {
             "step": pa.array(np.concatenate(steps).astype(np.int32)),
             "value": pa.array(np.concatenate(values).astype(np.float32), from_pandas=True),
-            "series": names_column(names),
-            "line": pa.array(numbers, pa.int16()),
-            "path": names_column(paths),
+            "series": names_column(names, counts),
+            "line": pa.array(np.repeat(np.array(numbers, np.int16), counts)),
+            "path": names_column(paths, counts),
             "spot": pa.array(np.concatenate(spots)),
         }
     )

@@ -6,9 +6,8 @@ a crash) as faint lines of their own.
 """
 
 import bisect
-from array import array
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -21,20 +20,49 @@ NOT_METRICS = {"t", "step", "branch", "attempt"}
 POINTS_PER_SERIES = 400
 
 
-@dataclass
 class Piece:
-    """One metric of one (branch, attempt): parallel columns. A null is kept as NaN: it marks a gap."""
+    """One metric of one (branch, attempt): parallel columns that grow. A null is kept as NaN: it marks a gap.
 
-    steps: array = field(default_factory=lambda: array("q"))
-    values: array = field(default_factory=lambda: array("d"))
+    `steps` and `values` are views of what there is so far: no copy for a chart, whatever the run's length,
+    and what comes later does not change them.
+    """
+
+    def __init__(self) -> None:
+        self._steps, self._values = np.empty(16, np.int64), np.empty(16, np.float64)
+        self._count = 0
+
+    @property
+    def steps(self) -> np.ndarray:
+        return _view(self._steps, self._count)
+
+    @property
+    def values(self) -> np.ndarray:
+        return _view(self._values, self._count)
 
     def extend(self, steps: np.ndarray, values: np.ndarray) -> None:
         """Append what goes on from the last step; what lies before it was trained twice and is left out."""
         if len(steps):
-            before = self.steps[-1] if self.steps else steps[0]
+            before = self._steps[self._count - 1] if self._count else steps[0]
             rising = steps >= np.maximum(before, np.maximum.accumulate(steps))
-            self.steps.frombytes(steps[rising].astype(np.int64).tobytes())
-            self.values.frombytes(values[rising].astype(np.float64).tobytes())
+            count = self._count + int(np.count_nonzero(rising))
+            if count > len(self._steps):
+                self._steps, self._values = (_room(old, 2 * count) for old in (self._steps, self._values))
+            self._steps[self._count : count] = steps[rising]
+            self._values[self._count : count] = values[rising]
+            self._count = count
+
+
+def _room(column: np.ndarray, length: int) -> np.ndarray:
+    """The column with room for more: a new one, views of the old stay as they are."""
+    larger = np.empty(length, column.dtype)
+    larger[: len(column)] = column
+    return larger
+
+
+def _view(column: np.ndarray, count: int) -> np.ndarray:
+    view = column[:count]
+    view.flags.writeable = False
+    return view
 
 
 @dataclass
@@ -62,9 +90,7 @@ class Columns:
             if key in NOT_METRICS or isinstance(value, bool) or not isinstance(value, int | float | None):
                 continue
             piece = self._pieces.setdefault(key, {}).setdefault((branch, attempt), Piece())
-            if not piece.steps or step >= piece.steps[-1]:
-                piece.steps.append(step)
-                piece.values.append(float("nan") if value is None else value)
+            piece.extend(np.array([step]), np.array([np.nan if value is None else value], np.float64))
 
     def extend(self, table: pa.Table) -> bool:
         """Take many records in at once, as `append` would; False, and nothing taken, when that cit fails."""
@@ -96,9 +122,8 @@ class Columns:
         """
         live_steps, live_values, left = [], [], []
         for (branch, attempt), piece in sorted(self._pieces.get(key, {}).items()):
-            steps = np.array(piece.steps, dtype=np.int64)
-            values = np.array(piece.values, dtype=np.float64)
-            end = _first_off_path(piece.steps, branch, attempt, on_path)
+            steps, values = piece.steps, piece.values
+            end = _first_off_path(steps, branch, attempt, on_path)
             if end:
                 live_steps.append(steps[:end])
                 live_values.append(values[:end])
@@ -107,8 +132,9 @@ class Columns:
                 left.append(Line(steps[start:], values[start:], live=False, branch=branch))
         if not live_steps:
             return left
-        steps, values = np.concatenate(live_steps), np.concatenate(live_values)
+        steps, values = live_steps[0], live_values[0]
         if len(live_steps) > 1:
+            steps, values = np.concatenate(live_steps), np.concatenate(live_values)
             order = np.argsort(steps, kind="stable")
             steps, values = steps[order], values[order]
         branch = max(branch for branch, _ in self._pieces[key])
@@ -124,9 +150,9 @@ class Columns:
         return None
 
 
-def _first_off_path(steps: array, branch: int, attempt: int, on_path: Callable[[Record], bool]) -> int:
+def _first_off_path(steps: np.ndarray, branch: int, attempt: int, on_path: Callable[[Record], bool]) -> int:
     def off(step: int) -> bool:
-        return not on_path({"step": step, "branch": branch, "attempt": attempt})
+        return not on_path({"step": int(step), "branch": branch, "attempt": attempt})
 
     return bisect.bisect_left(steps, True, key=off)
 
@@ -195,6 +221,8 @@ def smoothed(values: np.ndarray, weight: float) -> np.ndarray:
 def _extremes(buckets: np.ndarray, holes: np.ndarray, offset: int) -> list[np.ndarray]:
     """Places of the smallest and the largest value of each bucket (a row), and of its first hole."""
     starts = offset + buckets.shape[1] * np.arange(len(buckets))
+    if not holes.any():
+        return [starts + buckets.argmin(axis=1), starts + buckets.argmax(axis=1)]
     with_hole = holes.any(axis=1)
     return [
         starts + np.where(holes, np.inf, buckets).argmin(axis=1),  # of nothing but holes: the first one

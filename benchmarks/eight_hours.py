@@ -43,19 +43,18 @@ class Cost:
 
 
 def rows() -> list[Row]:
-    table: list[Row] = [
-        (
-            "page",
-            "run",
-            "open, s",
-            "processor, ms",
-            "tick, ms",
-            "processor, ms",
-            "kB",
-            "kB, beat only",
-            "kB/s",
-        )
-    ]
+    heads = (
+        "page",
+        "run",
+        "open, s",
+        "processor, ms",
+        "tick, ms",
+        "processor, ms",
+        "kB",
+        "kB, beat only",
+        "kB/s",
+    )
+    table: list[Row] = [heads]
     with tempfile.TemporaryDirectory() as folder:
         runs = {name: make(Path(folder), hours) for name, hours in HOURS.items()}
         with dashboard(Path(folder)) as served, chromium() as browser:

@@ -1,5 +1,6 @@
 """Reading many lines at once gives what reading them one by one gives, whatever they hold."""
 
+import itertools
 import json
 
 import numpy as np
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from app import journal_tables
 from app.run_cache import RunCache
-from app.series import Columns
+from app.series import Columns, Piece
 from storage.layout import RunPaths
 from storage.records import decode
 
@@ -83,3 +84,16 @@ def test_spectra_are_arrays_with_gaps_for_null(tmp_path, length):
     assert [(spectrum["step"], spectrum["layer"]) for spectrum in found] == [(3, 1), (3, 1), (4, 0)]
     assert found[0]["hsv"].dtype == np.float64 and np.isnan(found[0]["hsv"][-1])
     assert found[0]["state_dim"] == length and found[2]["hsv"].tolist() == [2.0]
+
+
+def test_what_a_chart_was_given_does_not_change_when_records_come():
+    piece, chance = Piece(), np.random.default_rng(5)
+    steps, values, shown = np.arange(3000), chance.standard_normal(3000), []
+    for start, end in itertools.pairwise([0, 1, 15, 16, 17, 40, 41, 1000, 3000]):
+        piece.extend(steps[start:end], values[start:end])
+        shown.append((end, piece.steps, piece.values))
+    piece.extend(np.array([2999, 5, 3001]), np.array([7.0, 8.0, 9.0]))  # 5 was trained twice
+    for end, seen_steps, seen_values in shown:
+        assert np.array_equal(seen_steps, steps[:end]) and np.array_equal(seen_values, values[:end])
+        assert not seen_values.flags.writeable
+    assert piece.steps[-2:].tolist() == [2999, 3001] and piece.values[-2:].tolist() == [7.0, 9.0]
