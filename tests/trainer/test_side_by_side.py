@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from tests.waiting import PATIENCE_S, until
 from trainer.cli import side_by_side
 from trainer.cli.side_by_side import Kept, SideBySide
 
@@ -38,15 +39,8 @@ def keep(monkeypatch):
     yield begin
     for both, thread in begun:
         both.stop()
-        thread.join(30)
+        thread.join(PATIENCE_S)
         assert not thread.is_alive()
-
-
-def until(holds, seconds=30.0):
-    end = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < end, "it did not come to that"
-        time.sleep(0.01)
 
 
 def test_a_killed_worker_is_started_again_and_the_pages_stay(keep, monkeypatch, capfd):
@@ -61,10 +55,11 @@ def test_a_killed_worker_is_started_again_and_the_pages_stay(keep, monkeypatch, 
     assert "worker ended with -9; it is started again" in capfd.readouterr().out
 
 
-def test_what_cannot_even_start_ends_both_with_an_error(keep, capfd):
+def test_what_cannot_even_start_ends_both_with_an_error(keep, monkeypatch, capfd):
+    monkeypatch.setattr(side_by_side, "START_S", PATIENCE_S)
     web, worker = kept("web", "raise SystemExit(3)"), kept("worker")
     _, thread, codes = keep(web, worker)
-    thread.join(30)
+    thread.join(PATIENCE_S)
     assert codes == [1] and worker.process.poll() is not None
     assert "web ended with 3 right after its start" in capfd.readouterr().out
 
@@ -73,11 +68,11 @@ def test_what_dies_at_once_again_and_again_waits_longer(keep, monkeypatch):
     monkeypatch.setattr(side_by_side, "START_S", 0.0)
     worker = kept("worker")
     keep(worker)
-    monkeypatch.setattr(side_by_side, "START_S", 60.0)
-    worker.starts = 2
+    monkeypatch.setattr(side_by_side, "START_S", PATIENCE_S)
+    worker.starts, killed_at = 2, time.monotonic()
     worker.process.kill()
-    until(lambda: worker.process is None)
-    assert worker.due_at - time.monotonic() > side_by_side.LONG_PAUSE_S - 5
+    until(lambda: worker.due_at > killed_at)
+    assert worker.due_at - killed_at >= side_by_side.LONG_PAUSE_S
 
 
 def test_both_end_when_asked_and_who_does_not_listen_is_killed(keep, capfd):
@@ -86,7 +81,7 @@ def test_both_end_when_asked_and_who_does_not_listen_is_killed(keep, capfd):
     said = []
     until(lambda: said.append(capfd.readouterr().out) or "deaf" in "".join(said))
     both.stop()
-    thread.join(30)
+    thread.join(PATIENCE_S)
     assert codes == [0]
     assert worker.process.returncode == -signal.SIGTERM and web.process.returncode == -signal.SIGKILL
     assert "web did not end within 0.2 s" in capfd.readouterr().out
