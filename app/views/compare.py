@@ -88,7 +88,7 @@ def compare(ids: Sequence[str], left_out: Sequence[str]) -> None:
     if not series:
         return
     baseline = choose_baseline(series)
-    series = of_roles(series)
+    series = of_roles(series, baseline)
     say_what_is_open(series)
     palette = charts.Palette(series)
     key = hashlib.blake2s("".join(one.key for one in series).encode(), digest_size=8).hexdigest()
@@ -113,14 +113,15 @@ def choose_baseline(series: Sequence[Series]) -> Series | None:
     return baseline_of(series, chosen) if chosen else None
 
 
-def of_roles(series: Sequence[Series]) -> Sequence[Series]:
-    """The series of the roles that are asked for; at first without ablations where there are many series."""
+def of_roles(series: Sequence[Series], baseline: Series | None) -> Sequence[Series]:
+    """The series of the roles that are asked for, and the baseline, which differences need; at first without
+    ablations where there are many series."""
     roles = list(dict.fromkeys(one.role for one in series))
     if len(series) <= charts.FEW or len(roles) < 2:
         return series
     shown = [role for role in roles if role != "ablation"] or roles
     chosen = st.pills("Roles", roles, selection_mode="multi", default=shown, key="roles", bind="query-params")
-    return [one for one in series if one.role in chosen] or series
+    return [one for one in series if one.role in chosen or one is baseline] if chosen else series
 
 
 def say_what_is_open(series: Sequence[Series]) -> None:

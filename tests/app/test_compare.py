@@ -186,6 +186,9 @@ def test_many_series_begin_without_ablations(open_page, runs):
     assert len(page.dataframe[0].value) == 6
     page = open_page("compare", group="demo", roles="ablation")
     assert page.dataframe[0].value["Series"].tolist() == ["S6", "S7"]
+    SyntheticRun(runs, name="Full", role="baseline", steps=900).start().train(100)
+    page = open_page("compare", group="demo", roles="ablation")
+    assert set(page.dataframe[0].value["Series"]) == {"S6", "S7", "Full"}, "differences are to what is shown"
 
 
 def test_the_report_of_the_page_is_the_one_of_the_command_line(
