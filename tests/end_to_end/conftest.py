@@ -59,7 +59,8 @@ class Services:
         """Whether the pages are served by now."""
         if self._processes[0].poll() is not None:
             raise RuntimeError((self.runs / "web.log").read_text())
-        with contextlib.suppress(OSError), urllib.request.urlopen(f"{self.url}/_stcore/health") as answer:
+        health = f"{self.url}/_stcore/health"
+        with contextlib.suppress(OSError), urllib.request.urlopen(health, timeout=PATIENCE_S) as answer:
             return answer.status == 200
         return False
 
