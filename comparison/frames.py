@@ -26,8 +26,9 @@ def spectra(run: str | os.PathLike[str]) -> pd.DataFrame:
     """All spectra of a run directory, one row per snapshot, layer and state (index from 1, descending)."""
     paths = RunPaths(Path(run))
     frame = _frame(paths, paths.spectra, (*ALWAYS, "layer", "state_dim", "hsv"))
-    frame["index"] = frame["hsv"].map(lambda values: list(range(1, len(values) + 1)))
-    return frame.explode(["index", "hsv"], ignore_index=True)
+    frame = frame[frame["hsv"].map(lambda values: isinstance(values, list)).astype(bool)]
+    frame = frame.assign(index=frame["hsv"].map(lambda values: list(range(1, len(values) + 1))))
+    return frame.explode(["index", "hsv"], ignore_index=True).astype({"index": "int64", "hsv": "float64"})
 
 
 ALWAYS = ("t", "step", "branch", "attempt")
