@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from storage.errors import ConfigError
+from storage.errors import ConfigError, RunNotFound
 from storage.history import read_history
 from storage.journal import read_journal
 from storage.layout import RunPaths
@@ -35,7 +35,9 @@ ALWAYS = ("t", "step", "branch", "attempt")
 
 
 def _frame(paths: RunPaths, journal: Path, always: Sequence[str]) -> pd.DataFrame:
-    """A journal's records; these columns are there even when there is no record."""
+    """A journal's records; these columns are there even when there is no record. Raises RunNotFound."""
+    if not paths.root.is_dir():
+        raise RunNotFound(f"{paths.root}: no such run directory")
     history = read_history(paths)
     records = [{**record, "live": history.on_path(record)} for record in read_journal(journal)[0]]
     return pd.DataFrame(records, columns=None if records else [*always, "live"])

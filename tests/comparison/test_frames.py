@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from comparison import frames
-from storage.errors import ConfigError
+from storage.errors import ConfigError, RunNotFound
 from storage.journal import Journal
 from tests.app.synthetic_run import SyntheticRun
 
@@ -34,6 +34,11 @@ def test_a_run_that_has_not_begun_gives_tables_without_rows(tmp_path, ending):
         frames.write(getattr(frames, name)(run.paths.root), file)
         again = read(file)
         assert len(again) == 0 and {column, "live"} <= set(again.columns)
+
+
+def test_a_folder_that_is_not_there_is_no_run_without_records(tmp_path):
+    with pytest.raises(RunNotFound, match="no such run directory"):
+        frames.metrics(tmp_path / "runs" / "typo")
 
 
 def test_where_nothing_can_be_written_the_file_is_named(tmp_path):
