@@ -5,8 +5,9 @@
 
 The trained models of the suite's uncut runs are cut to N/2, N/4 and N/8 states without further training: by
 the family's own method, by single states (diagonal) and at random. Measured on validation sequences, the mean
-over layers of ‖y − y_r‖ / ‖y‖. Predicted: √(discarded share) where shares are of squared outputs; for linear
-time-invariant layers the same ratio for white noise at the input. Said again, the suite goes on where it was.
+over layers of ‖y − y_r‖ / ‖y‖. Predicted: √(discarded share) where shares are of squared outputs; what gated
+DeltaNet says of itself; for linear time-invariant layers the same ratio for white noise at the input. Said
+again, the suite goes on where it was.
 """
 
 import argparse
@@ -132,7 +133,13 @@ def measure(model: nn.Module, task: Task, comparison: Comparison, ranks: list[in
 
 def predicted(model: nn.Module, trial: nn.Module, task: Task, ranks: list[int]) -> float | str:
     """Mean over layers of √(discarded share), or of the error for white noise; "" where nothing predicts."""
-    layers = [layer for _, layer in reducible_layers(model)]
+    layers: list[Any] = [layer for _, layer in reducible_layers(model)]
+    if all(hasattr(layer, "predicted_error") for layer in layers):
+        systems = [layer.extract() for layer in layers]
+        return statistics.fmean(
+            layer.predicted_error(system, layer.reduce(system, rank))
+            for layer, system, rank in zip(layers, systems, ranks, strict=True)
+        )
     if all(layer.importance in SQUARED for layer in layers):
         tables = [layer.propose(layer.extract()) for layer in layers]
         shares = [table.discarded_share[rank] for table, rank in zip(tables, ranks, strict=True)]

@@ -171,6 +171,10 @@ class GatedDeltaRule(KernelChoice, MeasuredParameters[Statistics]):
         delta = functional.softplus(self.decay(x) + self.dt_bias)
         return self.strength(x).sigmoid(), -delta * self.A_log.exp()
 
+    def predicted_error(self, system: DeltaNetSystem, reduction: DeltaNetReduction) -> float:
+        """Relative error of the output, as if erasures were whole; no share says it."""
+        return deltanet_reduction.predicted_error(system, reduction)
+
     def write_back(self, reduction: DeltaNetReduction) -> None:
         """Insert the maps of the reduction; at rank N nothing changes."""
         if reduction.rank < self.state_dim:

@@ -10,8 +10,9 @@ that key is repeated the state grows by 1 + β |kᵀ V Wᵀ k| in every step. So
     G = P / tr P + Q / tr Q,   P = E[S Sᵀ],   Q = E[q qᵀ]
 
 from one pass over training sequences: directions in which states are large and queries read. The importance
-of a direction is its eigenvalue, `key_query_energy`. It orders directions; it predicts no error, because what
-is projected away is missing from the next erasure too. The error after a cut is measured, not predicted.
+of a direction is its eigenvalue, `key_query_energy`. It orders directions and is no share of an error: what
+is projected away is missing from the next erasure too. `predicted_error` takes erasures as whole; how near that
+comes on trained layers is in docs/FAMILIES.md.
 
 Baselines: coordinates by the diagonal of G, and a random orthonormal basis. U is inserted behind the
 normalisation of keys and queries (trainer/models/state_map.py) and is not trained: it would not stay
@@ -139,6 +140,26 @@ def reduce(system: DeltaNetSystem, rank: int, method: Method) -> DeltaNetReducti
     inserted = np.ascontiguousarray(U.transpose(0, 2, 1))  # (heads, r, N)
     inserted = inserted if weight.shape[1] == 0 else inserted @ weight  # (heads, r, N0)
     return DeltaNetReduction(system.parameters, U, {**system.parameters, "map.weight": inserted})
+
+
+def predicted_error(system: DeltaNetSystem, reduction: DeltaNetReduction) -> float:
+    """Relative error of the output as if the reduced state were the projected one, as in linear attention.
+
+        √(Σ_h tr(Π⊥ P Π⊥ Q) / Σ_h tr(P Q)),   Π⊥ = 1 − U Uᵀ
+
+    for S[t] and q[t] that are independent of each other. No bound: erasures are smaller, too.
+
+    Raises
+    ------
+    ValueError
+        If P or Q is not finite, or no head passes anything on.
+    """
+    energy(system)
+    P, Q = system.statistics.P, system.statistics.Q
+    rest = np.eye(system.state_dim) - reduction.basis @ reduction.basis.transpose(0, 2, 1)  # (heads, N, N)
+    lost = np.einsum("hij,hji->", rest @ P @ rest, Q)
+    whole = max(np.einsum("hij,hji->", P, Q), np.finfo(np.float64).tiny)
+    return float(np.sqrt(max(lost, 0.0) / whole))
 
 
 def verify(parameters_now: Arrays, reduction: DeltaNetReduction, seed: int = 0) -> float:

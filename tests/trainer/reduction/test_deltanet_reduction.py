@@ -250,3 +250,40 @@ def test_the_layer_learns_in_nearly_the_same_direction_after_a_cut_so_moments_st
         )
     assert (np.mean(cosines, axis=0) > [0.9, 0.9, 0.9, 0.8, 0.8]).all()
     assert layer.map.weight.requires_grad is False
+
+
+@pytest.mark.parametrize("method", ["balanced", "diagonal", "random"])
+def test_the_predicted_error_is_about_the_measured_one(method):
+    for seed in range(3):
+        layer, x = calibrated(seed=seed, method=method, sequences=16)
+        system, full = layer.extract(), outputs(layer, x)
+        for rank in (2, 4, 6):
+            reduction = layer.reduce(system, rank)
+            cut = deltanet_reduction.simulate(reduction.parameters, x.numpy())
+            measured = np.linalg.norm(cut - full) / np.linalg.norm(full)
+            assert layer.predicted_error(system, reduction) == pytest.approx(measured, rel=0.3)
+
+
+def test_without_erasures_the_predicted_error_is_that_of_the_projection():
+    layer, _ = calibrated()
+    system = layer.extract()
+    reduction = layer.reduce(system, 3)
+    draw = np.random.default_rng(0)
+    lost = whole = 0.0
+    for P, Q, U in zip(system.statistics.P, system.statistics.Q, reduction.basis, strict=True):
+        S, q = (np.linalg.cholesky(G + 1e-12 * np.trace(G) * np.eye(8)) @ draw.standard_normal((8, 100_000))
+                for G in (P, Q))  # fmt: skip
+        lost += np.square((S * (q - U @ (U.T @ q))).sum(0)).mean()
+        whole += np.square((S * q).sum(0)).mean()
+    assert layer.predicted_error(system, reduction) == pytest.approx(np.sqrt(lost / whole), rel=0.02)
+
+
+def test_at_the_full_rank_no_error_is_predicted_and_without_an_output_nothing():
+    layer, x = calibrated()
+    system = layer.extract()
+    assert layer.predicted_error(system, layer.reduce(system, 8)) == 0.0
+    with torch.no_grad():
+        layer.inner.weight.zero_(), layer.convolution.bias.zero_()
+    observe(layer, x)
+    with pytest.raises(ValueError, match="passes nothing on"):
+        layer.predicted_error(layer.extract(), layer.reduce(system, 3))
