@@ -11,8 +11,8 @@ that key is repeated the state grows by 1 + β |kᵀ V Wᵀ k| in every step. So
 
 from one pass over training sequences: directions in which states are large and queries read. The importance
 of a direction is its eigenvalue, `key_query_energy`. It orders directions and is no share of an error: what
-is projected away is missing from the next erasure too. `predicted_error` takes erasures as whole; how near that
-comes on trained layers is in docs/FAMILIES.md.
+is projected away is missing from the next erasure too. `predicted_error` takes erasures as whole; how near
+that comes on trained layers is in docs/FAMILIES.md.
 
 Baselines: coordinates by the diagonal of G, and a random orthonormal basis. U is inserted behind the
 normalisation of keys and queries (trainer/models/state_map.py) and is not trained: it would not stay
