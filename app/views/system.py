@@ -18,10 +18,11 @@ def live() -> None:
         frame.figure("Memory of this dashboard", words.size(facts["memory"]))
     place = "" if facts["writable"] else " It is **read-only** here: nothing can be decided or started."
     st.markdown(f"Runs lie in {words.plain(facts['folder'])} on {words.plain(facts['host'])}.{place}")
-    st.markdown(
-        f"You decide as **{words.plain(installation.user())}**: everybody who opens this dashboard does. "
-        "`HANKELBOARD_USER` sets another name when it is started."
-    )
+    if facts["writable"]:
+        st.markdown(
+            f"You decide as **{words.plain(installation.user())}**: everybody who opens this dashboard does. "
+            "`HANKELBOARD_USER` sets another name when it is started."
+        )
     workers()
     damage(rows)
     st.subheader("Versions", anchor=False)
