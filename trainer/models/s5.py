@@ -90,6 +90,10 @@ class S5(SharedStates):
         both = torch.cat((eigenvalues, eigenvalues.conj()))  # (2N,)
         return both, torch.cat((B, B.conj())), 0.5 * torch.cat((C, C.conj()), dim=1)
 
+    def estimate(self, system: Arrays) -> tuple[list[float], list[bool | None]]:
+        """Discarded shares and ranks that can be chosen, of a layer that is not to be cut."""
+        return s5_reduction.estimate(system, self.method)
+
     def inspect(self, system: Arrays, reduction: S5Reduction, earlier: Arrays | None) -> dict[str, Any]:
         """Responses, gain, error interval and stability of the layer's real map."""
         return s5_reduction.inspect(system, reduction, earlier)

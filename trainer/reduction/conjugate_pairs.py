@@ -12,7 +12,7 @@ left over are padding: former modes with C = 0.
 Gradients with respect to a complex quantity z are g = dL/dRe z + i dL/dIm z, so dL = Re(ḡ dz).
 """
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -34,8 +34,14 @@ EIGENVALUE_GAP = 1e-4
 CHECKED_WORK = 1.5e8
 """Σ over systems of N⁴ up to which every rank is checked: the eigenvalues of all their corners take about 5 s
 on one core."""
+QUICK_WORK = 2e7
+"""The same up to which orders of a layer that is not to be cut are found exactly: about half a second."""
 FEW_RANKS = 40
 """Ranks that are checked above that, before those that are the same are dropped."""
+
+
+OrderOf = Callable[[RealBalance, int], int]
+"""From a system and a rank to the real order that the rank holds."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -187,6 +193,33 @@ def order_for(balanced: RealBalance, rank: int, below: int | None = None) -> int
         if order <= rank or _kept(np.linalg.eigvals(balanced.A[:order, :order])).sum() <= rank:
             return order
     return 0
+
+
+def quick_order(balances: Sequence[RealBalance]) -> OrderOf:
+    """`order_for` where that is little work, else 2 r: as if no pole were real, which few of many are."""
+    work = sum((len(balanced.hsv) // 2) ** 4 for balanced in balances)
+    return order_for if work <= QUICK_WORK else lambda balanced, rank: 2 * rank
+
+
+def tails_of_ranks(
+    balances: Sequence[RealBalance], checked: Collection[int], order_of: OrderOf = order_for
+) -> list[FloatArray]:
+    """(S,) for each rank 0..N: Σ of the singular values of each system beyond the order that the rank holds.
+
+    Between checked ranks those of the next lower one, which are not smaller.
+    """
+    tails = [np.array([balanced.hsv.sum() for balanced in balances])]
+    for rank in range(1, len(balances[0].hsv) // 2):
+        if rank in checked:
+            tails.append(np.array([each.hsv[order_of(each, rank) :].sum() for each in balances]))
+        else:
+            tails.append(tails[-1])
+    return [*tails, np.zeros(len(balances))]
+
+
+def shares_of(tails: Sequence[FloatArray]) -> list[float]:
+    """Share of Σσ over all systems that each rank discards."""
+    return [float(tail.sum() / tails[0].sum()) for tail in tails]
 
 
 def _real(eigenvalues: npt.NDArray[np.inexact]) -> npt.NDArray[np.bool_]:

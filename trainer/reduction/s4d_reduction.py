@@ -8,7 +8,7 @@ exactly, with Δ as it is:
     A = log λ' / Δ,   C = ρ' A / (λ' − 1),   ρ' halved for real poles
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,10 +21,12 @@ from trainer.reduction.conjugate_pairs import (
     balance_pairs,
     importances,
     monitoring_importances,
-    order_for,
+    quick_order,
     ranks_to_check,
     realisable_where,
+    shares_of,
     shuffled,
+    tails_of_ranks,
     transport_first,
     transport_second,
     truncate_pairs,
@@ -123,11 +125,11 @@ def propose(parameters: Arrays, method: Method = BALANCED) -> RankTable:
         raise ValueError("all Hankel singular values are 0: the layer passes nothing on")
     channels, n = parameters["A_im"].shape
     checked = ranks_to_check(n, channels)
-    tails = _tails_of_ranks(balances, checked)
+    tails = tails_of_ranks(balances, checked)
     ranks = range(n + 1)
     return RankTable(
         hsv=hsv,
-        discarded_share=_shares(tails),
+        discarded_share=shares_of(tails),
         error_bound=[2.0 * float(tail.max()) for tail in tails] if method.name == "balanced" else None,
         realisable=realisable_where(checked, n),
         condition=[*(None for _ in range(n)), 1.0],
@@ -152,12 +154,8 @@ def estimate(parameters: Arrays, method: Method = BALANCED) -> tuple[list[float]
     channels, n = parameters["A_im"].shape
     some = {name: values[:ESTIMATED_CHANNELS] for name, values in parameters.items()}
     checked = ranks_to_check(n, channels)
-    return _shares(_tails_of_ranks(_balances(some, method), checked)), realisable_where(checked, n)
-
-
-def _shares(tails: Sequence[FloatArray]) -> list[float]:
-    """Share of Σσ over the channels that each rank discards."""
-    return [float(tail.sum() / tails[0].sum()) for tail in tails]
+    balances = _balances(some, method)
+    return shares_of(tails_of_ranks(balances, checked, quick_order(balances))), realisable_where(checked, n)
 
 
 def _balances(parameters: Arrays, method: Method) -> list[RealBalance]:
@@ -165,21 +163,6 @@ def _balances(parameters: Arrays, method: Method) -> list[RealBalance]:
     if method.name == "random":
         return [shuffled(balanced, method.seed + index) for index, balanced in enumerate(balances)]
     return balances
-
-
-def _tails_of_ranks(balances: Sequence[RealBalance], checked: Collection[int]) -> list[FloatArray]:
-    """(H,) for each rank 0..N: Σ of the singular values beyond the order that it holds; between checked ranks
-    those of the next lower one."""
-    n = len(balances[0].hsv) // 2
-    tails = [np.array([balanced.hsv.sum() for balanced in balances])]
-    for rank in range(1, n):
-        tails.append(_tails(balances, rank) if rank in checked else tails[-1])
-    return [*tails, np.zeros(len(balances))]
-
-
-def _tails(balances: Sequence[RealBalance], rank: int) -> FloatArray:
-    """(H,) Σ of the Hankel singular values beyond the order that the rank holds."""
-    return np.array([balanced.hsv[order_for(balanced, rank) :].sum() for balanced in balances])
 
 
 def reduce(parameters: Arrays, rank: int, method: Method = BALANCED) -> S4dReduction:

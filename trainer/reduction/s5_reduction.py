@@ -22,10 +22,12 @@ from trainer.reduction.conjugate_pairs import (
     doubled,
     importances,
     monitoring_importances,
-    order_for,
+    quick_order,
     ranks_to_check,
     realisable_where,
+    shares_of,
     shuffled,
+    tails_of_ranks,
     transport_first,
     transport_second,
     truncate_pairs,
@@ -130,20 +132,25 @@ def propose(parameters: Arrays, method: Method = BALANCED) -> RankTable:
         return table_of(np.array(discarded_shares(scores.tolist())), sizes, scores)
     balanced = _balanced(system_of(parameters), method)
     checked = ranks_to_check(n)
-    tails = [float(balanced.hsv.sum())]
-    for rank in range(1, n):
-        known = rank in checked
-        tails.append(float(balanced.hsv[order_for(balanced, rank) :].sum()) if known else tails[-1])
-    tails.append(0.0)
+    tails = tails_of_ranks([balanced], checked)
     return RankTable(
         hsv=importances(balanced),
-        discarded_share=[tail / tails[0] for tail in tails],
-        error_bound=[2.0 * tail for tail in tails] if method.name == "balanced" else None,
+        discarded_share=shares_of(tails),
+        error_bound=[2.0 * float(tail[0]) for tail in tails] if method.name == "balanced" else None,
         realisable=realisable_where(checked, n),
         condition=[*(None for _ in range(n)), 1.0],
         realised_modes=list(range(n + 1)),
         parameters=sizes,
     )
+
+
+def estimate(parameters: Arrays, method: Method = BALANCED) -> tuple[list[float], list[bool | None]]:
+    """`discarded_share` and `realisable` as `propose` tells them; of large layers as if no pole were real."""
+    balanced = _balanced(system_of(parameters), method)
+    n = len(parameters["A_im"])
+    checked = ranks_to_check(n)
+    tails = tails_of_ranks([balanced], checked, quick_order([balanced]))
+    return shares_of(tails), realisable_where(checked, n)
 
 
 def _balanced(system: DiagonalSystem, method: Method) -> RealBalance:
