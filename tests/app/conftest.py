@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from app import data
+from app import command_line, data
 from app.run_cache import RunCache
 from app.run_index import RunIndex
 from app.run_list import SETTLED_S, RunList
@@ -20,16 +20,17 @@ __all__ = ["SyntheticRun", "showcase", "with_history"]
 
 @pytest.fixture(autouse=True)
 def runs(tmp_path, monkeypatch):
-    """An empty folder of runs; nothing is remembered of other tests, and nothing is read ahead for them."""
-    until(data._warming.is_idle)
+    """An empty folder of runs; nothing is remembered of other tests, and reading ahead ends with its test."""
     folder = tmp_path / "runs"
     folder.mkdir()
     monkeypatch.setenv("HANKELBOARD_RUNS", str(folder))
     monkeypatch.setenv("HANKELBOARD_USER", "ada")
     monkeypatch.setattr(data, "PATIENCE_S", 0.0)
+    monkeypatch.setattr(command_line, "TIMEOUT_S", PATIENCE_S)
     data._caches.clear()
     data._refreshed.clear()
-    return folder
+    yield folder
+    until(data._warming.is_idle)
 
 
 @pytest.fixture
