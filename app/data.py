@@ -4,22 +4,19 @@ Nothing here imports the trainer or torch. What is asked again within `PATIENCE_
 answered from memory.
 """
 
-import functools
 import math
 import os
 import re
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from app import charts, event_words, series
-from app import spectra as spectra_charts
-from app.interventions import intervention_marks
+from app import event_words, series
 from app.run_cache import RunCache
 from app.run_index import RunIndex
 from app.run_list import RunList
@@ -197,50 +194,6 @@ def commands(run_id: str) -> list[dict[str, Any]]:
     return cache_of(run_id).commands()
 
 
-def chart_table(run_id: str, chart: str, smoothing: float = 0.0) -> Any:
-    """The Arrow table of one of charts.METRIC_CHARTS, what is noisy in it smoothed."""
-    cache, shown = cache_of(run_id), charts.METRIC_CHARTS[chart]
-    smooth = dict.fromkeys(shown.noisy, smoothing)
-    compute = lambda: _chart_table(cache, shown, smooth)  # noqa: E731
-    return cache.derived(f"chart {chart}", compute, "metrics", "events", variant=smoothing)
-
-
-def has_metric(run_id: str, chart: str) -> bool:
-    """Whether the run recorded anything that this chart shows."""
-    return any(map(charts.METRIC_CHARTS[chart].shows, cache_of(run_id).columns.metrics()))
-
-
-def _chart_table(cache: RunCache, chart: charts.MetricChart, smooth: Mapping[str, float]) -> Any:
-    lines = {
-        charts.series_name(key, chart): cache.columns.lines(key, cache.history.on_path)
-        for key in cache.columns.metrics()
-        if chart.shows(key)
-    }
-    return charts.lines_table(lines, chart, smooth)
-
-
-def marks_table(run_id: str, chart: str) -> Any:
-    """The Arrow table of interventions on the step axis, the same for all charts of a run."""
-    cache = cache_of(run_id)
-
-    def compute() -> Any:
-        shown = charts.METRIC_CHARTS[chart]
-        lines = [
-            line
-            for key in cache.columns.metrics()
-            if shown.shows(key)
-            for line in cache.columns.lines(key, cache.history.on_path)
-        ]
-        marks = cache.derived("interventions", lambda: intervention_marks(cache.history), "events")
-        holes = [
-            {"step": step, "kind": "not finite", "text": f"not a finite number at step {step}", "live": True}
-            for step in series.not_finite_steps(lines)
-        ]
-        return charts.marks_table(marks + holes, last_step=cache.history.step)
-
-    return cache.derived(f"marks {chart}", compute, "metrics", "events")
-
-
 def was_cut_after(run_id: str, step: int) -> bool:
     """Whether the live path has a cut at `step` or later: validation at the step of a cut comes before it."""
     history = cache_of(run_id).history
@@ -267,57 +220,6 @@ def timeline(run_id: str, limit: int = 200) -> list[Record]:
         ]
 
     return cache.derived("timeline", compute, "events")
-
-
-def latest_spectra(run_id: str) -> list[Record]:
-    """The newest spectrum of each layer on the live path, by layer."""
-    cache = cache_of(run_id)
-
-    def compute() -> list[Record]:
-        newest: dict[int, Record] = {}
-        for record in reversed(cache.spectra):
-            if record["layer"] not in newest and cache.history.on_path(record):
-                newest[record["layer"]] = record
-            if len(newest) == max(1, len(cache.history.state_dims)):
-                break
-        return [newest[layer] for layer in sorted(newest)]
-
-    return cache.derived("latest spectra", compute, "spectra", "events")
-
-
-def spectra(run_id: str) -> dict[int, list[Record]]:
-    """The spectra of each layer on the live path, by step; of those at one step the latest."""
-    cache = cache_of(run_id)
-
-    def compute() -> dict[int, list[Record]]:
-        layers: dict[int, dict[int, Record]] = {}
-        reach = functools.cache(cache.history.reach)
-        for record in cache.spectra:
-            reached = record["step"] <= reach(record.get("branch", 0), record.get("attempt", 0))
-            if reached and not cache.history.is_left_at_turn(record):
-                layers.setdefault(record["layer"], {})[record["step"]] = record
-        return {layer: [found[step] for step in sorted(found)] for layer, found in sorted(layers.items())}
-
-    return cache.derived("spectra", compute, "spectra", "events")
-
-
-def spectra_tables(run_id: str, layer: int, last_step: int) -> dict[str, Any]:
-    """What the page Spectra draws of a layer: heat, ranks, kept; how many values no log scale shows."""
-    snapshots = spectra(run_id)[layer]
-
-    def compute() -> dict[str, Any]:
-        return {
-            "ranks": spectra_charts.rank_table(snapshots),
-            "kept": spectra_charts.kept_table(snapshots),
-            "not_drawable": spectra_charts.not_drawable(snapshots),
-        }
-
-    def heat() -> Any:
-        return spectra_charts.heat_table(snapshots, last_step)
-
-    cache = cache_of(run_id)
-    tables = cache.derived(f"spectra of layer {layer}", compute, "spectra", "events")
-    return {**tables, "heat": cache.derived(f"heat of layer {layer}", heat, "spectra", "events")}
 
 
 def log_tail(run_id: str, lines: int = 80) -> str:

@@ -46,13 +46,13 @@ def measured(runs: Path) -> Iterator[Row]:
 
 
 def scalars(runs: Path) -> Iterator[Row]:
-    from app import data
+    from app import data, metric_data
 
     run, values = make_scalars(runs)
     write_event_file(runs / ".tensorboard", values)
 
     def first_chart() -> None:
-        data.chart_table(run.name, "loss")
+        metric_data.chart_table(run.name, "loss")
 
     def ours() -> float:
         data._caches.clear()
@@ -149,7 +149,7 @@ def make_decisions(runs: Path) -> Path:
 
 
 def many_decisions(runs: Path) -> Iterator[Row]:
-    from app import data, proposal_data
+    from app import data, metric_data, proposal_data
 
     run = make_decisions(runs)
 
@@ -158,7 +158,7 @@ def many_decisions(runs: Path) -> Iterator[Row]:
         proposal_data.proposals(run.name)
         data.commands(run.name)
         data.timeline(run.name)
-        data.marks_table(run.name, "loss")
+        metric_data.marks_table(run.name, "loss")
 
     cold = timed(look)
     more = event("paused", DECISIONS * 5 + 1)
@@ -184,12 +184,12 @@ def make_spectra(runs: Path) -> tuple[Path, np.ndarray]:
 
 
 def large_spectra(runs: Path) -> Iterator[Row]:
-    from app import data
+    from app import spectra_data
 
     run, hsv = make_spectra(runs)
 
     def look() -> None:
-        data.spectra_tables(run.name, 0, SNAPSHOTS)
+        spectra_data.tables(run.name, 0, SNAPSHOTS)
 
     cold = timed(look)
     more = json_line({"step": SNAPSHOTS, "layer": 0, "importance": "hsv", "hsv": hsv[0].tolist()})

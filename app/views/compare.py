@@ -7,7 +7,7 @@ from functools import partial
 import pandas as pd
 import streamlit as st
 
-from app import compared, data, frame, words
+from app import compared, data, frame, metric_data, words
 from app.pulse import live_region
 from app.svg_export import svg_export
 from app.watch import HEARTBEAT, LOG
@@ -174,7 +174,7 @@ def curves_section(series: Sequence[Series], palette: charts.Palette, key: str) 
 
 def metrics_of(series: Sequence[Series]) -> list[str]:
     """The metrics that these runs may have: bits per character only of texts."""
-    texts = any(data.has_metric(run.run, "bits") for one in series for run in one.runs)
+    texts = any(metric_data.has_metric(run.run, "bits") for one in series for run in one.runs)
     return [metric for metric in METRICS if metric != BITS_METRIC or texts]
 
 

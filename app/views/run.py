@@ -5,7 +5,18 @@ from typing import Any
 
 import streamlit as st
 
-from app import charts, controls, data, event_words, evidence_charts, frame, uncut, words
+from app import (
+    charts,
+    controls,
+    data,
+    event_words,
+    evidence_charts,
+    frame,
+    metric_data,
+    spectra_data,
+    uncut,
+    words,
+)
 from app.pulse import RARELY_MS, live_region
 from app.watch import HEARTBEAT, LOG, METRICS, SPECTRA
 from storage.importances import importance_of
@@ -114,7 +125,7 @@ def best_figure(row: Mapping[str, Any]) -> None:
 def metric_charts(row: Mapping[str, Any]) -> None:
     run_id = row["run"]
     st.subheader("Metrics", anchor=False)
-    if not any(data.has_metric(run_id, name) for name in charts.METRIC_CHARTS):
+    if not any(metric_data.has_metric(run_id, name) for name in charts.METRIC_CHARTS):
         st.caption("Nothing was recorded yet.")
         return
     st.caption(
@@ -130,7 +141,7 @@ def metric_charts(row: Mapping[str, Any]) -> None:
     shown = {
         name: chart
         for name, chart in charts.METRIC_CHARTS.items()
-        if not chart.optional or data.has_metric(run_id, name)
+        if not chart.optional or metric_data.has_metric(run_id, name)
     }
     with st.grid(2, min_column_width=330, gap="small"):
         for name, chart in shown.items():
@@ -140,14 +151,14 @@ def metric_charts(row: Mapping[str, Any]) -> None:
                     charts.metric_spec(chart, len(row["initial_state_dims"])),
                     key=f"{name}-{run_id}",
                     alt=f"{chart.title} ({chart.unit}) against training step",
-                    lines=data.chart_table(run_id, name, smoothing),
-                    marks=data.marks_table(run_id, name),
+                    lines=metric_data.chart_table(run_id, name, smoothing),
+                    marks=metric_data.marks_table(run_id, name),
                 )
 
 
 def spectrum(row: Mapping[str, Any]) -> None:
     run_id = row["run"]
-    spectra = data.latest_spectra(run_id)
+    spectra = spectra_data.latest(run_id)
     st.subheader("Latest spectrum", anchor=False)
     if not spectra:
         st.caption("No spectrum was recorded yet.")

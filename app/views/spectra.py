@@ -5,7 +5,7 @@ from typing import Any
 
 import streamlit as st
 
-from app import charts, data, frame, proposal_data, regret, spectra, words
+from app import charts, frame, proposal_data, regret, spectra, spectra_data, words
 from app.pulse import RARELY_MS, live_region
 from app.watch import HEARTBEAT, LOG, METRICS, SPECTRA
 from storage.importances import Importance, importance_of
@@ -24,7 +24,7 @@ def live(run_id: str) -> int | None:
     row = frame.still_there(run_id, quietly=True)
     if row is None:
         return None
-    layers = data.spectra(run_id)
+    layers = spectra_data.by_layer(run_id)
     if layers:
         show(row, choose_layer(layers), layers)
     else:
@@ -45,7 +45,7 @@ def choose_layer(layers: Mapping[int, Sequence[Record]]) -> int:
 def show(row: Mapping[str, Any], layer: int, layers: Mapping[int, Sequence[Record]]) -> None:
     snapshots = layers[layer]
     importance = importance_of(snapshots[0].get("importance", "hsv"))
-    tables = data.spectra_tables(row["run"], layer, row["step"])
+    tables = spectra_data.tables(row["run"], layer, row["step"])
     first, last = snapshots[0], snapshots[-1]
     st.caption(
         words.plain(

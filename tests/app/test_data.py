@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 
-from app import charts, data, journal_tables, series, spectra, words
+from app import charts, data, journal_tables, metric_data, series, spectra, spectra_data, words
 from app.watch import Watch
 from storage.journal import Journal
 from tests.app.conftest import comes_true, ready
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:Callback with id:RuntimeWarning"
 
 
 def steps_of(run, chart="accuracy"):
-    table = data.chart_table(run.id, chart)
+    table = metric_data.chart_table(run.id, chart)
     return [step for step in table["step"].to_pylist() if step == step]
 
 
@@ -35,27 +35,27 @@ def test_examples():
 
 
 def test_only_new_bytes_are_parsed(run, monkeypatch):
-    data.chart_table(run.id, "loss")
+    metric_data.chart_table(run.id, "loss")
     parsed = []
     parse = journal_tables.parse
     monkeypatch.setattr(journal_tables, "parse", lambda lines: parsed.append(lines) or parse(lines))
-    data.chart_table(run.id, "loss")
+    metric_data.chart_table(run.id, "loss")
     assert parsed == []
     run.train(210)
-    data.chart_table(run.id, "loss")
+    metric_data.chart_table(run.id, "loss")
     assert len(parsed) == 1 and json.loads(parsed[0])["step"] == 210
 
 
 def test_a_torn_tail_waits_until_it_is_whole(run):
-    before = data.chart_table(run.id, "loss").num_rows
+    before = metric_data.chart_table(run.id, "loss").num_rows
     line = b'{"t":"x","step":210,"branch":0,"attempt":0,"train/loss":1.0}\n'
     with run.paths.metrics.open("ab") as file:
         file.write(line[:20])
         file.flush()
-        assert data.chart_table(run.id, "loss").num_rows == before
+        assert metric_data.chart_table(run.id, "loss").num_rows == before
         assert data.summary(run.id)["damaged"] == {}
         file.write(line[20:])
-    assert data.chart_table(run.id, "loss").num_rows == before + 1
+    assert metric_data.chart_table(run.id, "loss").num_rows == before + 1
 
 
 def test_a_replaced_journal_is_read_anew(run):
@@ -68,12 +68,12 @@ def test_a_replaced_journal_is_read_anew(run):
 
 def test_what_was_left_is_drawn_apart_from_the_live_path(runs):
     run = with_history(runs)
-    table = data.chart_table(run.id, "accuracy").to_pylist()
+    table = metric_data.chart_table(run.id, "accuracy").to_pylist()
     live = [row["step"] for row in table if row["path"] == "live"]
     left = [row["step"] for row in table if row["path"] == "left"]
     assert live == sorted(set(live)) and max(live) == 400
     assert min(left) == 200 and max(left) == 900  # joined to the last live point
-    marks = {(row["kind"], row["path"]) for row in data.marks_table(run.id, "accuracy").to_pylist()}
+    marks = {(row["kind"], row["path"]) for row in metric_data.marks_table(run.id, "accuracy").to_pylist()}
     assert ("rollback", "live") in marks
 
 
@@ -110,7 +110,7 @@ def test_a_chart_of_a_long_run_is_small(run):
     with Journal(run.paths.metrics) as journal:
         for step in range(201, 5_000):
             journal.append({"step": step, "branch": 0, "attempt": 0, "train/loss": 1.0 / step})
-    table = data.chart_table(run.id, "loss")
+    table = metric_data.chart_table(run.id, "loss")
     assert table.num_rows <= 2 * series.POINTS_PER_SERIES + 2
     assert sum(table["spot"].to_pylist()) <= 2 * charts.SPOTS + 2
 
@@ -118,7 +118,7 @@ def test_a_chart_of_a_long_run_is_small(run):
 def test_a_loss_that_is_null_is_a_gap_and_a_mark(run):
     with Journal(run.paths.metrics) as journal:
         journal.append({"step": 210, "branch": 0, "attempt": 0, "train/loss": float("nan")})
-    marks = data.marks_table(run.id, "loss").to_pylist()
+    marks = metric_data.marks_table(run.id, "loss").to_pylist()
     assert any(row["kind"] == "not finite" and row["step"] == 210 for row in marks)
 
 
@@ -167,7 +167,7 @@ def test_spectra_of_the_live_path_by_layer_and_the_ranks_they_leave(runs):
     from storage.spectrum import discarded_shares, rank_for_tolerance
 
     run = with_history(runs)
-    layers = data.spectra(run.id)
+    layers = spectra_data.by_layer(run.id)
     assert sorted(layers) == [0, 1]
     steps = [record["step"] for record in layers[0]]
     assert steps == sorted(set(steps)) and max(steps) <= 420  # what the rollback left is not among them

@@ -3,7 +3,17 @@
 import numpy as np
 import pytest
 
-from app import analyses, analysis_charts, data, interventions, outcomes, proposal_data, series, uncut
+from app import (
+    analyses,
+    analysis_charts,
+    data,
+    interventions,
+    metric_data,
+    outcomes,
+    proposal_data,
+    series,
+    uncut,
+)
 from storage import commands
 from storage.history import History
 from storage.journal import read_journal
@@ -123,9 +133,9 @@ def test_smoothing_is_computed_before_reduction_and_keeps_gaps_and_the_raw_line(
         expected.append(total / weights)
     np.testing.assert_allclose(smoothed[:100], expected)
     assert np.isnan(smoothed[100]) and not np.isnan(smoothed[101])
-    table = data.chart_table(waiting.id, "loss", 0.9).to_pylist()
+    table = metric_data.chart_table(waiting.id, "loss", 0.9).to_pylist()
     raw = {row["step"]: row["value"] for row in table if row["path"] == "raw"}
-    plain = data.chart_table(waiting.id, "loss").to_pylist()
+    plain = metric_data.chart_table(waiting.id, "loss").to_pylist()
     assert raw == {r["step"]: r["value"] for r in plain if r["series"] == "training" and r["path"] == "live"}
     live = [row["value"] for row in table if row["series"] == "training" and row["path"] == "live"]
     assert live and live != list(raw.values())

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from app import data, words
+from app import data, metric_data, spectra_data, words
 from storage.commands import add_note, send_command
 from tests.app.conftest import SyntheticRun, text_of
 
@@ -135,7 +135,7 @@ def test_after_a_rollback_to_before_a_cut_nothing_of_the_cut_is_on_the_live_path
     run.roll_back(pinned["name"], [64, 64], undone=[1])
     run.train(250)
     data.forget(run.id)
-    assert {record["state_dim"] for record in data.spectra(run.id)[0]} == {64}
+    assert {record["state_dim"] for record in spectra_data.by_layer(run.id)[0]} == {64}
     left = [item["state_dims"] for item in data.checkpoints(run.id)[0] if not item["live"]]
     assert left == [cut]
     assert not data.was_cut_after(run.id, 200)
@@ -149,7 +149,7 @@ def test_a_cut_that_was_undone_is_marked_at_the_rollback_that_undid_it(run):
     pinned = next(item for item in data.checkpoints(run.id)[0] if item["cause"] == "before_reduction")
     run.roll_back(pinned["name"], [64, 64], undone=[1])
     data.forget(run.id)
-    marks = data.marks_table(run.id, "loss").to_pylist()
+    marks = metric_data.marks_table(run.id, "loss").to_pylist()
     assert [mark["sign"] for mark in marks if mark["step"] == 200 and mark["sign"]] == ["▼↺"]
 
 

@@ -1,0 +1,52 @@
+"""Metrics of a run as the tables of its charts: lines, and interventions on the step axis."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from app import charts, data, series
+from app.interventions import intervention_marks
+from app.run_cache import RunCache
+
+
+def chart_table(run_id: str, chart: str, smoothing: float = 0.0) -> Any:
+    """The Arrow table of one of charts.METRIC_CHARTS, what is noisy in it smoothed."""
+    cache, shown = data.cache_of(run_id), charts.METRIC_CHARTS[chart]
+    smooth = dict.fromkeys(shown.noisy, smoothing)
+    compute = lambda: _chart_table(cache, shown, smooth)  # noqa: E731
+    return cache.derived(f"chart {chart}", compute, "metrics", "events", variant=smoothing)
+
+
+def has_metric(run_id: str, chart: str) -> bool:
+    """Whether the run recorded anything that this chart shows."""
+    return any(map(charts.METRIC_CHARTS[chart].shows, data.cache_of(run_id).columns.metrics()))
+
+
+def _chart_table(cache: RunCache, chart: charts.MetricChart, smooth: Mapping[str, float]) -> Any:
+    lines = {
+        charts.series_name(key, chart): cache.columns.lines(key, cache.history.on_path)
+        for key in cache.columns.metrics()
+        if chart.shows(key)
+    }
+    return charts.lines_table(lines, chart, smooth)
+
+
+def marks_table(run_id: str, chart: str) -> Any:
+    """The Arrow table of interventions on the step axis, the same for all charts of a run."""
+    cache = data.cache_of(run_id)
+
+    def compute() -> Any:
+        shown = charts.METRIC_CHARTS[chart]
+        lines = [
+            line
+            for key in cache.columns.metrics()
+            if shown.shows(key)
+            for line in cache.columns.lines(key, cache.history.on_path)
+        ]
+        marks = cache.derived("interventions", lambda: intervention_marks(cache.history), "events")
+        holes = [
+            {"step": step, "kind": "not finite", "text": f"not a finite number at step {step}", "live": True}
+            for step in series.not_finite_steps(lines)
+        ]
+        return charts.marks_table(marks + holes, last_step=cache.history.step)
+
+    return cache.derived(f"marks {chart}", compute, "metrics", "events")
