@@ -15,7 +15,7 @@ def live() -> None:
         frame.figure("Workers", words.count(len(data.workers())))
         frame.figure("Runs", words.count(len(rows)), f"{queued} queued")
         frame.figure("Free on the disk", words.size(facts["free"]), f"of {words.size(facts['total'])}")
-        frame.figure("Memory of this dashboard", words.size(facts["memory"]))
+        frame.figure("Memory", words.size(facts["memory"]), "of this dashboard")
     place = "" if facts["writable"] else " It is **read-only** here: nothing can be decided or started."
     st.markdown(f"Runs lie in {words.plain(facts['folder'])} on {words.plain(facts['host'])}.{place}")
     if facts["writable"]:

@@ -1,9 +1,11 @@
-"""Full-page screenshots of all pages but System (which names the machine), light and dark, wide and narrow.
+"""Full-page screenshots of all pages, light and dark, wide and narrow.
 
-    hankelboard up --runs-dir RUNS
+    HANKELBOARD_USER=ada unshare --uts sh -c 'hostname lab && exec hankelboard up --runs-dir /srv/runs'
     python docs/screens/take.py http://127.0.0.1:8501 --cut RUN --waiting RUN --back RUN --group GROUP
 
-of real runs: one that was cut, one that waits for a decision, one that was rolled back, and a group.
+of real runs: one that was cut, one that waits for a decision, one that was rolled back, and a group. The page
+System names the machine, the folder and the user: on Linux `unshare` (as root) lends another host name. Runs
+that were going on elsewhere show no sign of life there; those that should live are started in the same way.
 """
 
 import argparse
@@ -13,7 +15,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from PIL import Image
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page, expect, sync_playwright
 
 FOLDER = Path(__file__).parent
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
@@ -31,6 +33,7 @@ def addresses(cut: str, waiting: str, back: str, group: str) -> dict[str, str]:
         "compare": f"compare?group={quote(group)}",
         "new_run": "new_run",
         "glossary": "glossary",
+        "system": "system",
     }
 
 
@@ -38,6 +41,7 @@ def settle(page: Page) -> None:
     """Wait until the page has run and its charts are drawn."""
     page.wait_for_timeout(700)
     page.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for()
+    expect(page.locator("[data-testid=stSkeleton]")).to_have_count(0, timeout=60_000)
     page.wait_for_timeout(700)
 
 
@@ -45,10 +49,11 @@ def take(page: Page, address: str, width: int) -> Image.Image:
     page.set_viewport_size({"width": width, "height": 920})
     page.goto(address)
     settle(page)
-    for _ in range(2):  # charts are drawn anew where the page grows
-        height = page.evaluate("document.querySelector('[data-testid=stMain]').scrollHeight")
+    height = 0
+    while height != (grown := page.evaluate("document.querySelector('[data-testid=stMain]').scrollHeight")):
+        height = grown
         page.set_viewport_size({"width": width, "height": min(height, HIGHEST)})
-        settle(page)
+        settle(page)  # charts are drawn anew where the page grows, and its regions come one by one
     return Image.open(io.BytesIO(page.screenshot()))
 
 
