@@ -207,7 +207,9 @@ def nearest_realisable(layer: Record, rank: int) -> int:
 def ranks_at(proposal: Record, tolerance: float) -> list[int]:
     """The rank per layer that the rule gives at a tolerance: gate and realisability included.
 
-    A proposal whose `allocation` is global allows the tolerance to all layers together.
+    Where the rank itself cannot be written back it is the next higher one that can, so that the discarded
+    share stays within the tolerance. A proposal whose `allocation` is global allows the tolerance to all
+    layers together.
     """
     layers = proposal["layers"]
     if proposal.get("allocation") == "global":
@@ -215,7 +217,7 @@ def ranks_at(proposal: Record, tolerance: float) -> list[int]:
     else:
         allowed = [rank_for_tolerance(layer["discarded_share"], tolerance) for layer in layers]
     return [
-        _gated(layer, nearest_realisable(layer, rank), proposal["gate"])
+        _gated(layer, _realisable_from(layer, rank), proposal["gate"])
         for layer, rank in zip(layers, allowed, strict=True)
     ]
 
@@ -286,6 +288,11 @@ def ranks_within(proposal: Record, share: float, unit: str = "states") -> list[i
             ranks[place] += 1
             left -= costs[place][i]
     return [_realisable_below(layer, rank) for layer, rank in zip(layers, ranks, strict=True)]
+
+
+def _realisable_from(layer: Record, rank: int) -> int:
+    state_dim = int(layer["state_dim"])
+    return next((r for r in range(rank, state_dim) if layer["realisable"][r] is True), state_dim)
 
 
 def _realisable_below(layer: Record, rank: int) -> int:

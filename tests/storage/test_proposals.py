@@ -96,6 +96,13 @@ def test_ranks_at_a_tolerance_respect_the_gate_and_realisability(proposal):
     assert proposals.ranks_at(proposal, 0.1) == [4]  # 3 is not below 0.7 * 4
 
 
+def test_a_rank_that_cannot_be_written_back_gives_way_upwards_so_that_the_tolerance_holds(proposal):
+    proposal["layers"][0]["realisable"] = [False, True, False, False, True]  # 1 is nearer to 2 than 4 is
+    assert proposals.ranks_at(proposal, 0.3) == [4]
+    proposal["layers"][0]["realisable"] = [False, None, True, None, True]
+    assert proposals.ranks_at(proposal, 0.6) == [2]  # 1 was not checked
+
+
 def test_a_damaged_proposal_is_none_and_its_journal_still_folds(paths, proposal, tell):
     tell("proposal_published", proposal=1)
     paths.proposal(1).write_bytes(b"{")
