@@ -39,6 +39,8 @@ class Traffic:
             if self._regions >= regions and self.charts() >= charts:
                 break
             self._page.wait_for_timeout(50)
+        else:
+            raise AssertionError(f"{self._regions} regions, charts {self.charts()}")
         self._page.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for()
         self._page.wait_for_timeout(1500)
 
