@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -85,3 +86,53 @@ def test_both_end_when_asked_and_who_does_not_listen_is_killed(keep, capfd):
     assert codes == [0]
     assert worker.process.returncode == -signal.SIGTERM and web.process.returncode == -signal.SIGKILL
     assert "web did not end within 0.2 s" in capfd.readouterr().out
+
+
+SCRIPT = """
+import os, signal, sys
+from trainer.cli.side_by_side import Kept, SideBySide
+{first}
+both = SideBySide([Kept(name="web", command=[sys.executable, "-c", {web!r}], patience_s=0.2)], os.environ)
+both.stop_at_signals()
+sys.exit(both.run())
+"""
+
+
+def alone(tmp_path, first=""):
+    """A process that keeps one which does not listen, as `up` does; and the id of that one."""
+    told = tmp_path / "pid"
+    web = (
+        "import os, pathlib, signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); "
+        f"pathlib.Path({str(told)!r}).write_text(f'{{os.getpid()}}.'); time.sleep(600)"
+    )
+    script = SCRIPT.format(first=first, web=web)
+    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE)
+    until(lambda: told.exists() and told.read_text().endswith("."))
+    return process, int(told.read_text().rstrip("."))
+
+
+def lives(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM])
+def test_all_end_when_nobody_reads_any_more_what_is_said(tmp_path, number):
+    process, child = alone(tmp_path)
+    process.stdout.close()  # as a terminal that was closed: what is written fails
+    process.send_signal(number)
+    process.wait(PATIENCE_S)
+    assert not lives(child)
+
+
+def test_nohup_outlives_its_terminal(tmp_path):
+    process, child = alone(tmp_path, "signal.signal(signal.SIGHUP, signal.SIG_IGN)")
+    process.send_signal(signal.SIGHUP)
+    time.sleep(0.5)
+    assert process.poll() is None and lives(child)
+    process.terminate()
+    assert process.wait(PATIENCE_S) == 0 and not lives(child)
+    process.stdout.close()

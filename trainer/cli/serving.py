@@ -2,7 +2,6 @@
 
 import argparse
 import os
-import signal
 import socket
 import sys
 from importlib.util import find_spec
@@ -116,8 +115,7 @@ def serve(options: argparse.Namespace, *, jobs: int) -> int:
         ],
         {**os.environ, "HANKELBOARD_RUNS": runs, "PYTHONUNBUFFERED": "1"},
     )
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda *_: both.stop())
+    both.stop_at_signals()
     address = f"http://{options.host}:{options.port}"
     print(f"\n    Hankelboard: {address}    (Ctrl-C ends it; runs are saved)\n", flush=True)
     return both.run()

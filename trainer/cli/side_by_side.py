@@ -4,14 +4,17 @@ Runners of Procfiles end all processes when one ends. Then a worker that the mac
 before their reader, and pages that fail end a night of training. Here what dies is started again.
 """
 
+import contextlib
+import signal
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 LOOK_S = 0.2
-START_S = 5.0
-"""Who ends earlier than this after the first start cannot work here at all."""
+START_S = 20.0
+"""Who ends earlier than this after the first start cannot work here at all. Pages whose port is taken say so
+after 2 s of imports on a fast machine."""
 PAUSE_S, LONG_PAUSE_S = 1.0, 30.0
 """Before the next start; the long one after a life of less than START_S."""
 
@@ -43,6 +46,12 @@ class SideBySide:
     def stop(self) -> None:
         """End all soon. Only sets a flag: it may be called in a signal handler."""
         self._stopped = True
+
+    def stop_at_signals(self) -> None:
+        """End all at Ctrl-C, at SIGTERM and when the terminal is closed, unless nohup said not to listen."""
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+                signal.signal(number, lambda *_: self.stop())
 
     def run(self) -> int:
         """Until `stop`, or until a process cannot even start. Returns the exit code: 0, or 1."""
@@ -97,4 +106,5 @@ class SideBySide:
 
 
 def _say(message: str) -> None:
-    print(message, flush=True)
+    with contextlib.suppress(OSError):  # a terminal that was closed; nobody reads it, and all must still end
+        print(message, flush=True)
