@@ -187,7 +187,7 @@ class History:
         if isinstance(layer, int) and "state_dim" in record:
             return layer < len(dims) and record["state_dim"] != dims[layer]
         told = record.get("to") or record.get("state_dims")
-        return told is not None and list(told) != dims
+        return told is not None and told != dims
 
     def turns(self, branch: int | None = None) -> dict[tuple[int, int], list[int]]:
         """Where the path of a branch leaves its parents: state dimensions there, by (parent, step)."""
@@ -202,7 +202,8 @@ class History:
     def reach(self, branch: int, attempt: int) -> float:
         """The step up to which records of this attempt lie on the live path; -1 where none does.
 
-        It is `on_path` for many records at once.
+        It is `on_path` for many records at once, but for those of the step of a rollback
+        (`is_left_at_turn`).
         """
         path = self.segments()
         if branch not in path:

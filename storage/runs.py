@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any
 
 from storage import atomic
-from storage.errors import DamagedRun, NewerFormat, RunHeld, RunNotFound
+from storage.errors import DamagedRun, NewerFormat, RunError, RunHeld, RunNotFound
 from storage.layout import FORMAT_VERSION, RUN_ID, STRAY_PREFIX, RunPaths, run_paths
 from storage.records import Record, new_ulid, now, read_record
 
@@ -193,15 +193,28 @@ class RunLock:
 
 
 @contextlib.contextmanager
-def creating(runs: Path) -> Iterator[None]:
+def creating(runs: Path, *, patience_s: float = 30.0) -> Iterator[None]:
     """While somebody looks which runs are missing, and creates them: two who ask at once create none twice.
 
-    Concurrency: waits for the other one. The kernel ends it when the holder dies.
+    Concurrency: waits for the other one. The kernel ends it when the holder dies; one that was stopped
+    (Ctrl-Z) is not waited for for ever.
+
+    Raises
+    ------
+    RunError
+        If the other one takes longer than `patience_s`.
     """
     runs.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(runs / ".creating.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    deadline = time.monotonic() + patience_s
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        while not _try_lock(descriptor):
+            if time.monotonic() >= deadline:
+                raise RunError(
+                    f"{runs}: another process has been creating runs here for {patience_s:g} s; "
+                    "try again when it is done, or end it"
+                )
+            time.sleep(0.05)
         yield
     finally:
         os.close(descriptor)

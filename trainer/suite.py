@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Any
 
 from storage.commands import add_note, read_notes, send_command
-from storage.errors import ConfigError, DamagedRun, RunError, RunNotFound
+from storage.errors import ConfigError, DamagedRun, NewerFormat, RunError, RunNotFound
 from storage.history import read_history
 from storage.layout import RunPaths, run_paths
 from storage.references import REFERENCES, references
@@ -270,6 +270,8 @@ def _is_there(runs: Path, run: str) -> bool:
         read_run(run_paths(runs, run))
     except (RunNotFound, DamagedRun):
         return False
+    except NewerFormat:  # there, whoever can read it
+        return True
     return True
 
 

@@ -195,6 +195,15 @@ def test_runs_that_wait_for_a_removed_run_are_created_anew(tmp_path, left):
     assert len(list_runs(tmp_path)) == 4, "put away once, not again and again"
 
 
+def test_a_run_of_a_newer_format_is_waited_for_and_not_created_anew(tmp_path):
+    suite = parse_suite("tiny", TINY)
+    first = {item.series.name: item.run for item in create_suite(tmp_path, suite, seeds=[1])}
+    newer = run_paths(tmp_path, first["cut"]).run_json
+    newer.write_text(json.dumps(json.loads(newer.read_text()) | {"format_version": 99}))
+    again = {item.series.name: item for item in create_suite(tmp_path, suite, seeds=[1])}
+    assert again["scratch"].run == first["scratch"] and not again["scratch"].created
+
+
 def test_a_seed_given_twice_is_one_run(tmp_path):
     suite = parse_suite("tiny", {**TINY, "seeds": [1, 1], "series": TINY["series"][:2]})
     assert [(item.series.name, item.seed) for item in create_suite(tmp_path, suite)] == [

@@ -116,8 +116,8 @@ def gramians(system: DiagonalSystem, *, horizon: int | None = None) -> tuple[Com
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # reported below
         weight = _sums_of_powers(system.logarithms)  # (N, N)
         if horizon is not None:
-            exponent = system.logarithms[:, None] + system.logarithms.conj()  # (N, N)
-            weight *= -np.expm1(horizon * exponent)
+            powers = _times(system.logarithms, horizon)  # (N,) log λ^horizon
+            weight *= -np.expm1(powers[:, None] + powers.conj())
         P = _weighted(blas.zherk(1.0, system.B.T, trans=2, lower=1).T, weight)  # (N, N), Bᵀᴴ Bᵀ transposed
         np.conj(weight, out=weight)
         Q = _weighted(blas.zherk(1.0, system.C.T, lower=1).T, weight)  # (N, N), Cᵀ Cᵀᴴ transposed
@@ -143,6 +143,13 @@ def _sums_of_powers(logarithms: ComplexArray) -> ComplexArray:
     np.divide(real, squared, out=sums.real)
     np.divide(minus_imag, squared, out=sums.imag)
     return sums
+
+
+def _times(logarithms: ComplexArray, factor: int) -> ComplexArray:
+    """Part by part: as a complex product −inf, of λ = 0, would become NaN."""
+    product: ComplexArray = np.empty_like(logarithms)
+    product.real, product.imag = factor * logarithms.real, factor * logarithms.imag
+    return product
 
 
 def _weighted(upper: ComplexArray, weight: ComplexArray) -> ComplexArray:

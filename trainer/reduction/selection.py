@@ -40,8 +40,8 @@ def reordered(balanced: Balance, method: str, seed: int) -> Balance:
 def mode_scores(system: DiagonalSystem, method: str) -> FloatArray:
     """Score of every mode, (N,): what LAST and AIRE call the importance of a state."""
     gains = (np.abs(system.C) ** 2).sum(axis=0) * (np.abs(system.B) ** 2).sum(axis=1)  # (N,)
-    modulus = np.exp(system.logarithms.real)  # (N,)
-    distance = (1.0 - modulus) ** 2 if method == "last" else 1.0 - modulus**2
+    nu = system.logarithms.real  # (N,) log |λ|: 1 − |λ| keeps its digits
+    distance = np.expm1(nu) ** 2 if method == "last" else -np.expm1(2.0 * nu)
     scores: FloatArray = gains / distance
     return scores
 

@@ -198,6 +198,14 @@ def test_the_finite_horizon_sums_that_many_steps(horizon):
     )
 
 
+@pytest.mark.parametrize("horizon", [1, 3])
+def test_a_finite_horizon_sums_what_a_state_without_memory_passes_on_once(horizon):
+    system = DiagonalSystem(np.array([0.0, 0.5]), np.ones((2, 1)), np.ones((1, 2)))
+    P, Q = gramians(system, horizon=horizon)
+    np.testing.assert_allclose(P, [[1.0, 1.0], [1.0, sum(0.25**k for k in range(horizon))]], rtol=1e-15)
+    np.testing.assert_allclose(Q, P, rtol=1e-15)
+
+
 def test_a_horizon_below_one_step_is_refused():
     with pytest.raises(ValueError, match="horizon = 0"):
         gramians(random_system(2, 1, 1), horizon=0)

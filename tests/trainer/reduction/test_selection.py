@@ -8,7 +8,7 @@ import pytest
 from tests.trainer.reduction.test_truncation import random_system
 from trainer.models.lru import LRU
 from trainer.reduction import selection
-from trainer.reduction.hankel import frequency_response
+from trainer.reduction.hankel import DiagonalSystem, frequency_response
 from trainer.reduction.lru_parameters import system_from_parameters
 from trainer.reduction.lru_reduction import propose, reduce, transport_moments, verify
 from trainer.reduction.method import Method
@@ -34,6 +34,13 @@ def test_the_score_of_last_is_the_squared_gain_of_a_mode_on_a_dense_grid():
         response = system.B[mode] / (np.exp(1j * grid) - system.eigenvalues[mode])[:, None]  # (F, H)
         gains = np.linalg.norm(response, axis=1) * np.linalg.norm(system.C[:, mode])
         assert np.sqrt(score) == pytest.approx(gains.max(), rel=1e-9)
+
+
+@pytest.mark.parametrize(("method", "score"), [("last", 1e40), ("aire", 0.5e20)])
+def test_scores_of_a_mode_nearer_to_the_circle_than_its_eigenvalue_tells_are_finite(method, score):
+    one = np.ones((1, 1))
+    system = DiagonalSystem(np.array([1.0]), one, one, np.array([-1e-20 + 0j]))
+    assert mode_scores(system, method) == pytest.approx(score, rel=1e-12)
 
 
 def test_the_score_of_aire_is_the_energy_of_the_impulse_response():
