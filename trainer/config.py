@@ -16,7 +16,7 @@ from storage.proposals import VERDICTS
 from trainer.family_settings import AUTO, FAMILIES_WITH, METHODS, check_family, method_of, refuse_ignored
 from trainer.setting import check_value, setting, suggest
 from trainer.tables import spelt_out
-from trainer.task_settings import check_task
+from trainer.task_settings import WITHOUT_OPTIONS, check_task
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -320,6 +320,17 @@ def parse(tables: Mapping[str, Any]) -> Config:
             raise ConfigError(f"{name} = {table!r}: must be a table of keys")
         parts[name] = _parse_section(name, sections[name], table)
     return Config(**parts)
+
+
+def parse_recorded(tables: Mapping[str, Any]) -> Config:
+    """The configuration of a run that is there already.
+
+    As `parse`, but options of a task that takes none are left out: once they were ignored, not refused.
+    """
+    data = tables.get("data")
+    if isinstance(data, Mapping) and data.get("task") in WITHOUT_OPTIONS:
+        tables = {**tables, "data": {**data, "options": {}}}
+    return parse(tables)
 
 
 def _parse_section(name: str, kind: Any, table: Mapping[str, Any]) -> Any:

@@ -16,7 +16,7 @@ from storage.layout import CheckpointName, RunPaths, run_paths
 from storage.references import references, state_beside, waits_for
 from storage.runs import read_run
 from trainer.checkpoint import LOOP, MODEL, load_tensors
-from trainer.config import Config, parse
+from trainer.config import Config, parse_recorded
 from trainer.data.task import Task
 from trainer.models.build import build_model
 
@@ -134,7 +134,7 @@ def teacher_of(source: Source, task: Task, device: torch.device) -> nn.Module:
     Raises CheckpointError when it was trained on a task with other channels, classes or tokens.
     """
     with torch.random.fork_rng():  # its initial weights, drawn for nothing
-        model = build_model(parse(read_run(source.paths).config), task)
+        model = build_model(parse_recorded(read_run(source.paths).config), task)
     try:
         load_tensors(model, None, source.tensors())
     except CheckpointError as error:

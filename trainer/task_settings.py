@@ -35,6 +35,7 @@ OPTIONS: dict[str, dict[str, Limits]] = {
     "cifar": {},
 }
 """Options of each task; its file in trainer/data/ says what they are."""
+WITHOUT_OPTIONS = [task for task, known in OPTIONS.items() if not known]
 FILE = {"text": "file"}
 """Tasks that read a file of the user's, and the option that is its path."""
 

@@ -13,7 +13,7 @@ from storage.history import read_history
 from storage.layout import RunPaths
 from storage.runs import RunLock, read_run
 from trainer import absent, references, systems
-from trainer.config import Config, parse
+from trainer.config import Config, parse_recorded
 from trainer.control import POLL_S, Control
 from trainer.data.task import batch_indices
 from trainer.data.text import text_record
@@ -42,7 +42,7 @@ def train_run(paths: RunPaths, *, keep_log: bool = True) -> str:
         If the directory is damaged or of a newer format.
     """
     try:
-        config = parse(read_run(paths).config)
+        config = parse_recorded(read_run(paths).config)
     except ConfigError as error:  # edited by hand, or of another version
         print(f"{paths.run_id}: {error}", file=sys.stderr, flush=True)
         absent.fail(paths, describe(error))
