@@ -118,6 +118,16 @@ class Listener:
         return [message["text"] for message in self.sent if message["type"] == "websocket.send"]
 
 
+# What is served besides pages.
+
+
+def test_every_font_that_the_theme_names_is_served():
+    app = Path(server.__file__).parent
+    theme = tomllib.loads((app / ".streamlit" / "config.toml").read_text())["theme"]
+    named = [Path(face["url"]) for face in theme["fontFaces"]]
+    assert named and [str(path) for path in named if not (app.parent / path).is_file()] == []
+
+
 # Every answer.
 
 
