@@ -52,6 +52,7 @@ function begin(data) {
   };
   const later = (ms) => { if (timer === null) timer = setTimeout(look, ms); };
   const tick = () => { due = true; later(0); };
+  state.again = () => { clearTimeout(timer); timer = null; later(0); };  // what waits may wait less now
 
   const act = (event) => {
     pressed = event.type === "pointerdown" || (pressed && event.type === "keydown");
@@ -95,8 +96,10 @@ function begin(data) {
 export default function({data, parentElement, setTriggerValue}) {
   let state = live.get(parentElement);
   if (!state) { state = begin(data); live.set(parentElement, state); }
+  const soonest = state.data.min_ms;
   state.fire = setTriggerValue;
   state.data = data;
+  if (data.min_ms < soonest) state.again();
   return () => { state.end(); live.delete(parentElement); };
 }
 """

@@ -7,6 +7,7 @@ import threading
 import pytest
 
 from tests.app.synthetic_run import SyntheticRun
+from tests.end_to_end.test_traffic import ONLY_WHEN_TOLD
 from tests.waiting import until
 
 pytestmark = pytest.mark.browser
@@ -63,3 +64,21 @@ def test_no_key_and_no_click_is_lost_while_a_run_changes_all_the_time(services, 
         told = page.locator("[data-testid=stProgress]").first
         before = told.inner_text()
         until(lambda: told.inner_text() != before)
+
+
+def test_a_log_that_is_opened_is_live_at_once_whatever_was_written_while_it_was_closed(services, page):
+    run = SyntheticRun(services.runs, "talks", queued=False).start()
+    log = services.runs / run.id / "log.txt"
+    log.write_text("one\n")
+    page.add_init_script(ONLY_WHEN_TOLD)
+    page.goto(f"{services.url}/run?run={run.id}")
+    page.get_by_text("Training started").wait_for()
+    page.wait_for_timeout(1500)
+    log.write_text("one\ntwo\n")  # the closed log waits long before it looks again
+    page.wait_for_timeout(1500)
+    page.locator(".st-key-log summary").click()
+    page.get_by_text("two", exact=True).wait_for()
+    page.wait_for_timeout(1500)
+    log.write_text("one\ntwo\nthree\n")
+    page.get_by_text("three").wait_for(timeout=30_000)
+    assert page.problems == []
