@@ -55,7 +55,14 @@ PARITY = {"task": "tests.trainer.own:parity"}
 TOKENS = {"task": "copying", "options": {"length": 20, "tokens": 4, "sequences": 100, "test": 20}}
 FEW = {
     **{task: {"sequences": 100, "test": 20} for task in ("copying", "induction", "mqar")},
-    "listops": {"sequences": 20, "test": 4, "max_depth": 3, "max_args": 3, "min_length": 5, "max_length": 60},
+    "listops": {
+        "sequences": 20,
+        "test": 10,
+        "max_depth": 3,
+        "max_args": 3,
+        "min_length": 5,
+        "max_length": 60,
+    },
     "text": {"length": 16, "characters": 4000},
     "tones": {"sequences": 100},
 }
