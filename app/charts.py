@@ -293,8 +293,7 @@ def _mark_layers() -> Spec:
         "encoding": {"strokeDash": {"field": "kind", "scale": dashes, "legend": None}},
     }
     touch = {
-        "transform": [{"filter": "datum.kind != 'axis'"}],
-        "mark": {"type": "rule", "strokeWidth": 12, "clip": True},
+        "mark": {"type": "rule", "strokeWidth": {"expr": "datum.kind == 'axis' ? 0 : 12"}, "clip": True},
         "encoding": {"opacity": {"value": 0}},
     }
     sign = {

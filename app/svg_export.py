@@ -1,7 +1,7 @@
 """A menu that saves the charts of a page as SVG files. PNG is in each chart's own toolbar.
 
 It copies what the browser drew: nothing is computed again, and what is zoomed stays zoomed. Charts that are
-drawn on a canvas (the heat map) are not among them.
+drawn on a canvas (the heat map) have no SVG: the menu says where their PNG is.
 """
 
 import streamlit as st
@@ -18,6 +18,7 @@ summary { cursor: pointer; list-style: none; padding: 0.3rem 0; opacity: 0.75; w
 summary:hover, summary:focus-visible { opacity: 1; text-decoration: underline; }
 div { display: flex; flex-direction: column; align-items: flex-start; gap: 0.1rem; }
 button { all: unset; cursor: pointer; padding: 0.2rem 0.5rem; border-radius: 0.3rem; }
+small { padding: 0.2rem 0.5rem; opacity: 0.75; }
 button:hover, button:focus-visible { background: var(--st-secondary-background-color); }
 """
 _JS = """
@@ -46,15 +47,19 @@ export default function({parentElement}) {
   details.ontoggle = () => {
     list.replaceChildren();
     if (!details.open) return;
-    const charts = [...document.querySelectorAll("[data-testid=stVegaLiteChart]")]
-      .filter(chart => chart.querySelector("svg.marks"));
-    for (const chart of charts) {
-      const button = document.createElement("button");
-      button.textContent = named(chart);
-      button.onclick = () => { save(chart); details.open = false; };
-      list.append(button);
+    for (const chart of document.querySelectorAll("[data-testid=stVegaLiteChart]")) {
+      if (chart.querySelector("svg.marks")) {
+        const button = document.createElement("button");
+        button.textContent = named(chart);
+        button.onclick = () => { save(chart); details.open = false; };
+        list.append(button);
+      } else if (chart.querySelector("canvas.marks")) {
+        const note = document.createElement("small");
+        note.textContent = `${named(chart)}: as PNG only, from its own toolbar`;
+        list.append(note);
+      }
     }
-    if (!charts.length) list.append("There is no chart on this page yet.");
+    if (!list.childNodes.length) list.append("There is no chart on this page yet.");
   };
 }
 """

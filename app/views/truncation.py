@@ -79,20 +79,23 @@ def present(row: Mapping[str, Any], shown: Mapping[str, Any]) -> None:
             icon=":material/broken_image:",
         )
         return
-    head(row, shown, record)
-    if shown["state"] == "pending" and row["step"] > record["step"]:
-        st.caption(
-            f":material/update: Training went on, to step {words.count(row['step'])}: all figures and "
-            f"spectra below are of step {words.count(record['step'])}."
-        )
-    evidence.advice(record)
-    evidence.notes(record)
-    decisions.outcome(row["run"], shown)
+    with st.container():  # what comes and goes: below it stays where it is, and no chart is made anew
+        head(row, shown, record)
+        if shown["state"] == "pending" and row["step"] > record["step"]:
+            st.caption(
+                f":material/update: Training went on, to step {words.count(row['step'])}: all figures and "
+                f"spectra below are of step {words.count(record['step'])}."
+            )
+        evidence.advice(record)
+        evidence.notes(record)
+        decisions.outcome(row["run"], shown)
     ranks = choice.ranks(row["run"], record)
-    decisions.buttons(row, shown, record, ranks)
-    evidence.consequences(record, ranks)
-    evidence.measured(record, ranks)
-    measuring.offer(row, shown, record, ranks)
+    with st.container():
+        decisions.buttons(row, shown, record, ranks)
+        evidence.consequences(record, ranks)
+    with st.container():
+        evidence.measured(record, ranks)
+        measuring.offer(row, shown, record, ranks)
     evidence.layers(record, ranks, choice.tolerance(record))
 
 

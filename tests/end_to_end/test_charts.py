@@ -153,6 +153,58 @@ def test_charts_are_saved_as_svg_and_png(services, page):
     assert page.problems == []
 
 
+def test_charts_of_a_run_without_interventions_leave_the_browser_s_console_empty(services, page):
+    run = SyntheticRun(services.runs, "undisturbed", queued=False).start()
+    run.train(200)
+    told = []
+    page.on("console", lambda message: told.append(message.text))
+    page.goto(f"{services.url}/run?run={run.id}")
+    page.locator(".st-key-chart_loss svg.marks").wait_for()
+    page.wait_for_timeout(500)
+    assert [text for text in told if "extent" in text] == []
+
+
+def test_a_heat_map_that_has_no_svg_says_where_its_picture_is(services, page):
+    run = SyntheticRun(services.runs, "pixels", queued=False).start()
+    run.train(200)
+    page.goto(f"{services.url}/spectra?run={run.id}")
+    page.locator(".st-key-heat canvas.marks").wait_for()
+    page.locator(".st-key-kept svg.marks").wait_for()
+    page.get_by_text("Save a chart as SVG").click()
+    page.get_by_text(
+        "Hankel singular value σ of layer 0 over steps: as PNG only, from its own toolbar"
+    ).wait_for()
+    page.locator(".st-key-heat [data-testid=stVegaLiteChart]").hover()
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download as PNG: Hankel singular value").click()
+    with Image.open(download.value.path()) as image:
+        assert image.format == "PNG"
+    assert page.problems == []
+
+
+def test_no_chart_of_a_proposal_is_made_anew_when_ranks_are_moved_or_it_is_decided(services, page):
+    """A chart that is made anew leaves a hole for a second, and the page jumps."""
+    run = SyntheticRun(services.runs, "steady", queued=False).start()
+    run.train(200)
+    response = {"omega": [0.1, 1.0, 3.0], "full": [3.0, 2.0, 1.0], "reduced": [2.9, 2.0, 1.0]}
+    layers = [{**layer, "response": {**response, "error": [0.1] * 3}} for layer in run.evidence()["layers"]]
+    number = run.propose(layers=layers)
+    page.goto(f"{services.url}/truncation?run={run.id}")
+    page.locator(".st-key-response_1 svg.marks").wait_for()
+    page.evaluate(
+        "document.querySelectorAll('[data-testid=stVegaLiteChart]').forEach(c => c.before_it = true)"
+    )
+    page.locator("[class*=st-key-rank_0]").get_by_role("slider").press("ArrowLeft")
+    page.locator(".st-key-measuring").wait_for()
+    run.decide(number)
+    run.answer(number)
+    page.get_by_text("applied at step 200").first.wait_for()
+    page.locator(".st-key-measuring").wait_for(state="detached")
+    made = "[...document.querySelectorAll('[data-testid=stVegaLiteChart]')].map(c => c.before_it === true)"
+    assert page.evaluate(made)[:8] == [True] * 8
+    assert page.problems == []
+
+
 def test_the_analysis_is_started_on_the_page_and_shows_its_regret(services, page):
     run = SmallRun(services.runs, reduction={"policy": "keep"})
     run.wait(lambda history: history.state == "finished")
