@@ -118,6 +118,7 @@ def _about(row: Mapping[str, Any]) -> None:
 def _rename(run_id: str) -> None:
     if st.session_state["rename"].strip():
         _note(run_id, "rename", st.session_state["rename"].strip())
+        st.session_state["renamed"] = True
 
 
 def _tag(run_id: str) -> None:

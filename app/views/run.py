@@ -27,6 +27,8 @@ SMOOTHING = [0.0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99]
 
 @live_region(ignore=(HEARTBEAT, LOG, SPECTRA))
 def now(run_id: str) -> None:
+    if st.session_state.pop("renamed", False):
+        st.rerun()  # the title and the side bar are not of this region
     row = frame.still_there(run_id)
     if row is not None:
         header(row)

@@ -82,3 +82,15 @@ def test_a_log_that_is_opened_is_live_at_once_whatever_was_written_while_it_was_
     log.write_text("one\ntwo\nthree\n")
     page.get_by_text("three").wait_for(timeout=30_000)
     assert page.problems == []
+
+
+def test_a_run_that_is_renamed_has_its_new_name_in_the_title_at_once(services, page):
+    run = SyntheticRun(services.runs, "old name", queued=False).start()
+    page.goto(f"{services.url}/run?run={run.id}")
+    page.get_by_role("heading", name="old name").wait_for()
+    page.get_by_role("button", name="More").first.click()
+    name = page.locator(".st-key-rename input")
+    name.fill("new name")
+    name.press("Enter")
+    page.get_by_role("heading", name="new name").wait_for(timeout=30_000)
+    assert page.problems == []
