@@ -70,7 +70,8 @@ def files(run_id: str) -> int | None:
 def header(row: Mapping[str, Any]) -> None:
     with st.container(horizontal=True, gap="small", vertical_alignment="center", key="state"):
         frame.badge(row)
-        doing = words.PHASES.get(row["phase"], row["phase"]) if row["living"] else ""
+        held = row["state"] == "waiting_for_decision" and row["waiting"] == "pause"
+        doing = words.PHASES.get(row["phase"], row["phase"]) if row["living"] and not held else ""
         told_elsewhere = row["state"] in ("queued", "failed")
         reason = f"because: {row['reason']}" if row["reason"] and not told_elsewhere else ""
         policy = f"policy {row['policy']}" if row["policy"] else ""
