@@ -111,6 +111,11 @@ def badge(row: Mapping[str, Any]) -> None:
 
 def notes_on(row: Mapping[str, Any]) -> None:
     """What a person must know about this run: damage, trouble, no trainer, read-only."""
+    with st.container():  # they come and go: what is below stays where it is, and no chart is made anew
+        _notes(row)
+
+
+def _notes(row: Mapping[str, Any]) -> None:
     if row["problem"]:
         st.error(words.plain(row["problem"]), icon=":material/broken_image:")
     if row["state"] == "failed":

@@ -20,7 +20,8 @@ def live(run_id: str) -> None:
         frame.notes_on(row)
         proposals = proposal_data.proposals(run_id)
         if proposals:
-            shown = choose_proposal(row, proposals)
+            with st.container():  # as in `present`
+                shown = choose_proposal(row, proposals)
             present(row, shown)
             past(run_id, proposals)
             outcomes.show(run_id)

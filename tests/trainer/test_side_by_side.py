@@ -121,7 +121,7 @@ def lives(pid):
 
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM])
 def test_all_end_when_nobody_reads_any_more_what_is_said(tmp_path, number):
-    process, child = alone(tmp_path)
+    process, child = alone(tmp_path, "signal.signal(signal.SIGHUP, signal.SIG_DFL)")  # also under nohup
     process.stdout.close()  # as a terminal that was closed: what is written fails
     process.send_signal(number)
     process.wait(PATIENCE_S)
