@@ -6,7 +6,8 @@ import resource
 import sys
 import time
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 from hankelboard.storage.journal import Journal
 from hankelboard.storage.layout import RunPaths
@@ -20,6 +21,26 @@ QUIET_EVENTS = ("checkpoint_published", "command_accepted", "waiting_started", "
 EXPECT_S = {"training": 5.0, "evaluating": 60.0, "measuring": 120.0, "checkpointing": 60.0, "restoring": 60.0}
 
 
+class Position(Protocol):
+    """Where training is: asked for every record, because a restore replaces all of it."""
+
+    @property
+    def state(self) -> LoopState:
+        """What the loop counts."""
+
+    @property
+    def state_dims(self) -> list[int]:
+        """State dimension of each layer."""
+
+
+@dataclass
+class Beginning:
+    """The position before there is a model."""
+
+    state: LoopState = field(default_factory=LoopState)
+    state_dims: list[int] = field(default_factory=list)
+
+
 class Recorder:
     """The one writer of a run's journals and status, for the lifetime of one attempt."""
 
@@ -27,11 +48,9 @@ class Recorder:
         """`keep_log`: also write log.txt; a worker's child need not, its output goes there already."""
         self.attempt = attempt
         self.trouble: str | None = None
-        self.state = LoopState()
-        self.started = time.monotonic()
         self.steps_per_s: float | None = None
-        self.train_s_noted = 0.0
-        self.state_dims: list[int] = []
+        self._position: Position = Beginning()
+        self._started = time.monotonic()
         self._paths = paths
         self._total_steps = total_steps
         self._events = Journal(paths.events)
@@ -43,6 +62,10 @@ class Recorder:
         self._shown = ("starting", "restoring")
         self._tensorboard = _TensorBoard(paths) if tensorboard else None
         self._log = paths.log.open("a") if keep_log else None
+
+    def follow(self, position: Position) -> None:
+        """Ask `position` from now on where training is."""
+        self._position = position
 
     def event(self, kind: str, **fields: Any) -> Record:
         """Append an event and say it in the log; returns the record.
@@ -58,7 +81,7 @@ class Recorder:
             self._events.append(record)  # waits in memory for room
         if kind not in QUIET_EVENTS:
             shown = " ".join(f"{key}={value}" for key, value in fields.items() if value not in (None, ""))
-            self.say(f"step {self.state.step} branch {self.state.branch}: {kind} {shown}")
+            self.say(f"step {record['step']} branch {record['branch']}: {kind} {shown}")
         return record
 
     def say(self, text: str) -> None:
@@ -78,17 +101,18 @@ class Recorder:
 
     def metrics(self, values: dict[str, float | int]) -> None:
         """Append a metrics record; waits at most a second in memory."""
+        state = self._position.state
         record = {
             **self._where(),
-            "elapsed_s": round(time.monotonic() - self.started, 3),
-            "train_s": round(self.state.train_s, 3),
+            "elapsed_s": round(time.monotonic() - self._started, 3),
+            "train_s": round(state.train_s, 3),
             **values,
-            **{f"state_dim/{layer}": dim for layer, dim in enumerate(self.state_dims)},
+            **{f"state_dim/{layer}": dim for layer, dim in enumerate(self._position.state_dims)},
         }
         self._metrics.append(record)
         if self._tensorboard:
             try:
-                self._tensorboard.scalars(self.state, values)
+                self._tensorboard.scalars(state, values)
             except (OSError, RuntimeError) as error:
                 self._tensorboard = None
                 self.say(f"no more TensorBoard events in this attempt: {error}")
@@ -102,7 +126,8 @@ class Recorder:
         self._spectra.append(record)
 
     def _where(self) -> Record:
-        return {"step": self.state.step, "branch": self.state.branch, "attempt": self.attempt}
+        state = self._position.state
+        return {"step": state.step, "branch": state.branch, "attempt": self.attempt}
 
     def show(self, state: str, phase: str) -> None:
         """Replace status.json when state or phase changed, or a second has passed."""
@@ -123,7 +148,7 @@ class Recorder:
         self.show(self._shown[0], phase)
 
     def _status(self, state: str, phase: str) -> Record:
-        loop = self.state
+        loop = self._position.state
         left = self._total_steps - loop.step
         return {
             **self._identity,
@@ -133,7 +158,7 @@ class Recorder:
             "state": state,
             "phase": phase,
             "total_steps": self._total_steps,
-            "state_dims": self.state_dims,
+            "state_dims": self._position.state_dims,
             "steps_per_s": self.steps_per_s and round(self.steps_per_s, 3),
             "eta_s": self.steps_per_s and round(left / self.steps_per_s, 1),
             "train_s": round(loop.train_s, 3),

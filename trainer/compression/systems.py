@@ -67,8 +67,8 @@ def _parts(values: np.ndarray, kind: type) -> np.ndarray:
 
 
 def _complex(parts: np.ndarray) -> np.ndarray:
-    double = parts.astype(np.float64)
-    return double[0] + 1j * double[1]
+    real, imaginary = parts.astype(np.float64)
+    return np.asarray(real + 1j * imaginary)
 
 
 def read_comparable(paths: RunPaths, history: History) -> tuple[list[Snapshot], int]:
@@ -76,15 +76,15 @@ def read_comparable(paths: RunPaths, history: History) -> tuple[list[Snapshot], 
     before it, in other coordinates. What cannot be read is left out."""
     names = systems.systems_on_path(paths, history)
     last = [name for name in names if name.reductions == names[-1].reductions]
-    snapshots = []
+    snapshots: list[Snapshot] = []
     for name in last:
         content = systems.read_systems(paths, name)
         try:
-            found = decode(content) if content is not None else []
+            layers = decode(content) if content is not None else []
         except ValueError:
             continue
-        if found and (not snapshots or _shapes(found) == _shapes(snapshots[0].systems)):
-            snapshots.append(Snapshot(name, found))
+        if layers and (not snapshots or _shapes(layers) == _shapes(snapshots[0].systems)):
+            snapshots.append(Snapshot(name, layers))
     return snapshots, len(names) - len(last)
 
 
