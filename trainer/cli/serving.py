@@ -17,7 +17,7 @@ from hankelboard.storage.references import state_beside, waits_for
 from hankelboard.storage.runs import create_run, list_runs, read_run
 from hankelboard.trainer.cli.arguments import add_command, run_of, runs_of, user
 from hankelboard.trainer.cli.side_by_side import Kept, SideBySide
-from hankelboard.trainer.compression.failure import unanswered
+from hankelboard.trainer.compression.inbox import unanswered
 
 DEMO_GROUP = "demo"
 # (preset, name, keys that differ). One CPU thread each: two runs train side by side on two cores.

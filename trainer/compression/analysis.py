@@ -116,7 +116,7 @@ def _rank(balanced: Balance, tolerance: float) -> int:
 
 
 def _between(then: tuple[int, DiagonalSystem, Balance], now: tuple[int, DiagonalSystem, Balance]) -> Record:
-    """What changed from one snapshot to the next."""
+    """Return what changed from one snapshot to the next."""
     (since, system_then, before), (step, system_now, after) = then, now
     rank = _rank(after, OVERLAP_TOLERANCE)
     weyl = monitoring_spectrum(difference(system_now, system_then))[0]

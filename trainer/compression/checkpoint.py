@@ -161,7 +161,7 @@ def _load_moments(model: nn.Module, optimizer: torch.optim.Optimizer, tensors: d
 
 
 def generator_states() -> Record:
-    """States of all generators that training draws from, as JSON."""
+    """Return the states of all generators that training draws from, as JSON."""
     states: Record = {"cpu": _text(torch.get_rng_state())}
     if torch.cuda.is_available():
         states["cuda"] = [_text(state) for state in torch.cuda.get_rng_state_all()]
@@ -171,7 +171,7 @@ def generator_states() -> Record:
 
 
 def restore_generators(states: dict[str, Any]) -> None:
-    """The reverse of `generator_states`; a device that is not here is left out."""
+    """Set what `generator_states` returned; a device that is not here is left out."""
     torch.set_rng_state(_tensor(states["cpu"]))
     if "cuda" in states and torch.cuda.is_available():
         for index, state in enumerate(states["cuda"][: torch.cuda.device_count()]):
@@ -189,7 +189,7 @@ def _tensor(text: str) -> Tensor:
 
 
 def checkpoint_folder(paths: RunPaths, name: str) -> Path:
-    """The folder of a checkpoint by its name; CheckpointError when that is no name."""
+    """Return the folder of a checkpoint by its name. Raises CheckpointError when that is no name."""
     parsed = CheckpointName.parse(name)
     if parsed is None:
         raise CheckpointError(f"{name!r} is not a checkpoint's name")

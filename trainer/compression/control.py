@@ -18,7 +18,7 @@ class Control:
     """Commands are answered once, in the order of their ids: accepted, then applied or refused."""
 
     def __init__(self, run: Run, measure: Callable[[Command], str | None]):
-        """`measure` carries the command of that name out: it belongs to the proposals."""
+        """Take `measure`, which carries the command of that name out: it belongs to the proposals."""
         self.ending: str | None = None
         """Why the loop must end now: stopped (asked for), killed (asked for, without saving) or
         interrupted (this process must go)."""
@@ -44,7 +44,7 @@ class Control:
         return self._run.history.paused
 
     def listen_to_signals(self) -> None:
-        """Ctrl-C is stop and save; SIGTERM saves, too, but leaves the run to be resumed."""
+        """Let Ctrl-C stop and save; let SIGTERM save, too, but leave the run to be resumed."""
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGINT, self._on_signal)
             signal.signal(signal.SIGTERM, self._on_signal)

@@ -34,11 +34,11 @@ class Deadline:
             self._decide(outcome, "reject", "training ended before a decision")
 
     def suspend(self) -> None:
-        """The time until the next tick does not count."""
+        """Do not count the time until the next tick."""
         self._ticked = None
 
     def _decide(self, outcome: ProposalOutcome, verdict: str, reason: str) -> None:
-        """A decision like any other: of two deciders the first one wins, here too."""
+        """Decide like anybody else: of two deciders the first wins, here too."""
         run = self._run
         with contextlib.suppress(AlreadyDecided):
             proposals.decide(

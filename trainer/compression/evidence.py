@@ -30,7 +30,7 @@ TIMING_ROUNDS = 5
 
 
 def rank_tables(model: nn.Module) -> list[RankTable]:
-    """What every rank of every reducible layer would mean.
+    """Return what every rank of every reducible layer would mean.
 
     Raises ValueError, naming the layer, when a layer allows no statement (all zero, not finite), or when
     there is no such layer.
@@ -54,8 +54,8 @@ class Occasion:
     """Cut this share of the states instead of what the tolerance allows."""
     ranks: Sequence[int] | None = None
     """Cut to these ranks, those of another run, instead."""
-    attempts: int = 1
-    """Opportunities up to and including this one: how often the rule is applied to untrained layers."""
+    opportunities: int = 1
+    """Up to and including this one: so often the rule is applied to untrained layers."""
     fresh: Callable[[], nn.Module] | None = None
     """Makes an untrained model of the original dimensions."""
     earlier: Sequence[Any] | None = None
@@ -140,7 +140,7 @@ def complete(
 def _optional(
     model: nn.Module, comparison: Comparison, config: ReductionConfig, proposal: Record, occasion: Occasion
 ) -> Iterator[tuple[str, Callable[[], None]]]:
-    """What a decision does not need, by name, in the order of its worth; each adds to the proposal."""
+    """Yield what a decision does not need, by name, in the order of its worth; each adds to the proposal."""
     yield "responses", lambda: _inspect(model, proposal, occasion.earlier)
     yield "null ranks", lambda: _null_ranks(proposal, config, occasion)
     full = [layer["state_dim"] for layer in proposal["layers"]]
@@ -173,7 +173,7 @@ class _Clock:
 
 
 def layers_record(model: nn.Module, config: ReductionConfig) -> Record:
-    """Per layer, what every rank would mean: the part of a proposal that a slider reads."""
+    """Return what every rank of each layer would mean: the part of a proposal that a slider reads."""
     layers = reducible_layers(model)
     tables = rank_tables(model)
     total = sum(parameter.numel() for parameter in model.parameters())
@@ -204,7 +204,7 @@ def layers_record(model: nn.Module, config: ReductionConfig) -> Record:
 
 
 def _ranks(proposal: Record, config: ReductionConfig, occasion: Occasion) -> list[int]:
-    """What the tolerance allows, a fixed share leaves, or another run had.
+    """Return what the tolerance allows, a fixed share leaves, or another run had.
 
     A method that compares modes across layers keeps as many as that run in all, wherever they are.
     """
@@ -221,7 +221,7 @@ def _ranks(proposal: Record, config: ReductionConfig, occasion: Occasion) -> lis
 
 
 def _shares(proposal: Record) -> list[float]:
-    """Share that each layer discards at the proposed ranks."""
+    """Return the share that each layer discards at the proposed ranks."""
     return [layer["discarded_share"][layer["rank"]] for layer in proposal["layers"]]
 
 
@@ -238,7 +238,7 @@ def _add_point(
 
 
 def _inspect(model: nn.Module, proposal: Record, earlier: Sequence[Any] | None) -> None:
-    """Responses, gain, error interval and stability of the layers whose family can tell."""
+    """Add responses, gain, error interval and stability of the layers whose family knows them."""
     before = earlier or [None] * len(proposal["layers"])
     for (_, layer), record, then in zip(reducible_layers(model), proposal["layers"], before, strict=True):
         if isinstance(layer, Inspectable):
@@ -250,10 +250,10 @@ def _inspect(model: nn.Module, proposal: Record, earlier: Sequence[Any] | None) 
 
 
 def _null_ranks(proposal: Record, config: ReductionConfig, occasion: Occasion) -> None:
-    """What the same rule and attempts leave of untrained layers, where a comparison says something."""
+    """Add what the same rule leaves of untrained layers, where a comparison says something."""
     by_rule = occasion.share is None and occasion.ranks is None
     if occasion.fresh is not None and by_rule and config.method in LEARNED:
-        add_null_ranks(proposal["layers"], occasion.fresh, config, occasion.attempts)
+        add_null_ranks(proposal["layers"], occasion.fresh, config, occasion.opportunities)
 
 
 def _cost(model: nn.Module, proposal: Record, workload: Workload) -> Record:

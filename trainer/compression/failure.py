@@ -1,9 +1,7 @@
 """A run that failed: why, and no to the commands for which a worker would start it again at once."""
 
 import traceback
-from collections.abc import Iterator
 
-from hankelboard.storage import commands
 from hankelboard.storage.commands import Command
 from hankelboard.storage.errors import HankelboardError
 from hankelboard.storage.history import History, read_history
@@ -11,6 +9,7 @@ from hankelboard.storage.journal import Journal
 from hankelboard.storage.layout import RunPaths
 from hankelboard.storage.records import Record
 from hankelboard.storage.runs import RunLock
+from hankelboard.trainer.compression.inbox import unanswered
 from hankelboard.trainer.compression.recorder import Recorder
 
 REFUSAL = "the run failed before it could be carried out"
@@ -39,16 +38,6 @@ def describe(error: Exception) -> str:
     """Return an error in one line."""
     text = str(error).strip().splitlines()
     return text[0] if isinstance(error, HankelboardError) and text else f"{type(error).__name__}: {error}"
-
-
-def unanswered(paths: RunPaths, history: History) -> Iterator[Command]:
-    """Yield the valid commands in the inbox that no trainer has applied or refused."""
-    for command_id in commands.command_ids(paths):
-        outcome = history.commands.get(command_id)
-        if outcome is None or outcome.state == "accepted":
-            command = commands.read_command(paths, command_id)
-            if command is not None:
-                yield command
 
 
 def waking(paths: RunPaths, history: History) -> list[Command]:

@@ -36,7 +36,7 @@ class Measurements:
         opportunities: Sequence[int],
         followed: Followed | None,
     ):
-        """`followed` is the run whose ranks are repeated, if any."""
+        """Take as `followed` the run whose ranks are repeated, if any."""
         self._run, self._monitor, self._workload, self._config = run, monitor, workload, config
         self._opportunities, self._followed = opportunities, followed
 
@@ -97,7 +97,7 @@ class Measurements:
         return Occasion(
             share=config.share if state.policy == PRAGMATIC else None,
             ranks=self.followed_ranks(opportunity),
-            attempts=sum(step <= opportunity for step in self._opportunities),
+            opportunities=sum(step <= opportunity for step in self._opportunities),
             fresh=self._untrained,
             earlier=self._monitor.earlier_systems(),
             limit_s=max(LEAST_MEASURING_S, config.measure_share * projected),

@@ -45,7 +45,7 @@ class Reductions:
         config: ReductionConfig,
         followed: Followed | None = None,
     ):
-        """`followed` is the run whose cuts are repeated: `reduction.ranks_as`."""
+        """Take as `followed` the run whose cuts are repeated: `reduction.ranks_as`."""
         self._run, self._monitor, self._config, self._followed = run, monitor, config, followed
         self._waiting = False
         self._retry_at = 0.0
@@ -108,7 +108,7 @@ class Reductions:
         return self._measurements.on_demand(command)
 
     def hold(self) -> None:
-        """Called instead of `advance` while a person paused the run: a pause does not use up a deadline."""
+        """Do nothing, instead of `advance`, while a person paused the run: no deadline passes meanwhile."""
         self._deadline.suspend()
 
     def _pending(self) -> ProposalOutcome | None:
@@ -166,7 +166,7 @@ class Reductions:
         )
 
     def _unannounced(self, opportunity: int) -> tuple[int, Record | None]:
-        """The number of the next proposal; with its record when a death came between file and event."""
+        """Return the number of the next proposal, and its record if a death came between file and event."""
         run = self._run
         number = max(proposals.proposal_numbers(run.paths), default=0)
         record = proposals.read_proposal(run.paths, number) if number else None
@@ -193,7 +193,7 @@ class Reductions:
             self._apply(outcome)
 
     def _find_decision(self, number: int) -> Decision | None:
-        """The verdict on a proposal. Policies decide by writing a decision, like anybody else."""
+        """Return the verdict on a proposal. Policies decide by writing a decision, like anybody else."""
         run = self._run
         policy = run.state.policy
         verdict, why = DECIDES_ITSELF.get(policy, (None, ""))
@@ -292,7 +292,7 @@ class Reductions:
         self._monitor.record_systems()
 
     def _without_checkpoint(self, outcome: ProposalOutcome) -> None:
-        """Without a checkpoint to go back to nothing is cut: training goes on and it is tried again."""
+        """Cut nothing without a checkpoint to go back to: training goes on and it is tried again."""
         trouble = self._run.recorder.trouble or ""
         self._put_off(trouble)
         if self._at_end:
@@ -303,7 +303,7 @@ class Reductions:
         self._run.event("reduction_refused", proposal=outcome.number, reason=reason)
 
     def _staleness(self, proposal: Record, ranks: Sequence[int]) -> str | None:
-        """Why the approved ranks no longer fit, when the weights moved since they were proposed."""
+        """Return why the approved ranks no longer fit, when the weights moved since they were proposed."""
         run = self._run
         if [layer["state_dim"] for layer in proposal["layers"]] != run.state_dims:
             return f"the layers have {run.state_dims} states now"

@@ -45,7 +45,7 @@ class Recorder:
     """The one writer of a run's journals and status, for the lifetime of one attempt."""
 
     def __init__(self, paths: RunPaths, *, total_steps: int, attempt: int, tensorboard: bool, keep_log: bool):
-        """`keep_log`: also write log.txt; a worker's child need not, its output goes there already."""
+        """Open the journals. `keep_log`: write log.txt, where the output of a worker's child goes already."""
         self.attempt = attempt
         self.trouble: str | None = None
         self.steps_per_s: float | None = None
@@ -85,7 +85,7 @@ class Recorder:
         return record
 
     def say(self, text: str) -> None:
-        """A line for people: to the terminal and to log.txt."""
+        """Write a line for people: to the terminal and to log.txt."""
         line = f"{now()} {text}"
         with contextlib.suppress(OSError):  # a full disk, or nobody at the other end of a pipe
             print(line, flush=True)
@@ -144,7 +144,7 @@ class Recorder:
             self.say(f"status.json not written: {error.strerror or error}")
 
     def show_phase(self, phase: str) -> None:
-        """The same state in another phase: said before something slow begins."""
+        """Show the same state in another phase, before something slow begins."""
         self.show(self._shown[0], phase)
 
     def _status(self, state: str, phase: str) -> Record:
@@ -200,7 +200,7 @@ class _TensorBoard:
             self._writer.add_scalar(name, value, state.step)
 
     def _open(self, state: LoopState) -> None:
-        from torch.utils.tensorboard import SummaryWriter  # 1.6 s to import: only where it is wanted
+        from torch.utils.tensorboard import SummaryWriter  # 1.6 s to import: only where it is asked for
 
         self.close()
         folder = self._folder / f"branch-{state.branch}"
@@ -213,6 +213,6 @@ class _TensorBoard:
 
 
 def memory_mb() -> float:
-    """Peak memory of this process, MB."""
+    """Return the peak memory of this process, MB."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return round(peak / (1024 * 1024 if sys.platform == "darwin" else 1024), 1)

@@ -40,7 +40,7 @@ def cut(
 
 
 def cut_copy(model: nn.Module, ranks: Sequence[int]) -> nn.Module:
-    """A copy of the model at these ranks. Raises ValueError when they cannot be realised."""
+    """Return a copy of the model at these ranks. Raises ValueError when they cannot be realised."""
     trial = copy.deepcopy(model)
     cut(trial, None, ranks, "reset")
     return trial
@@ -50,7 +50,7 @@ class Comparison:
     """A model's answers on held-out sequences, to compare those of its cut copies with."""
 
     def __init__(self, model: nn.Module, workload: Workload, limit: int):
-        """`limit`: validation samples to compare on, if there are so many."""
+        """Compare on the first `limit` validation samples, or on all if there are fewer."""
         self._workload, self._limit = workload, limit
         self._before = workload.answer(model, limit)
         self._layers = layer_outputs(model, workload.validation_inputs(OUTPUT_SEQUENCES))
@@ -66,7 +66,7 @@ class Comparison:
         return _scores(self._before)
 
     def with_copy(self, trial: nn.Module) -> dict[str, Any]:
-        """What a cut copy changes.
+        """Return what a cut copy changes.
 
         Returns
         -------
@@ -94,7 +94,7 @@ class Comparison:
 
 
 def layer_outputs(model: nn.Module, inputs: Tensor) -> list[tuple[Tensor, Tensor]]:
-    """What each reducible layer receives and returns when the model reads `inputs`."""
+    """Return what each reducible layer receives and returns when the model reads `inputs`."""
     seen: dict[int, tuple[Tensor, Tensor]] = {}
     modules = [module for _, module in reducible_layers(model)]
 
@@ -116,7 +116,7 @@ def layer_outputs(model: nn.Module, inputs: Tensor) -> list[tuple[Tensor, Tensor
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Without dropout and gradients; the model's mode is restored afterwards."""
+    """Leave out dropout and gradients; restore the model's mode afterwards."""
     training = model.training
     model.eval()
     try:
@@ -136,7 +136,7 @@ def _divergence(before: Tensor, after: Tensor) -> float:
 
 
 def paired_interval(differences: np.ndarray, seed: int = 0) -> list[float]:
-    """Percentile bootstrap interval (95 %) of the mean of paired differences.
+    """Return the percentile bootstrap interval (95 %) of the mean of paired differences.
 
     >>> paired_interval(np.zeros(5))
     [0.0, 0.0]

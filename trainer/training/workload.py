@@ -29,7 +29,7 @@ class TaskWorkload:
         return min(self.config.training.batch, len(self.task.train)), self.task.length
 
     def autocast(self) -> AbstractContextManager[Any]:
-        """What forward passes of training and evaluation run in. Measurements for cuts run without."""
+        """Return what forward passes of training and evaluation run in. Measurements for cuts run without."""
         return autocast(self.device, self.config.training.precision)
 
     def evaluate(self, model: nn.Module) -> dict[str, float]:
@@ -53,7 +53,7 @@ class TaskWorkload:
         return self.task.val.inputs[:limit]
 
     def calibration_inputs(self, position: int) -> Tensor:
-        """As the protocol says: the last `reduction.calibration` ones, at the beginning the first ones."""
+        """Return the last `reduction.calibration` training sequences, at the beginning the first ones."""
         train = self.task.train
         count = min(self.config.reduction.calibration, len(train))
         first = max(0, position - count)

@@ -16,7 +16,8 @@ from hankelboard.storage.layout import RunPaths
 from hankelboard.storage.references import state_beside, waits_for
 from hankelboard.storage.runs import is_held, list_runs, read_run
 from hankelboard.trainer.compression.clock import Clock
-from hankelboard.trainer.compression.failure import give_up, unanswered
+from hankelboard.trainer.compression.failure import give_up
+from hankelboard.trainer.compression.inbox import unanswered
 from hankelboard.trainer.work import orphans
 
 SCAN_S = 1.0
@@ -46,7 +47,7 @@ class Worker:
         self._ending = False
 
     def work(self, *, once: bool = False) -> None:
-        """Until a signal comes; with `once` until nothing is left to do."""
+        """Work until a signal comes; with `once` until nothing is left to do."""
         signal.signal(signal.SIGTERM, self._on_signal)
         signal.signal(signal.SIGINT, self._on_signal)
         self._runs.mkdir(parents=True, exist_ok=True)
@@ -119,7 +120,7 @@ class Worker:
             print(f"{run_id} {waits}", flush=True)
 
     def _kill_what_does_not_listen(self) -> None:
-        """A child that hangs cannot obey `kill`: it gets some seconds, then SIGKILL."""
+        """Kill a child that hangs and cannot obey `kill`, after some seconds."""
         now = self._clock.monotonic()
         for run_id, child in self._children.items():
             paths = RunPaths(self._runs / run_id)
@@ -174,7 +175,7 @@ class Worker:
             self._count_death(run_id, code)
 
     def _count_death(self, run_id: str, code: int) -> None:
-        """Deaths before any record count here; later ones are counted by the journal (attempts)."""
+        """Count deaths before any record; later ones are counted by the journal (attempts)."""
         history = read_history(RunPaths(self._runs / run_id))
         if code != 0 and history.state == "queued":
             self._deaths[run_id] += 1
@@ -192,7 +193,7 @@ class Worker:
 
 
 def _mark(paths: RunPaths) -> tuple[int, int]:
-    """Changes whenever something could be asked of an ended run: its journal and its inbox."""
+    """Return what changes whenever something could be asked of an ended run: its journal and its inbox."""
     return _mtime(paths.events), _mtime(paths.inbox)
 
 
