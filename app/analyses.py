@@ -7,10 +7,10 @@ import threading
 from dataclasses import dataclass
 from typing import Any
 
-from app import data
-from storage.layout import runs_directory
-from storage.records import Record
-from storage.systems import latest_analysis
+from hankelboard.app import data
+from hankelboard.storage.layout import runs_directory
+from hankelboard.storage.records import Record
+from hankelboard.storage.systems import latest_analysis
 
 
 @dataclass
@@ -46,7 +46,7 @@ def start(run_id: str) -> None:
         known = _jobs.get(run_id)
         if known is not None and known.running:
             return
-        command = [sys.executable, "-m", "trainer", "analyse", data.paths_of(run_id).run_id,
+        command = [sys.executable, "-P", "-m", "hankelboard", "analyse", data.paths_of(run_id).run_id,
                    "--runs-dir", str(runs_directory().resolve())]  # fmt: skip
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         job = _jobs[run_id] = Job(process)

@@ -4,9 +4,19 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
-from app.charts import ZOOM, Spec
-from app.spec_parts import CUT_COLOR, LEGEND, POINT_COLOR, QUIET_COLOR, by, chart, log_y, mark, told
-from storage.records import Record
+from hankelboard.app.charts import ZOOM, Spec
+from hankelboard.app.spec_parts import (
+    CUT_COLOR,
+    LEGEND,
+    POINT_COLOR,
+    QUIET_COLOR,
+    by,
+    chart,
+    log_y,
+    mark,
+    told,
+)
+from hankelboard.storage.records import Record
 
 CHOSEN, INITIAL, RANDOM = "at this step", "at the start", "at random"
 KINDS = [CHOSEN, INITIAL, RANDOM]

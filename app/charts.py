@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from app import series
-from storage.scores import BITS_METRIC
+from hankelboard.app import series
+from hankelboard.storage.scores import BITS_METRIC
 
 Spec = dict[str, Any]
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import streamlit as st
 
-from app import proposal_data, words
-from storage.proposals import ranks_at, ranks_within
-from storage.records import Record
+from hankelboard.app import proposal_data, words
+from hankelboard.storage.proposals import ranks_at, ranks_within
+from hankelboard.storage.records import Record
 
 TOLERANCE, BUDGET = "tolerance for each layer", "budget for all layers"
 BUDGETS = [round(0.05 * i, 2) for i in range(1, 21)]

@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from storage.layout import runs_directory
+from hankelboard.storage.layout import runs_directory
 
 TIMEOUT_S = 60.0
 KEEP_S = 300.0
@@ -86,7 +86,7 @@ def shown(arguments: Sequence[str]) -> str:
 
 
 def _ask(arguments: Sequence[str]) -> Any:
-    command = [sys.executable, "-m", "trainer", *arguments]
+    command = [sys.executable, "-P", "-m", "hankelboard", *arguments]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:

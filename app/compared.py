@@ -7,16 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from app import data, series
-from app.run_cache import RunCache
-from comparison.curves import Curve, curve_of
-from comparison.reading import batch_of, count_origins, origin_of
-from comparison.report import Report
-from comparison.series import Final, Series, final_of
-from storage.errors import RunError
-from storage.layout import RUN_ID
-from storage.records import now
-from storage.summary import PRIMARY_METRIC
+from hankelboard.app import data, series
+from hankelboard.app.run_cache import RunCache
+from hankelboard.comparison.curves import Curve, curve_of
+from hankelboard.comparison.reading import batch_of, count_origins, origin_of
+from hankelboard.comparison.report import Report
+from hankelboard.comparison.series import Final, Series, final_of
+from hankelboard.storage.errors import RunError
+from hankelboard.storage.layout import RUN_ID
+from hankelboard.storage.records import now
+from hankelboard.storage.summary import PRIMARY_METRIC
 
 POINTS = 2000
 MOST = 200

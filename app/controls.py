@@ -5,10 +5,10 @@ from typing import Any
 
 import streamlit as st
 
-from app import data, frame, installation, words
-from storage.commands import POLICIES, add_note, send_command
-from storage.errors import HankelboardError
-from storage.summary import ENDED
+from hankelboard.app import data, frame, installation, words
+from hankelboard.storage.commands import POLICIES, add_note, send_command
+from hankelboard.storage.errors import HankelboardError
+from hankelboard.storage.summary import ENDED
 
 VERBS = {
     "pause": "Pause",

@@ -16,18 +16,18 @@ from typing import Any
 
 import numpy as np
 
-from app import event_words, series
-from app.run_cache import RunCache
-from app.run_index import RunIndex
-from app.run_list import RunList
-from app.warming import Warming
-from storage import checkpoints as checkpoint_files
-from storage import workers as worker_files
-from storage.errors import RunNotFound
-from storage.layout import CheckpointName, RunPaths, run_paths, runs_directory
-from storage.records import Record
-from storage.status import BeatWatch
-from storage.summary import PRIMARY_METRIC
+from hankelboard.app import event_words, series
+from hankelboard.app.run_cache import RunCache
+from hankelboard.app.run_index import RunIndex
+from hankelboard.app.run_list import RunList
+from hankelboard.app.warming import Warming
+from hankelboard.storage import checkpoints as checkpoint_files
+from hankelboard.storage import workers as worker_files
+from hankelboard.storage.errors import RunNotFound
+from hankelboard.storage.layout import CheckpointName, RunPaths, run_paths, runs_directory
+from hankelboard.storage.records import Record
+from hankelboard.storage.status import BeatWatch
+from hankelboard.storage.summary import PRIMARY_METRIC
 
 PATIENCE_S = 0.15
 READ_AHEAD_S = 0.5
@@ -172,7 +172,7 @@ def sparkline(run_id: str) -> list[float]:
 
 
 def summary(run_id: str) -> dict[str, Any]:
-    """One run in short: storage.summary.Summary and living, trouble, damaged, unknown_events."""
+    """One run in short: hankelboard.storage.summary.Summary and living, trouble, damaged, unknown_events."""
     return cache_of(run_id).summary()
 
 

@@ -5,10 +5,10 @@ from typing import Any
 
 import streamlit as st
 
-from app import data, event_words, frame, installation, proposal_data, words
-from storage import proposals as proposal_files
-from storage.errors import HankelboardError
-from storage.records import Record
+from hankelboard.app import data, event_words, frame, installation, proposal_data, words
+from hankelboard.storage import proposals as proposal_files
+from hankelboard.storage.errors import HankelboardError
+from hankelboard.storage.records import Record
 
 CLOSED = {
     "rejected": "It was rejected.",

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 
-from app import words
-from storage.records import Record
+from hankelboard.app import words
+from hankelboard.storage.records import Record
 
 ICONS = {
     "run_started": "flag",

@@ -6,8 +6,8 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from app import evidence_charts, frame, proposal_data, words
-from storage.records import Record
+from hankelboard.app import evidence_charts, frame, proposal_data, words
+from hankelboard.storage.records import Record
 
 
 def advice(record: Record) -> None:

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from app.charts import ZOOM, Spec, layer_name, names_column
-from app.spec_parts import (
+from hankelboard.app.charts import ZOOM, Spec, layer_name, names_column
+from hankelboard.app.spec_parts import (
     CUT_COLOR,
     LEGEND,
     POINT_COLOR,
@@ -20,7 +20,7 @@ from app.spec_parts import (
     told,
     whole_x,
 )
-from storage.records import Record
+from hankelboard.storage.records import Record
 
 SHAPES = ["circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right", "wedge"]
 KEPT, DISCARDED = "kept", "discarded"

@@ -5,11 +5,11 @@ from typing import Any
 
 import streamlit as st
 
-from app import data, installation, proposal_data, words
-from app.charts import Spec
-from app.svg_export import svg_export
-from storage.errors import RunError
-from storage.layout import RUN_ID
+from hankelboard.app import data, installation, proposal_data, words
+from hankelboard.app.charts import Spec
+from hankelboard.app.svg_export import svg_export
+from hankelboard.storage.errors import RunError
+from hankelboard.storage.layout import RUN_ID
 
 PAGES = {
     "run": ("views/run.py", "Run", ":material/monitoring:"),

@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from storage.layout import runs_directory
+from hankelboard.storage.layout import runs_directory
 
 
 def user() -> str:

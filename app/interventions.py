@@ -4,9 +4,9 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from app import charts, event_words
-from storage.history import History
-from storage.records import Record
+from hankelboard.app import charts, event_words
+from hankelboard.storage.history import History
+from hankelboard.storage.records import Record
 
 MARKS_SHOWN = 300
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import streamlit as st
 
-from app import controls, data, proposal_data, words
-from storage.records import Record
+from hankelboard.app import controls, data, proposal_data, words
+from hankelboard.storage.records import Record
 
 
 def offer(row: Mapping[str, Any], shown: Mapping[str, Any], record: Record, ranks: Sequence[int]) -> None:

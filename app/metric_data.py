@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from app import charts, data, series
-from app.interventions import intervention_marks
-from app.run_cache import RunCache
+from hankelboard.app import charts, data, series
+from hankelboard.app.interventions import intervention_marks
+from hankelboard.app.run_cache import RunCache
 
 
 def chart_table(run_id: str, chart: str, smoothing: float = 0.0) -> Any:

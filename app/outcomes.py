@@ -7,9 +7,9 @@ import pandas as pd
 import pyarrow as pa
 import streamlit as st
 
-from app import frame, proposal_data, words
-from app.charts import Spec
-from app.spec_parts import CUT_COLOR, LEGEND, QUIET_COLOR, by, chart, mark, told
+from hankelboard.app import frame, proposal_data, words
+from hankelboard.app.charts import Spec
+from hankelboard.app.spec_parts import CUT_COLOR, LEGEND, QUIET_COLOR, by, chart, mark, told
 
 HERE, ELSEWHERE = "this run", "other runs"
 SIGNED_POINTS = "datum.value == 0 ? '0' : format(100 * datum.value, '+.3~g')"

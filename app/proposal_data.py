@@ -5,12 +5,12 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any
 
-from app.data import cache_of, caches_within
-from app.run_cache import RunCache
-from storage import proposals as proposal_files
-from storage.history import ProposalOutcome
-from storage.importances import Importance, importance_of
-from storage.records import Record
+from hankelboard.app.data import cache_of, caches_within
+from hankelboard.app.run_cache import RunCache
+from hankelboard.storage import proposals as proposal_files
+from hankelboard.storage.history import ProposalOutcome
+from hankelboard.storage.importances import Importance, importance_of
+from hankelboard.storage.records import Record
 
 PROPOSALS_LISTED = 200
 OUTCOMES_S = 0.3
@@ -147,5 +147,5 @@ def _is_whole(record: Record) -> bool:
 
 
 def what_if(record: Record, ranks: Sequence[int]) -> Record:
-    """What the recorded arrays say about these ranks (storage.proposals.what_if)."""
+    """What the recorded arrays say about these ranks (hankelboard.storage.proposals.what_if)."""
     return proposal_files.what_if(record, ranks)

@@ -116,7 +116,7 @@ def live_region(
 
     Its argument is the run; without one, any run counts. What it returns, if anything, is for how many
     milliseconds its picture is good enough; else it is drawn again at most every `min_ms`. What changes in
-    files that it ignores (app.watch.HEARTBEAT and others) it shows when it looks by itself, every
+    files that it ignores (hankelboard.app.watch.HEARTBEAT and others) it shows when it looks by itself, every
     `fallback_ms`.
     """
     return functools.partial(_live, min_ms=min_ms, ignore=ignore, fallback_ms=fallback_ms)

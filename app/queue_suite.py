@@ -5,9 +5,9 @@ from typing import Any
 
 import streamlit as st
 
-from app import command_line, words
-from app.command_line import CommandLineError
-from comparison import tables
+from hankelboard.app import command_line, words
+from hankelboard.app.command_line import CommandLineError
+from hankelboard.comparison import tables
 
 
 def form() -> None:

@@ -5,8 +5,8 @@ from typing import Any
 
 import streamlit as st
 
-from app import analyses, analysis_charts, data, frame, words
-from storage.records import Record
+from hankelboard.app import analyses, analysis_charts, data, frame, words
+from hankelboard.storage.records import Record
 
 LIVE_S = 1.0
 

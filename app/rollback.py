@@ -5,8 +5,8 @@ from typing import Any
 
 import streamlit as st
 
-from app import controls, data, frame, proposal_data, words
-from storage.commands import POLICIES
+from hankelboard.app import controls, data, frame, proposal_data, words
+from hankelboard.storage.commands import POLICIES
 
 
 def why_not(row: Mapping[str, Any]) -> str:

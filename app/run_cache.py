@@ -14,19 +14,19 @@ from typing import Any
 
 import numpy as np
 
-from app import journal_tables
-from app.interventions import loss_lost_at
-from app.series import Columns
-from storage import commands, proposals, summary
-from storage.errors import RunError
-from storage.history import History
-from storage.journal import JournalReader
-from storage.layout import RunPaths
-from storage.records import Record
-from storage.references import references
-from storage.runs import Run, read_run
-from storage.status import BeatWatch, read_status
-from storage.summary import PRIMARY_METRIC
+from hankelboard.app import journal_tables
+from hankelboard.app.interventions import loss_lost_at
+from hankelboard.app.series import Columns
+from hankelboard.storage import commands, proposals, summary
+from hankelboard.storage.errors import RunError
+from hankelboard.storage.history import History
+from hankelboard.storage.journal import JournalReader
+from hankelboard.storage.layout import RunPaths
+from hankelboard.storage.records import Record
+from hankelboard.storage.references import references
+from hankelboard.storage.runs import Run, read_run
+from hankelboard.storage.status import BeatWatch, read_status
+from hankelboard.storage.summary import PRIMARY_METRIC
 
 Mark = tuple[int, int, int] | None
 PARTS = (

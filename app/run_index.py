@@ -10,9 +10,9 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from app.run_cache import RunCache
-from storage.layout import RunPaths
-from storage.summary import ENDED
+from hankelboard.app.run_cache import RunCache
+from hankelboard.storage.layout import RunPaths
+from hankelboard.storage.summary import ENDED
 
 TRUST_S = 60.0
 """A watch that did not report for so long is taken for dead."""

@@ -5,8 +5,8 @@ import threading
 import time
 from pathlib import Path
 
-from storage.layout import RunPaths
-from storage.runs import list_runs
+from hankelboard.storage.layout import RunPaths
+from hankelboard.storage.runs import list_runs
 
 SETTLED_S = 2.0
 """A folder that changed so shortly before it was listed may have changed again within the same tick of its

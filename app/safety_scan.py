@@ -9,9 +9,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from app.run_cache import Mark, mark
-from app.run_list import RunList
-from storage.layout import RunPaths
+from hankelboard.app.run_cache import Mark, mark
+from hankelboard.app.run_list import RunList
+from hankelboard.storage.layout import RunPaths
 
 LOOKS = 200
 """Runs that are looked at in one round: about 3 ms."""

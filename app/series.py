@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from app import journal_tables
-from storage.records import Record
+from hankelboard.app import journal_tables
+from hankelboard.storage.records import Record
 
 NOT_METRICS = {"t", "step", "branch", "attempt"}
 POINTS_PER_SERIES = 400

@@ -20,28 +20,28 @@ from starlette.routing import WebSocketRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from app import data
-from app.watch import Watch
-from storage.layout import RUN_ID, runs_directory
+from hankelboard.app import data
+from hankelboard.app.watch import Watch
+from hankelboard.storage.layout import RUN_ID, runs_directory
 
 PUSH_PATH = "/api/push"
 PUSH_PAUSE_S = 0.2
 MODULES_OF_PAGES = (
-    "app.compared",
-    "app.choice",
-    "app.controls",
-    "app.decisions",
-    "app.evidence",
-    "app.measuring",
-    "app.metric_data",
-    "app.outcomes",
-    "app.regret",
-    "app.spectra_data",
-    "app.svg_export",
-    "app.uncut",
-    "app.rollback",
-    "app.pulse",
-    "comparison.tables",
+    "hankelboard.app.compared",
+    "hankelboard.app.choice",
+    "hankelboard.app.controls",
+    "hankelboard.app.decisions",
+    "hankelboard.app.evidence",
+    "hankelboard.app.measuring",
+    "hankelboard.app.metric_data",
+    "hankelboard.app.outcomes",
+    "hankelboard.app.regret",
+    "hankelboard.app.spectra_data",
+    "hankelboard.app.svg_export",
+    "hankelboard.app.uncut",
+    "hankelboard.app.rollback",
+    "hankelboard.app.pulse",
+    "hankelboard.comparison.tables",
 )
 LOOPBACK = {"localhost", "127.0.0.1", "[::1]", "::1"}
 HOST = re.compile(r"(?P<name>[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::(?P<port>\d{1,5}))?")

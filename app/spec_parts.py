@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from app.charts import PADDING, SVG, Spec
+from hankelboard.app.charts import PADDING, SVG, Spec
 
 CUT_COLOR, QUIET_COLOR, POINT_COLOR, BACK_COLOR = "#E0591B", "#7C8798", "#4C8BD6", "#8E63D9"
 LEGEND = {"orient": "top", "title": None, "offset": 16, "columns": 2}

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from app.charts import CANVAS, PADDING, STEPS, SVG, ZOOM, Spec, names_column
-from app.spec_parts import LEGEND, QUIET_COLOR, by, mark, told
-from storage.records import Record
-from storage.spectrum import discarded_shares, rank_for_tolerance
+from hankelboard.app.charts import CANVAS, PADDING, STEPS, SVG, ZOOM, Spec, names_column
+from hankelboard.app.spec_parts import LEGEND, QUIET_COLOR, by, mark, told
+from hankelboard.storage.records import Record
+from hankelboard.storage.spectrum import discarded_shares, rank_for_tolerance
 
 TOLERANCES = (0.01, 0.02, 0.05, 0.1, 0.2)
 SNAPSHOTS, STATES, LEVELS = 120, 128, 2**16 - 1

@@ -3,8 +3,8 @@
 import functools
 from typing import Any
 
-from app import data, spectra
-from storage.records import Record
+from hankelboard.app import data, spectra
+from hankelboard.storage.records import Record
 
 
 def latest(run_id: str) -> list[Record]:

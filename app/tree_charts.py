@@ -5,8 +5,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from app.charts import DASH, FAINT, STEPS, Spec
-from app.spec_parts import BACK_COLOR, CUT_COLOR, LEGEND, POINT_COLOR, by, chart, mark, told
+from hankelboard.app.charts import DASH, FAINT, STEPS, Spec
+from hankelboard.app.spec_parts import BACK_COLOR, CUT_COLOR, LEGEND, POINT_COLOR, by, chart, mark, told
 
 CHECKPOINT_KINDS = ["pinned", "not pinned"]
 

@@ -7,11 +7,11 @@ import numpy as np
 import pyarrow as pa
 import streamlit as st
 
-from app import compared, data, frame, words
-from app.charts import PADDING, SVG, ZOOM, Spec
-from app.spec_parts import CUT_COLOR, LEGEND, POINT_COLOR, by, mark, told
-from comparison.curves import Curve
-from storage.summary import PRIMARY_METRIC
+from hankelboard.app import compared, data, frame, words
+from hankelboard.app.charts import PADDING, SVG, ZOOM, Spec
+from hankelboard.app.spec_parts import CUT_COLOR, LEGEND, POINT_COLOR, by, mark, told
+from hankelboard.comparison.curves import Curve
+from hankelboard.storage.summary import PRIMARY_METRIC
 
 HERE, UNCUT = "this run", "uncut baseline"
 LOOK_S = 0.3

@@ -32,8 +32,8 @@ from watchdog.events import (
 from watchdog.observers import Observer
 from watchdog.observers.api import BaseObserver
 
-from app.safety_scan import Found, SafetyScan
-from storage.layout import RUN_ID, STRAY_PREFIX, RunPaths
+from hankelboard.app.safety_scan import Found, SafetyScan
+from hankelboard.storage.layout import RUN_ID, STRAY_PREFIX, RunPaths
 
 DEBOUNCE_S = 0.1
 SCAN_S = 3.0

@@ -10,8 +10,8 @@ from datetime import UTC, datetime, tzinfo
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from storage.records import Record
-from storage.scores import bits_in_words
+from hankelboard.storage.records import Record
+from hankelboard.storage.scores import bits_in_words
 
 READ_ONLY = "This folder of runs is read-only here: runs can be looked at, but not decided on or started."
 NOT_QUEUED = ("not queued", "schedule", "gray")

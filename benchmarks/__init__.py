@@ -1,3 +1,3 @@
 """One script per claim of speed. `make bench` runs them all and writes README.md here."""
 
-import trainer  # noqa: F401  (says how threads wait, before torch is loaded)
+import hankelboard.trainer  # noqa: F401  (says how threads wait, before torch is loaded)

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from benchmarks.repetitions import Spent, alternating, ratio, spent, told
-from trainer.compilation import Compiled
-from trainer.data.task import Split, Task
-from trainer.models.build import build_model
-from trainer.preset import find_preset
+from hankelboard.trainer.compilation import Compiled
+from hankelboard.trainer.data.task import Split, Task
+from hankelboard.trainer.models.build import build_model
+from hankelboard.trainer.preset import find_preset
 
 PRESETS = ("digits-lru", "digits-mamba")
 LENGTH = 64

@@ -10,13 +10,13 @@ import time
 import torch
 from torch import nn
 
-from trainer.config import ReductionConfig, parse
-from trainer.data.task import Split, Task
-from trainer.evidence import Occasion, gather
-from trainer.models.build import build_model
-from trainer.preset import find_preset
-from trainer.reduction.surgery import reducible_layers
-from trainer.tables import merge
+from hankelboard.trainer.config import ReductionConfig, parse
+from hankelboard.trainer.data.task import Split, Task
+from hankelboard.trainer.evidence import Occasion, gather
+from hankelboard.trainer.models.build import build_model
+from hankelboard.trainer.preset import find_preset
+from hankelboard.trainer.reduction.surgery import reducible_layers
+from hankelboard.trainer.tables import merge
 
 CADENCE = 100
 STEPS = 12

@@ -26,20 +26,20 @@ import torch
 from torch import nn
 
 from benchmarks import headline
-from comparison import report, tables
-from comparison.reading import read_csv
-from comparison.series import series_of
-from storage import atomic, checkpoints
-from storage.layout import RunPaths
-from storage.runs import list_runs, read_run
-from trainer.calibration import calibrate
-from trainer.config import Config, parse
-from trainer.data import load_task
-from trainer.data.task import Task
-from trainer.family_settings import METHODS
-from trainer.reduction.surgery import reducible_layers
-from trainer.references import Source, teacher_of
-from trainer.what_if import Comparison, cut_copy, evaluating, layer_outputs
+from hankelboard.comparison import report, tables
+from hankelboard.comparison.reading import read_csv
+from hankelboard.comparison.series import series_of
+from hankelboard.storage import atomic, checkpoints
+from hankelboard.storage.layout import RunPaths
+from hankelboard.storage.runs import list_runs, read_run
+from hankelboard.trainer.calibration import calibrate
+from hankelboard.trainer.config import Config, parse
+from hankelboard.trainer.data import load_task
+from hankelboard.trainer.data.task import Task
+from hankelboard.trainer.family_settings import METHODS
+from hankelboard.trainer.reduction.surgery import reducible_layers
+from hankelboard.trainer.references import Source, teacher_of
+from hankelboard.trainer.what_if import Comparison, cut_copy, evaluating, layer_outputs
 
 SUITE = "families"
 DOCS = Path(__file__).parent.parent / "docs"
@@ -64,7 +64,17 @@ def main() -> None:
     parser.add_argument("--tables", action="store_true")
     options = parser.parse_args()
     if not options.tables:
-        command = ["-m", "trainer", "suite", SUITE, "--runs-dir", options.runs_dir, "--jobs", options.jobs]
+        command = [
+            "-P",
+            "-m",
+            "hankelboard",
+            "suite",
+            SUITE,
+            "--runs-dir",
+            options.runs_dir,
+            "--jobs",
+            options.jobs,
+        ]
         subprocess.run([sys.executable, *command], check=True)
         headline.write_results(SUITE, Path(options.runs_dir))
         write_errors(Path(options.runs_dir))

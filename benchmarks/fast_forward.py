@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from storage.journal import Journal
-from storage.layout import CheckpointName, RunPaths, run_paths
-from storage.runs import create_run
-from storage.status import write_status
+from hankelboard.storage.journal import Journal
+from hankelboard.storage.layout import CheckpointName, RunPaths, run_paths
+from hankelboard.storage.runs import create_run
+from hankelboard.storage.status import write_status
 
 STEPS_PER_S = 50
 LOG_EVERY, SPECTRA_EVERY, CHECKPOINT_EVERY = 10, 100, 500

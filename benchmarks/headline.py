@@ -14,11 +14,11 @@ import sys
 import time
 from pathlib import Path
 
-from comparison import charts, report, tables
-from comparison.reading import read_csv, read_finals
-from comparison.series import Series, baseline_of, series_of
-from storage import atomic
-from storage.runs import list_runs, read_run
+from hankelboard.comparison import charts, report, tables
+from hankelboard.comparison.reading import read_csv, read_finals
+from hankelboard.comparison.series import Series, baseline_of, series_of
+from hankelboard.storage import atomic
+from hankelboard.storage.runs import list_runs, read_run
 
 DOCS = Path(__file__).parent.parent / "docs"
 RESULTS = DOCS / "results"
@@ -39,7 +39,7 @@ def main() -> None:
     for suite in () if options.tables else options.suites:
         started = time.monotonic()
         command = ["hankelboard", "suite", suite, "--runs-dir", options.runs_dir, "--jobs", options.jobs]
-        subprocess.run([sys.executable, "-m", "trainer", *command[1:]], check=True)
+        subprocess.run([sys.executable, "-P", "-m", "hankelboard", *command[1:]], check=True)
         print(f"{suite}: {(time.monotonic() - started) / 60:.1f} minutes", flush=True)
         write_results(suite, Path(options.runs_dir))
     for page in PAGES:

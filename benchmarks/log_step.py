@@ -43,8 +43,8 @@ def values(step: int) -> dict[str, float]:
 
 
 def ours(folder: Path) -> Callable[[], Cost]:
-    from storage.runs import create_run, run_paths
-    from trainer.recorder import Recorder
+    from hankelboard.storage.runs import create_run, run_paths
+    from hankelboard.trainer.recorder import Recorder
 
     def measured() -> Cost:
         run = create_run(folder, name="log", config={"training": {}})

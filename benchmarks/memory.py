@@ -40,10 +40,20 @@ def measure(runs: Path, minutes: float, tabs: int) -> None:
     port = free_port()
     web = spawn(["-m", "streamlit", "run", str(ROOT / "app" / "server.py"), "--server.port", str(port)],
                 environment, runs)  # fmt: skip
-    worker = spawn(["-m", "trainer", "worker"], environment, runs)
+    worker = spawn(["-P", "-m", "hankelboard", "worker"], environment, runs)
     try:
         keys = [part for key in RUN for part in ("--set", key)]
-        command = [sys.executable, "-m", "trainer", "new", "--preset", "digits-lru", *keys, "--json"]
+        command = [
+            sys.executable,
+            "-P",
+            "-m",
+            "hankelboard",
+            "new",
+            "--preset",
+            "digits-lru",
+            *keys,
+            "--json",
+        ]
         run = json.loads(subprocess.run(command, env=environment, capture_output=True, check=True).stdout)[
             "run"
         ]

@@ -36,7 +36,7 @@ def rows() -> list[Row]:
 def measured() -> Iterator[Row]:
     from streamlit.testing.v1 import AppTest
 
-    from app import data
+    from hankelboard.app import data
 
     main = Path(__file__).parents[1] / "app" / "main.py"
     for make, name, told in PAGES:

@@ -46,7 +46,7 @@ def measured(runs: Path) -> Iterator[Row]:
 
 
 def scalars(runs: Path) -> Iterator[Row]:
-    from app import data, metric_data
+    from hankelboard.app import data, metric_data
 
     run, values = make_scalars(runs)
     write_event_file(runs / ".tensorboard", values)
@@ -149,7 +149,7 @@ def make_decisions(runs: Path) -> Path:
 
 
 def many_decisions(runs: Path) -> Iterator[Row]:
-    from app import data, metric_data, proposal_data
+    from hankelboard.app import data, metric_data, proposal_data
 
     run = make_decisions(runs)
 
@@ -184,7 +184,7 @@ def make_spectra(runs: Path) -> tuple[Path, np.ndarray]:
 
 
 def large_spectra(runs: Path) -> Iterator[Row]:
-    from app import spectra_data
+    from hankelboard.app import spectra_data
 
     run, hsv = make_spectra(runs)
 
@@ -246,7 +246,7 @@ def ticks(
     run: Path, look: Callable[[], object], file: str = "metrics.jsonl", more: str = ""
 ) -> tuple[str, str]:
     """Median milliseconds of a look when nothing is new, and after one more record."""
-    from app import data
+    from hankelboard.app import data
 
     idle, busy = [], []
     more = more or json_line({"step": RECORDS + 1, "train/loss": 0.5})

@@ -12,11 +12,11 @@ from torch import nn
 from torch.nn import functional
 
 from benchmarks.evidence import random_task, timed
-from trainer.config import RegularisationConfig, parse
-from trainer.models.build import build_model
-from trainer.objective.regularisation import HankelRegulariser
-from trainer.preset import find_preset
-from trainer.tables import merge
+from hankelboard.trainer.config import RegularisationConfig, parse
+from hankelboard.trainer.models.build import build_model
+from hankelboard.trainer.objective.regularisation import HankelRegulariser
+from hankelboard.trainer.preset import find_preset
+from hankelboard.trainer.tables import merge
 
 ROUNDS = 25
 REFRESH = 100

@@ -49,7 +49,7 @@ def measured(folder: Path, size: int) -> Row:
 def in_new_process(folder: Path) -> float:
     """Seconds of processor until all rows are there, imports not counted."""
     code = (
-        "import time; from app import data; began = time.process_time(); data.summaries(); "
+        "import time; from hankelboard.app import data; began = time.process_time(); data.summaries(); "
         "print(time.process_time() - began)"
     )
     done = subprocess.run(
@@ -61,8 +61,8 @@ def in_new_process(folder: Path) -> float:
 
 def ticks(folder: Path) -> dict[str, Callable[[], float]]:
     """Seconds of processor of one tick of each kind."""
-    from app import data
-    from app.safety_scan import SafetyScan
+    from hankelboard.app import data
+    from hankelboard.app.safety_scan import SafetyScan
 
     index = data.index
     scan = SafetyScan(folder, index.is_resting)
@@ -88,7 +88,7 @@ def ticks(folder: Path) -> dict[str, Callable[[], float]]:
 
 
 def cpu_of(tick: Callable[[], object], times: int) -> float:
-    from app import data
+    from hankelboard.app import data
 
     data.index.watched()
     began = time.process_time()

@@ -28,9 +28,9 @@ import vl_convert
 from torch import Tensor
 
 from benchmarks.selective import resident
-from storage import atomic
-from trainer.models.lru import LRU
-from trainer.recurrences.selective import selective_scan
+from hankelboard.storage import atomic
+from hankelboard.trainer.models.lru import LRU
+from hankelboard.trainer.recurrences.selective import selective_scan
 
 RESULTS = Path(__file__).parent.parent / "docs" / "results" / "speed"
 BASE = {"N": 64, "L": 512, "batch": 8, "width": 32}

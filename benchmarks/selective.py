@@ -18,9 +18,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from benchmarks.repetitions import Missing, Spent, alternating, ratio, spent, told
-from trainer.models.mamba import Mamba
-from trainer.models.network import SequenceModel
-from trainer.recurrences.selective import selective_scan
+from hankelboard.trainer.models.mamba import Mamba
+from hankelboard.trainer.models.network import SequenceModel
+from hankelboard.trainer.recurrences.selective import selective_scan
 
 BATCH, LENGTH, CHANNELS = 8, 256, 128
 FULL, CUT = 128, 12

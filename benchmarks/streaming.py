@@ -13,11 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from trainer.calibration import calibrate
-from trainer.config import parse
-from trainer.family_settings import METHODS
-from trainer.models.families import make_mixer
-from trainer.what_if import cut_copy, evaluating
+from hankelboard.trainer.calibration import calibrate
+from hankelboard.trainer.config import parse
+from hankelboard.trainer.family_settings import METHODS
+from hankelboard.trainer.models.families import make_mixer
+from hankelboard.trainer.what_if import cut_copy, evaluating
 
 WIDTH, STATES, LENGTH, BATCH = 64, 64, 64, 32
 ROUNDS, STEPS = 9, 40

@@ -14,10 +14,17 @@ import torch
 from torch.nn import functional
 
 from benchmarks.repetitions import alternating, ratio, spent, told
-from trainer.models.lru import LRU
-from trainer.models.network import SequenceModel
-from trainer.reduction.hankel import ComplexArray, DiagonalSystem, difference, factor, gramians, peak_gain
-from trainer.reduction.truncation import balance, truncate
+from hankelboard.trainer.models.lru import LRU
+from hankelboard.trainer.models.network import SequenceModel
+from hankelboard.trainer.reduction.hankel import (
+    ComplexArray,
+    DiagonalSystem,
+    difference,
+    factor,
+    gramians,
+    peak_gain,
+)
+from hankelboard.trainer.reduction.truncation import balance, truncate
 
 WIDE = (256, 384, 96)
 """H, N and the rank of the truncation."""

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from comparison.curves import AXES, Curve, band
-from comparison.series import ENOUGH, FIGURES, Final, Series, pareto
+from hankelboard.comparison.curves import AXES, Curve, band
+from hankelboard.comparison.series import ENOUGH, FIGURES, Final, Series, pareto
 
 Spec = dict[str, Any]
 Rows = list[dict[str, Any]]

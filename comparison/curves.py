@@ -5,11 +5,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from storage.history import read_history
-from storage.journal import read_journal
-from storage.layout import RunPaths
-from storage.records import Record
-from storage.scores import BITS_METRIC
+from hankelboard.storage.history import read_history
+from hankelboard.storage.journal import read_journal
+from hankelboard.storage.layout import RunPaths
+from hankelboard.storage.records import Record
+from hankelboard.storage.scores import BITS_METRIC
 
 METRICS = {
     "val/accuracy": "validation accuracy",

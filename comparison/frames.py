@@ -1,6 +1,6 @@
 """Journals as tables: metrics and spectra of a run as a pandas DataFrame, in one call.
 
->>> from comparison.frames import metrics                       # doctest: +SKIP
+>>> from hankelboard.comparison.frames import metrics                       # doctest: +SKIP
 >>> metrics("runs/20261124-041003-digits-lru-k3qf")             # doctest: +SKIP
 """
 
@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from storage.errors import ConfigError, RunNotFound
-from storage.history import read_history
-from storage.journal import read_journal
-from storage.layout import RunPaths
+from hankelboard.storage.errors import ConfigError, RunNotFound
+from hankelboard.storage.history import read_history
+from hankelboard.storage.journal import read_journal
+from hankelboard.storage.layout import RunPaths
 
 
 def metrics(run: str | os.PathLike[str]) -> pd.DataFrame:

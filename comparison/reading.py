@@ -9,15 +9,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from comparison.curves import METRICS, Curve, read_curve
-from comparison.series import Final, final_of
-from storage.commands import read_notes
-from storage.errors import ConfigError, RunError
-from storage.journal import read_journal
-from storage.layout import RunPaths
-from storage.records import Record
-from storage.runs import list_runs, read_run
-from storage.summary import PRIMARY_METRIC, fold_notes, summarise
+from hankelboard.comparison.curves import METRICS, Curve, read_curve
+from hankelboard.comparison.series import Final, final_of
+from hankelboard.storage.commands import read_notes
+from hankelboard.storage.errors import ConfigError, RunError
+from hankelboard.storage.journal import read_journal
+from hankelboard.storage.layout import RunPaths
+from hankelboard.storage.records import Record
+from hankelboard.storage.runs import list_runs, read_run
+from hankelboard.storage.summary import PRIMARY_METRIC, fold_notes, summarise
 
 
 def batch_of(config: Mapping[str, Any]) -> int:
@@ -76,7 +76,7 @@ def read_curves(listed: Iterable[RunPaths], metric: str = PRIMARY_METRIC) -> dic
 
 
 def read_csv(file: Path) -> list[Final]:
-    """Final figures from a table that `comparison.tables.run_rows` made: the runs themselves are not needed.
+    """Final figures from a table that `tables.run_rows` made: the runs themselves are not needed.
 
     Raises
     ------

@@ -8,18 +8,11 @@ from dataclasses import dataclass, field
 
 import vl_convert
 
-from comparison import charts, tables
-from comparison.charts import Palette, Rows, Spec
-from comparison.curves import AXES, METRICS, Curve
-from comparison.series import (
-    ENOUGH,
-    FIGURES,
-    Final,
-    Series,
-    baseline_of,
-    series_of,
-)
-from storage.records import Record
+from hankelboard.comparison import charts, tables
+from hankelboard.comparison.charts import Palette, Rows, Spec
+from hankelboard.comparison.curves import AXES, METRICS, Curve
+from hankelboard.comparison.series import ENOUGH, FIGURES, Final, Series, baseline_of, series_of
+from hankelboard.storage.records import Record
 
 COLOURS = ["#0063B2", "#C24E00", "#007A5E", "#A33C83", "#8A6900", "#3187B5", "#555B66", "#6F42C1"]
 """Of the dashboard's light theme, so that a series has its colour here, too."""

@@ -9,9 +9,9 @@ from typing import Any
 
 from scipy import special
 
-from storage.errors import ConfigError
-from storage.references import REFERENCES
-from storage.scores import bits
+from hankelboard.storage.errors import ConfigError
+from hankelboard.storage.references import REFERENCES
+from hankelboard.storage.scores import bits
 
 ENOUGH = 3
 """Values from which on an interval is given; below, every value is shown and nothing is claimed."""
@@ -178,7 +178,7 @@ def _welch(mine: float, n: int, theirs: float, m: int) -> float:
 
 
 def final_of(row: Mapping[str, Any], config: Mapping[str, Any], last: float | None) -> Final:
-    """What a comparison needs of a run's summary (the fields of storage.summary.Summary)."""
+    """What a comparison needs of a run's summary (the fields of hankelboard.storage.summary.Summary)."""
     best, test = row["best"] or {}, row["test"] or {}
     same = ("run", "name", "role", "group", "preset", "seed", "state", "step", "total_steps", "state_dims",
             "train_s", "waiting_s", "series", "prior_s")  # fmt: skip

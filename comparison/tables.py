@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from comparison.curves import Curve
-from comparison.series import (
+from hankelboard.comparison.curves import Curve
+from hankelboard.comparison.series import (
     ENOUGH,
     FIGURES,
     Difference,

@@ -5,8 +5,8 @@ import errno
 import os
 from pathlib import Path
 
-from storage.layout import STRAY_PREFIX
-from storage.records import Record, encode, new_ulid
+from hankelboard.storage.layout import STRAY_PREFIX
+from hankelboard.storage.records import Record, encode, new_ulid
 
 
 def replace(path: Path, record: Record, *, durable: bool = True, fill: int = 0) -> None:

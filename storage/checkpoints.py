@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from storage import atomic
-from storage.errors import CheckpointError
-from storage.layout import FORMAT_VERSION, STRAY_PREFIX, CheckpointName, RunPaths, manifest_in
-from storage.records import now, read_record
+from hankelboard.storage import atomic
+from hankelboard.storage.errors import CheckpointError
+from hankelboard.storage.layout import FORMAT_VERSION, STRAY_PREFIX, CheckpointName, RunPaths, manifest_in
+from hankelboard.storage.records import now, read_record
 
 CAUSES = ("start", "scheduled", "before_reduction", "after_reduction", "command", "stop", "finish", "branch")
 

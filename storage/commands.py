@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from storage import atomic
-from storage.errors import CommandRefused
-from storage.layout import ULID_JSON, CheckpointName, RunPaths
-from storage.records import MAX_PERSONS_FILE_BYTES, Record, new_ulid, now, read_record
+from hankelboard.storage import atomic
+from hankelboard.storage.errors import CommandRefused
+from hankelboard.storage.layout import ULID_JSON, CheckpointName, RunPaths
+from hankelboard.storage.records import MAX_PERSONS_FILE_BYTES, Record, new_ulid, now, read_record
 
 KINDS = ("pause", "resume", "stop", "kill", "checkpoint", "rollback", "policy", "measure")
 POLICIES = ("ask", "auto", "pragmatic", "keep")

@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from math import inf
 
-from storage.journal import read_journal
-from storage.layout import RunPaths
-from storage.records import Record
+from hankelboard.storage.journal import read_journal
+from hankelboard.storage.layout import RunPaths
+from hankelboard.storage.records import Record
 
 ENDINGS = {
     "run_finished": "finished",

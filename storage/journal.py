@@ -12,8 +12,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
 
-from storage.atomic import sync_folder
-from storage.records import NotAFile, Record, decode_lines, encode, now, open_regular
+from hankelboard.storage.atomic import sync_folder
+from hankelboard.storage.records import NotAFile, Record, decode_lines, encode, now, open_regular
 
 READ_CHUNK = 4 * 1024 * 1024
 MAX_LINE_BYTES = READ_CHUNK  # a spectrum of 1,024 states is 8 kB; a longer line is no record

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from storage import atomic
-from storage.errors import AlreadyDecided, NotDecidable
-from storage.history import History, read_history
-from storage.layout import NUMBERED_JSON, ULID_JSON, RunPaths
-from storage.records import MAX_PERSONS_FILE_BYTES, Record, new_ulid, now, read_record
-from storage.spectrum import rank_for_tolerance
+from hankelboard.storage import atomic
+from hankelboard.storage.errors import AlreadyDecided, NotDecidable
+from hankelboard.storage.history import History, read_history
+from hankelboard.storage.layout import NUMBERED_JSON, ULID_JSON, RunPaths
+from hankelboard.storage.records import MAX_PERSONS_FILE_BYTES, Record, new_ulid, now, read_record
+from hankelboard.storage.spectrum import rank_for_tolerance
 
 VERDICTS = ("approve", "reject")
 MAX_REASON = 2_000

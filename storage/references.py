@@ -3,9 +3,9 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from storage.errors import RunNotFound
-from storage.history import read_history
-from storage.layout import RunPaths, run_paths
+from hankelboard.storage.errors import RunNotFound
+from hankelboard.storage.history import read_history
+from hankelboard.storage.layout import RunPaths, run_paths
 
 REFERENCES = {
     "model.state_dim_as": "its final state dimensions",

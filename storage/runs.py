@@ -13,10 +13,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from storage import atomic
-from storage.errors import DamagedRun, NewerFormat, RunError, RunHeld, RunNotFound
-from storage.layout import FORMAT_VERSION, RUN_ID, STRAY_PREFIX, RunPaths, run_paths
-from storage.records import Record, new_ulid, now, read_record
+from hankelboard.storage import atomic
+from hankelboard.storage.errors import DamagedRun, NewerFormat, RunError, RunHeld, RunNotFound
+from hankelboard.storage.layout import FORMAT_VERSION, RUN_ID, STRAY_PREFIX, RunPaths, run_paths
+from hankelboard.storage.records import Record, new_ulid, now, read_record
 
 
 @dataclass(frozen=True, kw_only=True)

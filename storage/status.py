@@ -8,9 +8,9 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from storage import atomic
-from storage.layout import RunPaths
-from storage.records import Record, now, read_record
+from hankelboard.storage import atomic
+from hankelboard.storage.layout import RunPaths
+from hankelboard.storage.records import Record, now, read_record
 
 GRACE_S = 10.0
 BLOCK_BYTES = 4096

@@ -5,15 +5,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from storage.commands import read_notes
-from storage.errors import RunError
-from storage.history import History, read_history
-from storage.journal import JournalReader
-from storage.layout import RunPaths
-from storage.records import Record
-from storage.references import state_beside, waits_for
-from storage.runs import Run, read_run
-from storage.status import process_is_gone, read_status
+from hankelboard.storage.commands import read_notes
+from hankelboard.storage.errors import RunError
+from hankelboard.storage.history import History, read_history
+from hankelboard.storage.journal import JournalReader
+from hankelboard.storage.layout import RunPaths
+from hankelboard.storage.records import Record
+from hankelboard.storage.references import state_beside, waits_for
+from hankelboard.storage.runs import Run, read_run
+from hankelboard.storage.status import process_is_gone, read_status
 
 PRIMARY_METRIC = "val/accuracy"
 ENDED = ("finished", "stopped", "failed", "cancelled", "interrupted")

@@ -8,10 +8,10 @@ import contextlib
 import os
 from pathlib import Path
 
-from storage import atomic
-from storage.history import History
-from storage.layout import ULID_JSON, RunPaths, SystemsName
-from storage.records import Record, new_ulid, now, open_regular, read_record
+from hankelboard.storage import atomic
+from hankelboard.storage.history import History
+from hankelboard.storage.layout import ULID_JSON, RunPaths, SystemsName
+from hankelboard.storage.records import Record, new_ulid, now, open_regular, read_record
 
 MAX_SYSTEMS_BYTES = 4 * 1024**3
 

@@ -3,14 +3,14 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from storage import checkpoints
-from storage.errors import RunError
-from storage.history import History, fold
-from storage.journal import JournalReader
-from storage.layout import RunPaths
-from storage.proposals import proposal_numbers, read_decision, read_proposal
-from storage.records import Record
-from storage.runs import is_held, read_run
+from hankelboard.storage import checkpoints
+from hankelboard.storage.errors import RunError
+from hankelboard.storage.history import History, fold
+from hankelboard.storage.journal import JournalReader
+from hankelboard.storage.layout import RunPaths
+from hankelboard.storage.proposals import proposal_numbers, read_decision, read_proposal
+from hankelboard.storage.records import Record
+from hankelboard.storage.runs import is_held, read_run
 
 
 @dataclass(frozen=True)

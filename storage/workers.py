@@ -4,9 +4,9 @@ import os
 import socket
 from pathlib import Path
 
-from storage import atomic
-from storage.records import Record, now, read_record
-from storage.status import BeatWatch, process_identity, process_is_gone
+from hankelboard.storage import atomic
+from hankelboard.storage.records import Record, now, read_record
+from hankelboard.storage.status import BeatWatch, process_identity, process_is_gone
 
 
 def _folder(runs: Path) -> Path:

@@ -9,15 +9,15 @@ import time
 
 import pytest
 
-from storage import checkpoints
-from storage.history import read_history
-from storage.layout import run_paths
-from storage.runs import create_run
-from storage.verification import verify_run
+from hankelboard.storage import checkpoints
+from hankelboard.storage.history import read_history
+from hankelboard.storage.layout import run_paths
+from hankelboard.storage.runs import create_run
+from hankelboard.storage.verification import verify_run
+from hankelboard.trainer.config import parse
+from hankelboard.trainer.preset import find_preset
+from hankelboard.trainer.tables import merge
 from tests.trainer.kill_sweep import Story
-from trainer.config import parse
-from trainer.preset import find_preset
-from trainer.tables import merge
 
 KILLS = 15
 KEYS = {
@@ -33,7 +33,16 @@ def new_run(folder):
 
 
 def train(paths, kill_after=None):
-    command = [sys.executable, "-m", "trainer", "run", paths.run_id, "--runs-dir", str(paths.root.parent)]
+    command = [
+        sys.executable,
+        "-P",
+        "-m",
+        "hankelboard",
+        "run",
+        paths.run_id,
+        "--runs-dir",
+        str(paths.root.parent),
+    ]
     child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     if kill_after is not None:
         time.sleep(kill_after)

@@ -17,12 +17,25 @@ def modules(package):
 
 
 def imported(path):
-    """Top-level names of everything a module imports, wherever in it."""
+    """What a module imports, wherever in it: our own packages by their second name, others by their first."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            yield from (alias.name.split(".")[0] for alias in node.names)
+            yield from (short(alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            yield (node.module or "").split(".")[0]
+            assert node.level == 0, f"{path}:{node.lineno}: imports are absolute"
+            yield from (short(f"{node.module}.{alias.name}") for alias in node.names)
+
+
+def short(name):
+    first, _, rest = name.partition(".")
+    assert first not in PACKAGES, f"{name}: say hankelboard.{name}"
+    return rest.partition(".")[0] if first == "hankelboard" else first
+
+
+def test_each_folder_at_the_top_is_linked_under_the_one_name():
+    for package in PACKAGES:
+        assert (ROOT / "hankelboard" / package).readlink() == Path("..") / package
+        assert modules(package)
 
 
 def test_app_never_imports_trainer_or_torch():
@@ -97,7 +110,13 @@ def test_whole_files_are_written_by_atomic_only():
 
 
 @pytest.mark.parametrize(
-    "statement", ["import app.data", "import storage.summary", "import trainer.cli", "import trainer.config"]
+    "statement",
+    [
+        "import hankelboard.app.data",
+        "import hankelboard.storage.summary",
+        "import hankelboard.trainer.cli",
+        "import hankelboard.trainer.config",
+    ],
 )
 def test_reading_a_run_does_not_import_torch(statement):
     check = f"{statement}, sys; assert 'torch' not in sys.modules"

@@ -2,14 +2,14 @@
 
 from collections.abc import Iterator
 
-from storage import commands
-from storage.commands import Command
-from storage.history import History, read_history
-from storage.journal import Journal
-from storage.layout import RunPaths
-from storage.records import Record
-from storage.runs import Run, RunLock
-from storage.summary import ENDED
+from hankelboard.storage import commands
+from hankelboard.storage.commands import Command
+from hankelboard.storage.history import History, read_history
+from hankelboard.storage.journal import Journal
+from hankelboard.storage.layout import RunPaths
+from hankelboard.storage.records import Record
+from hankelboard.storage.runs import Run, RunLock
+from hankelboard.storage.summary import ENDED
 
 
 def unanswered(paths: RunPaths, history: History) -> Iterator[Command]:

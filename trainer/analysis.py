@@ -9,24 +9,24 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from storage.errors import HankelboardError
-from storage.history import read_history
-from storage.layout import RunPaths
-from storage.records import Record
-from storage.runs import read_run
-from storage.spectrum import discarded_shares, rank_for_tolerance
-from storage.summary import ENDED
-from trainer.family_settings import METHODS, WITH_SYSTEMS
-from trainer.reduction.hankel import DiagonalSystem, difference, monitoring_spectrum
-from trainer.reduction.subspaces import (
+from hankelboard.storage.errors import HankelboardError
+from hankelboard.storage.history import read_history
+from hankelboard.storage.layout import RunPaths
+from hankelboard.storage.records import Record
+from hankelboard.storage.runs import read_run
+from hankelboard.storage.spectrum import discarded_shares, rank_for_tolerance
+from hankelboard.storage.summary import ENDED
+from hankelboard.trainer.family_settings import METHODS, WITH_SYSTEMS
+from hankelboard.trainer.reduction.hankel import DiagonalSystem, difference, monitoring_spectrum
+from hankelboard.trainer.reduction.subspaces import (
     kept_subspace,
     order_stability,
     overlap,
     random_regret,
     selection_regret,
 )
-from trainer.reduction.truncation import Balance, balance
-from trainer.systems import Snapshot, read_comparable
+from hankelboard.trainer.reduction.truncation import Balance, balance
+from hankelboard.trainer.systems import Snapshot, read_comparable
 
 TOLERANCES = (0.01, 0.02, 0.05, 0.1, 0.2)
 OVERLAP_TOLERANCE = 0.05

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from storage.records import Record
-from storage.spectrum import evenness, tail_sums
+from hankelboard.storage.records import Record
+from hankelboard.storage.spectrum import evenness, tail_sums
 
 SMALL_ERROR = 0.10
 ILL_CONDITIONED = 1e4

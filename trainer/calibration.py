@@ -5,9 +5,9 @@ from contextlib import ExitStack
 
 from torch import Tensor, nn
 
-from trainer.reduction.reducible import Calibrated, Reducible
-from trainer.reduction.surgery import reducible_layers
-from trainer.what_if import EVALUATED_STEPS, evaluating
+from hankelboard.trainer.reduction.reducible import Calibrated, Reducible
+from hankelboard.trainer.reduction.surgery import reducible_layers
+from hankelboard.trainer.what_if import EVALUATED_STEPS, evaluating
 
 
 def calibrate(model: nn.Module, inputs: Tensor) -> nn.Module:

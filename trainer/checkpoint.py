@@ -14,13 +14,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from storage import atomic
-from storage.errors import CheckpointError, CheckpointMisfit
-from storage.layout import CheckpointName, RunPaths
-from storage.records import Record, read_record
-from trainer.loop_state import LoopState
-from trainer.objective import Objective
-from trainer.reduction.reducible import Reducible
+from hankelboard.storage import atomic
+from hankelboard.storage.errors import CheckpointError, CheckpointMisfit
+from hankelboard.storage.layout import CheckpointName, RunPaths
+from hankelboard.storage.records import Record, read_record
+from hankelboard.trainer.loop_state import LoopState
+from hankelboard.trainer.objective import Objective
+from hankelboard.trainer.reduction.reducible import Reducible
 
 MODEL, OPTIMIZER, LOOP = "model.safetensors", "optimizer.safetensors", "loop.json"
 OBJECTIVE = "objective.safetensors"

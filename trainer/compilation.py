@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch._dynamo.exc import TorchDynamoException
 
-from storage.errors import ConfigError
+from hankelboard.storage.errors import ConfigError
 
 OPTIONS = {"fallback_random": True}
 """Dropout draws what it draws without compilation."""

@@ -10,13 +10,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from storage.commands import POLICIES, WAITING
-from storage.errors import ConfigError
-from storage.proposals import VERDICTS
-from trainer.family_settings import AUTO, FAMILIES_WITH, METHODS, check_family, method_of, refuse_ignored
-from trainer.setting import check_value, setting, suggest
-from trainer.tables import spelt_out
-from trainer.task_settings import WITHOUT_OPTIONS, check_task
+from hankelboard.storage.commands import POLICIES, WAITING
+from hankelboard.storage.errors import ConfigError
+from hankelboard.storage.proposals import VERDICTS
+from hankelboard.trainer.family_settings import (
+    AUTO,
+    FAMILIES_WITH,
+    METHODS,
+    check_family,
+    method_of,
+    refuse_ignored,
+)
+from hankelboard.trainer.setting import check_value, setting, suggest
+from hankelboard.trainer.tables import spelt_out
+from hankelboard.trainer.task_settings import WITHOUT_OPTIONS, check_task
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +97,7 @@ class TrainingConfig:
         "float32",
         "of forward passes: bfloat16 is for GPUs and processors that multiply it. Recurrences, losses, "
         "measurements for cuts, parameters and optimizer stay in float32 (a model of your own: "
-        "trainer.precision.in_float32)",
+        "hankelboard.trainer.precision.in_float32)",
         choices=("float32", "bfloat16"),
     )
     compile: bool = setting(

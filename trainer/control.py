@@ -6,11 +6,11 @@ import time
 from collections.abc import Callable
 from types import FrameType
 
-from storage import commands
-from storage.commands import Command
-from storage.errors import CheckpointError
-from storage.layout import CheckpointName
-from trainer.session import Session
+from hankelboard.storage import commands
+from hankelboard.storage.commands import Command
+from hankelboard.storage.errors import CheckpointError
+from hankelboard.storage.layout import CheckpointName
+from hankelboard.trainer.session import Session
 
 POLL_S = 0.2
 

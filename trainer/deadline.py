@@ -3,12 +3,12 @@
 import contextlib
 import time
 
-from storage import proposals
-from storage.errors import AlreadyDecided
-from storage.history import TIMEOUT, ProposalOutcome
-from storage.records import Record
-from trainer.config import ReductionConfig
-from trainer.session import Session
+from hankelboard.storage import proposals
+from hankelboard.storage.errors import AlreadyDecided
+from hankelboard.storage.history import TIMEOUT, ProposalOutcome
+from hankelboard.storage.records import Record
+from hankelboard.trainer.config import ReductionConfig
+from hankelboard.trainer.session import Session
 
 
 class Deadline:

@@ -15,18 +15,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from storage.proposals import ranks_at, ranks_of_share
-from storage.records import Record
-from trainer.badge import badge
-from trainer.config import ReductionConfig
-from trainer.data.task import Split
-from trainer.null_ranks import LEARNED, add_null_ranks
-from trainer.precision import autocast
-from trainer.reduction.reducible import Inspectable, RankTable
-from trainer.reduction.selection import MODAL, allocate
-from trainer.reduction.surgery import reducible_layers
-from trainer.scoring import cross_entropy, judged
-from trainer.what_if import Comparison, cut_copy, evaluating, evaluation_batch
+from hankelboard.storage.proposals import ranks_at, ranks_of_share
+from hankelboard.storage.records import Record
+from hankelboard.trainer.badge import badge
+from hankelboard.trainer.config import ReductionConfig
+from hankelboard.trainer.data.task import Split
+from hankelboard.trainer.null_ranks import LEARNED, add_null_ranks
+from hankelboard.trainer.precision import autocast
+from hankelboard.trainer.reduction.reducible import Inspectable, RankTable
+from hankelboard.trainer.reduction.selection import MODAL, allocate
+from hankelboard.trainer.reduction.surgery import reducible_layers
+from hankelboard.trainer.scoring import cross_entropy, judged
+from hankelboard.trainer.what_if import Comparison, cut_copy, evaluating, evaluation_batch
 
 TIMING_ROUNDS = 5
 

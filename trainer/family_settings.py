@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from storage.errors import ConfigError
-from trainer.setting import suggest
+from hankelboard.storage.errors import ConfigError
+from hankelboard.trainer.setting import suggest
 
 METHODS = {
     "lru": ("balanced", "smallest", "random", "last", "aire"),
@@ -29,7 +29,7 @@ OPTIONS: dict[str, dict[str, type]] = {
 }
 """What `model.options` may hold: the arguments of each family's class, which a test compares."""
 WITH_SYSTEMS = ("lru", "s5")
-"""Families whose layers tell λ, B and C (`trainer.reduction.reducible.Realisable`), for analyses."""
+"""Families whose layers tell λ, B and C (`trainer/reduction/reducible.py`, Realisable), for analyses."""
 TYPE_NAMES = {int: "a whole number", float: "a number", str: "a text"}
 AUTO = "auto"
 FAMILIES_WITH = {

@@ -4,7 +4,7 @@ import importlib
 import sys
 from typing import Any
 
-from storage.errors import ConfigError
+from hankelboard.storage.errors import ConfigError
 
 
 def import_object(name: str, *, key: str, builtin: tuple[str, ...], folder: str = "") -> Any:

@@ -2,19 +2,19 @@
 
 from collections.abc import Sequence
 
-from storage import proposals
-from storage.commands import Command
-from storage.errors import ProposalError
-from storage.proposals import check_ranks
-from storage.records import Record
-from trainer import evidence
-from trainer.badge import is_flat
-from trainer.calibration import calibrate
-from trainer.deadline import deadline_record
-from trainer.evidence import Occasion
-from trainer.models.build import build_model
-from trainer.session import Session
-from trainer.trials import POLICY as PRAGMATIC
+from hankelboard.storage import proposals
+from hankelboard.storage.commands import Command
+from hankelboard.storage.errors import ProposalError
+from hankelboard.storage.proposals import check_ranks
+from hankelboard.storage.records import Record
+from hankelboard.trainer import evidence
+from hankelboard.trainer.badge import is_flat
+from hankelboard.trainer.calibration import calibrate
+from hankelboard.trainer.deadline import deadline_record
+from hankelboard.trainer.evidence import Occasion
+from hankelboard.trainer.models.build import build_model
+from hankelboard.trainer.session import Session
+from hankelboard.trainer.trials import POLICY as PRAGMATIC
 
 LEAST_MEASURING_S = 2.0
 

@@ -7,11 +7,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from storage.proposals import ranks_at
-from storage.records import Record
-from trainer.config import ReductionConfig
-from trainer.reduction.reducible import Estimated, Reducible
-from trainer.reduction.surgery import reducible_layers
+from hankelboard.storage.proposals import ranks_at
+from hankelboard.storage.records import Record
+from hankelboard.trainer.config import ReductionConfig
+from hankelboard.trainer.reduction.reducible import Estimated, Reducible
+from hankelboard.trainer.reduction.surgery import reducible_layers
 
 NULL_SEEDS = 5
 LEARNED = ("auto", "balanced", "energy")

@@ -8,21 +8,21 @@ import torch
 from threadpoolctl import threadpool_limits
 from torch import nn
 
-from storage.history import History
-from storage.layout import RunPaths
-from trainer import references
-from trainer.config import Config
-from trainer.data import load_task
-from trainer.data.text import check_same_text
-from trainer.loop_state import LoopState
-from trainer.models.build import build_model
-from trainer.objective import Objective
-from trainer.objective.distillation import Distillation
-from trainer.objective.regularisation import HankelRegulariser
-from trainer.precision import check_precision
-from trainer.recorder import Recorder
-from trainer.reduction.surgery import reducible_layers
-from trainer.session import Session
+from hankelboard.storage.history import History
+from hankelboard.storage.layout import RunPaths
+from hankelboard.trainer import references
+from hankelboard.trainer.config import Config
+from hankelboard.trainer.data import load_task
+from hankelboard.trainer.data.text import check_same_text
+from hankelboard.trainer.loop_state import LoopState
+from hankelboard.trainer.models.build import build_model
+from hankelboard.trainer.objective import Objective
+from hankelboard.trainer.objective.distillation import Distillation
+from hankelboard.trainer.objective.regularisation import HankelRegulariser
+from hankelboard.trainer.precision import check_precision
+from hankelboard.trainer.recorder import Recorder
+from hankelboard.trainer.reduction.surgery import reducible_layers
+from hankelboard.trainer.session import Session
 
 
 def open_session(paths: RunPaths, config: Config, history: History, recorder: Recorder) -> Session:

@@ -14,7 +14,7 @@ from typing import Any, ParamSpec, TypeVar
 import torch
 from torch import Tensor
 
-from storage.errors import ConfigError
+from hankelboard.storage.errors import ConfigError
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")

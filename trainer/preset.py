@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
-from storage.errors import ConfigError
-from trainer.config import Config, parse
-from trainer.setting import suggest
-from trainer.tables import merge
+from hankelboard.storage.errors import ConfigError
+from hankelboard.trainer.config import Config, parse
+from hankelboard.trainer.setting import suggest
+from hankelboard.trainer.tables import merge
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +26,7 @@ class Preset:
 
 def presets() -> dict[str, Preset]:
     """The presets that ship with Hankelboard, by name. One may extend another: its file says what differs."""
-    folder = resources.files("trainer") / "presets"
+    folder = resources.files("hankelboard.trainer") / "presets"
     files = {file.name.removesuffix(".toml"): tomllib.loads(file.read_text()) for file in folder.iterdir()}
     return {name: _preset(name, files) for name in sorted(files)}
 

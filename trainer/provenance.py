@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from trainer.recurrences.installed_kernels import kernel_versions
+from hankelboard.trainer.recurrences.installed_kernels import kernel_versions
 
 
 def machine(device: torch.device) -> dict[str, Any]:

@@ -8,11 +8,11 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from storage.journal import Journal
-from storage.layout import RunPaths
-from storage.records import Record, now
-from storage.status import process_identity, write_status
-from trainer.loop_state import LoopState
+from hankelboard.storage.journal import Journal
+from hankelboard.storage.layout import RunPaths
+from hankelboard.storage.records import Record, now
+from hankelboard.storage.status import process_identity, write_status
+from hankelboard.trainer.loop_state import LoopState
 
 BEAT_S = 1.0
 RETRY_S = 0.5

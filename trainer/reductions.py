@@ -8,22 +8,22 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
-from storage import proposals
-from storage.commands import Command
-from storage.errors import AlreadyDecided, ProposalError
-from storage.history import ProposalOutcome
-from storage.proposals import Decision, check_ranks
-from storage.records import Record
-from trainer import evidence
-from trainer.deadline import Deadline
-from trainer.measuring import Measuring, evidence_of
-from trainer.models.build import state_dims
-from trainer.reduction.reducible import RankTable
-from trainer.reduction.schedule import attempt_due, attempt_steps
-from trainer.session import Session
-from trainer.trials import POLICY as PRAGMATIC
-from trainer.trials import Trials
-from trainer.what_if import cut
+from hankelboard.storage import proposals
+from hankelboard.storage.commands import Command
+from hankelboard.storage.errors import AlreadyDecided, ProposalError
+from hankelboard.storage.history import ProposalOutcome
+from hankelboard.storage.proposals import Decision, check_ranks
+from hankelboard.storage.records import Record
+from hankelboard.trainer import evidence
+from hankelboard.trainer.deadline import Deadline
+from hankelboard.trainer.measuring import Measuring, evidence_of
+from hankelboard.trainer.models.build import state_dims
+from hankelboard.trainer.reduction.reducible import RankTable
+from hankelboard.trainer.reduction.schedule import attempt_due, attempt_steps
+from hankelboard.trainer.session import Session
+from hankelboard.trainer.trials import POLICY as PRAGMATIC
+from hankelboard.trainer.trials import Trials
+from hankelboard.trainer.what_if import cut
 
 DECIDES_ITSELF = {
     "auto": ("approve", "within the tolerance {0.tolerance:g}"),

@@ -9,16 +9,16 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from storage import checkpoints
-from storage.errors import CheckpointError, ConfigError
-from storage.history import History, read_history
-from storage.layout import CheckpointName, RunPaths, run_paths
-from storage.references import references, state_beside, waits_for
-from storage.runs import read_run
-from trainer.checkpoint import LOOP, MODEL, load_tensors
-from trainer.config import Config, parse_recorded
-from trainer.data.task import Task
-from trainer.models.build import build_model
+from hankelboard.storage import checkpoints
+from hankelboard.storage.errors import CheckpointError, ConfigError
+from hankelboard.storage.history import History, read_history
+from hankelboard.storage.layout import CheckpointName, RunPaths, run_paths
+from hankelboard.storage.references import references, state_beside, waits_for
+from hankelboard.storage.runs import read_run
+from hankelboard.trainer.checkpoint import LOOP, MODEL, load_tensors
+from hankelboard.trainer.config import Config, parse_recorded
+from hankelboard.trainer.data.task import Task
+from hankelboard.trainer.models.build import build_model
 
 
 @dataclass(frozen=True)

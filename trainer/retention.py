@@ -2,10 +2,10 @@
 
 from collections import defaultdict
 
-from storage import checkpoints, commands
-from storage.checkpoints import Checkpoint
-from storage.history import History
-from storage.layout import CheckpointName, RunPaths
+from hankelboard.storage import checkpoints, commands
+from hankelboard.storage.checkpoints import Checkpoint
+from hankelboard.storage.history import History
+from hankelboard.storage.layout import CheckpointName, RunPaths
 
 PRUNABLE = ("scheduled", "stop", "branch")
 METRIC = "val/accuracy"

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from trainer.precision import in_float32
+from hankelboard.trainer.precision import in_float32
 
 UNSCORED = -100
 """The label of steps that do not count; PyTorch's own default."""

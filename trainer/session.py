@@ -8,30 +8,30 @@ from typing import Any
 import torch
 from torch import nn
 
-from storage import checkpoints
-from storage.checkpoints import Checkpoint
-from storage.errors import CheckpointError, CheckpointMisfit
-from storage.history import History
-from storage.layout import CheckpointName, RunPaths, SystemsName
-from storage.scores import BITS, BITS_METRIC
-from storage.systems import publish_systems
-from trainer.calibration import calibrate, monitored
-from trainer.checkpoint import restore_payload, write_payload
-from trainer.compilation import Compiled
-from trainer.config import Config
-from trainer.data.task import Split, Task, batch_indices
-from trainer.evidence import evaluate
-from trainer.loop_state import LoopState
-from trainer.models.build import state_dims
-from trainer.objective import Objective
-from trainer.precision import autocast
-from trainer.recorder import Recorder
-from trainer.recurrences.installed_kernels import OWN
-from trainer.reduction.reducible import Realisable
-from trainer.reduction.surgery import reducible_layers
-from trainer.references import References
-from trainer.retention import superfluous
-from trainer.systems import encode
+from hankelboard.storage import checkpoints
+from hankelboard.storage.checkpoints import Checkpoint
+from hankelboard.storage.errors import CheckpointError, CheckpointMisfit
+from hankelboard.storage.history import History
+from hankelboard.storage.layout import CheckpointName, RunPaths, SystemsName
+from hankelboard.storage.scores import BITS, BITS_METRIC
+from hankelboard.storage.systems import publish_systems
+from hankelboard.trainer.calibration import calibrate, monitored
+from hankelboard.trainer.checkpoint import restore_payload, write_payload
+from hankelboard.trainer.compilation import Compiled
+from hankelboard.trainer.config import Config
+from hankelboard.trainer.data.task import Split, Task, batch_indices
+from hankelboard.trainer.evidence import evaluate
+from hankelboard.trainer.loop_state import LoopState
+from hankelboard.trainer.models.build import state_dims
+from hankelboard.trainer.objective import Objective
+from hankelboard.trainer.precision import autocast
+from hankelboard.trainer.recorder import Recorder
+from hankelboard.trainer.recurrences.installed_kernels import OWN
+from hankelboard.trainer.reduction.reducible import Realisable
+from hankelboard.trainer.reduction.surgery import reducible_layers
+from hankelboard.trainer.references import References
+from hankelboard.trainer.retention import superfluous
+from hankelboard.trainer.systems import encode
 
 PRIMARY = "val/accuracy"
 

@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import field
 from typing import Any
 
-from storage.errors import ConfigError
+from hankelboard.storage.errors import ConfigError
 
 LIMITS = ("minimum", "maximum", "above", "below", "choices")
 

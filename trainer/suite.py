@@ -30,17 +30,17 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from storage.commands import add_note, read_notes, send_command
-from storage.errors import ConfigError, DamagedRun, NewerFormat, RunError, RunNotFound
-from storage.history import read_history
-from storage.layout import RunPaths, run_paths
-from storage.references import REFERENCES, references
-from storage.runs import Run, create_run, creating, list_runs, read_run
-from storage.summary import fold_notes
-from trainer.config import Config, parse
-from trainer.preset import find_preset
-from trainer.setting import suggest
-from trainer.tables import merge, read_toml, spelt_out, with_absolute_paths
+from hankelboard.storage.commands import add_note, read_notes, send_command
+from hankelboard.storage.errors import ConfigError, DamagedRun, NewerFormat, RunError, RunNotFound
+from hankelboard.storage.history import read_history
+from hankelboard.storage.layout import RunPaths, run_paths
+from hankelboard.storage.references import REFERENCES, references
+from hankelboard.storage.runs import Run, create_run, creating, list_runs, read_run
+from hankelboard.storage.summary import fold_notes
+from hankelboard.trainer.config import Config, parse
+from hankelboard.trainer.preset import find_preset
+from hankelboard.trainer.setting import suggest
+from hankelboard.trainer.tables import merge, read_toml, spelt_out, with_absolute_paths
 
 SUITE_KEYS = ("description", "preset", "seeds", "config", "series")
 SERIES_KEYS = ("name", "role", "preset", "seeds", "config")
@@ -98,7 +98,7 @@ class Planned:
 
 def built_in() -> list[str]:
     """Names of the suites that ship with Hankelboard."""
-    folder = resources.files("trainer") / "suites"
+    folder = resources.files("hankelboard.trainer") / "suites"
     return sorted(file.name.removesuffix(".toml") for file in folder.iterdir() if file.name.endswith(".toml"))
 
 
@@ -111,7 +111,7 @@ def load_suite(name: str) -> Suite:
         Names the series and key that is wrong.
     """
     if name in built_in():
-        path = Path(str(resources.files("trainer") / "suites" / f"{name}.toml"))
+        path = Path(str(resources.files("hankelboard.trainer") / "suites" / f"{name}.toml"))
     elif name.endswith(".toml"):
         path = Path(name)
     else:

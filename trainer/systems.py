@@ -7,10 +7,10 @@ import numpy as np
 import safetensors.numpy
 from safetensors import SafetensorError
 
-from storage import systems
-from storage.history import History
-from storage.layout import RunPaths, SystemsName
-from trainer.reduction.hankel import DiagonalSystem
+from hankelboard.storage import systems
+from hankelboard.storage.history import History
+from hankelboard.storage.layout import RunPaths, SystemsName
+from hankelboard.trainer.reduction.hankel import DiagonalSystem
 
 FRACTIONS = (
     0.0, 0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0,

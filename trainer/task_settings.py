@@ -3,8 +3,8 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from storage.errors import ConfigError
-from trainer.setting import suggest
+from hankelboard.storage.errors import ConfigError
+from hankelboard.trainer.setting import suggest
 
 Limits = tuple[float, float, float]
 """Default, smallest and largest value of an option; whole numbers where the default is one."""

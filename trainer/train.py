@@ -7,22 +7,22 @@ import traceback
 
 import torch
 
-from storage import checkpoints
-from storage.errors import ConfigError, HankelboardError
-from storage.history import read_history
-from storage.layout import RunPaths
-from storage.runs import RunLock, read_run
-from trainer import absent, references, systems
-from trainer.config import Config, parse_recorded
-from trainer.control import POLL_S, Control
-from trainer.data.task import batch_indices
-from trainer.data.text import text_record
-from trainer.evidence import evaluate
-from trainer.opening import open_session
-from trainer.provenance import machine, versions
-from trainer.recorder import Recorder, memory_mb
-from trainer.reductions import Reductions
-from trainer.session import Session
+from hankelboard.storage import checkpoints
+from hankelboard.storage.errors import ConfigError, HankelboardError
+from hankelboard.storage.history import read_history
+from hankelboard.storage.layout import RunPaths
+from hankelboard.storage.runs import RunLock, read_run
+from hankelboard.trainer import absent, references, systems
+from hankelboard.trainer.config import Config, parse_recorded
+from hankelboard.trainer.control import POLL_S, Control
+from hankelboard.trainer.data.task import batch_indices
+from hankelboard.trainer.data.text import text_record
+from hankelboard.trainer.evidence import evaluate
+from hankelboard.trainer.opening import open_session
+from hankelboard.trainer.provenance import machine, versions
+from hankelboard.trainer.recorder import Recorder, memory_mb
+from hankelboard.trainer.reductions import Reductions
+from hankelboard.trainer.session import Session
 
 MAX_FRUITLESS_ATTEMPTS = 3
 SMALLEST_RATE = 1e-7

@@ -6,9 +6,9 @@ one step back when it hurts, and no more cuts after that.
 
 from typing import Any
 
-from storage.errors import CheckpointError
-from storage.layout import CheckpointName
-from trainer.session import Session
+from hankelboard.storage.errors import CheckpointError
+from hankelboard.storage.layout import CheckpointName
+from hankelboard.trainer.session import Session
 
 POLICY = "pragmatic"
 

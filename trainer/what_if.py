@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from trainer.data.task import Split
-from trainer.reduction.surgery import apply_reduction, reducible_layers, restored_on_error
-from trainer.scoring import judged
+from hankelboard.trainer.data.task import Split
+from hankelboard.trainer.reduction.surgery import apply_reduction, reducible_layers, restored_on_error
+from hankelboard.trainer.scoring import judged
 
 EVALUATED_STEPS = 1 << 16
 """Steps of all sequences that are evaluated at once: 512 sequences of 128."""

@@ -9,13 +9,13 @@ from collections import Counter
 from pathlib import Path
 from types import FrameType
 
-from storage import workers
-from storage.errors import RunError
-from storage.history import read_history
-from storage.layout import RunPaths
-from storage.references import state_beside, waits_for
-from storage.runs import is_held, list_runs, read_run
-from trainer import absent
+from hankelboard.storage import workers
+from hankelboard.storage.errors import RunError
+from hankelboard.storage.history import read_history
+from hankelboard.storage.layout import RunPaths
+from hankelboard.storage.references import state_beside, waits_for
+from hankelboard.storage.runs import is_held, list_runs, read_run
+from hankelboard.trainer import absent
 
 SCAN_S = 1.0
 PATIENCE_S = 20.0
@@ -142,7 +142,16 @@ class Worker:
         self._deaths[paths.run_id] = 0
 
     def _start(self, paths: RunPaths) -> None:
-        command = [sys.executable, "-m", "trainer", "run", paths.run_id, "--runs-dir", str(self._runs)]
+        command = [
+            sys.executable,
+            "-P",
+            "-m",
+            "hankelboard",
+            "run",
+            paths.run_id,
+            "--runs-dir",
+            str(self._runs),
+        ]
         with paths.log.open("ab") as log:
             # A session of its own: Ctrl-C at the terminal reaches the worker, which tells the child to save.
             self._children[paths.run_id] = subprocess.Popen(

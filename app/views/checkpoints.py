@@ -6,9 +6,9 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from app import controls, data, frame, rollback, tree_charts, words
-from app.pulse import live_region
-from app.watch import HEARTBEAT, LOG, METRICS
+from hankelboard.app import controls, data, frame, rollback, tree_charts, words
+from hankelboard.app.pulse import live_region
+from hankelboard.app.watch import HEARTBEAT, LOG, METRICS
 
 
 @live_region(ignore=(HEARTBEAT, METRICS, LOG))

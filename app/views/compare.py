@@ -7,16 +7,16 @@ from functools import partial
 import pandas as pd
 import streamlit as st
 
-from app import compared, data, frame, metric_data, words
-from app.pulse import live_region
-from app.svg_export import svg_export
-from app.watch import HEARTBEAT, LOG
-from comparison import charts, tables
-from comparison import report as reports
-from comparison.curves import AXES, METRICS
-from comparison.reading import ARCHIVED
-from comparison.series import ENOUGH, FIGURES, Series, baseline_of, series_of
-from storage.scores import BITS_METRIC
+from hankelboard.app import compared, data, frame, metric_data, words
+from hankelboard.app.pulse import live_region
+from hankelboard.app.svg_export import svg_export
+from hankelboard.app.watch import HEARTBEAT, LOG
+from hankelboard.comparison import charts, tables
+from hankelboard.comparison import report as reports
+from hankelboard.comparison.curves import AXES, METRICS
+from hankelboard.comparison.reading import ARCHIVED
+from hankelboard.comparison.series import ENOUGH, FIGURES, Series, baseline_of, series_of
+from hankelboard.storage.scores import BITS_METRIC
 
 SKIPS = [0.0, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8]
 WANT_WORKER = {"queued", "dead", "interrupted"}

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from storage.importances import IMPORTANCES
+from hankelboard.storage.importances import IMPORTANCES
 
 DOCS = Path(__file__).resolve().parent.parent.parent / "docs"
 DOCUMENTS = {

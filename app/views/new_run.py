@@ -5,9 +5,9 @@ from typing import Any
 
 import streamlit as st
 
-from app import command_line, data, frame, installation, queue_suite, words
-from app.command_line import CommandLineError
-from storage.commands import POLICIES
+from hankelboard.app import command_line, data, frame, installation, queue_suite, words
+from hankelboard.app.command_line import CommandLineError
+from hankelboard.storage.commands import POLICIES
 
 MAIN = (
     "training.steps", "training.seed", "training.learning_rate", "model.layers", "model.width",

@@ -5,7 +5,7 @@ from typing import Any
 
 import streamlit as st
 
-from app import (
+from hankelboard.app import (
     charts,
     controls,
     data,
@@ -17,10 +17,10 @@ from app import (
     uncut,
     words,
 )
-from app.pulse import RARELY_MS, live_region
-from app.watch import HEARTBEAT, LOG, METRICS, SPECTRA
-from storage.importances import importance_of
-from storage.scores import bits
+from hankelboard.app.pulse import RARELY_MS, live_region
+from hankelboard.app.watch import HEARTBEAT, LOG, METRICS, SPECTRA
+from hankelboard.storage.importances import importance_of
+from hankelboard.storage.scores import bits
 
 SMOOTHING = [0.0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99]
 

@@ -7,11 +7,11 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from app import data, frame, installation, words
-from app.pulse import live_region
-from storage.layout import runs_directory
-from storage.scores import bits
-from storage.summary import ENDED
+from hankelboard.app import data, frame, installation, words
+from hankelboard.app.pulse import live_region
+from hankelboard.storage.layout import runs_directory
+from hankelboard.storage.scores import bits
+from hankelboard.storage.summary import ENDED
 
 ALIVE = "running or waiting"
 BANNERS = 8

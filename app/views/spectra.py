@@ -5,11 +5,11 @@ from typing import Any
 
 import streamlit as st
 
-from app import charts, frame, proposal_data, regret, spectra, spectra_data, words
-from app.pulse import RARELY_MS, live_region
-from app.watch import HEARTBEAT, LOG, METRICS, SPECTRA
-from storage.importances import Importance, importance_of
-from storage.records import Record
+from hankelboard.app import charts, frame, proposal_data, regret, spectra, spectra_data, words
+from hankelboard.app.pulse import RARELY_MS, live_region
+from hankelboard.app.watch import HEARTBEAT, LOG, METRICS, SPECTRA
+from hankelboard.storage.importances import Importance, importance_of
+from hankelboard.storage.records import Record
 
 
 @live_region(ignore=(HEARTBEAT, METRICS, LOG, SPECTRA))

@@ -3,8 +3,8 @@
 import pandas as pd
 import streamlit as st
 
-from app import data, frame, installation, words
-from app.pulse import live_region
+from hankelboard.app import data, frame, installation, words
+from hankelboard.app.pulse import live_region
 
 
 @live_region()

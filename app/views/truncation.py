@@ -6,10 +6,10 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from app import choice, decisions, evidence, frame, measuring, outcomes, proposal_data, words
-from app.pulse import live_region
-from app.watch import HEARTBEAT, LOG, METRICS
-from storage.records import Record
+from hankelboard.app import choice, decisions, evidence, frame, measuring, outcomes, proposal_data, words
+from hankelboard.app.pulse import live_region
+from hankelboard.app.watch import HEARTBEAT, LOG, METRICS
+from hankelboard.storage.records import Record
 
 
 @live_region(ignore=(HEARTBEAT, METRICS, LOG))

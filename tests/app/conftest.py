@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from app import command_line, data
-from app.run_cache import RunCache
-from app.run_index import RunIndex
-from app.run_list import SETTLED_S, RunList
+from hankelboard.app import command_line, data
+from hankelboard.app.run_cache import RunCache
+from hankelboard.app.run_index import RunIndex
+from hankelboard.app.run_list import SETTLED_S, RunList
 from tests.app.synthetic_run import SyntheticRun, showcase, with_history
 from tests.waiting import PATIENCE_S, until
 

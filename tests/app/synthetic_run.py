@@ -10,12 +10,12 @@ import random
 import time
 from pathlib import Path
 
-from storage import checkpoints, proposals, runs, workers
-from storage.journal import Journal
-from storage.layout import CheckpointName, RunPaths, run_paths
-from storage.records import now
-from storage.spectrum import discarded_shares, error_bounds
-from storage.status import process_identity, write_status
+from hankelboard.storage import checkpoints, proposals, runs, workers
+from hankelboard.storage.journal import Journal
+from hankelboard.storage.layout import CheckpointName, RunPaths, run_paths
+from hankelboard.storage.records import now
+from hankelboard.storage.spectrum import discarded_shares, error_bounds
+from hankelboard.storage.status import process_identity, write_status
 
 CONFIG = {
     "model": {"family": "lru", "layers": 2, "width": 32, "state_dim": 64},
@@ -248,8 +248,8 @@ class SyntheticRun:
 
     def answer_commands(self, state="applied"):
         """Accept and answer every new command in the inbox, effects left out."""
-        from storage import commands
-        from storage.history import read_history
+        from hankelboard.storage import commands
+        from hankelboard.storage.history import read_history
 
         known = read_history(self.paths).commands
         for command_id in commands.command_ids(self.paths):

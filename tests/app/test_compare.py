@@ -6,12 +6,12 @@ import json
 
 import pytest
 
-from app import compared
-from comparison import report as reports
-from comparison.series import series_of
-from comparison.tables import csv_text, run_rows
-from storage import workers
-from storage.commands import add_note
+from hankelboard.app import compared
+from hankelboard.comparison import report as reports
+from hankelboard.comparison.series import series_of
+from hankelboard.comparison.tables import csv_text, run_rows
+from hankelboard.storage import workers
+from hankelboard.storage.commands import add_note
 from tests.app.conftest import SyntheticRun, text_of
 
 
@@ -194,7 +194,7 @@ def test_many_series_begin_without_ablations(open_page, runs):
 def test_the_report_of_the_page_is_the_one_of_the_command_line(
     runs, three_seeds, tmp_path, capsys, monkeypatch
 ):
-    from trainer.cli import main
+    from hankelboard.trainer.cli import main
 
     cut, full = three_seeds
     finals, _ = compared.finals([run.id for run in cut + full])

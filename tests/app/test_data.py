@@ -8,9 +8,9 @@ import math
 import numpy as np
 import pytest
 
-from app import charts, data, journal_tables, metric_data, series, spectra, spectra_data, words
-from app.watch import Watch
-from storage.journal import Journal
+from hankelboard.app import charts, data, journal_tables, metric_data, series, spectra, spectra_data, words
+from hankelboard.app.watch import Watch
+from hankelboard.storage.journal import Journal
 from tests.app.conftest import comes_true, ready
 from tests.app.synthetic_run import SyntheticRun, with_history
 
@@ -164,7 +164,7 @@ def test_a_change_wakes_those_who_watch_that_run(runs, monkeypatch, observed):
 
 
 def test_spectra_of_the_live_path_by_layer_and_the_ranks_they_leave(runs):
-    from storage.spectrum import discarded_shares, rank_for_tolerance
+    from hankelboard.storage.spectrum import discarded_shares, rank_for_tolerance
 
     run = with_history(runs)
     layers = spectra_data.by_layer(run.id)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from app import (
+from hankelboard.app import (
     analyses,
     analysis_charts,
     data,
@@ -14,11 +14,11 @@ from app import (
     series,
     uncut,
 )
-from storage import commands
-from storage.history import History
-from storage.journal import read_journal
-from storage.proposals import publish_measurement, ranks_within
-from storage.systems import publish_analysis
+from hankelboard.storage import commands
+from hankelboard.storage.history import History
+from hankelboard.storage.journal import read_journal
+from hankelboard.storage.proposals import publish_measurement, ranks_within
+from hankelboard.storage.systems import publish_analysis
 from tests.app.conftest import of_choice, text_of
 from tests.app.synthetic_run import SyntheticRun
 

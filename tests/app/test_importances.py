@@ -2,7 +2,7 @@
 
 import pytest
 
-from storage.importances import IMPORTANCES, importance_of
+from hankelboard.storage.importances import IMPORTANCES, importance_of
 from tests.app.conftest import SyntheticRun, of_choice, text_of
 
 OTHERS = [name for name in IMPORTANCES if name != "hsv"]

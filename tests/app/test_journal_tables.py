@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app import journal_tables
-from app.run_cache import RunCache
-from app.series import Columns, Piece
-from storage.layout import RunPaths
-from storage.records import decode
+from hankelboard.app import journal_tables
+from hankelboard.app.run_cache import RunCache
+from hankelboard.app.series import Columns, Piece
+from hankelboard.storage.layout import RunPaths
+from hankelboard.storage.records import decode
 
 NUMBERS = st.one_of(st.integers(-(10**6), 10**6), st.floats(-1e6, 1e6), st.none())
 ODD = st.one_of(st.booleans(), st.text(max_size=3), st.lists(st.integers(0, 3), max_size=2))

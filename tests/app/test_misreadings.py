@@ -5,10 +5,10 @@ import math
 import pytest
 import vl_convert
 
-from app import data, event_words, outcomes
-from app.evidence import left_out_words
-from app.evidence_charts import layer_tables
-from app.spec_parts import chart, log_y, mark, whole_x
+from hankelboard.app import data, event_words, outcomes
+from hankelboard.app.evidence import left_out_words
+from hankelboard.app.evidence_charts import layer_tables
+from hankelboard.app.spec_parts import chart, log_y, mark, whole_x
 from tests.app.synthetic_run import SyntheticRun
 
 

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from storage import commands, proposals
-from storage.layout import run_paths
+from hankelboard.storage import commands, proposals
+from hankelboard.storage.layout import run_paths
 from tests.app.conftest import SyntheticRun, of_choice, showcase, text_of, with_history
 
 ONE_RUN = ("run", "spectra", "truncation", "checkpoints")

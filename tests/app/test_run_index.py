@@ -9,13 +9,13 @@ import time
 
 import pytest
 
-from app import data
-from app.run_cache import RunCache
-from app.run_index import TRUST_S, RunIndex
-from app.run_list import RunList
-from app.warming import Warming
-from storage.runs import create_run
-from storage.status import process_identity
+from hankelboard.app import data
+from hankelboard.app.run_cache import RunCache
+from hankelboard.app.run_index import TRUST_S, RunIndex
+from hankelboard.app.run_list import RunList
+from hankelboard.app.warming import Warming
+from hankelboard.storage.runs import create_run
+from hankelboard.storage.status import process_identity
 from tests.app.conftest import settle, state
 from tests.app.synthetic_run import CONFIG, SyntheticRun
 from tests.waiting import PATIENCE_S, until
@@ -199,7 +199,7 @@ def test_runs_that_wait_for_each_other_are_listed_by_two_threads_at_once(runs):
 
 
 def test_a_sparkline_is_read_when_it_is_asked_for(runs, monkeypatch):
-    monkeypatch.setattr("app.warming.HEAD_START_S", 0.0)
+    monkeypatch.setattr("hankelboard.app.warming.HEAD_START_S", 0.0)
     run, other = SyntheticRun(runs, "one").start(), SyntheticRun(runs, "other").start()
     run.train(500)
     other.train(200)
@@ -213,7 +213,7 @@ def test_a_sparkline_is_read_when_it_is_asked_for(runs, monkeypatch):
 
 
 def test_reading_ahead_goes_on_as_long_as_there_is_more(monkeypatch):
-    monkeypatch.setattr("app.warming.HEAD_START_S", 0.0)
+    monkeypatch.setattr("hankelboard.app.warming.HEAD_START_S", 0.0)
     rest = [True, True, False]
     warming, told = Warming(), threading.Event()
     warming.tell = lambda name: told.set()
@@ -222,7 +222,7 @@ def test_reading_ahead_goes_on_as_long_as_there_is_more(monkeypatch):
 
 
 def test_runs_that_a_budget_left_out_are_read_meanwhile(runs, monkeypatch):
-    monkeypatch.setattr("app.warming.HEAD_START_S", 0.0)
+    monkeypatch.setattr("hankelboard.app.warming.HEAD_START_S", 0.0)
     for name in ("one", "other", "third"):
         SyntheticRun(runs, name)
     assert data.rows_within(0.0)[1] == 3

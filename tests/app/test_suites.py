@@ -2,8 +2,8 @@
 
 import doctest
 
-from app import queue_suite
-from storage.runs import create_run, list_runs, read_run
+from hankelboard.app import queue_suite
+from hankelboard.storage.runs import create_run, list_runs, read_run
 from tests.app.conftest import SyntheticRun, text_of
 
 

@@ -4,8 +4,8 @@ import os
 
 import pytest
 
-from app import data, metric_data, spectra_data, words
-from storage.commands import add_note, send_command
+from hankelboard.app import data, metric_data, spectra_data, words
+from hankelboard.storage.commands import add_note, send_command
 from tests.app.conftest import SyntheticRun, text_of
 
 NO_PROCESS = 2**22 + 1

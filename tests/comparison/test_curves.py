@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import vl_convert
 
-from comparison import charts, tables
-from comparison.curves import AXES, band, curve_of, read_curve, running_clock
-from comparison.series import series_of
-from storage.runs import read_run
+from hankelboard.comparison import charts, tables
+from hankelboard.comparison.curves import AXES, band, curve_of, read_curve, running_clock
+from hankelboard.comparison.series import series_of
+from hankelboard.storage.runs import read_run
 from tests.app.synthetic_run import SyntheticRun
 from tests.comparison.test_series import final
 

@@ -5,9 +5,9 @@ import math
 import pandas as pd
 import pytest
 
-from comparison import frames
-from storage.errors import ConfigError, RunNotFound
-from storage.journal import Journal
+from hankelboard.comparison import frames
+from hankelboard.storage.errors import ConfigError, RunNotFound
+from hankelboard.storage.journal import Journal
 from tests.app.synthetic_run import SyntheticRun
 
 

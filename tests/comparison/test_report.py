@@ -5,11 +5,11 @@ import re
 
 import pytest
 
-from comparison import report as reports
-from comparison import tables
-from comparison.reading import count_origins, origin_of, read_csv
-from comparison.series import series_of
-from storage.errors import ConfigError
+from hankelboard.comparison import report as reports
+from hankelboard.comparison import tables
+from hankelboard.comparison.reading import count_origins, origin_of, read_csv
+from hankelboard.comparison.series import series_of
+from hankelboard.storage.errors import ConfigError
 from tests.comparison.test_curves import curve
 from tests.comparison.test_series import final
 

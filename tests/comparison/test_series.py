@@ -7,9 +7,9 @@ import math
 import pytest
 from scipy import stats
 
-import comparison.charts
-import comparison.series
-from comparison.series import (
+import hankelboard.comparison.charts
+import hankelboard.comparison.series
+from hankelboard.comparison.series import (
     Final,
     Spread,
     baseline_named,
@@ -18,7 +18,7 @@ from comparison.series import (
     differences_within,
     series_of,
 )
-from storage.errors import ConfigError
+from hankelboard.storage.errors import ConfigError
 
 
 def final(name="a", role="compressed", seed=0, best=0.9, **fields):
@@ -31,7 +31,7 @@ def final(name="a", role="compressed", seed=0, best=0.9, **fields):
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("module", [comparison.series, comparison.charts])
+@pytest.mark.parametrize("module", [hankelboard.comparison.series, hankelboard.comparison.charts])
 def test_examples(module):
     assert doctest.testmod(module).failed == 0
 

@@ -52,7 +52,7 @@ class Services:
         # From another folder than the project: the configuration beside the script must be found.
         web = ["-m", "streamlit", "run", str(ROOT / "app" / "server.py"), "--server.port", str(self.port)]
         self._spawn("web", web)
-        self._spawn("worker", ["-m", "trainer", "worker"])
+        self._spawn("worker", ["-P", "-m", "hankelboard", "worker"])
         until(self._answers, every_s=0.2)
 
     def _answers(self):
@@ -74,7 +74,7 @@ class Services:
     def command(self, *arguments):
         """A command of the command line; returns what it printed."""
         done = subprocess.run(
-            [sys.executable, "-m", "trainer", *arguments],
+            [sys.executable, "-P", "-m", "hankelboard", *arguments],
             env=self.environment,
             capture_output=True,
             text=True,

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from storage.layout import RunPaths
-from storage.proposals import read_proposal
+from hankelboard.storage.layout import RunPaths
+from hankelboard.storage.proposals import read_proposal
 from tests.waiting import until
 
 pytestmark = pytest.mark.browser

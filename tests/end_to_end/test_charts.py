@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from storage.journal import Journal
+from hankelboard.storage.journal import Journal
 from tests.app.synthetic_run import SyntheticRun
 from tests.trainer.small_run import ENDLESS, SmallRun
 from tests.waiting import until

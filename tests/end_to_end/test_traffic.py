@@ -3,7 +3,7 @@
 import pytest
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 
-from app.pulse import FALLBACK_MS
+from hankelboard.app.pulse import FALLBACK_MS
 from tests.app.synthetic_run import SyntheticRun
 from tests.waiting import PATIENCE_S
 

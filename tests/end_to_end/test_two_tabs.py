@@ -5,8 +5,8 @@ import stat
 
 import pytest
 
-from storage.history import read_history
-from storage.layout import STRAY_PREFIX, run_paths
+from hankelboard.storage.history import read_history
+from hankelboard.storage.layout import STRAY_PREFIX, run_paths
 from tests.end_to_end.conftest import new_context
 from tests.trainer.small_run import ENDLESS, SmallRun
 

@@ -1,8 +1,8 @@
 import pytest
 
-from storage import proposals, runs
-from storage.journal import Journal
-from storage.layout import run_paths
+from hankelboard.storage import proposals, runs
+from hankelboard.storage.journal import Journal
+from hankelboard.storage.layout import run_paths
 
 
 @pytest.fixture

@@ -8,12 +8,12 @@ import contextlib
 import json
 from dataclasses import dataclass, field
 
-from storage import checkpoints, commands, proposals
-from storage.errors import AlreadyDecided, CheckpointError, NotDecidable
-from storage.history import TIMEOUT, read_history
-from storage.journal import Journal
-from storage.layout import CheckpointName, RunPaths
-from storage.records import encode, now
+from hankelboard.storage import checkpoints, commands, proposals
+from hankelboard.storage.errors import AlreadyDecided, CheckpointError, NotDecidable
+from hankelboard.storage.history import TIMEOUT, read_history
+from hankelboard.storage.journal import Journal
+from hankelboard.storage.layout import CheckpointName, RunPaths
+from hankelboard.storage.records import encode, now
 
 LAYER = {
     "layer": 0, "name": "mixer", "state_dim": 4, "rank": 1, "hsv": [4.0, 3.0, 2.0, 1.0],

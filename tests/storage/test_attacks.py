@@ -8,11 +8,17 @@ from functools import partial
 
 import pytest
 
-from storage import checkpoints, commands, proposals, runs
-from storage.errors import AlreadyDecided, CheckpointError, CommandRefused, NotDecidable, RunNotFound
-from storage.layout import CheckpointName, run_paths
-from storage.records import MAX_PERSONS_FILE_BYTES, encode, new_ulid
-from storage.verification import verify_run
+from hankelboard.storage import checkpoints, commands, proposals, runs
+from hankelboard.storage.errors import (
+    AlreadyDecided,
+    CheckpointError,
+    CommandRefused,
+    NotDecidable,
+    RunNotFound,
+)
+from hankelboard.storage.layout import CheckpointName, run_paths
+from hankelboard.storage.records import MAX_PERSONS_FILE_BYTES, encode, new_ulid
+from hankelboard.storage.verification import verify_run
 from tests.waiting import PATIENCE_S
 
 LOOKS = ("listdir", "scandir", "open", "stat", "lstat")

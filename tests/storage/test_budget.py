@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from storage.proposals import check_ranks, ranks_within
+from hankelboard.storage.proposals import check_ranks, ranks_within
 
 
 def layer(index, hsv, per_state, realisable=None):

@@ -1,9 +1,9 @@
 import pytest
 
-from storage import checkpoints
-from storage.errors import CheckpointError
-from storage.layout import CheckpointName
-from storage.verification import verify_run
+from hankelboard.storage import checkpoints
+from hankelboard.storage.errors import CheckpointError
+from hankelboard.storage.layout import CheckpointName
+from hankelboard.storage.verification import verify_run
 
 NAME = CheckpointName(branch=0, step=5, attempt=0, sequence=1)
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storage.journal import MAX_LINE_BYTES, Journal, JournalReader, read_journal
-from storage.records import MAX_DEPTH, decode, decode_lines, encode, read_record
+from hankelboard.storage.journal import MAX_LINE_BYTES, Journal, JournalReader, read_journal
+from hankelboard.storage.records import MAX_DEPTH, decode, decode_lines, encode, read_record
 from tests.storage.odd_files import in_time, line
 
 DAMAGED_LINES = {

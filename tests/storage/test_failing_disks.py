@@ -5,9 +5,9 @@ import os
 
 import pytest
 
-from storage import atomic
-from storage.journal import Journal, read_journal
-from storage.records import read_record
+from hankelboard.storage import atomic
+from hankelboard.storage.journal import Journal, read_journal
+from hankelboard.storage.records import read_record
 
 
 def test_a_durable_record_whose_fsync_fails_is_not_there_and_what_waited_is(tmp_path, monkeypatch):

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from storage import atomic, checkpoints, commands, proposals, runs, systems
-from storage.history import _HANDLERS, fold, read_history
-from storage.layout import CheckpointName, RunPaths, run_paths
-from storage.records import decode
-from storage.summary import summarise
-from storage.verification import verify_run
+from hankelboard.storage import atomic, checkpoints, commands, proposals, runs, systems
+from hankelboard.storage.history import _HANDLERS, fold, read_history
+from hankelboard.storage.layout import CheckpointName, RunPaths, run_paths
+from hankelboard.storage.records import decode
+from hankelboard.storage.summary import summarise
+from hankelboard.storage.verification import verify_run
 
 ROOT = Path(__file__).parent.parent.parent
 DOCUMENT = (ROOT / "docs" / "FORMAT.md").read_text()
@@ -94,6 +94,6 @@ def test_runs_of_every_version_are_read(golden, tmp_path):
 
 
 def test_there_is_a_golden_run_of_this_version():
-    from storage.layout import FORMAT_VERSION
+    from hankelboard.storage.layout import FORMAT_VERSION
 
     assert any(path.parent.name == f"v{FORMAT_VERSION}" for path in GOLDEN)

@@ -1,6 +1,6 @@
 import pytest
 
-from storage.history import fold
+from hankelboard.storage.history import fold
 
 
 def event(kind, step=0, branch=0, attempt=0, **fields):

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from storage.journal import Journal, JournalReader, read_journal
+from hankelboard.storage.journal import Journal, JournalReader, read_journal
 
 
 def lines(path):
@@ -129,7 +129,7 @@ def test_whatever_is_torn_off_the_records_before_it_survive(tmp_path_factory, re
 def test_kill_9_while_appending_loses_at_most_the_record_being_written(tmp_path):
     path = tmp_path / "j"
     program = (
-        "import sys; from storage.journal import Journal; from pathlib import Path\n"
+        "import sys; from hankelboard.storage.journal import Journal; from pathlib import Path\n"
         "journal = Journal(Path(sys.argv[1])); n = 0\n"
         "while True:\n    n += 1; journal.append({'n': n, 'filler': 'x' * 5000})\n"
         "    if n == 50: print('going', flush=True)\n"

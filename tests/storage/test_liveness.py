@@ -11,9 +11,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from storage import atomic, status
-from storage.status import GRACE_S, BeatWatch, process_identity, process_is_gone
-from storage.summary import summarise
+from hankelboard.storage import atomic, status
+from hankelboard.storage.status import GRACE_S, BeatWatch, process_identity, process_is_gone
+from hankelboard.storage.summary import summarise
 from tests.waiting import PATIENCE_S, until
 
 HOUR = 3_600.0

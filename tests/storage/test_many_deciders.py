@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from storage import proposals
+from hankelboard.storage import proposals
 from tests.waiting import PATIENCE_S
 
 ROOT = Path(__file__).parents[2]
@@ -17,8 +17,8 @@ CHILD = """
 import json, os, sys, time
 from pathlib import Path
 from storage import proposals
-from storage.errors import AlreadyDecided
-from storage.layout import RunPaths
+from hankelboard.storage.errors import AlreadyDecided
+from hankelboard.storage.layout import RunPaths
 
 paths, me, link, meet = RunPaths(Path(sys.argv[1])), sys.argv[2], os.link, False
 

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from storage import proposals
-from storage.errors import AlreadyDecided, NotDecidable
-from storage.history import read_history
-from storage.spectrum import discarded_shares
+from hankelboard.storage import proposals
+from hankelboard.storage.errors import AlreadyDecided, NotDecidable
+from hankelboard.storage.history import read_history
+from hankelboard.storage.spectrum import discarded_shares
 
 
 def decide(paths, verdict="approve", **fields):
@@ -57,8 +57,8 @@ def test_a_senseless_decision_file_counts_as_the_first_but_has_no_verdict(paths,
 
 def test_of_many_processes_that_decide_at_once_exactly_one_wins(paths, proposal):
     program = (
-        "import sys; from pathlib import Path; from storage.layout import RunPaths\n"
-        "from storage import proposals; from storage.errors import AlreadyDecided\n"
+        "import sys; from pathlib import Path; from hankelboard.storage.layout import RunPaths\n"
+        "from hankelboard.storage import proposals; from hankelboard.storage.errors import AlreadyDecided\n"
         "sys.stdin.read()\n"
         "paths = RunPaths(Path(sys.argv[1]))\n"
         "try: proposals.decide(paths, 1, 'approve', by=sys.argv[2], via='race'); print('won')\n"

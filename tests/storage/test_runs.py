@@ -4,10 +4,10 @@ import sys
 
 import pytest
 
-from storage import runs
-from storage.errors import DamagedRun, NewerFormat, RunError, RunHeld, RunNotFound
-from storage.layout import CheckpointName, RunPaths, run_paths
-from storage.summary import summarise
+from hankelboard.storage import runs
+from hankelboard.storage.errors import DamagedRun, NewerFormat, RunError, RunHeld, RunNotFound
+from hankelboard.storage.layout import CheckpointName, RunPaths, run_paths
+from hankelboard.storage.summary import summarise
 
 
 def test_a_created_run_reads_back_as_it_was_asked_for(tmp_path):
@@ -57,7 +57,7 @@ def test_strays_and_files_are_no_runs(tmp_path):
 def test_the_second_trainer_is_refused_and_the_lock_dies_with_its_holder(paths):
     program = (
         "import sys; from pathlib import Path\n"
-        "from storage.layout import RunPaths; from storage.runs import RunLock\n"
+        "from hankelboard.storage.layout import RunPaths; from hankelboard.storage.runs import RunLock\n"
         "lock = RunLock(RunPaths(Path(sys.argv[1]))); print('held', flush=True); sys.stdin.read()"
     )
     command = [sys.executable, "-c", program, str(paths.root)]

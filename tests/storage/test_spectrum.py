@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storage import spectrum
+from hankelboard.storage import spectrum
 
 importances = st.lists(st.floats(1e-12, 1e3), min_size=1, max_size=50).map(lambda v: sorted(v, reverse=True))
 

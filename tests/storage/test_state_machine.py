@@ -12,13 +12,13 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from storage import checkpoints, commands, proposals, runs
-from storage.errors import AlreadyDecided, NotDecidable
-from storage.history import History, fold, read_history
-from storage.journal import JournalReader, read_journal
-from storage.layout import run_paths
-from storage.records import new_ulid
-from storage.verification import verify_run
+from hankelboard.storage import checkpoints, commands, proposals, runs
+from hankelboard.storage.errors import AlreadyDecided, NotDecidable
+from hankelboard.storage.history import History, fold, read_history
+from hankelboard.storage.journal import JournalReader, read_journal
+from hankelboard.storage.layout import run_paths
+from hankelboard.storage.records import new_ulid
+from hankelboard.storage.verification import verify_run
 from tests.storage.model_trainer import Crash, CrashPlan, Trainer
 
 ARROWS = {

@@ -3,10 +3,10 @@ import sys
 
 import pytest
 
-from storage import commands, status, workers
-from storage.errors import CommandRefused
-from storage.records import encode, new_ulid
-from storage.summary import summarise
+from hankelboard.storage import commands, status, workers
+from hankelboard.storage.errors import CommandRefused
+from hankelboard.storage.records import encode, new_ulid
+from hankelboard.storage.summary import summarise
 
 
 def test_ulids_sort_by_time_and_have_26_characters():

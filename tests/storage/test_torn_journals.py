@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from storage.journal import MAX_LINE_BYTES, Journal, JournalReader, read_journal
+from hankelboard.storage.journal import MAX_LINE_BYTES, Journal, JournalReader, read_journal
 from tests.storage.odd_files import in_time, line
 
 ROOT = Path(__file__).parents[2]
@@ -170,7 +170,8 @@ def test_a_large_journal_is_read_in_bounded_memory(tmp_path):
         for _ in range(60):
             file.write(block)
     program = (
-        "import resource, sys; from pathlib import Path; from storage.journal import JournalReader\n"
+        "import resource, sys; from pathlib import Path\n"
+        "from hankelboard.storage.journal import JournalReader\n"
         "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "before, reader = peak(), JournalReader(Path(sys.argv[1]))\n"
         "print(sum(map(len, reader.batches(1_000_000))), reader.offset, peak() - before)\n"

@@ -12,7 +12,7 @@ from tests.waiting import PATIENCE_S
 
 _context = multiprocessing.get_context("forkserver")
 # Imported once, before the fork: what every training would import for some seconds.
-_context.set_forkserver_preload(["trainer.train", "sklearn.datasets", "torch._dynamo"])
+_context.set_forkserver_preload(["hankelboard.trainer.train", "sklearn.datasets", "torch._dynamo"])
 
 
 def train_until(paths, dies):
@@ -27,7 +27,7 @@ def train_until(paths, dies):
 
 
 def _train(paths, dies):
-    from trainer.train import train_run
+    from hankelboard.trainer.train import train_run
 
     dies.prepare()
     with contextlib.redirect_stdout(io.StringIO()):
@@ -58,7 +58,7 @@ class AtEvent:
         return f"{self.when} {self.kind} {self.nth}"
 
     def prepare(self):
-        from storage.journal import Journal
+        from hankelboard.storage.journal import Journal
 
         write, seen = Journal._write, 0
 
@@ -87,7 +87,7 @@ class InCheckpoint:
         return f"checkpoint {self.nth} {self.when}"
 
     def prepare(self):
-        from storage import atomic
+        from hankelboard.storage import atomic
 
         create, seen = atomic.create, 0
 
@@ -116,7 +116,7 @@ class AtStep:
         return f"step {self.step}"
 
     def prepare(self):
-        from trainer import train
+        from hankelboard.trainer import train
 
         update = train.optimizer_step
 
@@ -171,7 +171,7 @@ def count_time_in_looks():
         seconds += 0.01
         return seconds
 
-    from storage.journal import Journal
+    from hankelboard.storage.journal import Journal
 
     time.monotonic = monotonic
     Journal.__init__.__kwdefaults__["clock"] = monotonic

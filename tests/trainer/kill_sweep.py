@@ -3,7 +3,7 @@
 import random
 import signal
 
-from storage.verification import verify_run
+from hankelboard.storage.verification import verify_run
 from tests.trainer.deaths import AfterSeconds, AtCall, CountCalls, NotAtAll, train_until
 from tests.trainer.small_run import SmallRun
 

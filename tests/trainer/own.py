@@ -3,10 +3,10 @@
 import torch
 from torch import nn
 
-from trainer.config import DataConfig
-from trainer.data.digits import load_digits_task
-from trainer.data.task import Split, Task
-from trainer.models.lru import LRU
+from hankelboard.trainer.config import DataConfig
+from hankelboard.trainer.data.digits import load_digits_task
+from hankelboard.trainer.data.task import Split, Task
+from hankelboard.trainer.models.lru import LRU
 
 
 class TinyModel(nn.Module):

@@ -3,18 +3,18 @@
 import contextlib
 import threading
 
-from storage import checkpoints, commands, proposals
-from storage.errors import CommandRefused
-from storage.history import read_history
-from storage.journal import read_journal
-from storage.layout import run_paths
-from storage.runs import create_run
-from storage.status import read_status
+from hankelboard.storage import checkpoints, commands, proposals
+from hankelboard.storage.errors import CommandRefused
+from hankelboard.storage.history import read_history
+from hankelboard.storage.journal import read_journal
+from hankelboard.storage.layout import run_paths
+from hankelboard.storage.runs import create_run
+from hankelboard.storage.status import read_status
+from hankelboard.trainer import train
+from hankelboard.trainer.config import parse
+from hankelboard.trainer.preset import find_preset
+from hankelboard.trainer.tables import merge
 from tests.waiting import PATIENCE_S, until
-from trainer import train
-from trainer.config import parse
-from trainer.preset import find_preset
-from trainer.tables import merge
 
 SMALL = {
     "model": {"width": 8, "state_dim": 12},

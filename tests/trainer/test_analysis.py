@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from storage.systems import latest_analysis, systems_on_path
+from hankelboard.storage.systems import latest_analysis, systems_on_path
+from hankelboard.trainer import systems
+from hankelboard.trainer.analysis import AnalysisRefused, analyse
+from hankelboard.trainer.config import parse
+from hankelboard.trainer.family_settings import METHODS, WITH_SYSTEMS
+from hankelboard.trainer.models.families import make_mixer
+from hankelboard.trainer.reduction.hankel import DiagonalSystem, hankel_singular_values
+from hankelboard.trainer.reduction.reducible import Realisable
+from hankelboard.trainer.reduction.surgery import reducible_layers
 from tests.trainer.small_run import SmallRun
-from trainer import systems
-from trainer.analysis import AnalysisRefused, analyse
-from trainer.config import parse
-from trainer.family_settings import METHODS, WITH_SYSTEMS
-from trainer.models.families import make_mixer
-from trainer.reduction.hankel import DiagonalSystem, hankel_singular_values
-from trainer.reduction.reducible import Realisable
-from trainer.reduction.surgery import reducible_layers
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +121,9 @@ def test_a_damaged_snapshot_is_left_out(tmp_path):
 
 def test_the_command_keeps_and_prints_it(uncut):
     arguments = ["analyse", uncut.paths.run_id, "--runs-dir", str(uncut.paths.root.parent), "--json"]
-    done = subprocess.run([sys.executable, "-m", "trainer", *arguments], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "hankelboard", *arguments], capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     assert latest_analysis(uncut.paths)["layers"] == json.loads(done.stdout)["layers"]
     assert done.stderr.splitlines()[-1].split("/")[0] == done.stderr.splitlines()[-1].split("/")[1]

@@ -6,9 +6,9 @@ import sys
 
 import pytest
 
-from storage.layout import run_paths
-from storage.runs import RunLock, read_run
-from trainer.cli import main
+from hankelboard.storage.layout import run_paths
+from hankelboard.storage.runs import RunLock, read_run
+from hankelboard.trainer.cli import main
 
 
 @pytest.fixture(autouse=True)
@@ -183,7 +183,7 @@ def test_commands_that_only_read_or_write_the_directory_import_no_torch(asked):
         ["decide", asked.run_id, "1", "approve"], ["new", "--preset", "digits-lru"],
     ):  # fmt: skip
         code = (
-            "import sys; from trainer.cli import main; code = main(sys.argv[1:]); "
+            "import sys; from hankelboard.trainer.cli import main; code = main(sys.argv[1:]); "
             "assert not {'torch', 'numpy'} & set(sys.modules), 'heavy'; sys.exit(code)"
         )
         done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True)

@@ -2,8 +2,8 @@
 
 import pytest
 
-from storage.errors import CommandRefused
-from storage.verification import verify_run
+from hankelboard.storage.errors import CommandRefused
+from hankelboard.storage.verification import verify_run
 from tests.trainer.small_run import ENDLESS
 
 LONG = {"training": {"steps": ENDLESS}, "reduction": {"attempts": 0, "steps": []}}

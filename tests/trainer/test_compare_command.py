@@ -2,9 +2,9 @@
 
 import pytest
 
-from storage.commands import add_note
+from hankelboard.storage.commands import add_note
+from hankelboard.trainer.cli import main
 from tests.app.synthetic_run import SyntheticRun
-from trainer.cli import main
 
 
 @pytest.fixture

@@ -7,15 +7,15 @@ import pytest
 import torch
 from torch._dynamo.utils import counters
 
-from storage.errors import ConfigError
+from hankelboard.storage.errors import ConfigError
+from hankelboard.trainer.calibration import calibrate
+from hankelboard.trainer.compilation import CUDA_GRAPHS, Compiled
+from hankelboard.trainer.config import parse
+from hankelboard.trainer.data.task import Split, Task
+from hankelboard.trainer.models.build import build_model
+from hankelboard.trainer.models.families import MIXERS
+from hankelboard.trainer.what_if import cut
 from tests.trainer.test_precision import KEYS, drawn, loss_and_gradients, network
-from trainer.calibration import calibrate
-from trainer.compilation import CUDA_GRAPHS, Compiled
-from trainer.config import parse
-from trainer.data.task import Split, Task
-from trainer.models.build import build_model
-from trainer.models.families import MIXERS
-from trainer.what_if import cut
 
 pytestmark = [  # PyTorch's own, while it compiles
     pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor"),

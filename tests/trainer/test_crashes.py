@@ -4,7 +4,7 @@ import signal
 
 import pytest
 
-from storage.verification import verify_run
+from hankelboard.storage.verification import verify_run
 from tests.trainer.deaths import AtEvent, AtStep, InCheckpoint, NotAtAll, train_until
 from tests.trainer.small_run import SmallRun
 

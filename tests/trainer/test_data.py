@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from storage.errors import ConfigError
-from trainer.config import DataConfig
-from trainer.data import cifar, listops, load_task
-from trainer.data.cifar import TEST_FILE, TRAIN_FILES
-from trainer.data.download import download
-from trainer.data.listops import SYMBOLS
-from trainer.data.task import Split, Task, batch_indices
+from hankelboard.storage.errors import ConfigError
+from hankelboard.trainer.config import DataConfig
+from hankelboard.trainer.data import cifar, listops, load_task
+from hankelboard.trainer.data.cifar import TEST_FILE, TRAIN_FILES
+from hankelboard.trainer.data.download import download
+from hankelboard.trainer.data.listops import SYMBOLS
+from hankelboard.trainer.data.task import Split, Task, batch_indices
 
 NAMES = {"train-images": 20, "train-labels": 20, "t10k-images": 5, "t10k-labels": 5}
 

@@ -4,8 +4,8 @@ import threading
 
 import pytest
 
-from storage.errors import AlreadyDecided
-from storage.proposals import read_decision
+from hankelboard.storage.errors import AlreadyDecided
+from hankelboard.storage.proposals import read_decision
 
 
 class Clock:
@@ -24,7 +24,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch):
     clock = Clock()
-    monkeypatch.setattr("trainer.deadline.time", clock)
+    monkeypatch.setattr("hankelboard.trainer.deadline.time", clock)
     return clock
 
 

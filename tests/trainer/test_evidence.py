@@ -8,19 +8,19 @@ import pytest
 import torch
 from torch.nn import functional
 
-from storage.proposals import read_proposal
-from trainer import what_if
-from trainer.badge import badge
-from trainer.config import ReductionConfig, parse
-from trainer.data import load_task
-from trainer.data.task import Split
-from trainer.evidence import Occasion, gather
-from trainer.models.build import build_model
-from trainer.null_ranks import NULL_SEEDS
-from trainer.preset import find_preset
-from trainer.reduction.surgery import reducible_layers
-from trainer.tables import merge
-from trainer.what_if import Comparison, cut_copy, paired_interval
+from hankelboard.storage.proposals import read_proposal
+from hankelboard.trainer import what_if
+from hankelboard.trainer.badge import badge
+from hankelboard.trainer.config import ReductionConfig, parse
+from hankelboard.trainer.data import load_task
+from hankelboard.trainer.data.task import Split
+from hankelboard.trainer.evidence import Occasion, gather
+from hankelboard.trainer.models.build import build_model
+from hankelboard.trainer.null_ranks import NULL_SEEDS
+from hankelboard.trainer.preset import find_preset
+from hankelboard.trainer.reduction.surgery import reducible_layers
+from hankelboard.trainer.tables import merge
+from hankelboard.trainer.what_if import Comparison, cut_copy, paired_interval
 
 CONFIG = parse(merge(find_preset("digits-lru").tables, {"model": {"width": 8, "state_dim": 12}}))
 

@@ -11,17 +11,17 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from storage.errors import CheckpointError, ConfigError
-from storage.runs import read_run
+from hankelboard.storage.errors import CheckpointError, ConfigError
+from hankelboard.storage.runs import read_run
+from hankelboard.trainer import export
+from hankelboard.trainer.checkpoint import load_tensors
+from hankelboard.trainer.cli import main
+from hankelboard.trainer.config import DataConfig, parse
+from hankelboard.trainer.data import BUILT_IN, answers_every_step, load_task
+from hankelboard.trainer.export import export_checkpoint
+from hankelboard.trainer.models.families import MIXERS
+from hankelboard.trainer.references import Source, teacher_of
 from tests.trainer.test_families import family_run
-from trainer import export
-from trainer.checkpoint import load_tensors
-from trainer.cli import main
-from trainer.config import DataConfig, parse
-from trainer.data import BUILT_IN, answers_every_step, load_task
-from trainer.export import export_checkpoint
-from trainer.models.families import MIXERS
-from trainer.references import Source, teacher_of
 
 BARE = """
 import sys

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from storage.layout import run_paths
+from hankelboard.storage.layout import run_paths
 from tests.trainer.small_run import SmallRun
 
 GOLDEN = sorted((Path(__file__).parent.parent / "golden").glob("v*/*"))

@@ -5,11 +5,11 @@ import sys
 
 import pytest
 
-from storage import commands
-from storage.errors import CommandRefused
-from storage.proposals import publish_measurement, read_evidence, read_proposal, what_if
+from hankelboard.storage import commands
+from hankelboard.storage.errors import CommandRefused
+from hankelboard.storage.proposals import publish_measurement, read_evidence, read_proposal, what_if
+from hankelboard.trainer import measuring
 from tests.waiting import PATIENCE_S
-from trainer import measuring
 
 WAITS = {"policy": "ask", "steps": [20], "measure_share": 0.0}
 
@@ -55,7 +55,15 @@ def test_the_command_line_says_what_was_measured(hurried):
     """In a process of its own: the lines of the trainer, which is a thread here, fall in between others."""
 
     def call(*arguments):
-        command = [sys.executable, "-m", "trainer", *arguments, "--runs-dir", hurried.paths.root.parent]
+        command = [
+            sys.executable,
+            "-P",
+            "-m",
+            "hankelboard",
+            *arguments,
+            "--runs-dir",
+            hurried.paths.root.parent,
+        ]
         done = subprocess.run(command, capture_output=True, text=True)
         return done.returncode, done.stdout.splitlines()
 

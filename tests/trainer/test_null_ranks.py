@@ -3,15 +3,15 @@
 import pytest
 import torch
 
-from storage.spectrum import discarded_shares
-from trainer.calibration import calibrate
-from trainer.config import ReductionConfig, parse
-from trainer.data import load_task
-from trainer.family_settings import METHODS
-from trainer.models.build import build_model
-from trainer.models.families import make_mixer
-from trainer.null_ranks import null_ranks, untrained_layer
-from trainer.reduction.surgery import reducible_layers
+from hankelboard.storage.spectrum import discarded_shares
+from hankelboard.trainer.calibration import calibrate
+from hankelboard.trainer.config import ReductionConfig, parse
+from hankelboard.trainer.data import load_task
+from hankelboard.trainer.family_settings import METHODS
+from hankelboard.trainer.models.build import build_model
+from hankelboard.trainer.models.families import make_mixer
+from hankelboard.trainer.null_ranks import null_ranks, untrained_layer
+from hankelboard.trainer.reduction.surgery import reducible_layers
 
 
 def untrained(shares, realisable=None):

@@ -2,8 +2,8 @@
 
 import pytest
 
-from storage.errors import ConfigError
-from trainer.imports import import_object
+from hankelboard.storage.errors import ConfigError
+from hankelboard.trainer.imports import import_object
 
 OWN_DATA = {"task": "tests.trainer.own:parity", "options": {"samples": 60}}
 
@@ -48,4 +48,4 @@ def test_a_module_beside_the_configuration_is_found(tmp_path):
 def test_data_of_the_wrong_kind_fails_the_run_with_what_is_wanted(small_run):
     run = small_run(data={"task": "builtins:dict"})
     assert run.train() == "failed"
-    assert "must return trainer.data.task.Task, not dict" in run.history.reason
+    assert "must return hankelboard.trainer.data.task.Task, not dict" in run.history.reason

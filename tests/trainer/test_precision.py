@@ -4,16 +4,16 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from storage.errors import ConfigError
-from trainer.calibration import calibrate
-from trainer.config import parse
-from trainer.data.task import Split, Task
-from trainer.models.build import build_model
-from trainer.models.families import MIXERS
-from trainer.precision import autocast, check_precision, in_float32
-from trainer.recurrences import channel_decay, delta_rule, diagonal, scalar_decay, selective, siso
-from trainer.reduction.reducible import Calibrated
-from trainer.reduction.surgery import reducible_layers
+from hankelboard.storage.errors import ConfigError
+from hankelboard.trainer.calibration import calibrate
+from hankelboard.trainer.config import parse
+from hankelboard.trainer.data.task import Split, Task
+from hankelboard.trainer.models.build import build_model
+from hankelboard.trainer.models.families import MIXERS
+from hankelboard.trainer.precision import autocast, check_precision, in_float32
+from hankelboard.trainer.recurrences import channel_decay, delta_rule, diagonal, scalar_decay, selective, siso
+from hankelboard.trainer.reduction.reducible import Calibrated
+from hankelboard.trainer.reduction.surgery import reducible_layers
 
 CPU = torch.device("cpu")
 KEYS = {"model": {"width": 8, "state_dim": 6, "layers": 2, "norm": "layer", "dropout": 0.0}}

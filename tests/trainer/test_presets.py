@@ -3,13 +3,13 @@
 import pytest
 import torch
 
-from trainer.data import load_task
-from trainer.data.task import Split, Task
-from trainer.family_settings import METHODS
-from trainer.models.build import build_model
-from trainer.preset import presets
-from trainer.reduction.surgery import reducible_layers
-from trainer.scoring import cross_entropy
+from hankelboard.trainer.data import load_task
+from hankelboard.trainer.data.task import Split, Task
+from hankelboard.trainer.family_settings import METHODS
+from hankelboard.trainer.models.build import build_model
+from hankelboard.trainer.preset import presets
+from hankelboard.trainer.reduction.surgery import reducible_layers
+from hankelboard.trainer.scoring import cross_entropy
 
 LARGE = ("listops-lru",)
 """Whose data take minutes to generate."""

@@ -3,14 +3,14 @@
 import pytest
 import torch
 
-from trainer.badge import badge, is_flat
-from trainer.calibration import calibrate
-from trainer.config import ReductionConfig, parse
-from trainer.data import load_task
-from trainer.data.task import Split
-from trainer.evidence import Occasion, evaluate, gather
-from trainer.models.build import build_model
-from trainer.scoring import cross_entropy
+from hankelboard.trainer.badge import badge, is_flat
+from hankelboard.trainer.calibration import calibrate
+from hankelboard.trainer.config import ReductionConfig, parse
+from hankelboard.trainer.data import load_task
+from hankelboard.trainer.data.task import Split
+from hankelboard.trainer.evidence import Occasion, evaluate, gather
+from hankelboard.trainer.models.build import build_model
+from hankelboard.trainer.scoring import cross_entropy
 
 MODEL = {"family": "deltanet", "layers": 1, "width": 24, "state_dim": 6, "norm": "layer", "dropout": 0.0,
          "options": {"heads": 1}}  # fmt: skip

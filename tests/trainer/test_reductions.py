@@ -6,11 +6,11 @@ import re
 import pytest
 import torch
 
-from storage.errors import AlreadyDecided, NotDecidable
-from storage.proposals import ranks_at, read_decision, read_proposal
+from hankelboard.storage.errors import AlreadyDecided, NotDecidable
+from hankelboard.storage.proposals import ranks_at, read_decision, read_proposal
+from hankelboard.trainer import evidence, reductions
+from hankelboard.trainer.reduction.surgery import reducible_layers
 from tests.trainer.small_run import ENDLESS, at_steps
-from trainer import evidence, reductions
-from trainer.reduction.surgery import reducible_layers
 
 
 def test_auto_is_a_decision_like_any_other(small_run):
@@ -126,7 +126,7 @@ def test_at_the_last_step_a_run_can_wait_for_the_decision(small_run):
 
 def test_a_cut_that_cannot_be_saved_before_is_not_made(small_run, monkeypatch):
     run = small_run(reduction={"steps": [20]}, training={"checkpoint_every": 0})
-    from trainer.session import Session
+    from hankelboard.trainer.session import Session
 
     save = Session.save
 
@@ -153,7 +153,7 @@ def test_the_loss_right_after_the_cut_is_that_of_the_dense_reduced_system(small_
         seen["val"] = split
         return evaluate(model, split, text=text)
 
-    monkeypatch.setattr("trainer.session.evaluate", kept)
+    monkeypatch.setattr("hankelboard.trainer.session.evaluate", kept)
     monkeypatch.setattr(reductions, "cut", watched)
     run = small_run(reduction={"steps": [20]})
     run.train()

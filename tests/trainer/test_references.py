@@ -7,14 +7,14 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from storage.errors import CheckpointMisfit
-from storage.journal import read_journal
-from storage.records import read_record
-from storage.summary import summarise
+from hankelboard.storage.errors import CheckpointMisfit
+from hankelboard.storage.journal import read_journal
+from hankelboard.storage.records import read_record
+from hankelboard.storage.summary import summarise
+from hankelboard.trainer.checkpoint import load_tensors
+from hankelboard.trainer.cli import main
+from hankelboard.trainer.models.families import MIXERS
 from tests.trainer.deaths import AtStep, NotAtAll, train_until
-from trainer.checkpoint import load_tensors
-from trainer.cli import main
-from trainer.models.families import MIXERS
 
 SHORT = {"steps": 30, "checkpoint_every": 10}
 UNCUT = {"attempts": 0, "steps": []}

@@ -1,7 +1,7 @@
 """Retention: the last ones, the best, what is pinned and what a rollback may need stay."""
 
-from storage import commands
-from storage.verification import verify_run
+from hankelboard.storage import commands
+from hankelboard.storage.verification import verify_run
 
 KEYS = {"training": {"steps": 60, "checkpoint_every": 4, "keep_checkpoints": 2}}
 
@@ -43,7 +43,7 @@ def test_what_a_person_pinned_and_where_a_branch_began_stays(small_run):
 
 
 def test_nothing_goes_while_the_newer_ones_are_damaged(small_run):
-    from trainer.retention import superfluous
+    from hankelboard.trainer.retention import superfluous
 
     run = small_run(
         training={**KEYS["training"], "keep_checkpoints": 0}, reduction={"attempts": 0, "steps": []}

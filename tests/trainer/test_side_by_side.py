@@ -9,9 +9,9 @@ import time
 
 import pytest
 
+from hankelboard.trainer.cli import side_by_side
+from hankelboard.trainer.cli.side_by_side import Kept, SideBySide
 from tests.waiting import PATIENCE_S, until
-from trainer.cli import side_by_side
-from trainer.cli.side_by_side import Kept, SideBySide
 
 SLEEP = "import time; time.sleep(600)"
 DEAF = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); " + SLEEP
@@ -90,7 +90,7 @@ def test_both_end_when_asked_and_who_does_not_listen_is_killed(keep, capfd):
 
 SCRIPT = """
 import os, signal, sys
-from trainer.cli.side_by_side import Kept, SideBySide
+from hankelboard.trainer.cli.side_by_side import Kept, SideBySide
 {first}
 both = SideBySide([Kept(name="web", command=[sys.executable, "-c", {web!r}], patience_s=0.2)], os.environ)
 both.stop_at_signals()

@@ -7,15 +7,15 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from storage.commands import command_ids, read_command
-from storage.errors import ConfigError
-from storage.layout import RunPaths, run_paths
-from storage.runs import list_runs, read_run
-from storage.summary import summarise
-from trainer import absent
-from trainer.cli import main
-from trainer.cli.suites import what_stands_in_the_way
-from trainer.suite import built_in, create_suite, load_suite, parse_suite
+from hankelboard.storage.commands import command_ids, read_command
+from hankelboard.storage.errors import ConfigError
+from hankelboard.storage.layout import RunPaths, run_paths
+from hankelboard.storage.runs import list_runs, read_run
+from hankelboard.storage.summary import summarise
+from hankelboard.trainer import absent
+from hankelboard.trainer.cli import main
+from hankelboard.trainer.cli.suites import what_stands_in_the_way
+from hankelboard.trainer.suite import built_in, create_suite, load_suite, parse_suite
 
 TINY = {
     "preset": "digits-lru",

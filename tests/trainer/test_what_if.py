@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from trainer.models.lru import LRU
-from trainer.models.network import SequenceModel
-from trainer.what_if import cut
+from hankelboard.trainer.models.lru import LRU
+from hankelboard.trainer.models.network import SequenceModel
+from hankelboard.trainer.what_if import cut
 
 
 class Refusing(LRU):

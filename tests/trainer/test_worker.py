@@ -9,9 +9,9 @@ import sys
 
 import pytest
 
-from storage import status, workers
-from storage.runs import is_held, list_runs
-from storage.verification import verify_run
+from hankelboard.storage import status, workers
+from hankelboard.storage.runs import is_held, list_runs
+from hankelboard.storage.verification import verify_run
 from tests.trainer.small_run import ENDLESS
 from tests.waiting import PATIENCE_S, until
 
@@ -24,7 +24,16 @@ def worker(tmp_path):
 
     @contextlib.contextmanager
     def start(*arguments):
-        command = [sys.executable, "-m", "trainer", "worker", "--runs-dir", str(tmp_path), *arguments]
+        command = [
+            sys.executable,
+            "-P",
+            "-m",
+            "hankelboard",
+            "worker",
+            "--runs-dir",
+            str(tmp_path),
+            *arguments,
+        ]
         log = (tmp_path / "worker.log").open("wb")
         process = subprocess.Popen(command, stdout=log, stderr=log)
         try:
@@ -131,7 +140,11 @@ def test_a_child_outlives_its_worker_and_the_next_worker_leaves_it_alone(small_r
     ("was", "now", "why"),
     [
         ('"batch":16', '"batch":0', "training.batch = 0: must be at least 1"),
-        ('"task":"digits"', '"task":"builtins:dict"', "must return trainer.data.task.Task, not dict"),
+        (
+            '"task":"digits"',
+            '"task":"builtins:dict"',
+            "must return hankelboard.trainer.data.task.Task, not dict",
+        ),
     ],
 )
 @pytest.mark.parametrize("begun", [False, True])

@@ -5,8 +5,8 @@ import os
 import sys
 from collections.abc import Sequence
 
-from storage.errors import ConfigError, HankelboardError
-from trainer.cli import acting, comparing, exporting, reading, serving, suites
+from hankelboard.storage.errors import ConfigError, HankelboardError
+from hankelboard.trainer.cli import acting, comparing, exporting, reading, serving, suites
 
 EXAMPLES = """\
 examples:

@@ -7,23 +7,23 @@ import time
 from pathlib import Path
 from typing import Any
 
-from storage import commands
-from storage.commands import KINDS, POLICIES, WAITING
-from storage.errors import CommandRefused, ConfigError, RunNotFound
-from storage.history import read_history
-from storage.layout import RunPaths
-from storage.proposals import VERDICTS, decide, read_evidence
-from storage.records import Record
-from storage.references import references
-from storage.runs import create_run, find_run, is_held
-from storage.systems import publish_analysis
-from storage.workers import present
-from trainer import absent
-from trainer.cli.arguments import add_command, run_of, runs_of, user, whole_numbers
-from trainer.cli.reading import point_in_words, print_json
-from trainer.config import Config, parse
-from trainer.preset import Preset, find_preset
-from trainer.tables import merge, parse_assignment, read_toml, spelt_out, with_absolute_paths
+from hankelboard.storage import commands
+from hankelboard.storage.commands import KINDS, POLICIES, WAITING
+from hankelboard.storage.errors import CommandRefused, ConfigError, RunNotFound
+from hankelboard.storage.history import read_history
+from hankelboard.storage.layout import RunPaths
+from hankelboard.storage.proposals import VERDICTS, decide, read_evidence
+from hankelboard.storage.records import Record
+from hankelboard.storage.references import references
+from hankelboard.storage.runs import create_run, find_run, is_held
+from hankelboard.storage.systems import publish_analysis
+from hankelboard.storage.workers import present
+from hankelboard.trainer import absent
+from hankelboard.trainer.cli.arguments import add_command, run_of, runs_of, user, whole_numbers
+from hankelboard.trainer.cli.reading import point_in_words, print_json
+from hankelboard.trainer.config import Config, parse
+from hankelboard.trainer.preset import Preset, find_preset
+from hankelboard.trainer.tables import merge, parse_assignment, read_toml, spelt_out, with_absolute_paths
 
 WITH_ARGUMENTS = ("rollback", "policy", "measure")
 """Kinds of commands that `send` leaves to commands of their own."""
@@ -186,7 +186,7 @@ def with_references(runs: Path, preset: Preset, config: Config) -> Config:
 
 
 def analyse(options: argparse.Namespace) -> int:
-    from trainer import analysis  # scipy: only where it is wanted
+    from hankelboard.trainer import analysis  # scipy: only where it is wanted
 
     paths = run_of(options)
     os.nice(5)  # a trainer may be at work beside it

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from storage.layout import RunPaths, runs_directory
-from storage.runs import find_run
+from hankelboard.storage.layout import RunPaths, runs_directory
+from hankelboard.storage.runs import find_run
 
 Command = Callable[[argparse.Namespace], int]
 

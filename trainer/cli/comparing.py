@@ -8,12 +8,12 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from storage import atomic
-from storage.errors import ConfigError, RunError
-from storage.layout import RunPaths
-from storage.records import now
-from storage.runs import find_run
-from trainer.cli.arguments import add_command, runs_of
+from hankelboard.storage import atomic
+from hankelboard.storage.errors import ConfigError, RunError
+from hankelboard.storage.layout import RunPaths
+from hankelboard.storage.records import now
+from hankelboard.storage.runs import find_run
+from hankelboard.trainer.cli.arguments import add_command, runs_of
 
 
 def add_commands(commands: Any) -> None:
@@ -32,10 +32,10 @@ def add_commands(commands: Any) -> None:
 
 
 def compare(options: argparse.Namespace) -> int:
-    from comparison import report as reports  # scipy and Vega: only where they are wanted
-    from comparison import tables
-    from comparison.reading import read_csv, read_curves, read_finals, read_origins
-    from comparison.series import baseline_named
+    from hankelboard.comparison import report as reports  # scipy and Vega: only where they are wanted
+    from hankelboard.comparison import tables
+    from hankelboard.comparison.reading import read_csv, read_curves, read_finals, read_origins
+    from hankelboard.comparison.series import baseline_named
 
     tabled = [Path(name) for name in options.what if name.endswith(".csv")]
     listed, left_out = chosen(runs_of(options), [name for name in options.what if not name.endswith(".csv")])
@@ -56,7 +56,7 @@ def compare(options: argparse.Namespace) -> int:
     if options.csv:
         _write(options.csv, tables.csv_text(tables.run_rows(report.series)))
     if options.json:
-        from trainer.cli.reading import print_json
+        from hankelboard.trainer.cli.reading import print_json
 
         print_json(tables.run_rows(report.series))
     elif options.markdown:
@@ -74,7 +74,7 @@ def _write(file: Path, text: str) -> None:
 
 
 def _print(rows: Sequence[dict[str, str]], told: Sequence[str]) -> None:
-    from trainer.cli.reading import print_table
+    from hankelboard.trainer.cli.reading import print_table
 
     if rows:
         print_table(list(rows[0]), [list(row.values()) for row in rows])
@@ -85,7 +85,7 @@ def _print(rows: Sequence[dict[str, str]], told: Sequence[str]) -> None:
 def chosen(runs: Path, names: Sequence[str]) -> tuple[list[RunPaths], list[str]]:
     """Runs by group or by id, each once, oldest first; and what is said of those of a group that are left
     out. ConfigError when a name fits nothing."""
-    from comparison.reading import ARCHIVED, groups_of
+    from hankelboard.comparison.reading import ARCHIVED, groups_of
 
     groups = groups_of(runs)
     found: dict[str, RunPaths] = {}

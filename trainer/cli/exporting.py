@@ -4,8 +4,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from storage.errors import ConfigError
-from trainer.cli.arguments import add_command, run_of
+from hankelboard.storage.errors import ConfigError
+from hankelboard.trainer.cli.arguments import add_command, run_of
 
 
 def add_commands(commands: Any) -> None:
@@ -30,7 +30,7 @@ def add_commands(commands: Any) -> None:
 
 
 def data(options: argparse.Namespace) -> int:
-    from trainer.data.download import download
+    from hankelboard.trainer.data.download import download
 
     files = download(options.name, options.folder)
     print(f"{options.folder}: {', '.join(path.name for path in files)}")
@@ -45,7 +45,7 @@ def export(options: argparse.Namespace) -> int:
     if not (options.checkpoint or options.metrics or options.spectra):
         raise ConfigError("export: name CHECKPOINT and DIR, or --metrics FILE, or --spectra FILE")
     if options.checkpoint:
-        from trainer.export import LOADER, export_checkpoint
+        from hankelboard.trainer.export import LOADER, export_checkpoint
 
         files = export_checkpoint(paths, options.checkpoint, options.folder)
         print(f"{options.folder}: {', '.join(files)}")
@@ -54,7 +54,7 @@ def export(options: argparse.Namespace) -> int:
     for name in ("metrics", "spectra"):
         file = getattr(options, name)
         if file:
-            from comparison import frames  # pandas: only where it is wanted
+            from hankelboard.comparison import frames  # pandas: only where it is wanted
 
             table = getattr(frames, name)(paths.root)
             frames.write(table, file)

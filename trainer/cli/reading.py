@@ -7,19 +7,19 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from storage import checkpoints
-from storage.history import History, read_history
-from storage.importances import importance_of
-from storage.proposals import proposal_numbers, read_decision, read_proposal
-from storage.records import Record
-from storage.runs import list_runs
-from storage.scores import bits_in_words
-from storage.summary import Summary, summarise
-from storage.verification import verify_run
-from trainer.cli.arguments import add_command, run_of, runs_of
-from trainer.config import Config
-from trainer.preset import presets
-from trainer.setting import describe_fields
+from hankelboard.storage import checkpoints
+from hankelboard.storage.history import History, read_history
+from hankelboard.storage.importances import importance_of
+from hankelboard.storage.proposals import proposal_numbers, read_decision, read_proposal
+from hankelboard.storage.records import Record
+from hankelboard.storage.runs import list_runs
+from hankelboard.storage.scores import bits_in_words
+from hankelboard.storage.summary import Summary, summarise
+from hankelboard.storage.verification import verify_run
+from hankelboard.trainer.cli.arguments import add_command, run_of, runs_of
+from hankelboard.trainer.config import Config
+from hankelboard.trainer.preset import presets
+from hankelboard.trainer.setting import describe_fields
 
 
 def add_commands(commands: Any) -> None:

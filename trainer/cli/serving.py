@@ -8,16 +8,16 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from storage.errors import CommandRefused, DamagedRun, HankelboardError
-from storage.history import read_history
-from storage.references import state_beside, waits_for
-from storage.runs import create_run, list_runs, read_run
-from trainer import absent
-from trainer.cli.arguments import add_command, run_of, runs_of, user
-from trainer.cli.side_by_side import Kept, SideBySide
-from trainer.config import parse
-from trainer.preset import find_preset
-from trainer.tables import merge
+from hankelboard.storage.errors import CommandRefused, DamagedRun, HankelboardError
+from hankelboard.storage.history import read_history
+from hankelboard.storage.references import state_beside, waits_for
+from hankelboard.storage.runs import create_run, list_runs, read_run
+from hankelboard.trainer import absent
+from hankelboard.trainer.cli.arguments import add_command, run_of, runs_of, user
+from hankelboard.trainer.cli.side_by_side import Kept, SideBySide
+from hankelboard.trainer.config import parse
+from hankelboard.trainer.preset import find_preset
+from hankelboard.trainer.tables import merge
 
 DEMO_GROUP = "demo"
 # (preset, name, keys that differ). One CPU thread each: two runs train side by side on two cores.
@@ -107,11 +107,11 @@ def serve(options: argparse.Namespace, *, jobs: int) -> int:
     runs = str(runs_of(options).resolve())
     web = ["streamlit", "run", str(dashboard()), "--server.port", str(options.port), "--server.address",
            options.host]  # fmt: skip
-    worker = ["trainer", "worker", "--jobs", str(jobs)]
+    worker = ["hankelboard", "worker", "--jobs", str(jobs)]
     both = SideBySide(
         [
-            Kept(name="web", command=[sys.executable, "-m", *web], patience_s=WEB_PATIENCE_S),
-            Kept(name="worker", command=[sys.executable, "-m", *worker], patience_s=WORKER_PATIENCE_S),
+            Kept(name="web", command=[sys.executable, "-P", "-m", *web], patience_s=WEB_PATIENCE_S),
+            Kept(name="worker", command=[sys.executable, "-P", "-m", *worker], patience_s=WORKER_PATIENCE_S),
         ],
         {**os.environ, "HANKELBOARD_RUNS": runs, "PYTHONUNBUFFERED": "1"},
     )
@@ -123,9 +123,9 @@ def serve(options: argparse.Namespace, *, jobs: int) -> int:
 
 def dashboard() -> Path:
     """The script that Streamlit runs. Found, not imported: trainer knows nothing of app."""
-    spec = find_spec("app")
+    spec = find_spec("hankelboard.app")
     if spec is None or spec.origin is None:
-        raise CommandRefused("the package app is not installed; reinstall hankelboard")
+        raise CommandRefused("hankelboard.app is not installed; reinstall hankelboard")
     return Path(spec.origin).with_name("server.py")
 
 
@@ -147,15 +147,15 @@ def run(options: argparse.Namespace) -> int:
         raise DamagedRun(f"{identity.id}: the directory is read-only; copy it to a place that can be written")
     # Several runs on one machine: threads that spin while they wait would take the cores from each other.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    from trainer.train import train_run  # imports torch
-    from trainer.worker import CHILD_MARK
+    from hankelboard.trainer.train import train_run  # imports torch
+    from hankelboard.trainer.worker import CHILD_MARK
 
     outcome = train_run(paths, keep_log=CHILD_MARK not in os.environ)
     return 0 if outcome in ("finished", "stopped") else 1
 
 
 def worker(options: argparse.Namespace) -> int:
-    from trainer.worker import Worker
+    from hankelboard.trainer.worker import Worker
 
     if options.jobs < 1:
         raise CommandRefused("--jobs: must be at least 1")

@@ -4,12 +4,12 @@ import argparse
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from storage.errors import CommandRefused
-from storage.layout import run_paths
-from storage.summary import Summary, summarise
-from trainer import suite as suites
-from trainer.cli.arguments import add_command, runs_of, user, whole_numbers
-from trainer.cli.reading import dims_in_words, print_json, print_table
+from hankelboard.storage.errors import CommandRefused
+from hankelboard.storage.layout import run_paths
+from hankelboard.storage.summary import Summary, summarise
+from hankelboard.trainer import suite as suites
+from hankelboard.trainer.cli.arguments import add_command, runs_of, user, whole_numbers
+from hankelboard.trainer.cli.reading import dims_in_words, print_json, print_table
 
 
 def add_commands(commands: Any) -> None:
@@ -39,7 +39,7 @@ def suite(options: argparse.Namespace) -> int:
     runs = runs_of(options)
     planned = suites.create_suite(runs, found, seeds=options.seeds, group=options.group, by=user())
     if options.jobs:
-        from trainer.worker import Worker
+        from hankelboard.trainer.worker import Worker
 
         Worker(runs, jobs=options.jobs).work(once=True)
     summaries = [summarise(run_paths(runs, item.run)) for item in planned]

@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from importlib import import_module
 
-from trainer.config import DataConfig
-from trainer.data.task import Task
-from trainer.imports import import_object
-from trainer.task_settings import check_task
+from hankelboard.trainer.config import DataConfig
+from hankelboard.trainer.data.task import Task
+from hankelboard.trainer.imports import import_object
+from hankelboard.trainer.task_settings import check_task
 
 BUILT_IN = {
     "digits": "digits.load_digits_task",
@@ -36,13 +36,16 @@ def load_task(config: DataConfig) -> Task:
     check_task(config.task, config.options)
     if config.task in BUILT_IN:
         module, _, name = BUILT_IN[config.task].partition(".")
-        load: Callable[[DataConfig], Task] = getattr(import_module(f"trainer.data.{module}"), name)
+        load: Callable[[DataConfig], Task] = getattr(
+            import_module(f"hankelboard.trainer.data.{module}"), name
+        )
         return load(config)
     function = import_object(config.task, key="data.task", builtin=tuple(BUILT_IN), folder=config.path)
     task = function(**config.options)
     if not isinstance(task, Task):
         raise TypeError(
-            f"data.task = {config.task}: must return trainer.data.task.Task, not {type(task).__name__}"
+            f"data.task = {config.task}: must return hankelboard.trainer.data.task.Task, "
+            f"not {type(task).__name__}"
         )
     return task
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from storage.errors import ConfigError
-from trainer.config import DataConfig
-from trainer.data.folders import find_folder
-from trainer.data.task import Split, Task, hold_out
+from hankelboard.storage.errors import ConfigError
+from hankelboard.trainer.config import DataConfig
+from hankelboard.trainer.data.folders import find_folder
+from hankelboard.trainer.data.task import Split, Task, hold_out
 
 MEAN = np.array([0.4914, 0.4822, 0.4465], np.float32)
 DEVIATION = np.array([0.2470, 0.2435, 0.2616], np.float32)

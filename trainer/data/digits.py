@@ -3,8 +3,8 @@
 import torch
 from sklearn.datasets import load_digits
 
-from trainer.config import DataConfig
-from trainer.data.task import Split, Task, hold_out
+from hankelboard.trainer.config import DataConfig
+from hankelboard.trainer.data.task import Split, Task, hold_out
 
 TEST_SHARE = 0.2
 

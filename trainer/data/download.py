@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from storage import atomic
-from storage.errors import ConfigError
-from trainer.data.cifar import TEST_FILE, TRAIN_FILES
-from trainer.data.smnist import IMAGES, LABELS
+from hankelboard.storage import atomic
+from hankelboard.storage.errors import ConfigError
+from hankelboard.trainer.data.cifar import TEST_FILE, TRAIN_FILES
+from hankelboard.trainer.data.smnist import IMAGES, LABELS
 
 Load = Callable[..., Any]
 """`datasets.load_dataset`: name and split to rows."""

@@ -4,7 +4,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from storage.errors import ConfigError
+from hankelboard.storage.errors import ConfigError
 
 
 def find_folder(configured: str, file: str, subfolders: Sequence[str], name: str) -> Path:

@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import torch
 
-from trainer.config import DataConfig
-from trainer.data.task import Split, Task, hold_out
+from hankelboard.trainer.config import DataConfig
+from hankelboard.trainer.data.task import Split, Task, hold_out
 
 Draw = Callable[[int, torch.Generator], Split]
 

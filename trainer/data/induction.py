@@ -12,11 +12,11 @@ from functools import partial
 
 import torch
 
-from trainer.config import DataConfig
-from trainer.data.generated import drawn_task
-from trainer.data.task import Split, Task
-from trainer.scoring import UNSCORED
-from trainer.task_settings import task_options
+from hankelboard.trainer.config import DataConfig
+from hankelboard.trainer.data.generated import drawn_task
+from hankelboard.trainer.data.task import Split, Task
+from hankelboard.trainer.scoring import UNSCORED
+from hankelboard.trainer.task_settings import task_options
 
 
 def load_induction_task(config: DataConfig) -> Task:

@@ -14,11 +14,11 @@ from functools import partial
 
 import torch
 
-from trainer.config import DataConfig
-from trainer.data.generated import drawn_task
-from trainer.data.task import Split, Task
-from trainer.scoring import UNSCORED
-from trainer.task_settings import task_options
+from hankelboard.trainer.config import DataConfig
+from hankelboard.trainer.data.generated import drawn_task
+from hankelboard.trainer.data.task import Split, Task
+from hankelboard.trainer.scoring import UNSCORED
+from hankelboard.trainer.task_settings import task_options
 
 BLANK, POWER = 0, 0.01
 """The token of steps without meaning; exponent a of the law p(gap) ∝ gap^(a − 1)."""

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from storage.errors import ConfigError
-from trainer.config import DataConfig
-from trainer.data.folders import find_folder
-from trainer.data.task import Split, Task, hold_out
+from hankelboard.storage.errors import ConfigError
+from hankelboard.trainer.config import DataConfig
+from hankelboard.trainer.data.folders import find_folder
+from hankelboard.trainer.data.task import Split, Task, hold_out
 
 MEAN, DEVIATION = 0.1307, 0.3081  # of the training pixels
 IMAGES, LABELS = 0x803, 0x801  # magic numbers of the idx format

@@ -11,9 +11,9 @@ from typing import Any
 
 import torch
 
-from trainer.config import DataConfig
-from trainer.data.task import Split, Task, hold_out
-from trainer.task_settings import task_options
+from hankelboard.trainer.config import DataConfig
+from hankelboard.trainer.data.task import Split, Task, hold_out
+from hankelboard.trainer.task_settings import task_options
 
 TEST_SEQUENCES = 2000
 

@@ -11,14 +11,14 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from storage import atomic, checkpoints
-from storage.errors import CheckpointError, ConfigError
-from storage.history import read_history
-from storage.layout import CheckpointName, RunPaths
-from storage.runs import read_run
-from trainer.config import parse
-from trainer.data import answers_every_step, load_task
-from trainer.models.families import MIXERS
+from hankelboard.storage import atomic, checkpoints
+from hankelboard.storage.errors import CheckpointError, ConfigError
+from hankelboard.storage.history import read_history
+from hankelboard.storage.layout import CheckpointName, RunPaths
+from hankelboard.storage.runs import read_run
+from hankelboard.trainer.config import parse
+from hankelboard.trainer.data import answers_every_step, load_task
+from hankelboard.trainer.models.families import MIXERS
 
 WEIGHTS = "model.safetensors"  # as in a checkpoint
 LOADER = "loader.py"
@@ -68,7 +68,7 @@ def export_checkpoint(paths: RunPaths, wanted: str, folder: Path) -> list[str]:
     text = json.dumps(described, indent=2, ensure_ascii=False) + "\n"
     atomic.create_bytes(folder / "config.json", text.encode())
     if model["family"] in MIXERS:
-        code = resources.files("trainer.export")
+        code = resources.files("hankelboard.trainer.export")
         atomic.create_bytes(folder / LOADER, code.joinpath(LOADER).read_bytes())
         mixer = code.joinpath("mixers", f"{model['family']}.py")
         atomic.create_bytes(folder / "mixer.py", mixer.read_bytes())

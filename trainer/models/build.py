@@ -2,20 +2,20 @@
 
 from torch import nn
 
-from storage.errors import ConfigError
-from trainer.config import Config
-from trainer.data.task import Task
-from trainer.imports import import_object
-from trainer.models.families import MIXERS, make_mixer
-from trainer.models.network import SequenceModel
-from trainer.reduction.surgery import reducible_layers
+from hankelboard.storage.errors import ConfigError
+from hankelboard.trainer.config import Config
+from hankelboard.trainer.data.task import Task
+from hankelboard.trainer.imports import import_object
+from hankelboard.trainer.models.families import MIXERS, make_mixer
+from hankelboard.trainer.models.network import SequenceModel
+from hankelboard.trainer.reduction.surgery import reducible_layers
 
 
 def build_model(config: Config, task: Task) -> nn.Module:
     """The network, freshly initialised from PyTorch's generator.
 
     A model of one's own is called as Class(channels=…, classes=…, **model.options); its layers that
-    implement `trainer.reduction.reducible.Reducible` can be cut.
+    implement `hankelboard.trainer.reduction.reducible.Reducible` can be cut.
     """
     model = config.model
     if model.family in MIXERS:

@@ -14,18 +14,23 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from trainer.models.causal_convolution import CausalConvolution
-from trainer.models.gated_output import GatedOutput
-from trainer.models.initial import time_step_bias
-from trainer.models.kernel_choice import KernelChoice
-from trainer.models.measured_states import MeasuredParameters, Sums
-from trainer.models.state_map import StateMap
-from trainer.recurrences.delta_rule import delta_rule_states, delta_rule_step
-from trainer.recurrences.installed_kernels import DELTA_RULE
-from trainer.reduction import deltanet_reduction
-from trainer.reduction.deltanet_reduction import EPSILON, DeltaNetReduction, DeltaNetSystem, Statistics
-from trainer.reduction.method import BALANCED, Method
-from trainer.reduction.reducible import Arrays
+from hankelboard.trainer.models.causal_convolution import CausalConvolution
+from hankelboard.trainer.models.gated_output import GatedOutput
+from hankelboard.trainer.models.initial import time_step_bias
+from hankelboard.trainer.models.kernel_choice import KernelChoice
+from hankelboard.trainer.models.measured_states import MeasuredParameters, Sums
+from hankelboard.trainer.models.state_map import StateMap
+from hankelboard.trainer.recurrences.delta_rule import delta_rule_states, delta_rule_step
+from hankelboard.trainer.recurrences.installed_kernels import DELTA_RULE
+from hankelboard.trainer.reduction import deltanet_reduction
+from hankelboard.trainer.reduction.deltanet_reduction import (
+    EPSILON,
+    DeltaNetReduction,
+    DeltaNetSystem,
+    Statistics,
+)
+from hankelboard.trainer.reduction.method import BALANCED, Method
+from hankelboard.trainer.reduction.reducible import Arrays
 
 A_RANGE = (1.0, 16.0)
 """exp(A_log) at initialisation, uniform over heads."""

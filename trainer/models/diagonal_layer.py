@@ -6,11 +6,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from trainer.models.parameters import parameters64, replace_parameters
-from trainer.recurrences.diagonal import FORMS, Form, choose_form, lru_recurrence
-from trainer.reduction.method import BALANCED, Method
-from trainer.reduction.reducible import Arrays, FloatArray, RankTable
-from trainer.reduction.selection import IMPORTANCE
+from hankelboard.trainer.models.parameters import parameters64, replace_parameters
+from hankelboard.trainer.recurrences.diagonal import FORMS, Form, choose_form, lru_recurrence
+from hankelboard.trainer.reduction.method import BALANCED, Method
+from hankelboard.trainer.reduction.reducible import Arrays, FloatArray, RankTable
+from hankelboard.trainer.reduction.selection import IMPORTANCE
 
 
 class DiagonalLayer(nn.Module):

@@ -5,9 +5,9 @@ from importlib import import_module
 
 from torch import nn
 
-from storage.errors import ConfigError
-from trainer.config import Config
-from trainer.reduction.method import Method
+from hankelboard.storage.errors import ConfigError
+from hankelboard.trainer.config import Config
+from hankelboard.trainer.reduction.method import Method
 
 MIXERS = {
     "lru": "lru.LRU",
@@ -30,7 +30,7 @@ def make_mixer(config: Config, layer: int, state_dim: int) -> nn.Module:
     Raises
     ------
     ConfigError
-        If the family does not take these sizes and options (trainer.family_settings knows their names).
+        If the family does not take these sizes and options (family_settings.py has their names).
     """
     model, reduction = config.model, config.reduction
     method = Method(
@@ -65,5 +65,5 @@ def options_of(family: str) -> dict[str, type]:
 
 def _layer_class(family: str) -> type[nn.Module]:
     module, _, name = MIXERS[family].partition(".")
-    kind: type[nn.Module] = getattr(import_module(f"trainer.models.{module}"), name)
+    kind: type[nn.Module] = getattr(import_module(f"hankelboard.trainer.models.{module}"), name)
     return kind

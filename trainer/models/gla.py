@@ -13,16 +13,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from trainer.models.gated_output import GatedOutput
-from trainer.models.initial import projection
-from trainer.models.kernel_choice import KernelChoice
-from trainer.models.measured_states import MeasuredParameters, OutputSample, Sums
-from trainer.recurrences.channel_decay import channel_decay_states, channel_decay_step
-from trainer.recurrences.installed_kernels import CHANNEL_DECAY
-from trainer.reduction import gla_reduction
-from trainer.reduction.compensation import Samples
-from trainer.reduction.gla_reduction import SHARPNESS, GlaSystem, Statistics
-from trainer.reduction.method import Method
+from hankelboard.trainer.models.gated_output import GatedOutput
+from hankelboard.trainer.models.initial import projection
+from hankelboard.trainer.models.kernel_choice import KernelChoice
+from hankelboard.trainer.models.measured_states import MeasuredParameters, OutputSample, Sums
+from hankelboard.trainer.recurrences.channel_decay import channel_decay_states, channel_decay_step
+from hankelboard.trainer.recurrences.installed_kernels import CHANNEL_DECAY
+from hankelboard.trainer.reduction import gla_reduction
+from hankelboard.trainer.reduction.compensation import Samples
+from hankelboard.trainer.reduction.gla_reduction import SHARPNESS, GlaSystem, Statistics
+from hankelboard.trainer.reduction.method import Method
 
 ENERGY = Method("energy")
 

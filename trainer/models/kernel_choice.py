@@ -2,9 +2,9 @@
 
 from torch import Tensor, nn
 
-from trainer.precision import recurrence
-from trainer.recurrences import installed_kernels
-from trainer.recurrences.installed_kernels import InstalledKernel
+from hankelboard.trainer.precision import recurrence
+from hankelboard.trainer.recurrences import installed_kernels
+from hankelboard.trainer.recurrences.installed_kernels import InstalledKernel
 
 
 class KernelChoice(nn.Module):

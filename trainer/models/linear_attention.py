@@ -14,13 +14,13 @@ import math
 import torch
 from torch import Tensor, nn
 
-from trainer.models.gated_output import GatedOutput
-from trainer.models.initial import projection
-from trainer.models.parameters import replace_parameters
-from trainer.models.scalar_decay_core import ScalarDecayCore
-from trainer.recurrences.scalar_decay import scalar_decay_step
-from trainer.reduction.method import BALANCED, Method
-from trainer.reduction.reducible import FloatArray
+from hankelboard.trainer.models.gated_output import GatedOutput
+from hankelboard.trainer.models.initial import projection
+from hankelboard.trainer.models.parameters import replace_parameters
+from hankelboard.trainer.models.scalar_decay_core import ScalarDecayCore
+from hankelboard.trainer.recurrences.scalar_decay import scalar_decay_step
+from hankelboard.trainer.reduction.method import BALANCED, Method
+from hankelboard.trainer.reduction.reducible import FloatArray
 
 FORGOTTEN = (1 / 32, 1 / 512)
 """1 − a of the first and of the last head, log-uniform in between: RetNet's range for 5 heads."""

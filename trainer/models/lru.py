@@ -10,13 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from trainer.models.diagonal_layer import SharedStates
-from trainer.reduction import lru_evidence, lru_reduction
-from trainer.reduction.hankel import DiagonalSystem
-from trainer.reduction.lru_parameters import SYSTEM_NAMES, system_from_parameters
-from trainer.reduction.lru_reduction import LruReduction
-from trainer.reduction.method import BALANCED, Method
-from trainer.reduction.reducible import Arrays
+from hankelboard.trainer.models.diagonal_layer import SharedStates
+from hankelboard.trainer.reduction import lru_evidence, lru_reduction
+from hankelboard.trainer.reduction.hankel import DiagonalSystem
+from hankelboard.trainer.reduction.lru_parameters import SYSTEM_NAMES, system_from_parameters
+from hankelboard.trainer.reduction.lru_reduction import LruReduction
+from hankelboard.trainer.reduction.method import BALANCED, Method
+from hankelboard.trainer.reduction.reducible import Arrays
 
 
 class LRU(SharedStates):

@@ -15,16 +15,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from trainer.models.causal_convolution import CausalConvolution
-from trainer.models.initial import projection, time_step_bias
-from trainer.models.kernel_choice import KernelChoice
-from trainer.models.measured_states import MeasuredParameters, OutputSample, Sums
-from trainer.recurrences.installed_kernels import SELECTIVE
-from trainer.recurrences.selective import selective_states, selective_step
-from trainer.reduction import selective
-from trainer.reduction.method import Method
-from trainer.reduction.reducible import FloatArray
-from trainer.reduction.selective import SelectiveSystem, Statistics
+from hankelboard.trainer.models.causal_convolution import CausalConvolution
+from hankelboard.trainer.models.initial import projection, time_step_bias
+from hankelboard.trainer.models.kernel_choice import KernelChoice
+from hankelboard.trainer.models.measured_states import MeasuredParameters, OutputSample, Sums
+from hankelboard.trainer.recurrences.installed_kernels import SELECTIVE
+from hankelboard.trainer.recurrences.selective import selective_states, selective_step
+from hankelboard.trainer.reduction import selective
+from hankelboard.trainer.reduction.method import Method
+from hankelboard.trainer.reduction.reducible import FloatArray
+from hankelboard.trainer.reduction.selective import SelectiveSystem, Statistics
 
 ENERGY = Method("energy")
 SAMPLED_STEPS = 512

@@ -13,13 +13,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from trainer.models.causal_convolution import CausalConvolution
-from trainer.models.initial import time_step_bias
-from trainer.models.scalar_decay_core import ScalarDecayCore
-from trainer.models.state_map import StateMap
-from trainer.recurrences.scalar_decay import scalar_decay_step
-from trainer.reduction.method import BALANCED, Method
-from trainer.reduction.reducible import FloatArray
+from hankelboard.trainer.models.causal_convolution import CausalConvolution
+from hankelboard.trainer.models.initial import time_step_bias
+from hankelboard.trainer.models.scalar_decay_core import ScalarDecayCore
+from hankelboard.trainer.models.state_map import StateMap
+from hankelboard.trainer.recurrences.scalar_decay import scalar_decay_step
+from hankelboard.trainer.reduction.method import BALANCED, Method
+from hankelboard.trainer.reduction.reducible import FloatArray
 
 A_RANGE = (1.0, 16.0)
 """exp(A_log) at initialisation, uniform over heads."""

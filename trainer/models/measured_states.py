@@ -8,11 +8,11 @@ from typing import Any, Generic, Protocol, TypeVar
 import torch
 from torch import Tensor, nn
 
-from trainer.models.parameters import parameters64, replace_parameters
-from trainer.precision import in_float32
-from trainer.reduction.compensation import SAMPLED_NUMBERS, SAMPLED_OUTPUTS, Samples
-from trainer.reduction.method import Method
-from trainer.reduction.reducible import Arrays, FloatArray, RankTable
+from hankelboard.trainer.models.parameters import parameters64, replace_parameters
+from hankelboard.trainer.precision import in_float32
+from hankelboard.trainer.reduction.compensation import SAMPLED_NUMBERS, SAMPLED_OUTPUTS, Samples
+from hankelboard.trainer.reduction.method import Method
+from hankelboard.trainer.reduction.reducible import Arrays, FloatArray, RankTable
 
 Statistics = TypeVar("Statistics")
 

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from trainer.reduction.reducible import FloatArray
+from hankelboard.trainer.reduction.reducible import FloatArray
 
 
 def parameters64(layer: nn.Module) -> dict[str, FloatArray]:

@@ -10,13 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from trainer.models.diagonal_layer import DiagonalLayer
-from trainer.models.initial import log_time_steps
-from trainer.recurrences.siso import siso_convolution, siso_kernel, siso_step
-from trainer.recurrences.zero_order_hold import hold, poles
-from trainer.reduction import s4d_evidence, s4d_reduction
-from trainer.reduction.method import BALANCED, Method
-from trainer.reduction.s4d_reduction import S4dReduction, S4dSystem
+from hankelboard.trainer.models.diagonal_layer import DiagonalLayer
+from hankelboard.trainer.models.initial import log_time_steps
+from hankelboard.trainer.recurrences.siso import siso_convolution, siso_kernel, siso_step
+from hankelboard.trainer.recurrences.zero_order_hold import hold, poles
+from hankelboard.trainer.reduction import s4d_evidence, s4d_reduction
+from hankelboard.trainer.reduction.method import BALANCED, Method
+from hankelboard.trainer.reduction.s4d_reduction import S4dReduction, S4dSystem
 
 INITS = ("lin", "inv")
 

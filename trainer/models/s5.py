@@ -10,14 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from trainer.models.diagonal_layer import SharedStates
-from trainer.models.initial import log_time_steps
-from trainer.recurrences.zero_order_hold import hold, poles
-from trainer.reduction import s5_reduction
-from trainer.reduction.hankel import DiagonalSystem
-from trainer.reduction.method import BALANCED, Method
-from trainer.reduction.reducible import Arrays
-from trainer.reduction.s5_reduction import S5Reduction
+from hankelboard.trainer.models.diagonal_layer import SharedStates
+from hankelboard.trainer.models.initial import log_time_steps
+from hankelboard.trainer.recurrences.zero_order_hold import hold, poles
+from hankelboard.trainer.reduction import s5_reduction
+from hankelboard.trainer.reduction.hankel import DiagonalSystem
+from hankelboard.trainer.reduction.method import BALANCED, Method
+from hankelboard.trainer.reduction.reducible import Arrays
+from hankelboard.trainer.reduction.s5_reduction import S5Reduction
 
 
 class S5(SharedStates):

@@ -3,14 +3,14 @@
 import torch
 from torch import Tensor
 
-from trainer.models.kernel_choice import KernelChoice
-from trainer.models.measured_states import MeasuredStates, Sums
-from trainer.recurrences.installed_kernels import SCALAR_DECAY
-from trainer.recurrences.scalar_decay import scalar_decay_states
-from trainer.reduction import matrix_states
-from trainer.reduction.matrix_states import MatrixReduction, MatrixSystem
-from trainer.reduction.method import BALANCED, Method
-from trainer.reduction.reducible import Arrays, FloatArray, RankTable
+from hankelboard.trainer.models.kernel_choice import KernelChoice
+from hankelboard.trainer.models.measured_states import MeasuredStates, Sums
+from hankelboard.trainer.recurrences.installed_kernels import SCALAR_DECAY
+from hankelboard.trainer.recurrences.scalar_decay import scalar_decay_states
+from hankelboard.trainer.reduction import matrix_states
+from hankelboard.trainer.reduction.matrix_states import MatrixReduction, MatrixSystem
+from hankelboard.trainer.reduction.method import BALANCED, Method
+from hankelboard.trainer.reduction.reducible import Arrays, FloatArray, RankTable
 
 Moments = tuple[FloatArray, FloatArray]
 """P and Q, (groups, N, N) each."""

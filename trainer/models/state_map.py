@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from trainer.reduction.reducible import FloatArray
+from hankelboard.trainer.reduction.reducible import FloatArray
 
 
 class StateMap(nn.Module):

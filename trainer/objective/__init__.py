@@ -4,10 +4,10 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from trainer.objective.distillation import Distillation
-from trainer.objective.regularisation import HankelRegulariser
-from trainer.precision import in_float32
-from trainer.scoring import cross_entropy
+from hankelboard.trainer.objective.distillation import Distillation
+from hankelboard.trainer.objective.regularisation import HankelRegulariser
+from hankelboard.trainer.precision import in_float32
+from hankelboard.trainer.scoring import cross_entropy
 
 
 class Objective:

@@ -3,10 +3,10 @@
 from torch import Tensor, nn
 from torch.nn import functional
 
-from storage.errors import ConfigError
-from trainer.config import DistillationConfig
-from trainer.data.task import Split
-from trainer.what_if import answers, evaluation_batch
+from hankelboard.storage.errors import ConfigError
+from hankelboard.trainer.config import DistillationConfig
+from hankelboard.trainer.data.task import Split
+from hankelboard.trainer.what_if import answers, evaluation_batch
 
 
 class Distillation:

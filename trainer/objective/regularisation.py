@@ -5,11 +5,11 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from storage.errors import ConfigError
-from trainer.config import RegularisationConfig
-from trainer.objective.nuclear_norm import Majoriser, hankel_nuclear_norm
-from trainer.reduction.reducible import LinearSystem
-from trainer.reduction.surgery import reducible_layers
+from hankelboard.storage.errors import ConfigError
+from hankelboard.trainer.config import RegularisationConfig
+from hankelboard.trainer.objective.nuclear_norm import Majoriser, hankel_nuclear_norm
+from hankelboard.trainer.reduction.reducible import LinearSystem
+from hankelboard.trainer.reduction.surgery import reducible_layers
 
 SYSTEM = ("eigenvalues", "B", "C")
 

@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from trainer.precision import in_float32, recurrence
+from hankelboard.trainer.precision import in_float32, recurrence
 
 CHUNK = 64
 """Steps of a chunk, a power of 2."""

@@ -25,8 +25,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from trainer.precision import in_float32, recurrence
-from trainer.recurrences.channel_decay import without_tiny
+from hankelboard.trainer.precision import in_float32, recurrence
+from hankelboard.trainer.recurrences.channel_decay import without_tiny
 
 CHUNK = 32
 """Steps of a chunk."""

@@ -20,7 +20,7 @@ import torch
 from scipy.fft import next_fast_len
 from torch import Tensor
 
-from trainer.precision import recurrence
+from hankelboard.trainer.precision import recurrence
 
 Form = Literal["scan", "kernel"]
 FORMS: tuple[Form, ...] = ("scan", "kernel")

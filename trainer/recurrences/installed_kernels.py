@@ -32,11 +32,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from storage.errors import ConfigError
-from trainer.recurrences.channel_decay import channel_decay
-from trainer.recurrences.delta_rule import delta_rule
-from trainer.recurrences.scalar_decay import scalar_decay_scan
-from trainer.recurrences.selective import selective_scan
+from hankelboard.storage.errors import ConfigError
+from hankelboard.trainer.recurrences.channel_decay import channel_decay
+from hankelboard.trainer.recurrences.delta_rule import delta_rule
+from hankelboard.trainer.recurrences.scalar_decay import scalar_decay_scan
+from hankelboard.trainer.recurrences.selective import selective_scan
 
 OWN = "own"
 """Name of our recurrences among the forms of a layer; kernels have the name of their package."""

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from trainer.precision import in_float32, recurrence
+from hankelboard.trainer.precision import in_float32, recurrence
 
 CHUNK = 64
 """Steps of a chunk."""

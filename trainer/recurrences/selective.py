@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trainer.precision import in_float32, recurrence
+from hankelboard.trainer.precision import in_float32, recurrence
 
 STEP_STATES = 1 << 14
 """States of a tile at one step on a CPU: with fewer the time goes into calls, 3 µs each."""

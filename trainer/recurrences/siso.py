@@ -12,7 +12,7 @@ import math
 import torch
 from torch import Tensor
 
-from trainer.precision import in_float32, recurrence
+from hankelboard.trainer.precision import in_float32, recurrence
 
 
 def siso_sequential(u: Tensor, logarithms: Tensor, residues: Tensor) -> Tensor:

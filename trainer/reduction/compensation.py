@@ -15,8 +15,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from trainer.reduction.elimination import Order, positive
-from trainer.reduction.reducible import FloatArray
+from hankelboard.trainer.reduction.elimination import Order, positive
+from hankelboard.trainer.reduction.reducible import FloatArray
 
 SAMPLED_OUTPUTS = 8192
 SAMPLED_NUMBERS = 1 << 21

@@ -18,16 +18,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from trainer.reduction.hankel import ComplexArray, DiagonalSystem, factor
-from trainer.reduction.real_symmetry import (
+from hankelboard.trainer.reduction.hankel import ComplexArray, DiagonalSystem, factor
+from hankelboard.trainer.reduction.real_symmetry import (
     REALNESS,
     RealBalance,
     balance_real,
     pair_importances,
     real_gramians,
 )
-from trainer.reduction.reducible import FloatArray
-from trainer.reduction.truncation import CONDITION_LIMIT
+from hankelboard.trainer.reduction.reducible import FloatArray
+from hankelboard.trainer.reduction.truncation import CONDITION_LIMIT
 
 EIGENVALUE_GAP = 1e-4
 """|λ_j − λ_i| below which off-diagonal gradients are those of states that move alike."""

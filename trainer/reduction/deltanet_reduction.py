@@ -23,9 +23,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from trainer.reduction.elimination import table_of
-from trainer.reduction.method import Method
-from trainer.reduction.reducible import Arrays, FloatArray, RankTable, check_rank
+from hankelboard.trainer.reduction.elimination import table_of
+from hankelboard.trainer.reduction.method import Method
+from hankelboard.trainer.reduction.reducible import Arrays, FloatArray, RankTable, check_rank
 
 EPSILON = 1e-6
 """Added to the squared norm of keys and queries, as in published code."""

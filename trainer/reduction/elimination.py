@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from trainer.reduction.reducible import FloatArray, RankTable
+from hankelboard.trainer.reduction.reducible import FloatArray, RankTable
 
 Order = npt.NDArray[np.intp]
 RIDGE = 1e-10

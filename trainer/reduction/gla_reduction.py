@@ -18,10 +18,10 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from trainer.reduction.compensation import Samples, eliminate_compensated, shares_of
-from trainer.reduction.elimination import lost_energy, order_of, regression, table_of
-from trainer.reduction.method import Method
-from trainer.reduction.reducible import Arrays, FloatArray, RankTable, check_rank
+from hankelboard.trainer.reduction.compensation import Samples, eliminate_compensated, shares_of
+from hankelboard.trainer.reduction.elimination import lost_energy, order_of, regression, table_of
+from hankelboard.trainer.reduction.method import Method
+from hankelboard.trainer.reduction.reducible import Arrays, FloatArray, RankTable, check_rank
 
 CUT = ("W_q", "W_k", "W_up", "gate_bias")
 """Parameters whose axis 1 counts key channels; the others do not change by a cut."""

@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.linalg import blas, lapack
 
-from trainer.reduction.blas_threads import one_blas_thread
-from trainer.reduction.reducible import FloatArray
+from hankelboard.trainer.reduction.blas_threads import one_blas_thread
+from hankelboard.trainer.reduction.reducible import FloatArray
 
 ComplexArray = npt.NDArray[np.complex128]
 Gramian = TypeVar("Gramian", FloatArray, ComplexArray)

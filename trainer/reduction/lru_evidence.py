@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from trainer.reduction.hankel import (
+from hankelboard.trainer.reduction.hankel import (
     ComplexArray,
     DiagonalSystem,
     difference,
@@ -13,11 +13,11 @@ from trainer.reduction.hankel import (
     monitoring_spectrum,
     peak_gain,
 )
-from trainer.reduction.lru_parameters import system_from_parameters
-from trainer.reduction.lru_reduction import LruReduction
-from trainer.reduction.reducible import Arrays, FloatArray
-from trainer.reduction.subspaces import kept_subspace, overlap
-from trainer.reduction.truncation import balance
+from hankelboard.trainer.reduction.lru_parameters import system_from_parameters
+from hankelboard.trainer.reduction.lru_reduction import LruReduction
+from hankelboard.trainer.reduction.reducible import Arrays, FloatArray
+from hankelboard.trainer.reduction.subspaces import kept_subspace, overlap
+from hankelboard.trainer.reduction.truncation import balance
 
 UNIFORM_FREQUENCIES = 64
 SHOWN_FREQUENCIES = 192

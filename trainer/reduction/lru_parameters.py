@@ -11,9 +11,9 @@ Gradients with respect to a complex quantity z are g = dL/dRe z + i dL/dIm z, so
 
 import numpy as np
 
-from trainer.reduction.hankel import ComplexArray, DiagonalSystem
-from trainer.reduction.reducible import Arrays, FloatArray
-from trainer.reduction.truncation import Truncation, median_row_norm, scale_modes
+from hankelboard.trainer.reduction.hankel import ComplexArray, DiagonalSystem
+from hankelboard.trainer.reduction.reducible import Arrays, FloatArray
+from hankelboard.trainer.reduction.truncation import Truncation, median_row_norm, scale_modes
 
 Parameters = dict[str, FloatArray]
 

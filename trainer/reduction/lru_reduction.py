@@ -4,15 +4,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from storage.spectrum import discarded_shares, error_bounds
-from trainer.reduction.conjugate_pairs import realisable_where
-from trainer.reduction.hankel import (
+from hankelboard.storage.spectrum import discarded_shares, error_bounds
+from hankelboard.trainer.reduction.conjugate_pairs import realisable_where
+from hankelboard.trainer.reduction.hankel import (
     ComplexArray,
     DiagonalSystem,
     frequency_response,
     monitoring_spectrum,
 )
-from trainer.reduction.lru_parameters import (
+from hankelboard.trainer.reduction.lru_parameters import (
     SYSTEM_NAMES,
     Parameters,
     reduced_parameters,
@@ -21,11 +21,11 @@ from trainer.reduction.lru_parameters import (
     transport_second_moments,
     with_lru_scale,
 )
-from trainer.reduction.method import BALANCED, Method
-from trainer.reduction.real_symmetry import balance_real, pair_importances, truncate_real
-from trainer.reduction.reducible import Arrays, FloatArray, RankTable
-from trainer.reduction.selection import MODAL, keep_modes, mode_scores, reordered
-from trainer.reduction.truncation import (
+from hankelboard.trainer.reduction.method import BALANCED, Method
+from hankelboard.trainer.reduction.real_symmetry import balance_real, pair_importances, truncate_real
+from hankelboard.trainer.reduction.reducible import Arrays, FloatArray, RankTable
+from hankelboard.trainer.reduction.selection import MODAL, keep_modes, mode_scores, reordered
+from hankelboard.trainer.reduction.truncation import (
     Balance,
     Truncation,
     balance,

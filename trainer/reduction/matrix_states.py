@@ -20,12 +20,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from storage.spectrum import discarded_shares
-from trainer.reduction.elimination import lost_energy, order_of
-from trainer.reduction.hankel import factor
-from trainer.reduction.method import Method
-from trainer.reduction.reducible import Arrays, FloatArray, RankTable, check_rank
-from trainer.reduction.truncation import NUMERICAL_RANK
+from hankelboard.storage.spectrum import discarded_shares
+from hankelboard.trainer.reduction.elimination import lost_energy, order_of
+from hankelboard.trainer.reduction.hankel import factor
+from hankelboard.trainer.reduction.method import Method
+from hankelboard.trainer.reduction.reducible import Arrays, FloatArray, RankTable, check_rank
+from hankelboard.trainer.reduction.truncation import NUMERICAL_RANK
 
 UNUSED = 1e-6
 """Share of ‖w‖ ‖K‖ below which wᵀ K is rounding: no key ever points there, and none is scaled to length."""

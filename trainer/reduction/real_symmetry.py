@@ -17,9 +17,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from trainer.reduction.hankel import ComplexArray, DiagonalSystem, factor, frequency_response, gramians
-from trainer.reduction.reducible import FloatArray, check_rank
-from trainer.reduction.truncation import CONDITION_LIMIT, NUMERICAL_RANK, Truncation
+from hankelboard.trainer.reduction.hankel import (
+    ComplexArray,
+    DiagonalSystem,
+    factor,
+    frequency_response,
+    gramians,
+)
+from hankelboard.trainer.reduction.reducible import FloatArray, check_rank
+from hankelboard.trainer.reduction.truncation import CONDITION_LIMIT, NUMERICAL_RANK, Truncation
 
 REALNESS = 1e-12
 """|Im λ| / |λ| below which an eigenvalue of a real matrix counts as real: LAPACK returns those exactly so."""

@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from trainer.reduction.reducible import Arrays, FloatArray
-from trainer.reduction.s4d_reduction import UNIFORM, S4dReduction, frequencies, responses
+from hankelboard.trainer.reduction.reducible import Arrays, FloatArray
+from hankelboard.trainer.reduction.s4d_reduction import UNIFORM, S4dReduction, frequencies, responses
 
 SHOWN_ANGLES = 128
 

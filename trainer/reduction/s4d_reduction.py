@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from storage.spectrum import discarded_shares
-from trainer.reduction.conjugate_pairs import (
+from hankelboard.storage.spectrum import discarded_shares
+from hankelboard.trainer.reduction.conjugate_pairs import (
     Gradients,
     Modes,
     balance_pairs,
@@ -31,13 +31,13 @@ from trainer.reduction.conjugate_pairs import (
     transport_second,
     truncate_pairs,
 )
-from trainer.reduction.elimination import table_of
-from trainer.reduction.hankel import ComplexArray, DiagonalSystem
-from trainer.reduction.method import BALANCED, Method
-from trainer.reduction.real_symmetry import RealBalance
-from trainer.reduction.reducible import Arrays, FloatArray, RankTable, check_rank
-from trainer.reduction.selection import MODAL, importances_of_modes, strongest_modes
-from trainer.reduction.zero_order_hold import (
+from hankelboard.trainer.reduction.elimination import table_of
+from hankelboard.trainer.reduction.hankel import ComplexArray, DiagonalSystem
+from hankelboard.trainer.reduction.method import BALANCED, Method
+from hankelboard.trainer.reduction.real_symmetry import RealBalance
+from hankelboard.trainer.reduction.reducible import Arrays, FloatArray, RankTable, check_rank
+from hankelboard.trainer.reduction.selection import MODAL, importances_of_modes, strongest_modes
+from hankelboard.trainer.reduction.zero_order_hold import (
     Hold,
     HoldGradients,
     continuous_gradients,

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from storage.spectrum import discarded_shares
-from trainer.reduction.conjugate_pairs import (
+from hankelboard.storage.spectrum import discarded_shares
+from hankelboard.trainer.reduction.conjugate_pairs import (
     Gradients,
     Modes,
     balance_pairs,
@@ -32,8 +32,8 @@ from trainer.reduction.conjugate_pairs import (
     transport_second,
     truncate_pairs,
 )
-from trainer.reduction.elimination import table_of
-from trainer.reduction.hankel import (
+from hankelboard.trainer.reduction.elimination import table_of
+from hankelboard.trainer.reduction.hankel import (
     ComplexArray,
     DiagonalSystem,
     difference,
@@ -41,14 +41,14 @@ from trainer.reduction.hankel import (
     monitoring_spectrum,
     peak_gain,
 )
-from trainer.reduction.lru_evidence import responses
-from trainer.reduction.method import BALANCED, Method
-from trainer.reduction.real_symmetry import RealBalance
-from trainer.reduction.reducible import Arrays, FloatArray, RankTable, check_rank
-from trainer.reduction.selection import MODAL, importances_of_modes, strongest_modes
-from trainer.reduction.subspaces import kept_subspace, overlap
-from trainer.reduction.truncation import balance, median_row_norm
-from trainer.reduction.zero_order_hold import (
+from hankelboard.trainer.reduction.lru_evidence import responses
+from hankelboard.trainer.reduction.method import BALANCED, Method
+from hankelboard.trainer.reduction.real_symmetry import RealBalance
+from hankelboard.trainer.reduction.reducible import Arrays, FloatArray, RankTable, check_rank
+from hankelboard.trainer.reduction.selection import MODAL, importances_of_modes, strongest_modes
+from hankelboard.trainer.reduction.subspaces import kept_subspace, overlap
+from hankelboard.trainer.reduction.truncation import balance, median_row_norm
+from hankelboard.trainer.reduction.zero_order_hold import (
     Hold,
     HoldGradients,
     continuous_gradients,

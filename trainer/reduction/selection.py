@@ -14,9 +14,9 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from trainer.reduction.hankel import DiagonalSystem
-from trainer.reduction.reducible import FloatArray, check_rank
-from trainer.reduction.truncation import Balance, Truncation
+from hankelboard.trainer.reduction.hankel import DiagonalSystem
+from hankelboard.trainer.reduction.reducible import FloatArray, check_rank
+from hankelboard.trainer.reduction.truncation import Balance, Truncation
 
 MODAL = ("last", "aire")
 IMPORTANCE = {"last": "h_infinity_squared", "aire": "energy"}

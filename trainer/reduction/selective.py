@@ -18,11 +18,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from trainer.reduction.compensation import Samples, eliminate_compensated, shares_of
-from trainer.reduction.elimination import Order, lost_energy, order_of, regression, table_of
-from trainer.reduction.hankel import factor
-from trainer.reduction.method import Method
-from trainer.reduction.reducible import Arrays, FloatArray, RankTable, check_rank
+from hankelboard.trainer.reduction.compensation import Samples, eliminate_compensated, shares_of
+from hankelboard.trainer.reduction.elimination import Order, lost_energy, order_of, regression, table_of
+from hankelboard.trainer.reduction.hankel import factor
+from hankelboard.trainer.reduction.method import Method
+from hankelboard.trainer.reduction.reducible import Arrays, FloatArray, RankTable, check_rank
 
 STATE_AXIS = {"A_log": 1, "W_B": 0, "W_C": 0}
 """Which axis of each parameter counts states; the others do not change by a cut."""

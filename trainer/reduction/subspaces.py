@@ -4,8 +4,8 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 from scipy.stats import kendalltau
 
-from trainer.reduction.hankel import ComplexArray
-from trainer.reduction.truncation import Balance
+from hankelboard.trainer.reduction.hankel import ComplexArray
+from hankelboard.trainer.reduction.truncation import Balance
 
 
 def kept_subspace(balanced: Balance, rank: int) -> ComplexArray:

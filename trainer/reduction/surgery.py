@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from trainer.reduction.reducible import Arrays, FloatArray, Reducible
+from hankelboard.trainer.reduction.reducible import Arrays, FloatArray, Reducible
 
 MOMENTS = ("transport", "reset", "slice")
 MOMENT_NAMES = ("exp_avg", "exp_avg_sq")

@@ -15,9 +15,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from trainer.reduction.blas_threads import one_blas_thread
-from trainer.reduction.hankel import ComplexArray, DiagonalSystem, factor, gramians
-from trainer.reduction.reducible import FloatArray, check_rank
+from hankelboard.trainer.reduction.blas_threads import one_blas_thread
+from hankelboard.trainer.reduction.hankel import ComplexArray, DiagonalSystem, factor, gramians
+from hankelboard.trainer.reduction.reducible import FloatArray, check_rank
 
 CONDITION_LIMIT = 1e6
 """cond(E) above which a rank is refused: 10 of the 16 digits remain on the way to diagonal form.

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from trainer.reduction.hankel import ComplexArray
-from trainer.reduction.reducible import FloatArray
+from hankelboard.trainer.reduction.hankel import ComplexArray
+from hankelboard.trainer.reduction.reducible import FloatArray
 
 SMALLEST_MODULUS = 1e-17
 """Moduli of λ below this are written as this: log 0 is no number to train, and 1e-17 changes no digit of an

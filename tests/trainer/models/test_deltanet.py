@@ -3,9 +3,9 @@ import copy
 import pytest
 import torch
 
-from trainer.models.deltanet import DeltaNet
-from trainer.recurrences.delta_rule import delta_rule_sequential
-from trainer.reduction.surgery import apply_reduction
+from hankelboard.trainer.models.deltanet import DeltaNet
+from hankelboard.trainer.recurrences.delta_rule import delta_rule_sequential
+from hankelboard.trainer.reduction.surgery import apply_reduction
 
 
 def delta_rule_inputs(rule, x):

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from trainer.config import parse
-from trainer.models.families import MIXERS, make_mixer
+from hankelboard.trainer.config import parse
+from hankelboard.trainer.models.families import MIXERS, make_mixer
 
 WIDTH = 8
 

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 import pytest
 import torch
 
+from hankelboard.trainer.checkpoint import load_tensors
+from hankelboard.trainer.reduction.reducible import Calibrated, Reducible
+from hankelboard.trainer.reduction.surgery import apply_reduction, reducible_layers
 from tests.trainer.models.test_deltanet import deltanet
 from tests.trainer.models.test_gla import gla, inputs
-from trainer.checkpoint import load_tensors
-from trainer.reduction.reducible import Calibrated, Reducible
-from trainer.reduction.surgery import apply_reduction, reducible_layers
 
 
 @dataclass(frozen=True)

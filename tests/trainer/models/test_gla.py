@@ -3,9 +3,9 @@ import copy
 import pytest
 import torch
 
-from trainer.models.gla import GLA, ChannelDecayAttention
-from trainer.recurrences.channel_decay import channel_decay_sequential
-from trainer.reduction.surgery import apply_reduction
+from hankelboard.trainer.models.gla import GLA, ChannelDecayAttention
+from hankelboard.trainer.recurrences.channel_decay import channel_decay_sequential
+from hankelboard.trainer.reduction.surgery import apply_reduction
 
 
 def gla(seed=0, dtype=torch.float64, **options):

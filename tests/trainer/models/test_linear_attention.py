@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch.nn import functional
 
-from trainer.models.linear_attention import LinearAttention
-from trainer.reduction.reducible import Calibrated, Reducible
-from trainer.reduction.surgery import apply_reduction, reducible_layers
+from hankelboard.trainer.models.linear_attention import LinearAttention
+from hankelboard.trainer.reduction.reducible import Calibrated, Reducible
+from hankelboard.trainer.reduction.surgery import apply_reduction, reducible_layers
 
 
 def attention(seed=0, dtype=torch.float64, **options):

@@ -3,9 +3,9 @@ import copy
 import pytest
 import torch
 
-from trainer.models.mamba import Mamba
-from trainer.reduction.reducible import Calibrated, Reducible
-from trainer.reduction.surgery import apply_reduction, reducible_layers
+from hankelboard.trainer.models.mamba import Mamba
+from hankelboard.trainer.reduction.reducible import Calibrated, Reducible
+from hankelboard.trainer.reduction.surgery import apply_reduction, reducible_layers
 
 
 def mamba(seed=0, dtype=torch.float64, **options):

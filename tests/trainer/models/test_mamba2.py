@@ -5,11 +5,11 @@ import pytest
 import torch
 from torch.nn import functional
 
-from trainer.models.mamba2 import Mamba2
-from trainer.recurrences.scalar_decay import scalar_decay_states
-from trainer.reduction.method import Method
-from trainer.reduction.reducible import Calibrated, Reducible
-from trainer.reduction.surgery import apply_reduction, reducible_layers
+from hankelboard.trainer.models.mamba2 import Mamba2
+from hankelboard.trainer.recurrences.scalar_decay import scalar_decay_states
+from hankelboard.trainer.reduction.method import Method
+from hankelboard.trainer.reduction.reducible import Calibrated, Reducible
+from hankelboard.trainer.reduction.surgery import apply_reduction, reducible_layers
 
 
 def mamba2(seed=0, dtype=torch.float64, **options):

@@ -7,11 +7,11 @@ import pytest
 import scipy.linalg
 import torch
 
-from trainer.models.s4d import S4D
-from trainer.recurrences.siso import siso_sequential
-from trainer.reduction.method import Method
-from trainer.reduction.reducible import Inspectable, Reducible
-from trainer.reduction.surgery import apply_reduction, reducible_layers
+from hankelboard.trainer.models.s4d import S4D
+from hankelboard.trainer.recurrences.siso import siso_sequential
+from hankelboard.trainer.reduction.method import Method
+from hankelboard.trainer.reduction.reducible import Inspectable, Reducible
+from hankelboard.trainer.reduction.surgery import apply_reduction, reducible_layers
 
 
 def s4d(width=5, state_dim=8, seed=0, dtype=torch.float64, **options):

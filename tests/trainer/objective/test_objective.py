@@ -6,16 +6,16 @@ import pytest
 import torch
 from torch import nn
 
-from storage.errors import ConfigError
-from trainer.config import DistillationConfig, RegularisationConfig
-from trainer.data.task import Split
-from trainer.models.lru import LRU
-from trainer.models.network import SequenceModel
-from trainer.objective import Objective
-from trainer.objective.distillation import Distillation
-from trainer.objective.nuclear_norm import hankel_nuclear_norm
-from trainer.objective.regularisation import HankelRegulariser
-from trainer.reduction.surgery import apply_reduction
+from hankelboard.storage.errors import ConfigError
+from hankelboard.trainer.config import DistillationConfig, RegularisationConfig
+from hankelboard.trainer.data.task import Split
+from hankelboard.trainer.models.lru import LRU
+from hankelboard.trainer.models.network import SequenceModel
+from hankelboard.trainer.objective import Objective
+from hankelboard.trainer.objective.distillation import Distillation
+from hankelboard.trainer.objective.nuclear_norm import hankel_nuclear_norm
+from hankelboard.trainer.objective.regularisation import HankelRegulariser
+from hankelboard.trainer.reduction.surgery import apply_reduction
 
 
 class Fixed(nn.Module):

@@ -7,8 +7,14 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from trainer.recurrences import diagonal as scan
-from trainer.recurrences.diagonal import choose_form, lru_kernel, lru_recurrence, lru_scan, lru_sequential
+from hankelboard.trainer.recurrences import diagonal as scan
+from hankelboard.trainer.recurrences.diagonal import (
+    choose_form,
+    lru_kernel,
+    lru_recurrence,
+    lru_scan,
+    lru_sequential,
+)
 
 FAST_FORMS = (lru_scan, lru_kernel)
 SHAPES = [  # batch, L, H, N

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from storage.errors import ConfigError
-from trainer.models.mamba import SelectiveSSM
-from trainer.provenance import versions
-from trainer.recurrences import installed_kernels
-from trainer.recurrences.installed_kernels import (
+from hankelboard.storage.errors import ConfigError
+from hankelboard.trainer.models.mamba import SelectiveSSM
+from hankelboard.trainer.provenance import versions
+from hankelboard.trainer.recurrences import installed_kernels
+from hankelboard.trainer.recurrences.installed_kernels import (
     CHANNEL_DECAY,
     DELTA_RULE,
     FLA,

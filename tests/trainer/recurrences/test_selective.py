@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from trainer.recurrences import selective as module
-from trainer.recurrences.selective import (
+from hankelboard.trainer.recurrences import selective as module
+from hankelboard.trainer.recurrences.selective import (
     selective_scan,
     selective_sequential,
     selective_states,

@@ -7,8 +7,8 @@ import pytest
 import scipy.signal
 import torch
 
-from trainer.recurrences import zero_order_hold
-from trainer.recurrences.zero_order_hold import hold, poles
+from hankelboard.trainer.recurrences import zero_order_hold
+from hankelboard.trainer.recurrences.zero_order_hold import hold, poles
 
 
 def test_doctests():

@@ -2,11 +2,11 @@ import numpy as np
 import pytest
 import torch
 
-from trainer.models.deltanet import GatedDeltaRule
-from trainer.recurrences.delta_rule import delta_rule, delta_rule_states
-from trainer.reduction import deltanet_reduction
-from trainer.reduction.deltanet_reduction import DeltaNetReduction
-from trainer.reduction.method import Method
+from hankelboard.trainer.models.deltanet import GatedDeltaRule
+from hankelboard.trainer.recurrences.delta_rule import delta_rule, delta_rule_states
+from hankelboard.trainer.reduction import deltanet_reduction
+from hankelboard.trainer.reduction.deltanet_reduction import DeltaNetReduction
+from hankelboard.trainer.reduction.method import Method
 
 
 def calibrated(states=8, seed=0, method="balanced", sequences=4, heads=2):

@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 import torch
 
-from trainer.models.gla import ChannelDecayAttention
-from trainer.recurrences.channel_decay import channel_decay_states
-from trainer.reduction import gla_reduction
-from trainer.reduction.method import Method
+from hankelboard.trainer.models.gla import ChannelDecayAttention
+from hankelboard.trainer.recurrences.channel_decay import channel_decay_states
+from hankelboard.trainer.reduction import gla_reduction
+from hankelboard.trainer.reduction.method import Method
 
 
 def calibrated(states=8, seed=0, method="energy", sequences=4, heads=2, **options):

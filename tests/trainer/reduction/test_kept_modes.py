@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from trainer.calibration import monitored
-from trainer.models.s4d import S4D
-from trainer.models.s5 import S5
-from trainer.reduction.method import Method
-from trainer.reduction.selection import strongest_modes
-from trainer.reduction.surgery import apply_reduction
+from hankelboard.trainer.calibration import monitored
+from hankelboard.trainer.models.s4d import S4D
+from hankelboard.trainer.models.s5 import S5
+from hankelboard.trainer.reduction.method import Method
+from hankelboard.trainer.reduction.selection import strongest_modes
+from hankelboard.trainer.reduction.surgery import apply_reduction
 
 
 def layer_of(kind, method="aire", width=4, state_dim=8, seed=0):

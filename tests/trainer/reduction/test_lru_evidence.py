@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 import torch
 
-from trainer.models.lru import LRU
-from trainer.reduction.hankel import hankel_singular_values
-from trainer.reduction.lru_evidence import inspect, stability
-from trainer.reduction.lru_parameters import system_from_parameters
+from hankelboard.trainer.models.lru import LRU
+from hankelboard.trainer.reduction.hankel import hankel_singular_values
+from hankelboard.trainer.reduction.lru_evidence import inspect, stability
+from hankelboard.trainer.reduction.lru_parameters import system_from_parameters
 
 
 @pytest.fixture

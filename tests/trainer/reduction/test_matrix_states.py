@@ -5,12 +5,12 @@ import pytest
 import scipy.linalg
 import torch
 
-from trainer.models.linear_attention import Retention
-from trainer.models.scalar_decay_core import StateMoments
-from trainer.recurrences.scalar_decay import scalar_decay_states
-from trainer.reduction import matrix_states
-from trainer.reduction.matrix_states import MatrixSystem
-from trainer.reduction.method import Method
+from hankelboard.trainer.models.linear_attention import Retention
+from hankelboard.trainer.models.scalar_decay_core import StateMoments
+from hankelboard.trainer.recurrences.scalar_decay import scalar_decay_states
+from hankelboard.trainer.reduction import matrix_states
+from hankelboard.trainer.reduction.matrix_states import MatrixSystem
+from hankelboard.trainer.reduction.method import Method
 
 N = 12
 

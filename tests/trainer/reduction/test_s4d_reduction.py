@@ -5,11 +5,11 @@ import doctest
 import numpy as np
 import pytest
 
-from trainer.reduction import conjugate_pairs, s4d_reduction
-from trainer.reduction.hankel import hankel_singular_values
-from trainer.reduction.method import Method
-from trainer.reduction.s4d_evidence import inspect
-from trainer.reduction.s4d_reduction import (
+from hankelboard.trainer.reduction import conjugate_pairs, s4d_reduction
+from hankelboard.trainer.reduction.hankel import hankel_singular_values
+from hankelboard.trainer.reduction.method import Method
+from hankelboard.trainer.reduction.s4d_evidence import inspect
+from hankelboard.trainer.reduction.s4d_reduction import (
     frequencies,
     propose,
     reduce,

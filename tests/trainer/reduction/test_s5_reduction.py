@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from trainer.reduction.hankel import frequency_response, hankel_singular_values
-from trainer.reduction.method import Method
-from trainer.reduction.s5_reduction import (
+from hankelboard.trainer.reduction.hankel import frequency_response, hankel_singular_values
+from hankelboard.trainer.reduction.method import Method
+from hankelboard.trainer.reduction.s5_reduction import (
     inspect,
     propose,
     real_map,
@@ -15,8 +15,8 @@ from trainer.reduction.s5_reduction import (
     transport_moments,
     verify,
 )
-from trainer.reduction.subspaces import kept_subspace, overlap
-from trainer.reduction.truncation import balance
+from hankelboard.trainer.reduction.subspaces import kept_subspace, overlap
+from hankelboard.trainer.reduction.truncation import balance
 
 RANDOM = Method("random", seed=3)
 

@@ -5,15 +5,15 @@ import doctest
 import numpy as np
 import pytest
 
+from hankelboard.trainer.models.lru import LRU
+from hankelboard.trainer.reduction import selection
+from hankelboard.trainer.reduction.hankel import DiagonalSystem, frequency_response
+from hankelboard.trainer.reduction.lru_parameters import system_from_parameters
+from hankelboard.trainer.reduction.lru_reduction import propose, reduce, transport_moments, verify
+from hankelboard.trainer.reduction.method import Method
+from hankelboard.trainer.reduction.selection import allocate, keep_modes, mode_scores, reordered
+from hankelboard.trainer.reduction.truncation import balance, truncate
 from tests.trainer.reduction.test_truncation import random_system
-from trainer.models.lru import LRU
-from trainer.reduction import selection
-from trainer.reduction.hankel import DiagonalSystem, frequency_response
-from trainer.reduction.lru_parameters import system_from_parameters
-from trainer.reduction.lru_reduction import propose, reduce, transport_moments, verify
-from trainer.reduction.method import Method
-from trainer.reduction.selection import allocate, keep_modes, mode_scores, reordered
-from trainer.reduction.truncation import balance, truncate
 
 OMEGAS = np.linspace(0.0, 2.0 * np.pi, 4001)
 

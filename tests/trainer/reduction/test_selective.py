@@ -2,11 +2,11 @@ import numpy as np
 import pytest
 import torch
 
-from trainer.models.mamba import SelectiveSSM
-from trainer.recurrences.selective import selective_sequential
-from trainer.reduction import selective
-from trainer.reduction.hankel import hankel_singular_values
-from trainer.reduction.method import Method
+from hankelboard.trainer.models.mamba import SelectiveSSM
+from hankelboard.trainer.recurrences.selective import selective_sequential
+from hankelboard.trainer.reduction import selective
+from hankelboard.trainer.reduction.hankel import hankel_singular_values
+from hankelboard.trainer.reduction.method import Method
 
 
 def calibrated(channels=6, states=8, dt_rank=2, seed=0, method="energy", sequences=4, **options):

@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import nn
 
-from trainer.reduction import lru_reduction
-from trainer.reduction.lru_parameters import SYSTEM_NAMES
-from trainer.reduction.reducible import Reducible
-from trainer.reduction.surgery import apply_reduction, reducible_layers
+from hankelboard.trainer.reduction import lru_reduction
+from hankelboard.trainer.reduction.lru_parameters import SYSTEM_NAMES
+from hankelboard.trainer.reduction.reducible import Reducible
+from hankelboard.trainer.reduction.surgery import apply_reduction, reducible_layers
 
 
 class SmallLru(nn.Module):

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from trainer.recurrences.zero_order_hold import hold, poles
-from trainer.reduction import zero_order_hold
-from trainer.reduction.zero_order_hold import (
+from hankelboard.trainer.recurrences.zero_order_hold import hold, poles
+from hankelboard.trainer.reduction import zero_order_hold
+from hankelboard.trainer.reduction.zero_order_hold import (
     Hold,
     HoldGradients,
     continuous_gradients,

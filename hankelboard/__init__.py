@@ -1,0 +1,21 @@
+"""Hankelboard: state-space models that get smaller while they train.
+
+Importing this package imports nothing else, so that reading a run stays free of torch; public names are
+loaded when they are first used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # for type checkers and editors
+    from hankelboard.comparison.frames import metrics as metrics
+
+_HOMES = {"metrics": "hankelboard.comparison.frames"}
+"""Public names, and the modules that define them."""
+__all__ = ["metrics"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'hankelboard' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
