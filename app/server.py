@@ -20,27 +20,27 @@ from starlette.routing import WebSocketRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from hankelboard.app import data
-from hankelboard.app.watch import Watch
+from hankelboard.app.data import runs
+from hankelboard.app.live.watch import Watch
 from hankelboard.storage.layout import RUN_ID, runs_directory
 
 PUSH_PATH = "/api/push"
 PUSH_PAUSE_S = 0.2
 MODULES_OF_PAGES = (
-    "hankelboard.app.compared",
-    "hankelboard.app.choice",
-    "hankelboard.app.controls",
-    "hankelboard.app.decisions",
-    "hankelboard.app.evidence",
-    "hankelboard.app.measuring",
-    "hankelboard.app.metric_data",
-    "hankelboard.app.outcomes",
-    "hankelboard.app.regret",
-    "hankelboard.app.spectra_data",
-    "hankelboard.app.svg_export",
-    "hankelboard.app.uncut",
-    "hankelboard.app.rollback",
-    "hankelboard.app.pulse",
+    "hankelboard.app.data.compared_runs",
+    "hankelboard.app.panels.rank_sliders",
+    "hankelboard.app.panels.controls",
+    "hankelboard.app.panels.decisions",
+    "hankelboard.app.panels.evidence",
+    "hankelboard.app.panels.measurement",
+    "hankelboard.app.charts.metric_tables",
+    "hankelboard.app.panels.predictions",
+    "hankelboard.app.panels.regret",
+    "hankelboard.app.charts.spectra_tables",
+    "hankelboard.app.charts.export",
+    "hankelboard.app.panels.baseline",
+    "hankelboard.app.panels.rollback",
+    "hankelboard.app.live.pulse",
     "hankelboard.comparison.tables",
 )
 LOOPBACK = {"localhost", "127.0.0.1", "[::1]", "::1"}
@@ -161,10 +161,10 @@ async def lifespan(app: Any) -> AsyncIterator[dict[str, Any]]:
     """
     for name in MODULES_OF_PAGES:
         importlib.import_module(name)
-    watch = Watch(runs_directory(), data.index)
+    watch = Watch(runs_directory(), runs.index)
     watch.start()
-    data.tell_when_warm(watch.notice)
-    data.read_ahead()
+    runs.tell_when_warm(watch.notice)
+    runs.read_ahead()
     try:
         yield {"watch": watch}
     finally:

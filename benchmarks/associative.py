@@ -15,8 +15,8 @@ import torch
 from torch.nn import functional
 
 from benchmarks.repetitions import Missing, Spent, alternating, ratio, spent, told
-from hankelboard.trainer.models.lru import LRU
-from hankelboard.trainer.models.network import SequenceModel
+from hankelboard.trainer.layers.lru import LRU
+from hankelboard.trainer.layers.network import SequenceModel
 
 # name: batch, length, width, state_dim, at least
 SHAPES = {"sMNIST": (50, 784, 8, 256, 20), "wide": (8, 1024, 256, 384, 3)}

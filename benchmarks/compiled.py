@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from benchmarks.repetitions import Spent, alternating, ratio, spent, told
-from hankelboard.trainer.compilation import Compiled
+from hankelboard.settings.preset import find_preset
 from hankelboard.trainer.data.task import Split, Task
-from hankelboard.trainer.models.build import build_model
-from hankelboard.trainer.preset import find_preset
+from hankelboard.trainer.layers.build import build_model
+from hankelboard.trainer.layers.compilation import Compiled
 
 PRESETS = ("digits-lru", "digits-mamba")
 LENGTH = 64

@@ -5,7 +5,7 @@ import statistics
 import torch
 
 from benchmarks.recurrence import seconds
-from hankelboard.trainer.models.lru import LRU
+from hankelboard.trainer.layers.lru import LRU
 
 BATCH, LENGTH, WIDTH = 8, 1024, 64
 DIMS = (256, 128, 64, 32)

@@ -10,13 +10,13 @@ import time
 import torch
 from torch import nn
 
-from hankelboard.trainer.config import ReductionConfig, parse
+from hankelboard.settings.config import ReductionConfig, parse
+from hankelboard.settings.preset import find_preset
+from hankelboard.settings.toml import merge
+from hankelboard.trainer.compression.evidence import Occasion, gather
 from hankelboard.trainer.data.task import Split, Task
-from hankelboard.trainer.evidence import Occasion, gather
-from hankelboard.trainer.models.build import build_model
-from hankelboard.trainer.preset import find_preset
+from hankelboard.trainer.layers.build import build_model
 from hankelboard.trainer.reduction.surgery import reducible_layers
-from hankelboard.trainer.tables import merge
 
 CADENCE = 100
 STEPS = 12

@@ -29,17 +29,17 @@ from benchmarks import headline
 from hankelboard.comparison import report, tables
 from hankelboard.comparison.reading import read_csv
 from hankelboard.comparison.series import series_of
+from hankelboard.settings.config import Config, parse
+from hankelboard.settings.families import METHODS
 from hankelboard.storage import atomic, checkpoints
 from hankelboard.storage.layout import RunPaths
 from hankelboard.storage.runs import list_runs, read_run
-from hankelboard.trainer.calibration import calibrate
-from hankelboard.trainer.config import Config, parse
+from hankelboard.trainer.compression.calibration import calibrate
+from hankelboard.trainer.compression.what_if import Comparison, cut_copy, evaluating, layer_outputs
 from hankelboard.trainer.data import load_task
 from hankelboard.trainer.data.task import Task
-from hankelboard.trainer.family_settings import METHODS
 from hankelboard.trainer.reduction.surgery import reducible_layers
-from hankelboard.trainer.references import Source, teacher_of
-from hankelboard.trainer.what_if import Comparison, cut_copy, evaluating, layer_outputs
+from hankelboard.trainer.training.references import Source, teacher_of
 
 SUITE = "families"
 DOCS = Path(__file__).parent.parent / "docs"

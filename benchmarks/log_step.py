@@ -44,7 +44,7 @@ def values(step: int) -> dict[str, float]:
 
 def ours(folder: Path) -> Callable[[], Cost]:
     from hankelboard.storage.runs import create_run, run_paths
-    from hankelboard.trainer.recorder import Recorder
+    from hankelboard.trainer.compression.recorder import Recorder
 
     def measured() -> Cost:
         run = create_run(folder, name="log", config={"training": {}})

@@ -62,15 +62,15 @@ class Loop:
     """The training loop of one run, block by block."""
 
     def __init__(self, folder: Path):
+        from hankelboard.settings.config import parse
+        from hankelboard.settings.preset import find_preset
+        from hankelboard.settings.toml import merge
         from hankelboard.storage.history import read_history
         from hankelboard.storage.runs import create_run, run_paths
-        from hankelboard.trainer import train
-        from hankelboard.trainer.config import parse
-        from hankelboard.trainer.control import Control
-        from hankelboard.trainer.preset import find_preset
-        from hankelboard.trainer.recorder import Recorder
-        from hankelboard.trainer.reductions import Reductions
-        from hankelboard.trainer.tables import merge
+        from hankelboard.trainer.compression.control import Control
+        from hankelboard.trainer.compression.offers import Reductions
+        from hankelboard.trainer.compression.recorder import Recorder
+        from hankelboard.trainer.training import loop as train
 
         config = parse(merge(find_preset("digits-lru").tables, KEYS))
         paths = run_paths(folder, create_run(folder, name="overhead", config=config.as_dict()).id)

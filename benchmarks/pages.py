@@ -36,7 +36,7 @@ def rows() -> list[Row]:
 def measured() -> Iterator[Row]:
     from streamlit.testing.v1 import AppTest
 
-    from hankelboard.app import data
+    from hankelboard.app.data import runs
 
     main = Path(__file__).parents[1] / "app" / "main.py"
     for make, name, told in PAGES:
@@ -45,14 +45,14 @@ def measured() -> Iterator[Row]:
             make(Path(folder))
             page = AppTest.from_file(main, default_timeout=120)
             page.switch_page("views/system.py").run()  # a page without runs: imports and the router
-            data._caches.clear()
+            runs._caches.clear()
             page.switch_page(f"views/{name}.py")
             page.query_params["run"] = sorted(os.listdir(folder))[-1]
             cold = timed(page.run)
             assert not page.exception, page.exception
-            while not data._warming.is_idle():
+            while not runs._warming.is_idle():
                 time.sleep(0.1)
-            data.index.watched()  # as in the server, where a watch tells what changed
+            runs.index.watched()  # as in the server, where a watch tells what changed
             reruns = [timed(page.run) for _ in range(RERUNS)]
         yield (name, told, f"{cold:.2f}", f"{statistics.median(reruns) * 1e3:.0f}")
 

@@ -46,13 +46,14 @@ def measured(runs: Path) -> Iterator[Row]:
 
 
 def scalars(runs: Path) -> Iterator[Row]:
-    from hankelboard.app import data, metric_data
+    from hankelboard.app.charts import metric_tables
+    from hankelboard.app.data import runs as data
 
     run, values = make_scalars(runs)
     write_event_file(runs / ".tensorboard", values)
 
     def first_chart() -> None:
-        metric_data.chart_table(run.name, "loss")
+        metric_tables.chart_table(run.name, "loss")
 
     def ours() -> float:
         data._caches.clear()
@@ -149,16 +150,18 @@ def make_decisions(runs: Path) -> Path:
 
 
 def many_decisions(runs: Path) -> Iterator[Row]:
-    from hankelboard.app import data, metric_data, proposal_data
+    from hankelboard.app.charts import metric_tables
+    from hankelboard.app.data import proposals
+    from hankelboard.app.data import runs as data
 
     run = make_decisions(runs)
 
     def look() -> None:
         data.summary(run.name)
-        proposal_data.proposals(run.name)
+        proposals.proposals(run.name)
         data.commands(run.name)
         data.timeline(run.name)
-        metric_data.marks_table(run.name, "loss")
+        metric_tables.marks_table(run.name, "loss")
 
     cold = timed(look)
     more = event("paused", DECISIONS * 5 + 1)
@@ -184,12 +187,12 @@ def make_spectra(runs: Path) -> tuple[Path, np.ndarray]:
 
 
 def large_spectra(runs: Path) -> Iterator[Row]:
-    from hankelboard.app import spectra_data
+    from hankelboard.app.charts import spectra_tables
 
     run, hsv = make_spectra(runs)
 
     def look() -> None:
-        spectra_data.tables(run.name, 0, SNAPSHOTS)
+        spectra_tables.tables(run.name, 0, SNAPSHOTS)
 
     cold = timed(look)
     more = json_line({"step": SNAPSHOTS, "layer": 0, "importance": "hsv", "hsv": hsv[0].tolist()})
@@ -246,7 +249,7 @@ def ticks(
     run: Path, look: Callable[[], object], file: str = "metrics.jsonl", more: str = ""
 ) -> tuple[str, str]:
     """Median milliseconds of a look when nothing is new, and after one more record."""
-    from hankelboard.app import data
+    from hankelboard.app.data import runs as data
 
     idle, busy = [], []
     more = more or json_line({"step": RECORDS + 1, "train/loss": 0.5})

@@ -12,11 +12,11 @@ from torch import nn
 from torch.nn import functional
 
 from benchmarks.evidence import random_task, timed
-from hankelboard.trainer.config import RegularisationConfig, parse
-from hankelboard.trainer.models.build import build_model
-from hankelboard.trainer.objective.regularisation import HankelRegulariser
-from hankelboard.trainer.preset import find_preset
-from hankelboard.trainer.tables import merge
+from hankelboard.settings.config import RegularisationConfig, parse
+from hankelboard.settings.preset import find_preset
+from hankelboard.settings.toml import merge
+from hankelboard.trainer.layers.build import build_model
+from hankelboard.trainer.training.objective.regularisation import HankelRegulariser
 
 ROUNDS = 25
 REFRESH = 100

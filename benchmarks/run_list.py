@@ -61,36 +61,36 @@ def in_new_process(folder: Path) -> float:
 
 def ticks(folder: Path) -> dict[str, Callable[[], float]]:
     """Seconds of processor of one tick of each kind."""
-    from hankelboard.app import data
-    from hankelboard.app.safety_scan import SafetyScan
+    from hankelboard.app.data import runs
+    from hankelboard.app.live.safety_scan import SafetyScan
 
-    index = data.index
+    index = runs.index
     scan = SafetyScan(folder, index.is_resting)
-    some_run = data.run_ids()[-1]
+    some_run = runs.run_ids()[-1]
 
     def rescan() -> None:
         index.changed_all()
-        data.summaries()
+        runs.summaries()
 
     def one_changed() -> None:
         index.changed(some_run)
-        data.summaries()
+        runs.summaries()
 
     def look_around() -> None:
         scan.round(time.monotonic(), all_living=False)
 
     return {
         "rescan": lambda: cpu_of(rescan, 1),
-        "nothing": lambda: cpu_of(data.summaries, TICKS),
+        "nothing": lambda: cpu_of(runs.summaries, TICKS),
         "one": lambda: cpu_of(one_changed, TICKS),
         "round": lambda: cpu_of(look_around, TICKS),
     }
 
 
 def cpu_of(tick: Callable[[], object], times: int) -> float:
-    from hankelboard.app import data
+    from hankelboard.app.data import runs
 
-    data.index.watched()
+    runs.index.watched()
     began = time.process_time()
     for _ in range(times):
         tick()

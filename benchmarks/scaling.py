@@ -29,8 +29,8 @@ from torch import Tensor
 
 from benchmarks.selective import resident
 from hankelboard.storage import atomic
-from hankelboard.trainer.models.lru import LRU
-from hankelboard.trainer.recurrences.selective import selective_scan
+from hankelboard.trainer.layers.lru import LRU
+from hankelboard.trainer.layers.recurrences.selective import selective_scan
 
 RESULTS = Path(__file__).parent.parent / "docs" / "results" / "speed"
 BASE = {"N": 64, "L": 512, "batch": 8, "width": 32}

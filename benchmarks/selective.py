@@ -18,9 +18,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from benchmarks.repetitions import Missing, Spent, alternating, ratio, spent, told
-from hankelboard.trainer.models.mamba import Mamba
-from hankelboard.trainer.models.network import SequenceModel
-from hankelboard.trainer.recurrences.selective import selective_scan
+from hankelboard.trainer.layers.mamba import Mamba
+from hankelboard.trainer.layers.network import SequenceModel
+from hankelboard.trainer.layers.recurrences.selective import selective_scan
 
 BATCH, LENGTH, CHANNELS = 8, 256, 128
 FULL, CUT = 128, 12

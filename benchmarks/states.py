@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.repetitions import Spent, ratio, spent, told
-from hankelboard.trainer.recurrences.diagonal import _blocks, _scan_in_place
+from hankelboard.trainer.layers.recurrences.diagonal import _blocks, _scan_in_place
 
 # name: batch, length, state_dim
 SHAPES = {"sMNIST": (50, 784, 256), "wide": (8, 1024, 384), "after a cut": (50, 784, 12)}

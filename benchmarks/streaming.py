@@ -13,11 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hankelboard.trainer.calibration import calibrate
-from hankelboard.trainer.config import parse
-from hankelboard.trainer.family_settings import METHODS
-from hankelboard.trainer.models.families import make_mixer
-from hankelboard.trainer.what_if import cut_copy, evaluating
+from hankelboard.settings.config import parse
+from hankelboard.settings.families import METHODS
+from hankelboard.trainer.compression.calibration import calibrate
+from hankelboard.trainer.compression.what_if import cut_copy, evaluating
+from hankelboard.trainer.layers.families import make_mixer
 
 WIDTH, STATES, LENGTH, BATCH = 64, 64, 64, 32
 ROUNDS, STEPS = 9, 40

@@ -14,9 +14,9 @@ import torch
 from torch.nn import functional
 
 from benchmarks.repetitions import alternating, ratio, spent, told
-from hankelboard.trainer.models.lru import LRU
-from hankelboard.trainer.models.network import SequenceModel
-from hankelboard.trainer.reduction.hankel import (
+from hankelboard.trainer.layers.lru import LRU
+from hankelboard.trainer.layers.network import SequenceModel
+from hankelboard.trainer.reduction.linear.hankel import (
     ComplexArray,
     DiagonalSystem,
     difference,
@@ -24,7 +24,7 @@ from hankelboard.trainer.reduction.hankel import (
     gramians,
     peak_gain,
 )
-from hankelboard.trainer.reduction.truncation import balance, truncate
+from hankelboard.trainer.reduction.linear.truncation import balance, truncate
 
 WIDE = (256, 384, 96)
 """H, N and the rank of the truncation."""

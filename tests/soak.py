@@ -9,14 +9,14 @@ import time
 
 import pytest
 
+from hankelboard.settings.config import parse
+from hankelboard.settings.preset import find_preset
+from hankelboard.settings.toml import merge
 from hankelboard.storage import checkpoints
 from hankelboard.storage.history import read_history
 from hankelboard.storage.layout import run_paths
 from hankelboard.storage.runs import create_run
 from hankelboard.storage.verification import verify_run
-from hankelboard.trainer.config import parse
-from hankelboard.trainer.preset import find_preset
-from hankelboard.trainer.tables import merge
 from tests.trainer.kill_sweep import Story
 
 KILLS = 15

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PACKAGES = ("app", "comparison", "trainer", "storage")
+PACKAGES = ("app", "comparison", "settings", "storage", "trainer")
 FORBIDDEN_NAMES = {"utils", "common", "helpers", "base"}
 
 
@@ -112,10 +112,10 @@ def test_whole_files_are_written_by_atomic_only():
 @pytest.mark.parametrize(
     "statement",
     [
-        "import hankelboard.app.data",
+        "import hankelboard.app.data.runs",
         "import hankelboard.storage.summary",
         "import hankelboard.trainer.cli",
-        "import hankelboard.trainer.config",
+        "import hankelboard.settings.config",
     ],
 )
 def test_reading_a_run_does_not_import_torch(statement):

@@ -6,9 +6,12 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from hankelboard.app import controls, data, frame, rollback, tree_charts, words
-from hankelboard.app.pulse import live_region
-from hankelboard.app.watch import HEARTBEAT, LOG, METRICS
+from hankelboard.app.charts import branches as tree_charts
+from hankelboard.app.data import runs
+from hankelboard.app.live.pulse import live_region
+from hankelboard.app.live.watch import HEARTBEAT, LOG, METRICS
+from hankelboard.app.panels import controls, frame, rollback
+from hankelboard.app.words import labels
 
 
 @live_region(ignore=(HEARTBEAT, METRICS, LOG))
@@ -17,9 +20,9 @@ def live(run_id: str) -> None:
     row = frame.still_there(run_id)
     if row is not None:
         frame.notes_on(row)
-        found, damaged = data.checkpoints(run_id)
+        found, damaged = runs.checkpoints(run_id)
         for message in damaged:
-            st.warning(words.plain(message), icon=":material/broken_image:")
+            st.warning(labels.plain(message), icon=":material/broken_image:")
         controls.answers(run_id)
         if found:
             tree(run_id, found)
@@ -31,12 +34,12 @@ def live(run_id: str) -> None:
 
 
 def tree(run_id: str, found: Sequence[Mapping[str, Any]]) -> None:
-    branches = data.branches(run_id)
+    branches = runs.branches(run_id)
     told = [
         {
             **item,
-            "cause_words": words.CAUSES.get(item["cause"], item["cause"]),
-            "dims_words": words.dims(item["state_dims"]),
+            "cause_words": labels.CAUSES.get(item["cause"], item["cause"]),
+            "dims_words": labels.dims(item["state_dims"]),
         }
         for item in found
     ]
@@ -55,10 +58,10 @@ def tree(run_id: str, found: Sequence[Mapping[str, Any]]) -> None:
     for branch in branches[1:]:
         until = "live" if branch["live"] else "left"
         told = (
-            f"Branch {branch['number']} ({until}): from step {words.count(branch['from_step'])} of branch "
-            f"{branch['parent']}, checkpoint {branch['checkpoint']}, N {words.dims(branch['state_dims'])}"
+            f"Branch {branch['number']} ({until}): from step {labels.count(branch['from_step'])} of branch "
+            f"{branch['parent']}, checkpoint {branch['checkpoint']}, N {labels.dims(branch['state_dims'])}"
         )
-        st.caption(words.plain(told))
+        st.caption(labels.plain(told))
 
 
 def choose(row: Mapping[str, Any], found: Sequence[Mapping[str, Any]]) -> None:
@@ -98,11 +101,11 @@ def _remember() -> None:
 
 
 def label(item: Mapping[str, Any]) -> str:
-    cause = words.CAUSES.get(item["cause"], item["cause"])
+    cause = labels.CAUSES.get(item["cause"], item["cause"])
     accuracy = item["metrics"].get("val/accuracy")
-    measured = f", validation {words.percent(accuracy)}" if accuracy is not None else ""
+    measured = f", validation {labels.percent(accuracy)}" if accuracy is not None else ""
     branch = f"branch {item['branch']}{'' if item['live'] else ', left'}"
-    return f"step {item['step']:,} · {cause} · N {words.dims(item['state_dims'])}{measured} ({branch})"
+    return f"step {item['step']:,} · {cause} · N {labels.dims(item['state_dims'])}{measured} ({branch})"
 
 
 def table(run_id: str, found: Sequence[Mapping[str, Any]]) -> None:
@@ -111,13 +114,13 @@ def table(run_id: str, found: Sequence[Mapping[str, Any]]) -> None:
         {
             "Step": item["step"],
             "Branch": f"{item['branch']}" + ("" if item["live"] else " (left)"),
-            "Cause": words.CAUSES.get(item["cause"], item["cause"]),
-            "States per layer": words.dims(item["state_dims"]),
-            "Validation accuracy": words.percent(item["metrics"].get("val/accuracy")),
-            "Size": words.size(item["bytes"]),
+            "Cause": labels.CAUSES.get(item["cause"], item["cause"]),
+            "States per layer": labels.dims(item["state_dims"]),
+            "Validation accuracy": labels.percent(item["metrics"].get("val/accuracy")),
+            "Size": labels.size(item["bytes"]),
             "Pinned": "pinned" if item["pinned"] else "",
             "Verified": rollback.verified_word(run_id, item["name"]),
-            "Written": words.moment(item["t"], frame.zone()),
+            "Written": labels.moment(item["t"], frame.zone()),
             "Name": item["name"],
         }
         for item in found

@@ -7,10 +7,14 @@ from functools import partial
 import pandas as pd
 import streamlit as st
 
-from hankelboard.app import compared, data, frame, metric_data, words
-from hankelboard.app.pulse import live_region
-from hankelboard.app.svg_export import svg_export
-from hankelboard.app.watch import HEARTBEAT, LOG
+from hankelboard.app.charts import metric_tables
+from hankelboard.app.charts.export import svg_export
+from hankelboard.app.data import compared_runs
+from hankelboard.app.data import runs as data
+from hankelboard.app.live.pulse import live_region
+from hankelboard.app.live.watch import HEARTBEAT, LOG
+from hankelboard.app.panels import frame
+from hankelboard.app.words import labels as words
 from hankelboard.comparison import charts, tables
 from hankelboard.comparison import report as reports
 from hankelboard.comparison.curves import AXES, METRICS
@@ -32,8 +36,8 @@ def choose() -> tuple[list[str], list[str]]:
     names = {row["run"]: row["name"] for row in rows}
     groups = sorted({row["group"] for row in rows if row["group"]})
     if "compare_runs" not in st.session_state:
-        asked = compared.wanted_ids(st.query_params.get("runs", ""))
-        good, absent = compared.present(asked, list(names))
+        asked = compared_runs.wanted_ids(st.query_params.get("runs", ""))
+        good, absent = compared_runs.present(asked, list(names))
         st.session_state["compare_runs"], st.session_state["compare_absent"] = good, absent
     with st.container(horizontal=True, vertical_alignment="bottom"):
         group = ""
@@ -44,13 +48,13 @@ def choose() -> tuple[list[str], list[str]]:
             st.multiselect(
                 "Runs", list(names), key="compare_runs", on_change=_remember, width="stretch",
                 format_func=lambda run: f"{names.get(run, run)} · {run[-4:]}",
-                placeholder="Pick two or more", max_selections=compared.MOST,
+                placeholder="Pick two or more", max_selections=compared_runs.MOST,
             )  # fmt: skip
     absent = st.session_state["compare_absent"]
     if absent and not group:
         st.warning(words.plain(f"Not in this folder of runs: {', '.join(absent)[:400]}."))
     if group:
-        return compared.members(rows, group)
+        return compared_runs.members(rows, group)
     return list(st.session_state["compare_runs"]), []
 
 
@@ -78,12 +82,14 @@ def explain_empty() -> None:
 
 
 def compare(ids: Sequence[str], left_out: Sequence[str]) -> None:
-    finals, problems = compared.finals(ids[-compared.MOST :])
+    finals, problems = compared_runs.finals(ids[-compared_runs.MOST :])
     for problem in problems:
         st.error(words.plain(problem), icon=":material/broken_image:")
-    if len(ids) > compared.MOST:
-        problems.append(f"{len(ids) - compared.MOST} older runs: more than {compared.MOST} are too many")
-        st.warning(f"Of {len(ids)} runs the newest {compared.MOST} are shown.")
+    if len(ids) > compared_runs.MOST:
+        problems.append(
+            f"{len(ids) - compared_runs.MOST} older runs: more than {compared_runs.MOST} are too many"
+        )
+        st.warning(f"Of {len(ids)} runs the newest {compared_runs.MOST} are shown.")
     series = series_of(finals)
     if not series:
         return
@@ -159,7 +165,7 @@ def curves_section(series: Sequence[Series], palette: charts.Palette, key: str) 
         )  # fmt: skip
         skip = st.select_slider("Leave out the start", SKIPS, value=0.0, key="skip", width=200,
                                 format_func=lambda share: f"{share:.0%}" if share else "nothing")  # fmt: skip
-    drawn = compared.curves([run for one in series for run in one.runs], metric)
+    drawn = compared_runs.curves([run for one in series for run in one.runs], metric)
     if not drawn:
         st.caption("No run has been validated yet.")
         return
@@ -174,7 +180,7 @@ def curves_section(series: Sequence[Series], palette: charts.Palette, key: str) 
 
 def metrics_of(series: Sequence[Series]) -> list[str]:
     """The metrics that these runs may have: bits per character only of texts."""
-    texts = any(metric_data.has_metric(run.run, "bits") for one in series for run in one.runs)
+    texts = any(metric_tables.has_metric(run.run, "bits") for one in series for run in one.runs)
     return [metric for metric in METRICS if metric != BITS_METRIC or texts]
 
 
@@ -245,7 +251,7 @@ def table_section(series: Sequence[Series], baseline: Series | None) -> None:
 
 def take_away(series: Sequence[Series], baseline: Series | None, left_out: Sequence[str]) -> None:
     """The comparison as files. The report is made when it is asked for, not at every refresh."""
-    report = partial(compared.report, list(series), baseline, left_out)
+    report = partial(compared_runs.report, list(series), baseline, left_out)
     with st.container(horizontal=True):
         st.download_button(
             "Report (HTML)", lambda: reports.as_html(report()), "comparison.html", "text/html", key="html",
@@ -265,7 +271,7 @@ def take_away(series: Sequence[Series], baseline: Series | None, left_out: Seque
 
 def budget_section(series: Sequence[Series], key: str) -> None:
     st.subheader("Same budget", anchor=False)
-    drawn = compared.curves([run for one in series for run in one.runs], "val/accuracy")
+    drawn = compared_runs.curves([run for one in series for run in one.runs], "val/accuracy")
     ends = tables.budgets(drawn)
     if not ends or ends[-1] <= 0:
         st.caption("No run has been validated yet.")

@@ -5,8 +5,10 @@ from typing import Any
 
 import streamlit as st
 
-from hankelboard.app import command_line, data, frame, installation, queue_suite, words
-from hankelboard.app.command_line import CommandLineError
+from hankelboard.app.data import command_line, installation, runs
+from hankelboard.app.data.command_line import CommandLineError
+from hankelboard.app.panels import frame, suite_form
+from hankelboard.app.words import labels
 from hankelboard.storage.commands import POLICIES
 
 MAIN = (
@@ -33,35 +35,35 @@ def page() -> None:
     try:
         presets, fields = command_line.presets(), command_line.fields()
     except CommandLineError as error:
-        st.error(f"The presets cannot be listed: {words.plain(error)}", icon=":material/error:")
+        st.error(f"The presets cannot be listed: {labels.plain(error)}", icon=":material/error:")
         st.caption("`hankelboard presets` at the command line says more.")
         return
     if not installation.is_writable():
-        st.info(words.READ_ONLY, icon=":material/lock:")
-    elif not data.workers():
-        st.info(f"{words.WORKER_HINT} Until then runs stay queued.", icon=":material/info:")
+        st.info(labels.READ_ONLY, icon=":material/lock:")
+    elif not runs.workers():
+        st.info(f"{labels.WORKER_HINT} Until then runs stay queued.", icon=":material/info:")
     what = st.segmented_control(
         "What", KINDS, default=KINDS[0], key="kind", required=True, bind="query-params",
         label_visibility="collapsed",
     )  # fmt: skip
     if what == KINDS[1]:
-        queue_suite.form()
+        suite_form.form()
         return
     by_name = {preset["name"]: preset for preset in presets}
     arguments, problems = form(by_name, fields)
     st.markdown("**The same at the command line**")
     st.code(command_line.shown(arguments), language="bash", wrap_lines=True)
     why_not = "Correct the marked fields first" if problems else ""
-    why_not = why_not if installation.is_writable() else words.READ_ONLY
+    why_not = why_not if installation.is_writable() else labels.READ_ONLY
     st.button("Queue the run", key="create", type="primary", icon=":material/add:", disabled=bool(why_not),
               on_click=create, args=(arguments,), help=why_not or None)  # fmt: skip
     refusal = st.session_state.get("refusal")
     if refusal:
-        st.error(words.plain(refusal), icon=":material/block:")
+        st.error(labels.plain(refusal), icon=":material/block:")
     done = st.session_state.get("created")
     if done:
         with st.container(border=True, key="created"):
-            st.markdown(f":green[:material/check_circle:] Queued as {words.plain(done)}.")
+            st.markdown(f":green[:material/check_circle:] Queued as {labels.plain(done)}.")
             st.page_link("views/run.py", label="Open the run", icon=":material/monitoring:",
                          query_params={"run": done})  # fmt: skip
 
@@ -75,13 +77,13 @@ def form(
                             bind="query-params", on_change=forget_answers)  # fmt: skip
         preset = presets[name]
         kind = f"Model {preset['family']}, task {preset['task']}, role {preset['role']}."
-        st.caption(words.plain(f"{preset['description']}. {kind}"))
+        st.caption(labels.plain(f"{preset['description']}. {kind}"))
         preset_policy = preset["config"]["reduction"]["policy"]
         policy = st.segmented_control(
             "Who decides on cuts", POLICIES, default=preset_policy, key=f"policy-{name}", required=True,
             on_change=forget_answers,
         )  # fmt: skip
-        st.caption(words.plain(words.POLICIES.get(policy or "", "")))
+        st.caption(labels.plain(labels.POLICIES.get(policy or "", "")))
         with st.grid(2, min_column_width=240):
             title = st.text_input("Name", key=f"name-{name}", placeholder=name, max_chars=100)
             group = st.text_input("Group", key="group", placeholder="runs that belong together", max_chars=60)
@@ -136,9 +138,9 @@ def take(
         refused = st.session_state.get("refused_key") == field["key"]
         problem = problem or (st.session_state.get("refusal", "") if refused else "")
         if problem:
-            st.markdown(f":red[:material/error: {words.plain(problem)}]")
+            st.markdown(f":red[:material/error: {labels.plain(problem)}]")
         else:
-            st.caption(words.plain(field["help"]))
+            st.caption(labels.plain(field["help"]))
     if problem and not refused:
         problems.append(field["key"])
     elif value != default:

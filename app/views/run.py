@@ -5,20 +5,18 @@ from typing import Any
 
 import streamlit as st
 
-from hankelboard.app import (
-    charts,
-    controls,
-    data,
-    event_words,
-    evidence_charts,
-    frame,
-    metric_data,
-    spectra_data,
-    uncut,
-    words,
+from hankelboard.app.charts import (
+    evidence,
+    metric_tables,
+    metrics,
+    spectra_tables,
 )
-from hankelboard.app.pulse import RARELY_MS, live_region
-from hankelboard.app.watch import HEARTBEAT, LOG, METRICS, SPECTRA
+from hankelboard.app.data import runs
+from hankelboard.app.live.pulse import RARELY_MS, live_region
+from hankelboard.app.live.watch import HEARTBEAT, LOG, METRICS, SPECTRA
+from hankelboard.app.panels import baseline, controls, frame
+from hankelboard.app.words import events as event_words
+from hankelboard.app.words import labels
 from hankelboard.storage.importances import importance_of
 from hankelboard.storage.scores import bits
 
@@ -44,8 +42,8 @@ def curves(run_id: str) -> int | None:
     if row is None:
         return None
     metric_charts(row)
-    uncut.show(row)
-    return charts.good_ms(row["train_s"])
+    baseline.show(row)
+    return metrics.good_ms(row["train_s"])
 
 
 @live_region(ignore=(HEARTBEAT, METRICS, LOG), fallback_ms=RARELY_MS)
@@ -71,54 +69,54 @@ def header(row: Mapping[str, Any]) -> None:
     with st.container(horizontal=True, gap="small", vertical_alignment="center", key="state"):
         frame.badge(row)
         held = row["state"] == "waiting_for_decision" and row["waiting"] == "pause"
-        doing = words.PHASES.get(row["phase"], row["phase"]) if row["living"] and not held else ""
+        doing = labels.PHASES.get(row["phase"], row["phase"]) if row["living"] and not held else ""
         told_elsewhere = row["state"] in ("queued", "failed")
         reason = f"because: {row['reason']}" if row["reason"] and not told_elsewhere else ""
         policy = f"policy {row['policy']}" if row["policy"] else ""
         what = [row["task"], row["family"], row["role"], f"seed {row['seed']}", policy]
-        st.caption(words.plain(" · ".join(part for part in (doing, reason, *what) if part)))
+        st.caption(labels.plain(" · ".join(part for part in (doing, reason, *what) if part)))
     if row["total_steps"]:
         share = min(1.0, row["step"] / row["total_steps"])
         eta = (
-            f" · about {words.duration(row['eta_s'])} of training left"
+            f" · about {labels.duration(row['eta_s'])} of training left"
             if row["eta_s"] and row["living"]
             else ""
         )
-        text = f"step {words.count(row['step'])} of {words.count(row['total_steps'])}"
-        st.progress(share, text=words.plain(f"{text} · {words.percent(share, 0)}{eta}"))
+        text = f"step {labels.count(row['step'])} of {labels.count(row['total_steps'])}"
+        st.progress(share, text=labels.plain(f"{text} · {labels.percent(share, 0)}{eta}"))
     figures(row)
 
 
 def figures(row: Mapping[str, Any]) -> None:
     best, test = row["best"], row["test"]
-    start, dims = words.dims(row["initial_state_dims"]), words.dims(row["state_dims"])
+    start, dims = labels.dims(row["initial_state_dims"]), labels.dims(row["state_dims"])
     with st.grid("auto", min_column_width=150, gap="small"):
         with st.container(key="state_dims", height="stretch"):
             note = f"from {start}" if start != dims else "as at the start" if row["state_dims"] else ""
             frame.figure("States per layer, N", dims, note, help="State dimension of each layer now")
         best_figure(row)
         if test:
-            frame.figure("Test accuracy", words.percent(test.get("accuracy")), "once, at the end")
+            frame.figure("Test accuracy", labels.percent(test.get("accuracy")), "once, at the end")
         if bits(test or best) is not None:
             frame.figure("Bits per character", f"{bits(test or best):.3f}",
                          "test" if test else "at the best step")  # fmt: skip
-        frame.figure("Training", words.duration(row["train_s"]),
+        frame.figure("Training", labels.duration(row["train_s"]),
                      help="Seconds spent training: waiting, pausing and measuring excluded")  # fmt: skip
-        frame.figure("Waiting", words.duration(row["waiting_s"]),
+        frame.figure("Waiting", labels.duration(row["waiting_s"]),
                      help="Seconds spent paused or waiting for a decision")  # fmt: skip
         if row["steps_per_s"] and row["living"]:
-            frame.figure("Speed", f"{words.number(row['steps_per_s'], 3)} steps/s")
+            frame.figure("Speed", f"{labels.number(row['steps_per_s'], 3)} steps/s")
 
 
 def best_figure(row: Mapping[str, Any]) -> None:
     """The best value, at which step it was, and whether the model was larger then."""
     best = row["best"] or {}
     step = best.get("step")
-    larger = isinstance(step, int) and data.was_cut_after(row["run"], step)
+    larger = isinstance(step, int) and runs.was_cut_after(row["run"], step)
     frame.figure(
         "Best, before a cut" if larger else "Best on validation",
-        words.percent(best.get("value")),
-        f"at step {words.count(step)}" if best else "",
+        labels.percent(best.get("value")),
+        f"at step {labels.count(step)}" if best else "",
         help="On validation; a later cut made the model smaller, so this is not what it reaches now"
         if larger
         else None,
@@ -128,7 +126,7 @@ def best_figure(row: Mapping[str, Any]) -> None:
 def metric_charts(row: Mapping[str, Any]) -> None:
     run_id = row["run"]
     st.subheader("Metrics", anchor=False)
-    if not any(metric_data.has_metric(run_id, name) for name in charts.METRIC_CHARTS):
+    if not any(metric_tables.has_metric(run_id, name) for name in metrics.METRIC_CHARTS):
         st.caption("Nothing was recorded yet.")
         return
     st.caption(
@@ -143,37 +141,37 @@ def metric_charts(row: Mapping[str, Any]) -> None:
     )  # fmt: skip
     shown = {
         name: chart
-        for name, chart in charts.METRIC_CHARTS.items()
-        if not chart.optional or metric_data.has_metric(run_id, name)
+        for name, chart in metrics.METRIC_CHARTS.items()
+        if not chart.optional or metric_tables.has_metric(run_id, name)
     }
     with st.grid(2, min_column_width=330, gap="small"):
         for name, chart in shown.items():
             with st.container(border=True, key=f"chart_{name}"):
                 st.markdown(f"**{chart.title}**")
                 frame.draw(
-                    charts.metric_spec(chart, len(row["initial_state_dims"])),
+                    metrics.metric_spec(chart, len(row["initial_state_dims"])),
                     key=f"{name}-{run_id}",
                     alt=f"{chart.title} ({chart.unit}) against training step",
-                    lines=metric_data.chart_table(run_id, name, smoothing),
-                    marks=metric_data.marks_table(run_id, name),
+                    lines=metric_tables.chart_table(run_id, name, smoothing),
+                    marks=metric_tables.marks_table(run_id, name),
                 )
 
 
 def spectrum(row: Mapping[str, Any]) -> None:
     run_id = row["run"]
-    spectra = spectra_data.latest(run_id)
+    spectra = spectra_tables.latest(run_id)
     st.subheader("Latest spectrum", anchor=False)
     if not spectra:
         st.caption("No spectrum was recorded yet.")
         return
     importance = importance_of(spectra[0].get("importance", "hsv")).title
     steps = sorted({record["step"] for record in spectra})
-    table, left_out = evidence_charts.spectra_table(spectra)
+    table, left_out = evidence.spectra_table(spectra)
     note = f" {left_out} values ≤ 0 have no place on a log axis and are left out." if left_out else ""
-    st.caption(words.plain(f"At step {', '.join(map(words.count, steps))}, all layers, log axis.{note}"))
+    st.caption(labels.plain(f"At step {', '.join(map(labels.count, steps))}, all layers, log axis.{note}"))
     with st.container(border=True, key="chart_spectrum"):
         frame.draw(
-            evidence_charts.spectra_spec(max(1, len(row["initial_state_dims"])), importance),
+            evidence.spectra_spec(max(1, len(row["initial_state_dims"])), importance),
             key=f"spectrum-{run_id}",
             alt=f"{importance} of every state, per layer, log axis",
             points=table,
@@ -182,7 +180,7 @@ def spectrum(row: Mapping[str, Any]) -> None:
 
 def timeline(run_id: str) -> None:
     st.subheader("Events", anchor=False)
-    events = data.timeline(run_id)
+    events = runs.timeline(run_id)
     if not events:
         st.caption("Nothing happened yet.")
         return
@@ -193,8 +191,10 @@ def timeline(run_id: str) -> None:
 
 def event_line(event: Mapping[str, Any]) -> str:
     left = "" if event["live"] else f" · branch {event.get('branch')}, left"
-    where = words.plain(f"{words.moment(event.get('t'), frame.zone())} · step {event.get('step', 0):,}{left}")
-    return f":material/{event_words.icon(event)}: {words.plain(event['words'])} :small[:gray[{where}]]"
+    where = labels.plain(
+        f"{labels.moment(event.get('t'), frame.zone())} · step {event.get('step', 0):,}{left}"
+    )
+    return f":material/{event_words.icon(event)}: {labels.plain(event['words'])} :small[:gray[{where}]]"
 
 
 def details(row: Mapping[str, Any]) -> bool:
@@ -202,15 +202,15 @@ def details(row: Mapping[str, Any]) -> bool:
     run_id = row["run"]
     with st.expander("Configuration", icon=":material/tune:", key="configuration"):
         st.caption(
-            words.plain(
+            labels.plain(
                 f"Preset {row['preset'] or '–'}, seed {row['seed']}, group {row['group'] or '–'}, "
-                f"created {words.moment(row['created'], frame.zone())}"
+                f"created {labels.moment(row['created'], frame.zone())}"
             )
         )
-        st.json(data.config(run_id), expanded=2)
+        st.json(runs.config(run_id), expanded=2)
     with st.expander("Log", icon=":material/article:", key="log", on_change="rerun") as log:
         if log.open:
-            st.code(data.log_tail(run_id) or "The log is empty.", language=None, wrap_lines=True, height=320)
+            st.code(runs.log_tail(run_id) or "The log is empty.", language=None, wrap_lines=True, height=320)
     return bool(log.open)
 
 

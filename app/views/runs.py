@@ -7,8 +7,10 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from hankelboard.app import data, frame, installation, words
-from hankelboard.app.pulse import live_region
+from hankelboard.app.data import installation, runs
+from hankelboard.app.live.pulse import live_region
+from hankelboard.app.panels import frame
+from hankelboard.app.words import labels
 from hankelboard.storage.layout import runs_directory
 from hankelboard.storage.scores import bits
 from hankelboard.storage.summary import ENDED
@@ -29,7 +31,7 @@ SHOWN = ("all", ALIVE, "ended", "archived")
 
 @live_region(min_ms=1000)
 def live() -> None:
-    rows, unread = data.rows_within(LOOK_S)
+    rows, unread = runs.rows_within(LOOK_S)
     if st.session_state.pop("open_run", None):
         st.switch_page("views/run.py", query_params={"run": st.session_state["run"]})
     if unread:
@@ -40,9 +42,9 @@ def live() -> None:
         pending(rows)
         figures(rows)
         if not installation.is_writable():
-            st.info(words.READ_ONLY, icon=":material/lock:")
-        elif not data.workers() and any(map(wants_worker, rows)):
-            st.info(f"Runs wait to be trained. {words.WORKER_HINT}", icon=":material/info:")
+            st.info(labels.READ_ONLY, icon=":material/lock:")
+        elif not runs.workers() and any(map(wants_worker, rows)):
+            st.info(f"Runs wait to be trained. {labels.WORKER_HINT}", icon=":material/info:")
         tables(filtered(rows), rows)
 
 
@@ -80,7 +82,7 @@ def explain_empty() -> None:
             "hankelboard demo\n\nhankelboard new --preset digits-lru\nhankelboard worker", language="bash"
         )
         st.page_link("views/new_run.py", label="Queue a run here", icon=":material/add:")
-        st.caption(f"Folder of runs: {words.plain(runs_directory().resolve())}")
+        st.caption(f"Folder of runs: {labels.plain(runs_directory().resolve())}")
 
 
 def figures(rows: Sequence[Mapping[str, Any]]) -> None:
@@ -158,7 +160,7 @@ def tables(shown: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[str, Any]]
     if st.session_state.get("grouped"):
         for group in dict.fromkeys(row["group"] for row in shown):
             members = [row for row in shown if row["group"] == group]
-            st.subheader(words.plain(group or "in no group"), anchor=False)
+            st.subheader(labels.plain(group or "in no group"), anchor=False)
             selected += table(sorted(members, key=lambda row: row["role"] != "baseline"), baselines)
     else:
         selected = table(shown, baselines)
@@ -179,7 +181,7 @@ def page_of(shown: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
 def links(selected: Sequence[str]) -> None:
     """Where the ticked rows lead: keys reach ticks (Shift + Space), but not the buttons in a table."""
     if len(selected) == 1:
-        name = words.plain(data.summary(selected[0])["name"])
+        name = labels.plain(runs.summary(selected[0])["name"])
         st.page_link("views/run.py", label=f"Open {name}", icon=":material/monitoring:",
                      query_params={"run": selected[0]})  # fmt: skip
     if len(selected) > 1:
@@ -252,17 +254,17 @@ def table_row(row: Mapping[str, Any], baselines: Mapping[tuple[str, str], float]
         "Run": row["name"],
         "State": state_words(row),
         "Progress": min(100, 100 * row["step"] // row["total_steps"]) if row["total_steps"] else None,
-        "N → now": words.change(row["initial_state_dims"], row["state_dims"]) if row["state_dims"] else "",
-        "Accuracy": data.sparkline(row["run"]),
+        "N → now": labels.change(row["initial_state_dims"], row["state_dims"]) if row["state_dims"] else "",
+        "Accuracy": runs.sparkline(row["run"]),
         "Best": None if value is None else 100 * value,
         BITS_COLUMN: bits(best),
-        "vs baseline": words.points(value - baseline) if compared else "",
+        "vs baseline": labels.points(value - baseline) if compared else "",
         "Seed": row["seed"],
         "Role": row["role"],
         "Task": row["task"],
-        "ETA": words.duration(row["eta_s"]) if row["eta_s"] and row["state"] == "running" else "",
+        "ETA": labels.duration(row["eta_s"]) if row["eta_s"] and row["state"] == "running" else "",
         "Steps/s": row["steps_per_s"] if row["state"] == "running" else None,
-        "Started": words.age(row["created"]),
+        "Started": labels.age(row["created"]),
         "Group": row["group"],
         "Tags": row["tags"],
         "Id": row["run"],
@@ -271,7 +273,7 @@ def table_row(row: Mapping[str, Any], baselines: Mapping[tuple[str, str], float]
 
 def state_words(row: Mapping[str, Any]) -> str:
     """The state, and what of it one must not overlook."""
-    told = [words.state(row)[0]]
+    told = [labels.state(row)[0]]
     if row["state"] == "queued" and row["reason"]:
         told[0] += ", needs another run"
     if row["pending_proposal"] is not None and row["state"] != "waiting_for_decision":

@@ -5,9 +5,12 @@ from typing import Any
 
 import streamlit as st
 
-from hankelboard.app import charts, frame, proposal_data, regret, spectra, spectra_data, words
-from hankelboard.app.pulse import RARELY_MS, live_region
-from hankelboard.app.watch import HEARTBEAT, LOG, METRICS, SPECTRA
+from hankelboard.app.charts import metrics, spectra, spectra_tables
+from hankelboard.app.data import proposals
+from hankelboard.app.live.pulse import RARELY_MS, live_region
+from hankelboard.app.live.watch import HEARTBEAT, LOG, METRICS, SPECTRA
+from hankelboard.app.panels import frame, regret
+from hankelboard.app.words import labels
 from hankelboard.storage.importances import Importance, importance_of
 from hankelboard.storage.records import Record
 
@@ -24,13 +27,13 @@ def live(run_id: str) -> int | None:
     row = frame.still_there(run_id, quietly=True)
     if row is None:
         return None
-    layers = spectra_data.by_layer(run_id)
+    layers = spectra_tables.by_layer(run_id)
     if layers:
         show(row, choose_layer(layers), layers)
     else:
         st.markdown(":material/hourglass_empty: **No spectrum yet.**")
         st.caption("The trainer records one at the start and every training.spectra_every steps.")
-    return charts.good_ms(row["train_s"])
+    return metrics.good_ms(row["train_s"])
 
 
 def choose_layer(layers: Mapping[int, Sequence[Record]]) -> int:
@@ -45,12 +48,12 @@ def choose_layer(layers: Mapping[int, Sequence[Record]]) -> int:
 def show(row: Mapping[str, Any], layer: int, layers: Mapping[int, Sequence[Record]]) -> None:
     snapshots = layers[layer]
     importance = importance_of(snapshots[0].get("importance", "hsv"))
-    tables = spectra_data.tables(row["run"], layer, row["step"])
+    tables = spectra_tables.tables(row["run"], layer, row["step"])
     first, last = snapshots[0], snapshots[-1]
     st.caption(
-        words.plain(
+        labels.plain(
             f"Layer {layer}, live path, {_snapshots(snapshots)}, "
-            f"N {words.change([first['state_dim']], [last['state_dim']])}.{_since(row, last)}"
+            f"N {labels.change([first['state_dim']], [last['state_dim']])}.{_since(row, last)}"
         )
     )
     heat_map(row, layer, importance, tables)
@@ -59,30 +62,30 @@ def show(row: Mapping[str, Any], layer: int, layers: Mapping[int, Sequence[Recor
 
 
 def _snapshots(snapshots: Sequence[Record]) -> str:
-    first, last = (words.count(snapshot["step"]) for snapshot in (snapshots[0], snapshots[-1]))
+    first, last = (labels.count(snapshot["step"]) for snapshot in (snapshots[0], snapshots[-1]))
     if len(snapshots) == 1:
         return f"one snapshot at step {first}"
-    return f"{words.count(len(snapshots))} snapshots from step {first} to {last}"
+    return f"{labels.count(len(snapshots))} snapshots from step {first} to {last}"
 
 
 def _since(row: Mapping[str, Any], last: Record) -> str:
     """The last column of the heat map stands for steps of which nothing was recorded."""
     if row["step"] <= last["step"]:
         return ""
-    return f" The run is at step {words.count(row['step'])}: up to there the last one is drawn."
+    return f" The run is at step {labels.count(row['step'])}: up to there the last one is drawn."
 
 
 def heat_map(row: Mapping[str, Any], layer: int, importance: Importance, tables: Mapping[str, Any]) -> None:
     st.subheader("The spectrum over training", anchor=False)
     what = f"{importance.title[0].upper()}{importance.title[1:]}. {importance.meaning}"
     st.caption(
-        f"{words.plain(what)} The strongest state is at the bottom; colour is on a log scale. A step in the "
+        f"{labels.plain(what)} The strongest state is at the bottom; colour is on a log scale. A step in the "
         "upper edge is a cut."
     )
     _other_importance(row["run"], importance)
     if tables["not_drawable"]:
         st.caption(
-            f":material/grid_off: {words.count(tables['not_drawable'])} values are 0 or no numbers: they "
+            f":material/grid_off: {labels.count(tables['not_drawable'])} values are 0 or no numbers: they "
             "have no colour on a log scale and are left blank."
         )
     with st.container(border=True, key="heat"):
@@ -96,9 +99,9 @@ def heat_map(row: Mapping[str, Any], layer: int, importance: Importance, tables:
 
 def _other_importance(run_id: str, drawn: Importance) -> None:
     """Where cuts go by something else than what is drawn, say so."""
-    name = proposal_data.cut_by(run_id)
+    name = proposals.cut_by(run_id)
     if name is not None and importance_of(name) != drawn:
-        told = words.plain(importance_of(name).short)
+        told = labels.plain(importance_of(name).short)
         st.caption(
             f":material/info: Cuts of this model go by {told}, which is measured when a cut is proposed. "
             "This is a picture of the layer; the ranks below are not those of a proposal."
@@ -111,7 +114,7 @@ def trajectories(
     st.subheader("Rank trajectories", anchor=False)
     st.caption(
         "The rank that a cut would have left, had it been made at that step and might discard this share of "
-        f"{words.plain(importance.short)}. Lines that are flat early say that an early cut removes as many "
+        f"{labels.plain(importance.short)}. Lines that are flat early say that an early cut removes as many "
         "states as a late one; they do not say that it removes the same states."
     )
     with st.container(border=True, key="ranks"):
@@ -124,7 +127,7 @@ def trajectories(
     st.subheader("Share kept", anchor=False)
     st.caption(
         "The ranks that the newest spectrum leaves at these tolerances, held fixed: the share of "
-        f"{words.plain(importance.short)} at that step that so many states carried. Rising lines say that "
+        f"{labels.plain(importance.short)} at that step that so many states carried. Rising lines say that "
         "training concentrates the layer."
     )
     with st.container(border=True, key="kept"):

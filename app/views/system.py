@@ -3,37 +3,39 @@
 import pandas as pd
 import streamlit as st
 
-from hankelboard.app import data, frame, installation, words
-from hankelboard.app.pulse import live_region
+from hankelboard.app.data import installation, runs
+from hankelboard.app.live.pulse import live_region
+from hankelboard.app.panels import frame
+from hankelboard.app.words import labels
 
 
 @live_region()
 def live() -> None:
-    facts, rows = installation.system(), data.summaries()
+    facts, rows = installation.system(), runs.summaries()
     queued = sum(row["state"] == "queued" and row["queued"] for row in rows)
     with st.grid("auto", min_column_width=170, gap="small"):
-        frame.figure("Workers", words.count(len(data.workers())))
-        frame.figure("Runs", words.count(len(rows)), f"{queued} queued")
-        frame.figure("Free on the disk", words.size(facts["free"]), f"of {words.size(facts['total'])}")
-        frame.figure("Memory", words.size(facts["memory"]), "of this dashboard")
+        frame.figure("Workers", labels.count(len(runs.workers())))
+        frame.figure("Runs", labels.count(len(rows)), f"{queued} queued")
+        frame.figure("Free on the disk", labels.size(facts["free"]), f"of {labels.size(facts['total'])}")
+        frame.figure("Memory", labels.size(facts["memory"]), "of this dashboard")
     place = "" if facts["writable"] else " It is **read-only** here: nothing can be decided or started."
-    st.markdown(f"Runs lie in {words.plain(facts['folder'])} on {words.plain(facts['host'])}.{place}")
+    st.markdown(f"Runs lie in {labels.plain(facts['folder'])} on {labels.plain(facts['host'])}.{place}")
     if facts["writable"]:
         st.markdown(
-            f"You decide as **{words.plain(installation.user())}**: everybody who opens this dashboard does. "
-            "`HANKELBOARD_USER` sets another name when it is started."
+            f"You decide as **{labels.plain(installation.user())}**: everybody who opens this dashboard "
+            "does. `HANKELBOARD_USER` sets another name when it is started."
         )
     workers()
     damage(rows)
     st.subheader("Versions", anchor=False)
-    st.caption(words.plain(", ".join(f"{name} {number}" for name, number in facts["versions"].items())))
+    st.caption(labels.plain(", ".join(f"{name} {number}" for name, number in facts["versions"].items())))
 
 
 def workers() -> None:
     st.subheader("Workers", anchor=False)
-    found = data.workers()
+    found = runs.workers()
     if not found:
-        told = words.WORKER_HINT if installation.is_writable() else "None can work here."
+        told = labels.WORKER_HINT if installation.is_writable() else "None can work here."
         st.info(told, icon=":material/info:")
         return
     rows = [
@@ -41,7 +43,7 @@ def workers() -> None:
             "Host": worker.get("host"),
             "Process": worker.get("pid"),
             "Trains": ", ".join(map(str, worker.get("runs") or [])) or "nothing now",
-            "Last seen": words.moment(worker.get("t"), frame.zone()),
+            "Last seen": labels.moment(worker.get("t"), frame.zone()),
         }
         for worker in found
     ]

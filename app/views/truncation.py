@@ -6,9 +6,18 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from hankelboard.app import choice, decisions, evidence, frame, measuring, outcomes, proposal_data, words
-from hankelboard.app.pulse import live_region
-from hankelboard.app.watch import HEARTBEAT, LOG, METRICS
+from hankelboard.app.data import proposals as proposal_data
+from hankelboard.app.live.pulse import live_region
+from hankelboard.app.live.watch import HEARTBEAT, LOG, METRICS
+from hankelboard.app.panels import (
+    decisions,
+    evidence,
+    frame,
+    measurement,
+    predictions,
+    rank_sliders,
+)
+from hankelboard.app.words import labels
 from hankelboard.storage.records import Record
 
 
@@ -24,7 +33,7 @@ def live(run_id: str) -> None:
                 shown = choose_proposal(row, proposals)
             present(row, shown)
             past(run_id, proposals)
-            outcomes.show(run_id)
+            predictions.show(run_id)
         else:
             explain_empty(row)
 
@@ -48,7 +57,7 @@ def choose_proposal(row: Mapping[str, Any], proposals: Sequence[Mapping[str, Any
         by_number[older["number"]] = older
     number = number if number in by_number else proposals[0]["number"]
     if wanted and wanted != str(number):
-        st.caption(f"There is no proposal {words.plain(wanted[:20])}; this is proposal {number}.")
+        st.caption(f"There is no proposal {labels.plain(wanted[:20])}; this is proposal {number}.")
     pending = row["pending_proposal"]
     if pending is not None and pending != number:
         frame.pending_banner(row)
@@ -62,8 +71,8 @@ def choose_proposal(row: Mapping[str, Any], proposals: Sequence[Mapping[str, Any
 
 
 def _proposal_label(proposal: Mapping[str, Any]) -> str:
-    outcome = words.OUTCOMES.get(proposal["state"], (proposal["state"],))[0]
-    return f"{proposal['number']}: step {words.count(proposal['step'])}, {outcome}"
+    outcome = labels.OUTCOMES.get(proposal["state"], (proposal["state"],))[0]
+    return f"{proposal['number']}: step {labels.count(proposal['step'])}, {outcome}"
 
 
 def _switch() -> None:
@@ -84,29 +93,29 @@ def present(row: Mapping[str, Any], shown: Mapping[str, Any]) -> None:
         head(row, shown, record)
         if shown["state"] == "pending" and row["step"] > record["step"]:
             st.caption(
-                f":material/update: Training went on, to step {words.count(row['step'])}: all figures and "
-                f"spectra below are of step {words.count(record['step'])}."
+                f":material/update: Training went on, to step {labels.count(row['step'])}: all figures and "
+                f"spectra below are of step {labels.count(record['step'])}."
             )
         evidence.advice(record)
         evidence.notes(record)
         decisions.outcome(row["run"], shown)
-    ranks = choice.ranks(row["run"], record)
+    ranks = rank_sliders.ranks(row["run"], record)
     with st.container():
         decisions.buttons(row, shown, record, ranks)
         evidence.consequences(record, ranks)
     with st.container():
         evidence.measured(record, ranks)
-        measuring.offer(row, shown, record, ranks)
-    evidence.layers(record, ranks, choice.tolerance(record))
+        measurement.offer(row, shown, record, ranks)
+    evidence.layers(record, ranks, rank_sliders.tolerance(record))
 
 
 def head(row: Mapping[str, Any], shown: Mapping[str, Any], record: Record) -> None:
-    label, icon, color = words.OUTCOMES.get(shown["state"], (shown["state"], "help", "gray"))
+    label, icon, color = labels.OUTCOMES.get(shown["state"], (shown["state"], "help", "gray"))
     with st.container(horizontal=True, gap="small", vertical_alignment="center", key="proposal_state"):
         st.subheader(f"Proposal {shown['number']}", anchor=False, width="content")
         st.badge(label, icon=f":material/{icon}:", color=color)
-    where = f"Step {words.count(record['step'])}, branch {record.get('branch', 0)}"
-    st.caption(words.plain(f"{where}, {_rule(record)}{_deadline(record)}"))
+    where = f"Step {labels.count(record['step'])}, branch {record.get('branch', 0)}"
+    st.caption(labels.plain(f"{where}, {_rule(record)}{_deadline(record)}"))
     with st.grid("auto", min_column_width=150, gap="small"):
         for layer in record["layers"]:
             cut = f"{layer['state_dim']} → {layer['rank']}"
@@ -114,7 +123,7 @@ def head(row: Mapping[str, Any], shown: Mapping[str, Any], record: Record) -> No
                 f"Layer {layer['layer']}",
                 cut if layer["rank"] < layer["state_dim"] else str(layer["state_dim"]),
                 _badge(layer),
-                help=words.plain(f"{layer['name']}; discarded of {proposal_data.importance(record).short}"),
+                help=labels.plain(f"{layer['name']}; discarded of {proposal_data.importance(record).short}"),
             )
 
 
@@ -125,8 +134,8 @@ def _rule(record: Record) -> str:
         )
     who = "on average a layer" if record.get("allocation") == "global" else "each layer"
     return (
-        f"tolerance {words.percent(record['tolerance'], 1)}: {who} may lose at most this share of "
-        f"{proposal_data.importance(record).total}; cuts only below {words.percent(record['gate'], 0)} of N."
+        f"tolerance {labels.percent(record['tolerance'], 1)}: {who} may lose at most this share of "
+        f"{proposal_data.importance(record).total}; cuts only below {labels.percent(record['gate'], 0)} of N."
     )
 
 
@@ -136,8 +145,8 @@ def _deadline(record: Record) -> str:
         return ""
     verb = {"approve": "approved", "reject": "rejected"}.get(deadline.get("default"), "decided")
     limits = [
-        words.duration(deadline["s"]) if deadline.get("s") else "",
-        f"{words.count(deadline['steps'])} steps" if deadline.get("steps") else "",
+        labels.duration(deadline["s"]) if deadline.get("s") else "",
+        f"{labels.count(deadline['steps'])} steps" if deadline.get("steps") else "",
     ]
     return f" If nobody decides within {' or '.join(filter(None, limits))}, it is {verb}."
 
@@ -145,7 +154,7 @@ def _deadline(record: Record) -> str:
 def _badge(layer: Record) -> str:
     if layer["rank"] == layer["state_dim"]:
         return "stays: the gate keeps it" if layer.get("gated") else "stays"
-    return f"discards {words.percent(layer['discarded_share'][layer['rank']])}"
+    return f"discards {labels.percent(layer['discarded_share'][layer['rank']])}"
 
 
 def past(run_id: str, proposals: Sequence[Mapping[str, Any]]) -> None:
@@ -153,7 +162,7 @@ def past(run_id: str, proposals: Sequence[Mapping[str, Any]]) -> None:
     count = proposal_data.proposal_count(run_id)
     if count > len(proposals):
         st.caption(
-            f"The newest {len(proposals)} of {words.count(count)}. An older one has the address "
+            f"The newest {len(proposals)} of {labels.count(count)}. An older one has the address "
             "`?proposal=NUMBER`."
         )
     st.dataframe(

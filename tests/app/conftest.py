@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from hankelboard.app import command_line, data
-from hankelboard.app.run_cache import RunCache
-from hankelboard.app.run_index import RunIndex
-from hankelboard.app.run_list import SETTLED_S, RunList
+from hankelboard.app.data import command_line
+from hankelboard.app.data import runs as data
+from hankelboard.app.data.run_cache import RunCache
+from hankelboard.app.data.run_index import RunIndex
+from hankelboard.app.data.run_list import SETTLED_S, RunList
 from tests.app.synthetic_run import SyntheticRun, showcase, with_history
 from tests.waiting import PATIENCE_S, until
 
@@ -95,7 +96,7 @@ def text_of(page):
 
 
 def of_choice(page, name):
-    """The widget of the choice of ranks with this name, whatever its edition (app/choice.py)."""
+    """The widget of the choice of ranks with this name, whatever its edition (app/panels/rank_sliders.py)."""
     widgets = [*page.select_slider, *page.segmented_control]
     return next(widget for widget in widgets if widget.key and widget.key.split("-")[0] == name)
 

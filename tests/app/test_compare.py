@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from hankelboard.app import compared
+from hankelboard.app.data import compared_runs
 from hankelboard.comparison import report as reports
 from hankelboard.comparison.series import series_of
 from hankelboard.comparison.tables import csv_text, run_rows
@@ -92,9 +92,9 @@ def test_the_best_is_said_to_be_from_before_cuts(open_page, three_seeds):
 
 def test_the_command_of_a_report_compares_what_the_page_does(three_seeds):
     cut, full = three_seeds
-    finals, _ = compared.finals([run.id for run in cut + full])
-    assert compared.report(series_of(finals), None).command.startswith("hankelboard compare demo --html")
-    some = compared.report(series_of(finals[:4]), None, ["20261126-x: damaged"])
+    finals, _ = compared_runs.finals([run.id for run in cut + full])
+    assert compared_runs.report(series_of(finals), None).command.startswith("hankelboard compare demo --html")
+    some = compared_runs.report(series_of(finals[:4]), None, ["20261126-x: damaged"])
     assert some.command.startswith("hankelboard compare ") and " demo " not in some.command
     assert all(final.run in some.command for final in finals[:4])
     assert "Left out: 20261126-x: damaged" in reports.notes(some)
@@ -143,7 +143,7 @@ def test_runs_without_any_validation_do_not_break_the_page(open_page, runs):
 def test_the_csv_has_every_run_and_the_seconds_of_a_copied_run(three_seeds):
     cut, full = three_seeds
     full[0].paths.status.unlink()
-    finals, problems = compared.finals([run.id for run in cut + full])
+    finals, problems = compared_runs.finals([run.id for run in cut + full])
     assert not problems and {final.seed for final in finals} == {1, 2, 3}
     rows = list(csv.DictReader(io.StringIO(csv_text(run_rows(series_of(finals))))))
     assert len(rows) == 6 and {row["test"] for row in rows} == {"0.91", "0.92", "0.93"}
@@ -197,9 +197,9 @@ def test_the_report_of_the_page_is_the_one_of_the_command_line(
     from hankelboard.trainer.cli import main
 
     cut, full = three_seeds
-    finals, _ = compared.finals([run.id for run in cut + full])
+    finals, _ = compared_runs.finals([run.id for run in cut + full])
     series = series_of(finals)
-    made = reports.markdown(compared.report(series, series[1]))
+    made = reports.markdown(compared_runs.report(series, series[1]))
     assert main(["compare", "demo", "--baseline", full[0].id, "--markdown", "--runs-dir", str(runs)]) == 0
     table = [line for line in made.splitlines() if line.startswith("|")]
     assert [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")] == table

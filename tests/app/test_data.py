@@ -8,8 +8,17 @@ import math
 import numpy as np
 import pytest
 
-from hankelboard.app import charts, data, journal_tables, metric_data, series, spectra, spectra_data, words
-from hankelboard.app.watch import Watch
+from hankelboard.app.charts import (
+    metric_tables,
+    metrics,
+    spectra,
+    spectra_tables,
+)
+from hankelboard.app.data import columns as series
+from hankelboard.app.data import journal_tables
+from hankelboard.app.data import runs as data
+from hankelboard.app.live.watch import Watch
+from hankelboard.app.words import labels
 from hankelboard.storage.journal import Journal
 from tests.app.conftest import comes_true, ready
 from tests.app.synthetic_run import SyntheticRun, with_history
@@ -19,7 +28,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:Callback with id:RuntimeWarning"
 
 
 def steps_of(run, chart="accuracy"):
-    table = metric_data.chart_table(run.id, chart)
+    table = metric_tables.chart_table(run.id, chart)
     return [step for step in table["step"].to_pylist() if step == step]
 
 
@@ -31,31 +40,31 @@ def run(runs):
 
 
 def test_examples():
-    assert doctest.testmod(words).failed == 0
+    assert doctest.testmod(labels).failed == 0
 
 
 def test_only_new_bytes_are_parsed(run, monkeypatch):
-    metric_data.chart_table(run.id, "loss")
+    metric_tables.chart_table(run.id, "loss")
     parsed = []
     parse = journal_tables.parse
     monkeypatch.setattr(journal_tables, "parse", lambda lines: parsed.append(lines) or parse(lines))
-    metric_data.chart_table(run.id, "loss")
+    metric_tables.chart_table(run.id, "loss")
     assert parsed == []
     run.train(210)
-    metric_data.chart_table(run.id, "loss")
+    metric_tables.chart_table(run.id, "loss")
     assert len(parsed) == 1 and json.loads(parsed[0])["step"] == 210
 
 
 def test_a_torn_tail_waits_until_it_is_whole(run):
-    before = metric_data.chart_table(run.id, "loss").num_rows
+    before = metric_tables.chart_table(run.id, "loss").num_rows
     line = b'{"t":"x","step":210,"branch":0,"attempt":0,"train/loss":1.0}\n'
     with run.paths.metrics.open("ab") as file:
         file.write(line[:20])
         file.flush()
-        assert metric_data.chart_table(run.id, "loss").num_rows == before
+        assert metric_tables.chart_table(run.id, "loss").num_rows == before
         assert data.summary(run.id)["damaged"] == {}
         file.write(line[20:])
-    assert metric_data.chart_table(run.id, "loss").num_rows == before + 1
+    assert metric_tables.chart_table(run.id, "loss").num_rows == before + 1
 
 
 def test_a_replaced_journal_is_read_anew(run):
@@ -68,12 +77,12 @@ def test_a_replaced_journal_is_read_anew(run):
 
 def test_what_was_left_is_drawn_apart_from_the_live_path(runs):
     run = with_history(runs)
-    table = metric_data.chart_table(run.id, "accuracy").to_pylist()
+    table = metric_tables.chart_table(run.id, "accuracy").to_pylist()
     live = [row["step"] for row in table if row["path"] == "live"]
     left = [row["step"] for row in table if row["path"] == "left"]
     assert live == sorted(set(live)) and max(live) == 400
     assert min(left) == 200 and max(left) == 900  # joined to the last live point
-    marks = {(row["kind"], row["path"]) for row in metric_data.marks_table(run.id, "accuracy").to_pylist()}
+    marks = {(row["kind"], row["path"]) for row in metric_tables.marks_table(run.id, "accuracy").to_pylist()}
     assert ("rollback", "live") in marks
 
 
@@ -110,15 +119,15 @@ def test_a_chart_of_a_long_run_is_small(run):
     with Journal(run.paths.metrics) as journal:
         for step in range(201, 5_000):
             journal.append({"step": step, "branch": 0, "attempt": 0, "train/loss": 1.0 / step})
-    table = metric_data.chart_table(run.id, "loss")
+    table = metric_tables.chart_table(run.id, "loss")
     assert table.num_rows <= 2 * series.POINTS_PER_SERIES + 2
-    assert sum(table["spot"].to_pylist()) <= 2 * charts.SPOTS + 2
+    assert sum(table["spot"].to_pylist()) <= 2 * metrics.SPOTS + 2
 
 
 def test_a_loss_that_is_null_is_a_gap_and_a_mark(run):
     with Journal(run.paths.metrics) as journal:
         journal.append({"step": 210, "branch": 0, "attempt": 0, "train/loss": float("nan")})
-    marks = metric_data.marks_table(run.id, "loss").to_pylist()
+    marks = metric_tables.marks_table(run.id, "loss").to_pylist()
     assert any(row["kind"] == "not finite" and row["step"] == 210 for row in marks)
 
 
@@ -128,7 +137,7 @@ def test_a_loss_that_is_null_is_a_gap_and_a_mark(run):
      "# x", "www.example.org", "a@b.org", ":material/bolt:", "https://example.org"],
 )  # fmt: skip
 def test_text_from_files_means_nothing_in_markdown(text):
-    shown = words.plain(text)
+    shown = labels.plain(text)
     for mark in "<[$*`~#":
         assert f"{mark}" not in shown.replace(f"\\{mark}", "")
     assert "://" not in shown and "www." not in shown and ":red[" not in shown
@@ -167,7 +176,7 @@ def test_spectra_of_the_live_path_by_layer_and_the_ranks_they_leave(runs):
     from hankelboard.storage.spectrum import discarded_shares, rank_for_tolerance
 
     run = with_history(runs)
-    layers = spectra_data.by_layer(run.id)
+    layers = spectra_tables.by_layer(run.id)
     assert sorted(layers) == [0, 1]
     steps = [record["step"] for record in layers[0]]
     assert steps == sorted(set(steps)) and max(steps) <= 420  # what the rollback left is not among them
@@ -195,7 +204,7 @@ def test_a_heat_map_is_bounded_and_keeps_the_snapshots_around_a_cut():
 
 
 def unpacked(column):
-    """The values of a column of the heat map as the browser reads them: app/spectra.py `_UNPACKED`."""
+    """The values of a column of the heat map as the browser reads them: app/charts/spectra.py `_UNPACKED`."""
     levels = [256 * high + low for high, low in zip(column["high"], column["low"], strict=True)]
     return [math.exp(column["base"] + column["spacing"] * level) if level else None for level in levels]
 

@@ -3,17 +3,18 @@
 import numpy as np
 import pytest
 
-from hankelboard.app import (
+from hankelboard.app.charts import analysis, metric_tables
+from hankelboard.app.data import (
     analyses,
-    analysis_charts,
-    data,
+    columns,
     interventions,
-    metric_data,
-    outcomes,
-    proposal_data,
-    series,
-    uncut,
+    proposals,
 )
+from hankelboard.app.data import (
+    runs as data,
+)
+from hankelboard.app.panels import baseline as uncut
+from hankelboard.app.panels import predictions
 from hankelboard.storage import commands
 from hankelboard.storage.history import History
 from hankelboard.storage.journal import read_journal
@@ -56,7 +57,7 @@ def test_a_budget_sets_the_ranks_of_all_layers(open_page, waiting):
     page = open_page("truncation", run=waiting.id)
     of_choice(page, "rule").set_value("budget for all layers").run()
     of_choice(page, "budget").set_value(0.5).run()
-    record = proposal_data.proposal(waiting.id, 1)
+    record = proposals.proposal(waiting.id, 1)
     expected = ranks_within(record, 0.5)
     shown = [of_choice(page, f"rank_{i}").value for i in range(len(expected))]
     assert shown == expected and sum(shown) <= 64
@@ -64,7 +65,7 @@ def test_a_budget_sets_the_ranks_of_all_layers(open_page, waiting):
 
 
 def test_no_place_of_a_slider_travels_in_one_message_only(open_page, waiting):
-    """Streamlit may drop a message; a slider whose place came in it would fall back (app/choice.py)."""
+    """Streamlit may drop a message; a slider whose place came in it would fall back (rank_sliders.py)."""
     page = open_page("truncation", run=waiting.id)
 
     def standing():
@@ -108,15 +109,15 @@ def test_what_was_not_measured_can_be_asked_for(open_page, waiting):
 def test_predictions_of_all_runs_beside_their_outcomes(open_page, waiting):
     decide_and_apply(waiting)
     data.summaries()  # read before, so that nothing is left out for want of time
-    rows, left_out = proposal_data.outcomes()
+    rows, left_out = proposals.outcomes()
     assert left_out == 0
     (applied,) = (e for e in read_journal(waiting.paths.events)[0] if e["kind"] == "reduction_applied")
     before, predicted, after = (applied[key]["accuracy"] for key in ("before", "predicted", "after"))
     assert [(row["run"], row["predicted"], row["measured"]) for row in rows] == [
         (waiting.id, predicted - before, after - before)
     ]
-    table = outcomes.points_table(rows, waiting.id)
-    assert table.column("where").to_pylist() == [outcomes.HERE]
+    table = predictions.points_table(rows, waiting.id)
+    assert table.column("where").to_pylist() == [predictions.HERE]
     assert "How far predictions held" in str(
         [s.value for s in open_page("truncation", run=waiting.id).subheader]
     )
@@ -126,16 +127,16 @@ def test_smoothing_is_computed_before_reduction_and_keeps_gaps_and_the_raw_line(
     rng = np.random.default_rng(0)
     values = rng.standard_normal(5000).cumsum()
     values[100] = np.nan
-    smoothed = series.smoothed(values, 0.9)
+    smoothed = columns.smoothed(values, 0.9)
     weights, total, expected = 0.0, 0.0, []
     for value in values[:100]:
         total, weights = 0.9 * total + 0.1 * value, 0.9 * weights + 0.1
         expected.append(total / weights)
     np.testing.assert_allclose(smoothed[:100], expected)
     assert np.isnan(smoothed[100]) and not np.isnan(smoothed[101])
-    table = metric_data.chart_table(waiting.id, "loss", 0.9).to_pylist()
+    table = metric_tables.chart_table(waiting.id, "loss", 0.9).to_pylist()
     raw = {row["step"]: row["value"] for row in table if row["path"] == "raw"}
-    plain = metric_data.chart_table(waiting.id, "loss").to_pylist()
+    plain = metric_tables.chart_table(waiting.id, "loss").to_pylist()
     assert raw == {r["step"]: r["value"] for r in plain if r["series"] == "training" and r["path"] == "live"}
     live = [row["value"] for row in table if row["series"] == "training" and row["path"] == "live"]
     assert live and live != list(raw.values())
@@ -160,9 +161,9 @@ def test_an_analysis_is_shown_with_what_it_is_not(open_page, waiting):
     told = text_of(open_page("spectra", run=waiting.id))
     assert "Provisional" in told and "3 snapshots from before it" in told
     assert "Chosen at step 20, 30 of 64 states would miss 0.50 %" in told and "at random 25.00 %" in told
-    drift = analysis_charts.drift_table(ANALYSIS["layers"][0])
+    drift = analysis.drift_table(ANALYSIS["layers"][0])
     assert drift.num_rows == 3  # a drift of 0 has no place on a log axis
-    assert analysis_charts.stability_table(ANALYSIS["layers"][0]).num_rows == 3
+    assert analysis.stability_table(ANALYSIS["layers"][0]).num_rows == 3
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hankelboard.app import journal_tables
-from hankelboard.app.run_cache import RunCache
-from hankelboard.app.series import Columns, Piece
+from hankelboard.app.data import journal_tables
+from hankelboard.app.data.columns import Columns, Piece
+from hankelboard.app.data.run_cache import RunCache
 from hankelboard.storage.layout import RunPaths
 from hankelboard.storage.records import decode
 

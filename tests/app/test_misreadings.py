@@ -5,10 +5,12 @@ import math
 import pytest
 import vl_convert
 
-from hankelboard.app import data, event_words, outcomes
-from hankelboard.app.evidence import left_out_words
-from hankelboard.app.evidence_charts import layer_tables
-from hankelboard.app.spec_parts import chart, log_y, mark, whole_x
+from hankelboard.app.charts.evidence import layer_tables
+from hankelboard.app.charts.parts import chart, log_y, mark, whole_x
+from hankelboard.app.data import runs
+from hankelboard.app.panels import predictions
+from hankelboard.app.panels.evidence import left_out_words
+from hankelboard.app.words import events
 from tests.app.synthetic_run import SyntheticRun
 
 
@@ -19,22 +21,22 @@ def run(tmp_path, monkeypatch):
 
 
 def test_a_best_value_at_or_before_a_cut_is_known_to_be_of_the_larger_model(run):
-    assert not data.was_cut_after(run.id, 100)
+    assert not runs.was_cut_after(run.id, 100)
     run.propose()
     run.decide(1)
     run.answer(1)
     run.train(300)
-    data.forget(run.id)
-    assert data.was_cut_after(run.id, 100) and data.was_cut_after(run.id, 200)
-    assert not data.was_cut_after(run.id, 201)
+    runs.forget(run.id)
+    assert runs.was_cut_after(run.id, 100) and runs.was_cut_after(run.id, 200)
+    assert not runs.was_cut_after(run.id, 201)
 
 
 def test_a_policy_that_decided_is_called_a_policy():
     event = {"kind": "decision_accepted", "proposal": 3, "verdict": "approve", "by": "policy:auto"}
-    assert event_words.describe({**event, "apply_at_step": 5}).startswith(
+    assert events.describe({**event, "apply_at_step": 5}).startswith(
         "Proposal 3 approved by the policy auto;"
     )
-    assert "by ada" in event_words.describe({**event, "by": "ada", "apply_at_step": 5})
+    assert "by ada" in events.describe({**event, "by": "ada", "apply_at_step": 5})
 
 
 def test_what_was_not_measured_is_said_in_words_and_percent():
@@ -67,7 +69,7 @@ def test_a_log_axis_of_less_than_two_decades_names_twice_and_five_times_them_too
 
 
 def test_differences_of_accuracy_are_drawn_in_points():
-    axes = outcomes.spec()["layer"][1]["encoding"]
+    axes = predictions.spec()["layer"][1]["encoding"]
     assert all(
         "points" in axes[name]["title"] and "%" not in axes[name]["axis"]["labelExpr"] for name in "xy"
     )

@@ -9,11 +9,11 @@ import time
 
 import pytest
 
-from hankelboard.app import data
-from hankelboard.app.run_cache import RunCache
-from hankelboard.app.run_index import TRUST_S, RunIndex
-from hankelboard.app.run_list import RunList
-from hankelboard.app.warming import Warming
+from hankelboard.app.data import runs as data
+from hankelboard.app.data.prefetch import Warming
+from hankelboard.app.data.run_cache import RunCache
+from hankelboard.app.data.run_index import TRUST_S, RunIndex
+from hankelboard.app.data.run_list import RunList
 from hankelboard.storage.runs import create_run
 from hankelboard.storage.status import process_identity
 from tests.app.conftest import settle, state
@@ -199,7 +199,7 @@ def test_runs_that_wait_for_each_other_are_listed_by_two_threads_at_once(runs):
 
 
 def test_a_sparkline_is_read_when_it_is_asked_for(runs, monkeypatch):
-    monkeypatch.setattr("hankelboard.app.warming.HEAD_START_S", 0.0)
+    monkeypatch.setattr("hankelboard.app.data.prefetch.HEAD_START_S", 0.0)
     run, other = SyntheticRun(runs, "one").start(), SyntheticRun(runs, "other").start()
     run.train(500)
     other.train(200)
@@ -213,7 +213,7 @@ def test_a_sparkline_is_read_when_it_is_asked_for(runs, monkeypatch):
 
 
 def test_reading_ahead_goes_on_as_long_as_there_is_more(monkeypatch):
-    monkeypatch.setattr("hankelboard.app.warming.HEAD_START_S", 0.0)
+    monkeypatch.setattr("hankelboard.app.data.prefetch.HEAD_START_S", 0.0)
     rest = [True, True, False]
     warming, told = Warming(), threading.Event()
     warming.tell = lambda name: told.set()
@@ -222,7 +222,7 @@ def test_reading_ahead_goes_on_as_long_as_there_is_more(monkeypatch):
 
 
 def test_runs_that_a_budget_left_out_are_read_meanwhile(runs, monkeypatch):
-    monkeypatch.setattr("hankelboard.app.warming.HEAD_START_S", 0.0)
+    monkeypatch.setattr("hankelboard.app.data.prefetch.HEAD_START_S", 0.0)
     for name in ("one", "other", "third"):
         SyntheticRun(runs, name)
     assert data.rows_within(0.0)[1] == 3

@@ -7,8 +7,8 @@ import time
 import pytest
 from watchdog.events import FileModifiedEvent
 
-from hankelboard.app.safety_scan import LOOKS, SafetyScan
-from hankelboard.app.watch import ANYTHING, Watch
+from hankelboard.app.live.safety_scan import LOOKS, SafetyScan
+from hankelboard.app.live.watch import ANYTHING, Watch
 from tests.app.conftest import SyntheticRun, comes_true, ready, settle, state
 from tests.waiting import until
 

@@ -22,7 +22,7 @@ from streamlit.runtime.forward_msg_cache import create_reference_msg
 from streamlit.runtime.forward_msg_queue import ForwardMsgQueue
 
 from hankelboard.app import server
-from hankelboard.app.watch import HEARTBEAT, METRICS, Watch
+from hankelboard.app.live.watch import HEARTBEAT, METRICS, Watch
 from tests.app.conftest import comes_true, ready
 from tests.app.synthetic_run import SyntheticRun
 from tests.waiting import PATIENCE_S
@@ -338,12 +338,12 @@ def test_without_inotify_the_scan_remains(runs, watch, monkeypatch):
         raise OSError(28, "inotify watch limit reached")
 
     run = SyntheticRun(runs).start()
-    monkeypatch.setattr("hankelboard.app.watch.Observer.schedule", refuse)
+    monkeypatch.setattr("hankelboard.app.live.watch.Observer.schedule", refuse)
     assert woken(watch, lambda: run.decide(run.propose()), run.id)
 
 
 def test_reading_a_run_wakes_nobody(runs, watch):
-    from hankelboard.app import data
+    from hankelboard.app.data import runs as data
 
     run = SyntheticRun(runs).start()
     run.train(100)

@@ -2,13 +2,13 @@
 
 import doctest
 
-from hankelboard.app import queue_suite
+from hankelboard.app.panels import suite_form
 from hankelboard.storage.runs import create_run, list_runs, read_run
 from tests.app.conftest import SyntheticRun, text_of
 
 
 def test_doctests():
-    assert doctest.testmod(queue_suite).failed == 0
+    assert doctest.testmod(suite_form).failed == 0
 
 
 def test_a_suite_is_queued_and_said_again_adds_what_is_missing(open_page, runs):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from hankelboard.app.data import summary
+from hankelboard.app.data.runs import summary
 from tests.app.conftest import SyntheticRun, text_of
 
 

@@ -4,7 +4,9 @@ import os
 
 import pytest
 
-from hankelboard.app import data, metric_data, spectra_data, words
+from hankelboard.app.charts import metric_tables, spectra_tables
+from hankelboard.app.data import runs as data
+from hankelboard.app.words import labels
 from hankelboard.storage.commands import add_note, send_command
 from tests.app.conftest import SyntheticRun, text_of
 
@@ -122,7 +124,7 @@ def test_one_snapshot_and_how_far_it_is_drawn(open_page, runs):
     ("seconds", "told"), [(0.0827, "82.7 ms"), (0.9996, "1 s"), (1.08, "1.08 s"), (None, "–")]
 )
 def test_a_long_step_is_told_in_seconds(seconds, told):
-    assert words.seconds_per_step(seconds) == told
+    assert labels.seconds_per_step(seconds) == told
 
 
 def test_after_a_rollback_to_before_a_cut_nothing_of_the_cut_is_on_the_live_path(open_page, run):
@@ -135,7 +137,7 @@ def test_after_a_rollback_to_before_a_cut_nothing_of_the_cut_is_on_the_live_path
     run.roll_back(pinned["name"], [64, 64], undone=[1])
     run.train(250)
     data.forget(run.id)
-    assert {record["state_dim"] for record in spectra_data.by_layer(run.id)[0]} == {64}
+    assert {record["state_dim"] for record in spectra_tables.by_layer(run.id)[0]} == {64}
     left = [item["state_dims"] for item in data.checkpoints(run.id)[0] if not item["live"]]
     assert left == [cut]
     assert not data.was_cut_after(run.id, 200)
@@ -149,7 +151,7 @@ def test_a_cut_that_was_undone_is_marked_at_the_rollback_that_undid_it(run):
     pinned = next(item for item in data.checkpoints(run.id)[0] if item["cause"] == "before_reduction")
     run.roll_back(pinned["name"], [64, 64], undone=[1])
     data.forget(run.id)
-    marks = metric_data.marks_table(run.id, "loss").to_pylist()
+    marks = metric_tables.marks_table(run.id, "loss").to_pylist()
     assert [mark["sign"] for mark in marks if mark["step"] == 200 and mark["sign"]] == ["▼↺"]
 
 
@@ -160,7 +162,7 @@ SPEAK_FOR_THEMSELVES = (
 
 def test_every_state_that_needs_explaining_is_in_the_glossary(open_page):
     told = text_of(open_page("glossary"))
-    states = {label for label, _, _ in words.STATES.values()} - set(SPEAK_FOR_THEMSELVES)
+    states = {label for label, _, _ in labels.STATES.values()} - set(SPEAK_FOR_THEMSELVES)
     for state in (*states, "not queued", "loss not finite"):
         assert f"**{state}.**" in told
 
@@ -170,7 +172,7 @@ def test_in_a_folder_that_is_read_only_nothing_is_offered_that_needs_writing(ope
     run.event("attempt_ended", reason="the process was asked to end")
     monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK)
     told = text_of(open_page("runs"))
-    assert words.READ_ONLY in told and words.WORKER_HINT not in told
+    assert labels.READ_ONLY in told and labels.WORKER_HINT not in told
     links = [link.proto.label for link in open_page("runs").get("page_link")]
     assert links == ["Look at the evidence"]
     assert open_page("new_run").button(key="create").disabled

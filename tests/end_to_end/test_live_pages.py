@@ -1,4 +1,4 @@
-"""What a person does is never lost to a refresh of the page (app/pulse.py says why it could be)."""
+"""What a person does is never lost to a refresh of the page (app/live/pulse.py says why it could be)."""
 
 import contextlib
 import itertools

@@ -3,7 +3,7 @@
 import pytest
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 
-from hankelboard.app.pulse import FALLBACK_MS
+from hankelboard.app.live.pulse import FALLBACK_MS
 from tests.app.synthetic_run import SyntheticRun
 from tests.waiting import PATIENCE_S
 

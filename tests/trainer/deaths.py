@@ -12,7 +12,7 @@ from tests.waiting import PATIENCE_S
 
 _context = multiprocessing.get_context("forkserver")
 # Imported once, before the fork: what every training would import for some seconds.
-_context.set_forkserver_preload(["hankelboard.trainer.train", "sklearn.datasets", "torch._dynamo"])
+_context.set_forkserver_preload(["hankelboard.trainer.training.loop", "sklearn.datasets", "torch._dynamo"])
 
 
 def train_until(paths, dies):
@@ -27,7 +27,7 @@ def train_until(paths, dies):
 
 
 def _train(paths, dies):
-    from hankelboard.trainer.train import train_run
+    from hankelboard.trainer.training.loop import train_run
 
     dies.prepare()
     with contextlib.redirect_stdout(io.StringIO()):
@@ -116,16 +116,16 @@ class AtStep:
         return f"step {self.step}"
 
     def prepare(self):
-        from hankelboard.trainer import train
+        from hankelboard.trainer.training import loop
 
-        update = train.optimizer_step
+        update = loop.optimizer_step
 
         def fatal(session):
             if session.state.step >= self.step:
                 kill()
             return update(session)
 
-        train.optimizer_step = fatal
+        loop.optimizer_step = fatal
 
 
 class AtCall:

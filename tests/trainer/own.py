@@ -3,10 +3,10 @@
 import torch
 from torch import nn
 
-from hankelboard.trainer.config import DataConfig
+from hankelboard.settings.config import DataConfig
 from hankelboard.trainer.data.digits import load_digits_task
 from hankelboard.trainer.data.task import Split, Task
-from hankelboard.trainer.models.lru import LRU
+from hankelboard.trainer.layers.lru import LRU
 
 
 class TinyModel(nn.Module):

@@ -3,6 +3,9 @@
 import contextlib
 import threading
 
+from hankelboard.settings.config import parse
+from hankelboard.settings.preset import find_preset
+from hankelboard.settings.toml import merge
 from hankelboard.storage import checkpoints, commands, proposals
 from hankelboard.storage.errors import CommandRefused
 from hankelboard.storage.history import read_history
@@ -10,10 +13,7 @@ from hankelboard.storage.journal import read_journal
 from hankelboard.storage.layout import run_paths
 from hankelboard.storage.runs import create_run
 from hankelboard.storage.status import read_status
-from hankelboard.trainer import train
-from hankelboard.trainer.config import parse
-from hankelboard.trainer.preset import find_preset
-from hankelboard.trainer.tables import merge
+from hankelboard.trainer.training import loop
 from tests.waiting import PATIENCE_S, until
 
 SMALL = {
@@ -39,7 +39,7 @@ class SmallRun:
         self.paths = run_paths(folder, create_run(folder, name="small", config=config.as_dict()).id)
 
     def train(self):
-        return train.train_run(self.paths, keep_log=False)
+        return loop.train_run(self.paths, keep_log=False)
 
     @property
     def history(self):
@@ -127,11 +127,11 @@ class SmallRun:
 
 def at_steps(monkeypatch, actions):
     """Call actions[step]() in the trainer, right after so many updates."""
-    update, left = train.optimizer_step, dict(actions)
+    update, left = loop.optimizer_step, dict(actions)
 
     def acting(session):
         loss = update(session)
         left.pop(session.state.step, lambda: None)()
         return loss
 
-    monkeypatch.setattr(train, "optimizer_step", acting)
+    monkeypatch.setattr(loop, "optimizer_step", acting)

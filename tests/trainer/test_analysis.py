@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from hankelboard.settings.config import parse
+from hankelboard.settings.families import METHODS, WITH_SYSTEMS
 from hankelboard.storage.systems import latest_analysis, systems_on_path
-from hankelboard.trainer import systems
-from hankelboard.trainer.analysis import AnalysisRefused, analyse
-from hankelboard.trainer.config import parse
-from hankelboard.trainer.family_settings import METHODS, WITH_SYSTEMS
-from hankelboard.trainer.models.families import make_mixer
-from hankelboard.trainer.reduction.hankel import DiagonalSystem, hankel_singular_values
+from hankelboard.trainer.compression import systems
+from hankelboard.trainer.compression.analysis import AnalysisRefused, analyse
+from hankelboard.trainer.layers.families import make_mixer
+from hankelboard.trainer.reduction.linear.hankel import DiagonalSystem, hankel_singular_values
 from hankelboard.trainer.reduction.reducible import Realisable
 from hankelboard.trainer.reduction.surgery import reducible_layers
 from tests.trainer.small_run import SmallRun

@@ -7,14 +7,14 @@ import pytest
 import torch
 from torch._dynamo.utils import counters
 
+from hankelboard.settings.config import parse
 from hankelboard.storage.errors import ConfigError
-from hankelboard.trainer.calibration import calibrate
-from hankelboard.trainer.compilation import CUDA_GRAPHS, Compiled
-from hankelboard.trainer.config import parse
+from hankelboard.trainer.compression.calibration import calibrate
+from hankelboard.trainer.compression.what_if import cut
 from hankelboard.trainer.data.task import Split, Task
-from hankelboard.trainer.models.build import build_model
-from hankelboard.trainer.models.families import MIXERS
-from hankelboard.trainer.what_if import cut
+from hankelboard.trainer.layers.build import build_model
+from hankelboard.trainer.layers.compilation import CUDA_GRAPHS, Compiled
+from hankelboard.trainer.layers.families import MIXERS
 from tests.trainer.test_precision import KEYS, drawn, loss_and_gradients, network
 
 pytestmark = [  # PyTorch's own, while it compiles

@@ -1,10 +1,10 @@
 import pytest
 
+from hankelboard.settings.config import Config, parse
+from hankelboard.settings.preset import find_preset, presets
+from hankelboard.settings.setting import describe_fields
+from hankelboard.settings.toml import merge, parse_assignment
 from hankelboard.storage.errors import ConfigError
-from hankelboard.trainer.config import Config, parse
-from hankelboard.trainer.preset import find_preset, presets
-from hankelboard.trainer.setting import describe_fields
-from hankelboard.trainer.tables import merge, parse_assignment
 
 
 def assign(*assignments):

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
+from hankelboard.settings.config import DataConfig
 from hankelboard.storage.errors import ConfigError
-from hankelboard.trainer.config import DataConfig
 from hankelboard.trainer.data import cifar, listops, load_task
 from hankelboard.trainer.data.cifar import TEST_FILE, TRAIN_FILES
 from hankelboard.trainer.data.download import download

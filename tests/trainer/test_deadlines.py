@@ -24,7 +24,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch):
     clock = Clock()
-    monkeypatch.setattr("hankelboard.trainer.deadline.time", clock)
+    monkeypatch.setattr("hankelboard.trainer.compression.deadline.time", clock)
     return clock
 
 

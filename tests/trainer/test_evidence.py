@@ -8,19 +8,19 @@ import pytest
 import torch
 from torch.nn import functional
 
+from hankelboard.settings.config import ReductionConfig, parse
+from hankelboard.settings.preset import find_preset
+from hankelboard.settings.toml import merge
 from hankelboard.storage.proposals import read_proposal
-from hankelboard.trainer import what_if
-from hankelboard.trainer.badge import badge
-from hankelboard.trainer.config import ReductionConfig, parse
+from hankelboard.trainer.compression import what_if
+from hankelboard.trainer.compression.badge import badge
+from hankelboard.trainer.compression.evidence import Occasion, gather
+from hankelboard.trainer.compression.null_ranks import NULL_SEEDS
+from hankelboard.trainer.compression.what_if import Comparison, cut_copy, paired_interval
 from hankelboard.trainer.data import load_task
 from hankelboard.trainer.data.task import Split
-from hankelboard.trainer.evidence import Occasion, gather
-from hankelboard.trainer.models.build import build_model
-from hankelboard.trainer.null_ranks import NULL_SEEDS
-from hankelboard.trainer.preset import find_preset
+from hankelboard.trainer.layers.build import build_model
 from hankelboard.trainer.reduction.surgery import reducible_layers
-from hankelboard.trainer.tables import merge
-from hankelboard.trainer.what_if import Comparison, cut_copy, paired_interval
 
 CONFIG = parse(merge(find_preset("digits-lru").tables, {"model": {"width": 8, "state_dim": 12}}))
 

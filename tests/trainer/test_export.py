@@ -11,16 +11,16 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from hankelboard.settings.config import DataConfig, parse
 from hankelboard.storage.errors import CheckpointError, ConfigError
 from hankelboard.storage.runs import read_run
 from hankelboard.trainer import export
-from hankelboard.trainer.checkpoint import load_tensors
 from hankelboard.trainer.cli import main
-from hankelboard.trainer.config import DataConfig, parse
+from hankelboard.trainer.compression.checkpoint import load_tensors
 from hankelboard.trainer.data import BUILT_IN, answers_every_step, load_task
 from hankelboard.trainer.export import export_checkpoint
-from hankelboard.trainer.models.families import MIXERS
-from hankelboard.trainer.references import Source, teacher_of
+from hankelboard.trainer.layers.families import MIXERS
+from hankelboard.trainer.training.references import Source, teacher_of
 from tests.trainer.test_families import family_run
 
 BARE = """

@@ -2,12 +2,12 @@
 
 import pytest
 
+from hankelboard.settings.config import parse
+from hankelboard.settings.families import METHODS, TYPE_NAMES
+from hankelboard.settings.families import OPTIONS as OPTIONS_KNOWN
 from hankelboard.storage.errors import ConfigError
 from hankelboard.storage.proposals import read_proposal
-from hankelboard.trainer.config import parse
-from hankelboard.trainer.family_settings import METHODS, TYPE_NAMES
-from hankelboard.trainer.family_settings import OPTIONS as OPTIONS_KNOWN
-from hankelboard.trainer.models.families import MIXERS, make_mixer, options_of
+from hankelboard.trainer.layers.families import MIXERS, make_mixer, options_of
 
 SIZES = {"model": {"width": 8, "state_dim": 12, "layers": 2, "norm": "layer"}}
 OPTIONS = {}

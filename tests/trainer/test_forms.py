@@ -2,8 +2,8 @@
 
 import pytest
 
-from hankelboard.trainer.models import diagonal_layer
-from hankelboard.trainer.recurrences.diagonal import lru_recurrence
+from hankelboard.trainer.layers import diagonal_layer
+from hankelboard.trainer.layers.recurrences.diagonal import lru_recurrence
 
 
 def other_than(form):

@@ -91,7 +91,7 @@ def test_training_goes_on_says_so_and_catches_up(small_run, disk, monkeypatch):
 
 
 def test_nothing_is_cut_without_a_checkpoint_to_go_back_to(small_run, disk, monkeypatch):
-    monkeypatch.setattr("hankelboard.trainer.reductions.RETRY_S", 0.1)
+    monkeypatch.setattr("hankelboard.trainer.compression.offers.RETRY_S", 0.1)
     run = small_run(training={"steps": ENDLESS}, reduction={"policy": "ask", "steps": [20], "slack": 1000.0})
     with run.training():
         run.wait_pending(1)

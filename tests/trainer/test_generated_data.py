@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
+from hankelboard.settings.config import DataConfig
 from hankelboard.storage.errors import ConfigError
-from hankelboard.trainer.config import DataConfig
 from hankelboard.trainer.data import load_task
 from hankelboard.trainer.data.sample_text import SAYING, VERBS, sample_text
-from hankelboard.trainer.scoring import UNSCORED
+from hankelboard.trainer.data.scoring import UNSCORED
 
 SMALL = {"sequences": 200, "test": 50}
 RECALL = ("copying", "induction", "mqar")

@@ -8,7 +8,7 @@ import pytest
 from hankelboard.storage import commands
 from hankelboard.storage.errors import CommandRefused
 from hankelboard.storage.proposals import publish_measurement, read_evidence, read_proposal, what_if
-from hankelboard.trainer import measuring
+from hankelboard.trainer.compression import measurement
 from tests.waiting import PATIENCE_S
 
 WAITS = {"policy": "ask", "steps": [20], "measure_share": 0.0}
@@ -17,7 +17,7 @@ WAITS = {"policy": "ask", "steps": [20], "measure_share": 0.0}
 @pytest.fixture
 def hurried(small_run, monkeypatch):
     """A run whose proposals have no time to measure more than they must."""
-    monkeypatch.setattr(measuring, "LEAST_MEASURING_S", 0.0)
+    monkeypatch.setattr(measurement, "LEAST_MEASURING_S", 0.0)
     return small_run(reduction=WAITS)
 
 

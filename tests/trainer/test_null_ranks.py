@@ -3,14 +3,14 @@
 import pytest
 import torch
 
+from hankelboard.settings.config import ReductionConfig, parse
+from hankelboard.settings.families import METHODS
 from hankelboard.storage.spectrum import discarded_shares
-from hankelboard.trainer.calibration import calibrate
-from hankelboard.trainer.config import ReductionConfig, parse
+from hankelboard.trainer.compression.calibration import calibrate
+from hankelboard.trainer.compression.null_ranks import null_ranks, untrained_layer
 from hankelboard.trainer.data import load_task
-from hankelboard.trainer.family_settings import METHODS
-from hankelboard.trainer.models.build import build_model
-from hankelboard.trainer.models.families import make_mixer
-from hankelboard.trainer.null_ranks import null_ranks, untrained_layer
+from hankelboard.trainer.layers.build import build_model
+from hankelboard.trainer.layers.families import make_mixer
 from hankelboard.trainer.reduction.surgery import reducible_layers
 
 

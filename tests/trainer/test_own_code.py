@@ -2,8 +2,8 @@
 
 import pytest
 
+from hankelboard.settings.imports import import_object
 from hankelboard.storage.errors import ConfigError
-from hankelboard.trainer.imports import import_object
 
 OWN_DATA = {"task": "tests.trainer.own:parity", "options": {"samples": 60}}
 

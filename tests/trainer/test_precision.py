@@ -4,14 +4,21 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
+from hankelboard.settings.config import parse
 from hankelboard.storage.errors import ConfigError
-from hankelboard.trainer.calibration import calibrate
-from hankelboard.trainer.config import parse
+from hankelboard.trainer.compression.calibration import calibrate
 from hankelboard.trainer.data.task import Split, Task
-from hankelboard.trainer.models.build import build_model
-from hankelboard.trainer.models.families import MIXERS
-from hankelboard.trainer.precision import autocast, check_precision, in_float32
-from hankelboard.trainer.recurrences import channel_decay, delta_rule, diagonal, scalar_decay, selective, siso
+from hankelboard.trainer.layers.build import build_model
+from hankelboard.trainer.layers.families import MIXERS
+from hankelboard.trainer.layers.recurrences import (
+    channel_decay,
+    delta_rule,
+    diagonal,
+    scalar_decay,
+    selective,
+    siso,
+)
+from hankelboard.trainer.layers.recurrences.precision import autocast, check_precision, in_float32
 from hankelboard.trainer.reduction.reducible import Calibrated
 from hankelboard.trainer.reduction.surgery import reducible_layers
 

@@ -3,13 +3,13 @@
 import pytest
 import torch
 
+from hankelboard.settings.families import METHODS
+from hankelboard.settings.preset import presets
 from hankelboard.trainer.data import load_task
+from hankelboard.trainer.data.scoring import cross_entropy
 from hankelboard.trainer.data.task import Split, Task
-from hankelboard.trainer.family_settings import METHODS
-from hankelboard.trainer.models.build import build_model
-from hankelboard.trainer.preset import presets
+from hankelboard.trainer.layers.build import build_model
 from hankelboard.trainer.reduction.surgery import reducible_layers
-from hankelboard.trainer.scoring import cross_entropy
 
 LARGE = ("listops-lru",)
 """Whose data take minutes to generate."""

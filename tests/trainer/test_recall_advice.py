@@ -3,14 +3,14 @@
 import pytest
 import torch
 
-from hankelboard.trainer.badge import badge, is_flat
-from hankelboard.trainer.calibration import calibrate
-from hankelboard.trainer.config import ReductionConfig, parse
+from hankelboard.settings.config import ReductionConfig, parse
+from hankelboard.trainer.compression.badge import badge, is_flat
+from hankelboard.trainer.compression.calibration import calibrate
+from hankelboard.trainer.compression.evidence import Occasion, evaluate, gather
 from hankelboard.trainer.data import load_task
+from hankelboard.trainer.data.scoring import cross_entropy
 from hankelboard.trainer.data.task import Split
-from hankelboard.trainer.evidence import Occasion, evaluate, gather
-from hankelboard.trainer.models.build import build_model
-from hankelboard.trainer.scoring import cross_entropy
+from hankelboard.trainer.layers.build import build_model
 
 MODEL = {"family": "deltanet", "layers": 1, "width": 24, "state_dim": 6, "norm": "layer", "dropout": 0.0,
          "options": {"heads": 1}}  # fmt: skip

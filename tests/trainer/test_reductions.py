@@ -8,7 +8,7 @@ import torch
 
 from hankelboard.storage.errors import AlreadyDecided, NotDecidable
 from hankelboard.storage.proposals import ranks_at, read_decision, read_proposal
-from hankelboard.trainer import evidence, reductions
+from hankelboard.trainer.compression import evidence, offers
 from hankelboard.trainer.reduction.surgery import reducible_layers
 from tests.trainer.small_run import ENDLESS, at_steps
 
@@ -126,7 +126,7 @@ def test_at_the_last_step_a_run_can_wait_for_the_decision(small_run):
 
 def test_a_cut_that_cannot_be_saved_before_is_not_made(small_run, monkeypatch):
     run = small_run(reduction={"steps": [20]}, training={"checkpoint_every": 0})
-    from hankelboard.trainer.session import Session
+    from hankelboard.trainer.compression.session import Session
 
     save = Session.save
 
@@ -142,7 +142,7 @@ def test_a_cut_that_cannot_be_saved_before_is_not_made(small_run, monkeypatch):
 def test_the_loss_right_after_the_cut_is_that_of_the_dense_reduced_system(small_run, monkeypatch):
     """Write-back loses nothing: the network computes what A_r, B_r, C_r computed by a plain loop compute."""
     seen = {}
-    cut = reductions.cut
+    cut = offers.cut
 
     def watched(model, optimizer, ranks, moments):
         if optimizer is not None:
@@ -153,8 +153,8 @@ def test_the_loss_right_after_the_cut_is_that_of_the_dense_reduced_system(small_
         seen["val"] = split
         return evaluate(model, split, text=text)
 
-    monkeypatch.setattr("hankelboard.trainer.session.evaluate", kept)
-    monkeypatch.setattr(reductions, "cut", watched)
+    monkeypatch.setattr("hankelboard.trainer.compression.session.evaluate", kept)
+    monkeypatch.setattr(offers, "cut", watched)
     run = small_run(reduction={"steps": [20]})
     run.train()
     after = run.events("reduction_applied")[0]["after"]["loss"]

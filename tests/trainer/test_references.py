@@ -11,9 +11,9 @@ from hankelboard.storage.errors import CheckpointMisfit
 from hankelboard.storage.journal import read_journal
 from hankelboard.storage.records import read_record
 from hankelboard.storage.summary import summarise
-from hankelboard.trainer.checkpoint import load_tensors
 from hankelboard.trainer.cli import main
-from hankelboard.trainer.models.families import MIXERS
+from hankelboard.trainer.compression.checkpoint import load_tensors
+from hankelboard.trainer.layers.families import MIXERS
 from tests.trainer.deaths import AtStep, NotAtAll, train_until
 
 SHORT = {"steps": 30, "checkpoint_every": 10}

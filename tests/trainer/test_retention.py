@@ -43,7 +43,7 @@ def test_what_a_person_pinned_and_where_a_branch_began_stays(small_run):
 
 
 def test_nothing_goes_while_the_newer_ones_are_damaged(small_run):
-    from hankelboard.trainer.retention import superfluous
+    from hankelboard.trainer.compression.retention import superfluous
 
     run = small_run(
         training={**KEYS["training"], "keep_checkpoints": 0}, reduction={"attempts": 0, "steps": []}

@@ -6,15 +6,15 @@ import scipy.linalg
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hankelboard.trainer.reduction.hankel import DiagonalSystem
-from hankelboard.trainer.reduction.subspaces import (
+from hankelboard.trainer.reduction.linear.hankel import DiagonalSystem
+from hankelboard.trainer.reduction.linear.subspaces import (
     kept_subspace,
     order_stability,
     overlap,
     random_regret,
     selection_regret,
 )
-from hankelboard.trainer.reduction.truncation import balance
+from hankelboard.trainer.reduction.linear.truncation import balance
 
 SEEDS = st.integers(0, 10_000)
 

@@ -7,15 +7,15 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from hankelboard.settings.suite import built_in, create_suite, load_suite, parse_suite
 from hankelboard.storage.commands import command_ids, read_command
 from hankelboard.storage.errors import ConfigError
 from hankelboard.storage.layout import RunPaths, run_paths
 from hankelboard.storage.runs import list_runs, read_run
 from hankelboard.storage.summary import summarise
-from hankelboard.trainer import absent
 from hankelboard.trainer.cli import main
 from hankelboard.trainer.cli.suites import what_stands_in_the_way
-from hankelboard.trainer.suite import built_in, create_suite, load_suite, parse_suite
+from hankelboard.trainer.work import orphans
 
 TINY = {
     "preset": "digits-lru",
@@ -223,7 +223,7 @@ def test_what_a_suite_waits_for_in_vain_is_said_with_what_helps(tmp_path, capsys
     assert main(["suite", str(file), "--runs-dir", str(runs)]) == 0
     assert "resume" not in capsys.readouterr().out
     full = next(paths for paths in list_runs(runs) if read_run(paths).series == "full")
-    absent.fail(full, "no data")
+    orphans.fail(full, "no data")
     assert main(["suite", str(file), "--runs-dir", str(runs)]) == 0
     said = capsys.readouterr().out
     assert f"{full.run_id} is failed: no data; `hankelboard send {full.run_id} resume`" in said

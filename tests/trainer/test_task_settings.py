@@ -4,12 +4,12 @@ import math
 
 import pytest
 
+from hankelboard.settings.config import DataConfig, parse
+from hankelboard.settings.preset import find_preset
+from hankelboard.settings.tasks import OPTIONS, task_options
+from hankelboard.settings.toml import merge
 from hankelboard.storage.errors import ConfigError
-from hankelboard.trainer.config import DataConfig, parse
 from hankelboard.trainer.data import BUILT_IN, load_task
-from hankelboard.trainer.preset import find_preset
-from hankelboard.trainer.tables import merge
-from hankelboard.trainer.task_settings import OPTIONS, task_options
 
 REFUSED = [
     ("digitz", {}, "data.task = 'digitz': unknown; did you mean digits?"),

@@ -6,11 +6,11 @@ import math
 
 import pytest
 
+from hankelboard.settings.preset import find_preset
 from hankelboard.storage.journal import read_journal
 from hankelboard.trainer.cli import main
 from hankelboard.trainer.cli.acting import resolve
 from hankelboard.trainer.export import export_checkpoint
-from hankelboard.trainer.preset import find_preset
 
 TEXT = {"task": "text", "options": {"length": 16, "characters": 4000}}
 

@@ -6,7 +6,7 @@ import pytest
 
 from hankelboard.storage.journal import read_journal
 from hankelboard.storage.verification import verify_run
-from hankelboard.trainer.train import learning_rate, train_run
+from hankelboard.trainer.training.loop import learning_rate, train_run
 
 
 def test_a_run_ends_by_itself_and_is_cut_on_the_way(small_run, capsys):
@@ -87,8 +87,12 @@ def test_an_error_of_ours_is_one_line_and_any_other_keeps_its_traceback(small_ru
 
 def test_three_attempts_without_a_checkpoint_are_enough(small_run, monkeypatch):
     run = small_run()
-    monkeypatch.setattr("hankelboard.trainer.train.begin", lambda session: session.event("attempt_started",
-                        checkpoint=None, state_dims=[12, 12], policy="auto") or 1 / 0)  # fmt: skip
+
+    def begins_and_breaks(session):
+        session.event("attempt_started", checkpoint=None, state_dims=[12, 12], policy="auto")
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("hankelboard.trainer.training.loop.begin", begins_and_breaks)
     for _ in range(3):
         assert run.train() == "failed"
     monkeypatch.undo()
@@ -98,7 +102,7 @@ def test_three_attempts_without_a_checkpoint_are_enough(small_run, monkeypatch):
 
 @pytest.mark.parametrize("schedule", ["cosine", "constant"])
 def test_learning_rate(small_run, schedule):
-    from hankelboard.trainer.config import Config, TrainingConfig
+    from hankelboard.settings.config import Config, TrainingConfig
 
     config = Config(training=TrainingConfig(steps=100, warmup=0.1, learning_rate=1.0, schedule=schedule))
     rates = [learning_rate(config, step) for step in range(101)]

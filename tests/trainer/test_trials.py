@@ -2,7 +2,7 @@
 
 import doctest
 
-from hankelboard.trainer import trials
+from hankelboard.trainer.compression import trials
 
 KEYS = {"policy": "pragmatic", "steps": [20, 30], "share": 0.5}
 
@@ -54,7 +54,7 @@ def test_a_trial_survives_a_stop(small_run, monkeypatch):
 
 def fall_after(monkeypatch, step):
     """Validation accuracy is 1, and 0 beyond this step on branch 0."""
-    from hankelboard.trainer.session import Session
+    from hankelboard.trainer.compression.session import Session
 
     def measure(session):
         bad = session.state.step > step and session.state.branch == 0

@@ -11,8 +11,8 @@ from safetensors.numpy import load_file
 from scipy.linalg import solve_discrete_lyapunov
 from scipy.special import erf
 
+from hankelboard.settings.config import DataConfig
 from hankelboard.storage.proposals import read_proposal, what_if
-from hankelboard.trainer.config import DataConfig
 from hankelboard.trainer.data.digits import load_digits_task
 from tests.trainer.small_run import SmallRun
 from tests.trainer.test_reductions import classical_truncation
@@ -25,7 +25,7 @@ def decided(tmp_path_factory):
     """A proposal, and the weights it was made from."""
     run = SmallRun(tmp_path_factory.mktemp("runs"), reduction={"steps": [30], "evidence_samples": 80})
     with pytest.MonkeyPatch.context() as patch:  # all is measured, however long it takes
-        patch.setattr("hankelboard.trainer.measuring.LEAST_MEASURING_S", math.inf)
+        patch.setattr("hankelboard.trainer.compression.measurement.LEAST_MEASURING_S", math.inf)
         run.train()
     before = run.checkpoints("before_reduction")[0]
     return read_proposal(run.paths, 1), load_file(run.paths.checkpoint(before.name) / "model.safetensors")

@@ -7,7 +7,7 @@ import sys
 
 def wait_policy(**given):
     environment = {key: value for key, value in os.environ.items() if key != "OMP_WAIT_POLICY"}
-    script = "import hankelboard.trainer.train, os; print(os.environ['OMP_WAIT_POLICY'])"
+    script = "import hankelboard.trainer.training.loop, os; print(os.environ['OMP_WAIT_POLICY'])"
     done = subprocess.run(
         [sys.executable, "-c", script],
         env={**environment, "OMP_DISPLAY_ENV": "true", **given},

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from hankelboard.trainer.models.lru import LRU
-from hankelboard.trainer.models.network import SequenceModel
-from hankelboard.trainer.what_if import cut
+from hankelboard.trainer.compression.what_if import cut
+from hankelboard.trainer.layers.lru import LRU
+from hankelboard.trainer.layers.network import SequenceModel
 
 
 class Refusing(LRU):

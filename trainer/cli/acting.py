@@ -7,6 +7,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+from hankelboard.settings.config import Config, parse
+from hankelboard.settings.preset import Preset, find_preset
+from hankelboard.settings.toml import merge, parse_assignment, read_toml, spelt_out, with_absolute_paths
 from hankelboard.storage import commands
 from hankelboard.storage.commands import KINDS, POLICIES, WAITING
 from hankelboard.storage.errors import CommandRefused, ConfigError, RunNotFound
@@ -18,12 +21,9 @@ from hankelboard.storage.references import references
 from hankelboard.storage.runs import create_run, find_run, is_held
 from hankelboard.storage.systems import publish_analysis
 from hankelboard.storage.workers import present
-from hankelboard.trainer import absent
 from hankelboard.trainer.cli.arguments import add_command, run_of, runs_of, user, whole_numbers
 from hankelboard.trainer.cli.reading import point_in_words, print_json
-from hankelboard.trainer.config import Config, parse
-from hankelboard.trainer.preset import Preset, find_preset
-from hankelboard.trainer.tables import merge, parse_assignment, read_toml, spelt_out, with_absolute_paths
+from hankelboard.trainer.work import orphans
 
 WITH_ARGUMENTS = ("rollback", "policy", "measure")
 """Kinds of commands that `send` leaves to commands of their own."""
@@ -186,7 +186,7 @@ def with_references(runs: Path, preset: Preset, config: Config) -> Config:
 
 
 def analyse(options: argparse.Namespace) -> int:
-    from hankelboard.trainer import analysis  # scipy: only where it is wanted
+    from hankelboard.trainer.compression import analysis  # scipy: only where it is wanted
 
     paths = run_of(options)
     os.nice(5)  # a trainer may be at work beside it
@@ -254,7 +254,7 @@ def measure(options: argparse.Namespace) -> int:
 
 def _send(options: argparse.Namespace, kind: str, **arguments: Any) -> int:
     paths = run_of(options)
-    reason = absent.refusal(read_history(paths).state, kind)
+    reason = orphans.refusal(read_history(paths).state, kind)
     if reason:
         raise CommandRefused(f"{kind} refused: {reason}")
     command_id = commands.send_command(

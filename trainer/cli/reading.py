@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from hankelboard.settings.config import Config
+from hankelboard.settings.preset import presets
+from hankelboard.settings.setting import describe_fields
 from hankelboard.storage import checkpoints
 from hankelboard.storage.history import History, read_history
 from hankelboard.storage.importances import importance_of
@@ -17,9 +20,6 @@ from hankelboard.storage.scores import bits_in_words
 from hankelboard.storage.summary import Summary, summarise
 from hankelboard.storage.verification import verify_run
 from hankelboard.trainer.cli.arguments import add_command, run_of, runs_of
-from hankelboard.trainer.config import Config
-from hankelboard.trainer.preset import presets
-from hankelboard.trainer.setting import describe_fields
 
 
 def add_commands(commands: Any) -> None:

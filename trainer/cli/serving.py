@@ -8,16 +8,16 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from hankelboard.settings.config import parse
+from hankelboard.settings.preset import find_preset
+from hankelboard.settings.toml import merge
 from hankelboard.storage.errors import CommandRefused, DamagedRun, HankelboardError
 from hankelboard.storage.history import read_history
 from hankelboard.storage.references import state_beside, waits_for
 from hankelboard.storage.runs import create_run, list_runs, read_run
-from hankelboard.trainer import absent
 from hankelboard.trainer.cli.arguments import add_command, run_of, runs_of, user
 from hankelboard.trainer.cli.side_by_side import Kept, SideBySide
-from hankelboard.trainer.config import parse
-from hankelboard.trainer.preset import find_preset
-from hankelboard.trainer.tables import merge
+from hankelboard.trainer.work import orphans
 
 DEMO_GROUP = "demo"
 # (preset, name, keys that differ). One CPU thread each: two runs train side by side on two cores.
@@ -132,7 +132,7 @@ def dashboard() -> Path:
 def run(options: argparse.Namespace) -> int:
     paths = run_of(options)
     identity, history = read_run(paths), read_history(paths)
-    asked = list(absent.unanswered(paths, history))
+    asked = list(orphans.unanswered(paths, history))
     if history.state == "finished" and not any(command.kind == "rollback" for command in asked):
         print(f"{identity.id} is finished; roll it back to train on from a checkpoint")
         return 0
@@ -147,15 +147,15 @@ def run(options: argparse.Namespace) -> int:
         raise DamagedRun(f"{identity.id}: the directory is read-only; copy it to a place that can be written")
     # Several runs on one machine: threads that spin while they wait would take the cores from each other.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    from hankelboard.trainer.train import train_run  # imports torch
-    from hankelboard.trainer.worker import CHILD_MARK
+    from hankelboard.trainer.training.loop import train_run  # imports torch
+    from hankelboard.trainer.work.worker import CHILD_MARK
 
     outcome = train_run(paths, keep_log=CHILD_MARK not in os.environ)
     return 0 if outcome in ("finished", "stopped") else 1
 
 
 def worker(options: argparse.Namespace) -> int:
-    from hankelboard.trainer.worker import Worker
+    from hankelboard.trainer.work.worker import Worker
 
     if options.jobs < 1:
         raise CommandRefused("--jobs: must be at least 1")

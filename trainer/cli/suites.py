@@ -4,10 +4,10 @@ import argparse
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from hankelboard.settings import suite as suites
 from hankelboard.storage.errors import CommandRefused
 from hankelboard.storage.layout import run_paths
 from hankelboard.storage.summary import Summary, summarise
-from hankelboard.trainer import suite as suites
 from hankelboard.trainer.cli.arguments import add_command, runs_of, user, whole_numbers
 from hankelboard.trainer.cli.reading import dims_in_words, print_json, print_table
 
@@ -39,7 +39,7 @@ def suite(options: argparse.Namespace) -> int:
     runs = runs_of(options)
     planned = suites.create_suite(runs, found, seeds=options.seeds, group=options.group, by=user())
     if options.jobs:
-        from hankelboard.trainer.worker import Worker
+        from hankelboard.trainer.work.worker import Worker
 
         Worker(runs, jobs=options.jobs).work(once=True)
     summaries = [summarise(run_paths(runs, item.run)) for item in planned]

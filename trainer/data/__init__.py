@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from importlib import import_module
 
-from hankelboard.trainer.config import DataConfig
+from hankelboard.settings.config import DataConfig
+from hankelboard.settings.imports import import_object
+from hankelboard.settings.tasks import check_task
 from hankelboard.trainer.data.task import Task
-from hankelboard.trainer.imports import import_object
-from hankelboard.trainer.task_settings import check_task
 
 BUILT_IN = {
     "digits": "digits.load_digits_task",

@@ -3,7 +3,7 @@
 import torch
 from sklearn.datasets import load_digits
 
-from hankelboard.trainer.config import DataConfig
+from hankelboard.settings.config import DataConfig
 from hankelboard.trainer.data.task import Split, Task, hold_out
 
 TEST_SHARE = 0.2

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import torch
 
-from hankelboard.trainer.config import DataConfig
+from hankelboard.settings.config import DataConfig
 from hankelboard.trainer.data.task import Split, Task, hold_out
 
 Draw = Callable[[int, torch.Generator], Split]

@@ -12,11 +12,11 @@ from functools import partial
 
 import torch
 
-from hankelboard.trainer.config import DataConfig
+from hankelboard.settings.config import DataConfig
+from hankelboard.settings.tasks import task_options
 from hankelboard.trainer.data.generated import drawn_task
+from hankelboard.trainer.data.scoring import UNSCORED
 from hankelboard.trainer.data.task import Split, Task
-from hankelboard.trainer.scoring import UNSCORED
-from hankelboard.trainer.task_settings import task_options
 
 
 def load_induction_task(config: DataConfig) -> Task:

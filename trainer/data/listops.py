@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterator
 
 import torch
 
+from hankelboard.settings.config import DataConfig
+from hankelboard.settings.tasks import task_options
 from hankelboard.storage.errors import ConfigError
-from hankelboard.trainer.config import DataConfig
 from hankelboard.trainer.data.task import Split, Task, hold_out
-from hankelboard.trainer.task_settings import task_options
 
 OPERATORS: dict[str, Callable[[list[int]], int]] = {
     "MIN": min,

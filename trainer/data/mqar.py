@@ -14,11 +14,11 @@ from functools import partial
 
 import torch
 
-from hankelboard.trainer.config import DataConfig
+from hankelboard.settings.config import DataConfig
+from hankelboard.settings.tasks import task_options
 from hankelboard.trainer.data.generated import drawn_task
+from hankelboard.trainer.data.scoring import UNSCORED
 from hankelboard.trainer.data.task import Split, Task
-from hankelboard.trainer.scoring import UNSCORED
-from hankelboard.trainer.task_settings import task_options
 
 BLANK, POWER = 0, 0.01
 """The token of steps without meaning; exponent a of the law p(gap) ∝ gap^(a − 1)."""

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from hankelboard.settings.config import DataConfig
 from hankelboard.storage.errors import ConfigError
-from hankelboard.trainer.config import DataConfig
 from hankelboard.trainer.data.folders import find_folder
 from hankelboard.trainer.data.task import Split, Task, hold_out
 

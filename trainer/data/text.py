@@ -20,11 +20,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from hankelboard.settings.config import DataConfig
+from hankelboard.settings.tasks import task_options
 from hankelboard.storage.errors import ConfigError
-from hankelboard.trainer.config import DataConfig
 from hankelboard.trainer.data.sample_text import sample_text
 from hankelboard.trainer.data.task import Split, Task
-from hankelboard.trainer.task_settings import task_options
 
 SAMPLE = 400_000
 """Characters of the sample where `data.options.characters` does not say."""

@@ -11,9 +11,9 @@ from typing import Any
 
 import torch
 
-from hankelboard.trainer.config import DataConfig
+from hankelboard.settings.config import DataConfig
+from hankelboard.settings.tasks import task_options
 from hankelboard.trainer.data.task import Split, Task, hold_out
-from hankelboard.trainer.task_settings import task_options
 
 TEST_SEQUENCES = 2000
 

@@ -11,14 +11,14 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from hankelboard.settings.config import parse
 from hankelboard.storage import atomic, checkpoints
 from hankelboard.storage.errors import CheckpointError, ConfigError
 from hankelboard.storage.history import read_history
 from hankelboard.storage.layout import CheckpointName, RunPaths
 from hankelboard.storage.runs import read_run
-from hankelboard.trainer.config import parse
 from hankelboard.trainer.data import answers_every_step, load_task
-from hankelboard.trainer.models.families import MIXERS
+from hankelboard.trainer.layers.families import MIXERS
 
 WEIGHTS = "model.safetensors"  # as in a checkpoint
 LOADER = "loader.py"

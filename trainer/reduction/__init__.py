@@ -1,0 +1,1 @@
+"""What every rank of a layer means and how it is cut, in NumPy."""

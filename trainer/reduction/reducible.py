@@ -1,6 +1,6 @@
 """The seam: what loop, evidence, checkpoints and pages know of a layer that can be reduced.
 
-A family, one of ours (`hankelboard.trainer.models.families`) or anybody's own layer, implements `Reducible`
+A family, one of ours (`hankelboard.trainer.layers.families`) or anybody's own layer, implements `Reducible`
 on its module. Everything outside the family talks to this Protocol and to nothing else.
 """
 
@@ -54,7 +54,7 @@ class Inspectable(Protocol):
 
     def inspect(self, system: Any, reduction: Any, earlier: Any | None) -> dict[str, Any]:
         """Of these keys those that the family can tell: gain, error_interval, response, stability (see
-        trainer/reduction/lru_evidence.py). `earlier` is a system extracted at the last snapshot."""
+        trainer/reduction/families/lru_evidence.py). `earlier` is a system extracted at the last snapshot."""
 
 
 @runtime_checkable
@@ -88,7 +88,7 @@ class Realisable(Protocol):
         """As in Reducible."""
 
     def realisation(self, system: Any) -> Any:
-        """The `hankelboard.trainer.reduction.hankel.DiagonalSystem` that a system is."""
+        """The `hankelboard.trainer.reduction.linear.hankel.DiagonalSystem` that a system is."""
 
 
 @runtime_checkable

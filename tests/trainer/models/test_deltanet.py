@@ -3,8 +3,8 @@ import copy
 import pytest
 import torch
 
-from hankelboard.trainer.models.deltanet import DeltaNet
-from hankelboard.trainer.recurrences.delta_rule import delta_rule_sequential
+from hankelboard.trainer.layers.deltanet import DeltaNet
+from hankelboard.trainer.layers.recurrences.delta_rule import delta_rule_sequential
 from hankelboard.trainer.reduction.surgery import apply_reduction
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import pytest
 import torch
 
-from hankelboard.trainer.checkpoint import load_tensors
+from hankelboard.trainer.compression.checkpoint import load_tensors
 from hankelboard.trainer.reduction.reducible import Calibrated, Reducible
 from hankelboard.trainer.reduction.surgery import apply_reduction, reducible_layers
 from tests.trainer.models.test_deltanet import deltanet

@@ -3,8 +3,8 @@ import copy
 import pytest
 import torch
 
-from hankelboard.trainer.models.gla import GLA, ChannelDecayAttention
-from hankelboard.trainer.recurrences.channel_decay import channel_decay_sequential
+from hankelboard.trainer.layers.gla import GLA, ChannelDecayAttention
+from hankelboard.trainer.layers.recurrences.channel_decay import channel_decay_sequential
 from hankelboard.trainer.reduction.surgery import apply_reduction
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from hankelboard.trainer.models.linear_attention import LinearAttention
+from hankelboard.trainer.layers.linear_attention import LinearAttention
 from hankelboard.trainer.reduction.reducible import Calibrated, Reducible
 from hankelboard.trainer.reduction.surgery import apply_reduction, reducible_layers
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from hankelboard.trainer.models.lru import LRU
-from hankelboard.trainer.recurrences.diagonal import lru_sequential
+from hankelboard.trainer.layers.lru import LRU
+from hankelboard.trainer.layers.recurrences.diagonal import lru_sequential
 
 
 def layer(width=3, state_dim=8, **options):

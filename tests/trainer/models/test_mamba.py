@@ -3,7 +3,7 @@ import copy
 import pytest
 import torch
 
-from hankelboard.trainer.models.mamba import Mamba
+from hankelboard.trainer.layers.mamba import Mamba
 from hankelboard.trainer.reduction.reducible import Calibrated, Reducible
 from hankelboard.trainer.reduction.surgery import apply_reduction, reducible_layers
 

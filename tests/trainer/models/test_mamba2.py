@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from hankelboard.trainer.models.mamba2 import Mamba2
-from hankelboard.trainer.recurrences.scalar_decay import scalar_decay_states
+from hankelboard.trainer.layers.mamba2 import Mamba2
+from hankelboard.trainer.layers.recurrences.scalar_decay import scalar_decay_states
 from hankelboard.trainer.reduction.method import Method
 from hankelboard.trainer.reduction.reducible import Calibrated, Reducible
 from hankelboard.trainer.reduction.surgery import apply_reduction, reducible_layers

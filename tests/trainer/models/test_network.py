@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from hankelboard.trainer.models.lru import LRU
-from hankelboard.trainer.models.network import Block, SequenceModel
+from hankelboard.trainer.layers.lru import LRU
+from hankelboard.trainer.layers.network import Block, SequenceModel
 
 
 def network(**options):

@@ -7,8 +7,8 @@ import pytest
 import scipy.linalg
 import torch
 
-from hankelboard.trainer.models.s4d import S4D
-from hankelboard.trainer.recurrences.siso import siso_sequential
+from hankelboard.trainer.layers.recurrences.siso import siso_sequential
+from hankelboard.trainer.layers.s4d import S4D
 from hankelboard.trainer.reduction.method import Method
 from hankelboard.trainer.reduction.reducible import Inspectable, Reducible
 from hankelboard.trainer.reduction.surgery import apply_reduction, reducible_layers

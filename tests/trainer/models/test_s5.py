@@ -7,13 +7,13 @@ import pytest
 import scipy.linalg
 import torch
 
-from hankelboard.trainer.models.s5 import S5, legs_modes
-from hankelboard.trainer.objective.nuclear_norm import hankel_nuclear_norm
-from hankelboard.trainer.recurrences.diagonal import lru_sequential
-from hankelboard.trainer.reduction.hankel import hankel_singular_values
+from hankelboard.trainer.layers.recurrences.diagonal import lru_sequential
+from hankelboard.trainer.layers.s5 import S5, legs_modes
+from hankelboard.trainer.reduction.linear.hankel import hankel_singular_values
 from hankelboard.trainer.reduction.method import Method
 from hankelboard.trainer.reduction.reducible import Inspectable, LinearSystem, Realisable, Reducible
 from hankelboard.trainer.reduction.surgery import apply_reduction, reducible_layers
+from hankelboard.trainer.training.objective.nuclear_norm import hankel_nuclear_norm
 
 
 def s5(width=5, state_dim=8, seed=0, dtype=torch.float64, **options):

@@ -6,11 +6,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from hankelboard.trainer.checkpoint import load_tensors, restore_payload, write_payload
-from hankelboard.trainer.loop_state import LoopState
-from hankelboard.trainer.models.mamba2 import Mamba2
-from hankelboard.trainer.models.state_map import StateMap
-from hankelboard.trainer.objective import Objective
+from hankelboard.trainer.compression.checkpoint import load_tensors, restore_payload, write_payload
+from hankelboard.trainer.compression.loop_state import LoopState
+from hankelboard.trainer.layers.mamba2 import Mamba2
+from hankelboard.trainer.layers.state_map import StateMap
+from hankelboard.trainer.training.objective import Objective
 
 
 class Model(nn.Module):

@@ -5,8 +5,8 @@ import pytest
 import scipy.linalg
 import torch
 
-from hankelboard.trainer.models.lru import LRU
-from hankelboard.trainer.objective.nuclear_norm import Majoriser, hankel_nuclear_norm
+from hankelboard.trainer.layers.lru import LRU
+from hankelboard.trainer.training.objective.nuclear_norm import Majoriser, hankel_nuclear_norm
 
 
 def layer(width=3, state_dim=12, seed=0):

@@ -6,16 +6,16 @@ import pytest
 import torch
 from torch import nn
 
+from hankelboard.settings.config import DistillationConfig, RegularisationConfig
 from hankelboard.storage.errors import ConfigError
-from hankelboard.trainer.config import DistillationConfig, RegularisationConfig
 from hankelboard.trainer.data.task import Split
-from hankelboard.trainer.models.lru import LRU
-from hankelboard.trainer.models.network import SequenceModel
-from hankelboard.trainer.objective import Objective
-from hankelboard.trainer.objective.distillation import Distillation
-from hankelboard.trainer.objective.nuclear_norm import hankel_nuclear_norm
-from hankelboard.trainer.objective.regularisation import HankelRegulariser
+from hankelboard.trainer.layers.lru import LRU
+from hankelboard.trainer.layers.network import SequenceModel
 from hankelboard.trainer.reduction.surgery import apply_reduction
+from hankelboard.trainer.training.objective import Objective
+from hankelboard.trainer.training.objective.distillation import Distillation
+from hankelboard.trainer.training.objective.nuclear_norm import hankel_nuclear_norm
+from hankelboard.trainer.training.objective.regularisation import HankelRegulariser
 
 
 class Fixed(nn.Module):

@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch.nn.functional import logsigmoid
 
-from hankelboard.trainer.recurrences import channel_decay as module
-from hankelboard.trainer.recurrences.channel_decay import (
+from hankelboard.trainer.layers.recurrences import channel_decay as module
+from hankelboard.trainer.layers.recurrences.channel_decay import (
     channel_decay,
     channel_decay_sequential,
     channel_decay_states,

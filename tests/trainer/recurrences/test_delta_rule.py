@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
-from hankelboard.trainer.recurrences import delta_rule as module
-from hankelboard.trainer.recurrences.delta_rule import (
+from hankelboard.trainer.layers.recurrences import delta_rule as module
+from hankelboard.trainer.layers.recurrences.delta_rule import (
     delta_rule,
     delta_rule_sequential,
     delta_rule_states,

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from hankelboard.trainer.recurrences import diagonal as scan
-from hankelboard.trainer.recurrences.diagonal import (
+from hankelboard.trainer.layers.recurrences import diagonal as scan
+from hankelboard.trainer.layers.recurrences.diagonal import (
     choose_form,
     lru_kernel,
     lru_recurrence,

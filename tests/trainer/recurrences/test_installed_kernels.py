@@ -13,10 +13,10 @@ import pytest
 import torch
 
 from hankelboard.storage.errors import ConfigError
-from hankelboard.trainer.models.mamba import SelectiveSSM
-from hankelboard.trainer.provenance import versions
-from hankelboard.trainer.recurrences import installed_kernels
-from hankelboard.trainer.recurrences.installed_kernels import (
+from hankelboard.trainer.compression.provenance import versions
+from hankelboard.trainer.layers.mamba import SelectiveSSM
+from hankelboard.trainer.layers.recurrences import installed_kernels
+from hankelboard.trainer.layers.recurrences.installed_kernels import (
     CHANNEL_DECAY,
     DELTA_RULE,
     FLA,

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from hankelboard.trainer.recurrences import scalar_decay as module
-from hankelboard.trainer.recurrences.scalar_decay import (
+from hankelboard.trainer.layers.recurrences import scalar_decay as module
+from hankelboard.trainer.layers.recurrences.scalar_decay import (
     scalar_decay_scan,
     scalar_decay_sequential,
     scalar_decay_states,

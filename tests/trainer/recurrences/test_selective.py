@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from hankelboard.trainer.recurrences import selective as module
-from hankelboard.trainer.recurrences.selective import (
+from hankelboard.trainer.layers.recurrences import selective as module
+from hankelboard.trainer.layers.recurrences.selective import (
     selective_scan,
     selective_sequential,
     selective_states,

@@ -6,8 +6,13 @@ import inspect
 import pytest
 import torch
 
-from hankelboard.trainer.recurrences import siso
-from hankelboard.trainer.recurrences.siso import siso_convolution, siso_kernel, siso_sequential, siso_step
+from hankelboard.trainer.layers.recurrences import siso
+from hankelboard.trainer.layers.recurrences.siso import (
+    siso_convolution,
+    siso_kernel,
+    siso_sequential,
+    siso_step,
+)
 
 
 def systems(channels=3, modes=4, dtype=torch.float64, seed=0):

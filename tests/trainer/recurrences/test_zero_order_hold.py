@@ -7,8 +7,8 @@ import pytest
 import scipy.signal
 import torch
 
-from hankelboard.trainer.recurrences import zero_order_hold
-from hankelboard.trainer.recurrences.zero_order_hold import hold, poles
+from hankelboard.trainer.layers.recurrences import zero_order_hold
+from hankelboard.trainer.layers.recurrences.zero_order_hold import hold, poles
 
 
 def test_doctests():

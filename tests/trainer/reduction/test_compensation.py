@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from hankelboard.trainer.reduction.compensation import Samples, eliminate_compensated, shares_of
-from hankelboard.trainer.reduction.elimination import regression
+from hankelboard.trainer.reduction.measured.compensation import Samples, eliminate_compensated, shares_of
+from hankelboard.trainer.reduction.measured.elimination import regression
 
 
 def samples(states=7, rows=400, seed=0, hidden=None):

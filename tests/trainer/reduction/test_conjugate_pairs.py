@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import scipy.linalg
 
-from hankelboard.trainer.reduction import conjugate_pairs
-from hankelboard.trainer.reduction.conjugate_pairs import (
+from hankelboard.trainer.reduction.linear import conjugate_pairs
+from hankelboard.trainer.reduction.linear.conjugate_pairs import (
     Gradients,
     balance_pairs,
     doubled,
@@ -21,7 +21,11 @@ from hankelboard.trainer.reduction.conjugate_pairs import (
     transport_second,
     truncate_pairs,
 )
-from hankelboard.trainer.reduction.hankel import DiagonalSystem, frequency_response, hankel_singular_values
+from hankelboard.trainer.reduction.linear.hankel import (
+    DiagonalSystem,
+    frequency_response,
+    hankel_singular_values,
+)
 from tests.trainer.reduction.test_truncation import random_system
 
 OMEGAS = np.linspace(0.0, 2.0 * np.pi, 801)

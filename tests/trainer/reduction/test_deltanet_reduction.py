@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 import torch
 
-from hankelboard.trainer.models.deltanet import GatedDeltaRule
-from hankelboard.trainer.recurrences.delta_rule import delta_rule, delta_rule_states
-from hankelboard.trainer.reduction import deltanet_reduction
-from hankelboard.trainer.reduction.deltanet_reduction import DeltaNetReduction
+from hankelboard.trainer.layers.deltanet import GatedDeltaRule
+from hankelboard.trainer.layers.recurrences.delta_rule import delta_rule, delta_rule_states
+from hankelboard.trainer.reduction.families import deltanet_reduction
+from hankelboard.trainer.reduction.families.deltanet_reduction import DeltaNetReduction
 from hankelboard.trainer.reduction.method import Method
 
 

@@ -3,7 +3,13 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from hankelboard.trainer.reduction.elimination import eliminate, lost_energy, order_of, regression, table_of
+from hankelboard.trainer.reduction.measured.elimination import (
+    eliminate,
+    lost_energy,
+    order_of,
+    regression,
+    table_of,
+)
 
 
 def contributions(states=6, samples=200, seed=0):

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 import torch
 
-from hankelboard.trainer.models.gla import ChannelDecayAttention
-from hankelboard.trainer.recurrences.channel_decay import channel_decay_states
-from hankelboard.trainer.reduction import gla_reduction
+from hankelboard.trainer.layers.gla import ChannelDecayAttention
+from hankelboard.trainer.layers.recurrences.channel_decay import channel_decay_states
+from hankelboard.trainer.reduction.families import gla_reduction
 from hankelboard.trainer.reduction.method import Method
 
 

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from hankelboard.trainer.reduction import hankel
-from hankelboard.trainer.reduction.hankel import (
+from hankelboard.trainer.reduction.linear import hankel
+from hankelboard.trainer.reduction.linear.hankel import (
     DiagonalSystem,
     difference,
     factor,
@@ -23,7 +23,7 @@ from hankelboard.trainer.reduction.hankel import (
     monitoring_spectrum,
     peak_gain,
 )
-from hankelboard.trainer.reduction.truncation import balance, realisable_ranks, truncate
+from hankelboard.trainer.reduction.linear.truncation import balance, realisable_ranks, truncate
 
 
 def random_system(n, inputs, outputs, seed=0, moduli=(0.1, 0.99), phase=2 * np.pi):

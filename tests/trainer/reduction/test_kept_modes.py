@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from hankelboard.trainer.calibration import monitored
-from hankelboard.trainer.models.s4d import S4D
-from hankelboard.trainer.models.s5 import S5
+from hankelboard.trainer.compression.calibration import monitored
+from hankelboard.trainer.layers.s4d import S4D
+from hankelboard.trainer.layers.s5 import S5
+from hankelboard.trainer.reduction.linear.kept_modes import strongest_modes
 from hankelboard.trainer.reduction.method import Method
-from hankelboard.trainer.reduction.selection import strongest_modes
 from hankelboard.trainer.reduction.surgery import apply_reduction
 
 

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 import torch
 
-from hankelboard.trainer.models.lru import LRU
-from hankelboard.trainer.reduction.hankel import hankel_singular_values
-from hankelboard.trainer.reduction.lru_evidence import inspect, stability
-from hankelboard.trainer.reduction.lru_parameters import system_from_parameters
+from hankelboard.trainer.layers.lru import LRU
+from hankelboard.trainer.reduction.families.lru_evidence import inspect, stability
+from hankelboard.trainer.reduction.families.lru_parameters import system_from_parameters
+from hankelboard.trainer.reduction.linear.hankel import hankel_singular_values
 
 
 @pytest.fixture

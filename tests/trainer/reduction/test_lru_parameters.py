@@ -6,16 +6,22 @@ import numpy as np
 import pytest
 import torch
 
-from hankelboard.trainer.reduction import lru_parameters
-from hankelboard.trainer.reduction.hankel import frequency_grid, frequency_response
-from hankelboard.trainer.reduction.lru_parameters import (
+from hankelboard.trainer.reduction.families import lru_parameters
+from hankelboard.trainer.reduction.families.lru_parameters import (
     SYSTEM_NAMES,
     parameters_from_system,
     system_from_parameters,
     transport_first_moments,
     transport_second_moments,
 )
-from hankelboard.trainer.reduction.lru_reduction import propose, reduce, spectrum, transport_moments, verify
+from hankelboard.trainer.reduction.families.lru_reduction import (
+    propose,
+    reduce,
+    spectrum,
+    transport_moments,
+    verify,
+)
+from hankelboard.trainer.reduction.linear.hankel import frequency_grid, frequency_response
 
 
 def random_parameters(n, width, seed=0, moduli=(0.5, 0.99), phase=2 * np.pi):

@@ -5,11 +5,11 @@ import pytest
 import scipy.linalg
 import torch
 
-from hankelboard.trainer.models.linear_attention import Retention
-from hankelboard.trainer.models.scalar_decay_core import StateMoments
-from hankelboard.trainer.recurrences.scalar_decay import scalar_decay_states
-from hankelboard.trainer.reduction import matrix_states
-from hankelboard.trainer.reduction.matrix_states import MatrixSystem
+from hankelboard.trainer.layers.linear_attention import Retention
+from hankelboard.trainer.layers.recurrences.scalar_decay import scalar_decay_states
+from hankelboard.trainer.layers.scalar_decay_core import StateMoments
+from hankelboard.trainer.reduction.measured import matrix_states
+from hankelboard.trainer.reduction.measured.matrix_states import MatrixSystem
 from hankelboard.trainer.reduction.method import Method
 
 N = 12

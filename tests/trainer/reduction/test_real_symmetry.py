@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import scipy.linalg
 
-from hankelboard.trainer.models.lru import LRU
-from hankelboard.trainer.reduction import real_symmetry
-from hankelboard.trainer.reduction.hankel import DiagonalSystem, frequency_response
-from hankelboard.trainer.reduction.lru_parameters import system_from_parameters
-from hankelboard.trainer.reduction.lru_reduction import propose, reduce
+from hankelboard.trainer.layers.lru import LRU
+from hankelboard.trainer.reduction.families.lru_parameters import system_from_parameters
+from hankelboard.trainer.reduction.families.lru_reduction import propose, reduce
+from hankelboard.trainer.reduction.linear import real_symmetry
+from hankelboard.trainer.reduction.linear.hankel import DiagonalSystem, frequency_response
+from hankelboard.trainer.reduction.linear.real_symmetry import balance_real, real_gramians, truncate_real
+from hankelboard.trainer.reduction.linear.truncation import balance, truncate
 from hankelboard.trainer.reduction.method import Method
-from hankelboard.trainer.reduction.real_symmetry import balance_real, real_gramians, truncate_real
-from hankelboard.trainer.reduction.truncation import balance, truncate
 from tests.trainer.reduction.test_truncation import random_system
 
 OMEGAS = np.linspace(0.0, np.pi, 1001)

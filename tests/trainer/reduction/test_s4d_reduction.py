@@ -5,11 +5,9 @@ import doctest
 import numpy as np
 import pytest
 
-from hankelboard.trainer.reduction import conjugate_pairs, s4d_reduction
-from hankelboard.trainer.reduction.hankel import hankel_singular_values
-from hankelboard.trainer.reduction.method import Method
-from hankelboard.trainer.reduction.s4d_evidence import inspect
-from hankelboard.trainer.reduction.s4d_reduction import (
+from hankelboard.trainer.reduction.families import s4d_reduction
+from hankelboard.trainer.reduction.families.s4d_evidence import inspect
+from hankelboard.trainer.reduction.families.s4d_reduction import (
     frequencies,
     propose,
     reduce,
@@ -18,6 +16,9 @@ from hankelboard.trainer.reduction.s4d_reduction import (
     transport_moments,
     verify,
 )
+from hankelboard.trainer.reduction.linear import conjugate_pairs
+from hankelboard.trainer.reduction.linear.hankel import hankel_singular_values
+from hankelboard.trainer.reduction.method import Method
 
 RANDOM = Method("random", seed=3)
 

@@ -3,9 +3,7 @@
 import numpy as np
 import pytest
 
-from hankelboard.trainer.reduction.hankel import frequency_response, hankel_singular_values
-from hankelboard.trainer.reduction.method import Method
-from hankelboard.trainer.reduction.s5_reduction import (
+from hankelboard.trainer.reduction.families.s5_reduction import (
     inspect,
     propose,
     real_map,
@@ -15,8 +13,10 @@ from hankelboard.trainer.reduction.s5_reduction import (
     transport_moments,
     verify,
 )
-from hankelboard.trainer.reduction.subspaces import kept_subspace, overlap
-from hankelboard.trainer.reduction.truncation import balance
+from hankelboard.trainer.reduction.linear.hankel import frequency_response, hankel_singular_values
+from hankelboard.trainer.reduction.linear.subspaces import kept_subspace, overlap
+from hankelboard.trainer.reduction.linear.truncation import balance
+from hankelboard.trainer.reduction.method import Method
 
 RANDOM = Method("random", seed=3)
 

@@ -5,14 +5,14 @@ import doctest
 import numpy as np
 import pytest
 
-from hankelboard.trainer.models.lru import LRU
-from hankelboard.trainer.reduction import selection
-from hankelboard.trainer.reduction.hankel import DiagonalSystem, frequency_response
-from hankelboard.trainer.reduction.lru_parameters import system_from_parameters
-from hankelboard.trainer.reduction.lru_reduction import propose, reduce, transport_moments, verify
+from hankelboard.trainer.layers.lru import LRU
+from hankelboard.trainer.reduction.families.lru_parameters import system_from_parameters
+from hankelboard.trainer.reduction.families.lru_reduction import propose, reduce, transport_moments, verify
+from hankelboard.trainer.reduction.linear import kept_modes
+from hankelboard.trainer.reduction.linear.hankel import DiagonalSystem, frequency_response
+from hankelboard.trainer.reduction.linear.kept_modes import allocate, keep_modes, mode_scores, reordered
+from hankelboard.trainer.reduction.linear.truncation import balance, truncate
 from hankelboard.trainer.reduction.method import Method
-from hankelboard.trainer.reduction.selection import allocate, keep_modes, mode_scores, reordered
-from hankelboard.trainer.reduction.truncation import balance, truncate
 from tests.trainer.reduction.test_truncation import random_system
 
 OMEGAS = np.linspace(0.0, 2.0 * np.pi, 4001)
@@ -23,7 +23,7 @@ def layer(width=4, state_dim=10):
 
 
 def test_doctests():
-    assert doctest.testmod(selection).failed == 0
+    assert doctest.testmod(kept_modes).failed == 0
 
 
 def test_the_score_of_last_is_the_squared_gain_of_a_mode_on_a_dense_grid():
@@ -52,7 +52,7 @@ def test_the_score_of_aire_is_the_energy_of_the_impulse_response():
         assert score == pytest.approx(energy, rel=1e-9)
 
 
-@pytest.mark.parametrize("method", selection.MODAL)
+@pytest.mark.parametrize("method", kept_modes.MODAL)
 def test_modes_are_kept_as_they_are(method):
     system = random_system(8, 3, 2)
     kept = keep_modes(system, method, 3)

@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 import torch
 
-from hankelboard.trainer.models.mamba import SelectiveSSM
-from hankelboard.trainer.recurrences.selective import selective_sequential
-from hankelboard.trainer.reduction import selective
-from hankelboard.trainer.reduction.hankel import hankel_singular_values
+from hankelboard.trainer.layers.mamba import SelectiveSSM
+from hankelboard.trainer.layers.recurrences.selective import selective_sequential
+from hankelboard.trainer.reduction.families import mamba_reduction
+from hankelboard.trainer.reduction.linear.hankel import hankel_singular_values
 from hankelboard.trainer.reduction.method import Method
 
 
@@ -32,11 +32,11 @@ def test_the_error_of_a_deletion_is_what_the_matrix_says():
     layer, x = calibrated(compensation=False)
     system, full = layer.extract(), outputs(layer, x)
     shares = layer.propose(system).discarded_share
-    M, order = system.statistics.M, selective.choice(system.statistics, layer.method)[0]
+    M, order = system.statistics.M, mamba_reduction.choice(system.statistics, layer.method)[0]
     assert M.sum() == pytest.approx((full**2).sum(), rel=1e-8)
     for rank in range(1, 8):
         reduction = layer.reduce(system, rank)
-        error = (selective.simulate(reduction.parameters, x.numpy()) - full) ** 2
+        error = (mamba_reduction.simulate(reduction.parameters, x.numpy()) - full) ** 2
         gone = order[rank:]
         assert error.sum() == pytest.approx(M[np.ix_(gone, gone)].sum(), rel=1e-8)
         assert error.sum() / (full**2).sum() <= shares[rank] + 1e-12
@@ -61,7 +61,7 @@ def test_compensation_folded_is_compensation_unfolded():
             C[..., j, None] * sum(K[row, i] * states[n] for i, n in enumerate(reduction.kept))
             for row, j in enumerate(removed)
         )
-        assert selective.simulate(reduction.parameters, x.numpy()) == pytest.approx(wanted, abs=1e-10)
+        assert mamba_reduction.simulate(reduction.parameters, x.numpy()) == pytest.approx(wanted, abs=1e-10)
 
 
 def test_compensation_lowers_the_error_and_energy_is_the_best_choice():
@@ -72,7 +72,9 @@ def test_compensation_lowers_the_error_and_energy_is_the_best_choice():
                 layer, x = calibrated(seed=seed, method=method, compensation=compensation)
                 full = outputs(layer, x)
                 kept = layer.reduce(layer.extract(), 4).parameters
-                error = np.linalg.norm(selective.simulate(kept, x.numpy()) - full) / np.linalg.norm(full)
+                error = np.linalg.norm(mamba_reduction.simulate(kept, x.numpy()) - full) / np.linalg.norm(
+                    full
+                )
                 errors.setdefault((method, compensation), []).append(error)
     means = {key: np.mean(values) for key, values in errors.items()}
     for method in ("energy", "diagonal", "mean_lti", "random"):
@@ -94,14 +96,14 @@ def test_the_mean_lti_scores_are_hankel_singular_values_of_single_states():
         )
         for n in range(3)
     ]
-    assert selective.mean_lti_scores(statistics) == pytest.approx(wanted, rel=1e-10)
+    assert mamba_reduction.mean_lti_scores(statistics) == pytest.approx(wanted, rel=1e-10)
 
 
 def test_second_moments_of_constant_coefficients_are_gramians():
     draw = np.random.default_rng(0)
     decay, drive, read = 0.9 * draw.random((2, 4)), draw.standard_normal((2, 4)), draw.standard_normal(4)
     steps = np.ones((50, 1, 1))
-    found = selective.second_moment_hsv(steps * decay, steps * drive, np.tile(read, (50, 1)))
+    found = mamba_reduction.second_moment_hsv(steps * decay, steps * drive, np.tile(read, (50, 1)))
     wanted = sum(hankel_singular_values(decay[d], drive[d][:, None], read[None]) for d in range(2))
     assert found[:2] == pytest.approx(wanted[:2], rel=1e-6)
     assert list(found) == sorted(found, reverse=True)
@@ -154,7 +156,7 @@ def test_with_compensation_the_share_is_the_error_that_is_left():
     system, full = layer.extract(), outputs(layer, x)
     shares = layer.propose(system).discarded_share
     for rank in (3, 6, 9):
-        cut = selective.simulate(layer.reduce(system, rank).parameters, x.numpy())
+        cut = mamba_reduction.simulate(layer.reduce(system, rank).parameters, x.numpy())
         assert ((cut - full) ** 2).sum() / (full**2).sum() == pytest.approx(shares[rank], rel=0.1)
 
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from hankelboard.trainer.reduction import lru_reduction
-from hankelboard.trainer.reduction.lru_parameters import SYSTEM_NAMES
+from hankelboard.trainer.reduction.families import lru_reduction
+from hankelboard.trainer.reduction.families.lru_parameters import SYSTEM_NAMES
 from hankelboard.trainer.reduction.reducible import Reducible
 from hankelboard.trainer.reduction.surgery import apply_reduction, reducible_layers
 

@@ -8,15 +8,15 @@ import scipy.linalg
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hankelboard.trainer.reduction import truncation as truncation_module
-from hankelboard.trainer.reduction.hankel import (
+from hankelboard.trainer.reduction.linear import truncation as truncation_module
+from hankelboard.trainer.reduction.linear.hankel import (
     DiagonalSystem,
     difference,
     frequency_grid,
     frequency_response,
     hankel_singular_values,
 )
-from hankelboard.trainer.reduction.truncation import (
+from hankelboard.trainer.reduction.linear.truncation import (
     balance,
     balanced_truncation,
     checked_ranks,

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from hankelboard.trainer.recurrences.zero_order_hold import hold, poles
-from hankelboard.trainer.reduction import zero_order_hold
-from hankelboard.trainer.reduction.zero_order_hold import (
+from hankelboard.trainer.layers.recurrences.zero_order_hold import hold, poles
+from hankelboard.trainer.reduction.linear import zero_order_hold
+from hankelboard.trainer.reduction.linear.zero_order_hold import (
     Hold,
     HoldGradients,
     continuous_gradients,

@@ -1,0 +1,1 @@
+"""Chart specifications and the tables they draw."""

@@ -1,0 +1,307 @@
+"""Tables in, charts out: constant Vega-Lite specifications and the Arrow tables they draw.
+
+A specification never holds data or a domain that depends on it: when only data changes the browser
+updates the chart in place, without flicker, and keeps its zoom. Whatever varies is a column.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from hankelboard.app.data import columns
+from hankelboard.storage.scores import BITS_METRIC
+
+Spec = dict[str, Any]
+
+MARK_OF_EVENT = {
+    "proposal_published": "proposal",
+    "decision_accepted": "proposal",
+    "reduction_applied": "cut",
+    "reduction_refused": "rejected",
+    "branch_started": "rollback",
+    "paused": "pause",
+    "resumed": "pause",
+    "policy_changed": "pause",
+    "reduction_judged": "judged",
+    "loss_not_finite": "not finite",
+}
+MARKS = {  # kind: (sign above the line, colour for both grounds, dash); the later kind wins at one step
+    "pause": ("II", "#7C8798", [2, 3]),
+    "judged": ("✓", "#7C8798", [2, 3]),
+    "rejected": ("×", "#7C8798", [4, 2]),
+    "proposal": ("?", "#C98A00", [6, 3]),
+    "cut": ("▼", "#E0591B", [1, 0]),
+    "rollback": ("↺", "#8E63D9", [8, 2]),
+    "not finite": ("!", "#DC2626", [2, 2]),
+}
+SPOTS = 100
+ZOOM = {
+    "name": "zoom",
+    "bind": "scales",
+    # The wheel alone scrolls the page; with Ctrl (or ⌘) held it zooms the step axis.
+    "select": {"type": "interval", "encodings": ["x"], "zoom": "wheel![event.ctrlKey || event.metaKey]"},
+}
+PADDING = {"left": 2, "top": 4, "right": 6, "bottom": 2}
+STEPS = {"format": ",d", "grid": False, "tickMinStep": 1, "tickCount": 6, "labelOverlap": True}
+SVG, CANVAS = ({"embedOptions": {"renderer": renderer}} for renderer in ("svg", "canvas"))
+FAINT = {"domain": ["live", "left", "raw"], "range": [1.0, 0.38, 0.3]}
+DASH = {"domain": ["live", "left", "raw"], "range": [[1, 0], [4, 3], [1, 0]]}
+
+
+PIXELS, SOONEST_MS, LATEST_MS = 500, 1_000, 5_000
+"""Width of a chart of the run page; how often charts are drawn anew at most, and in a long run at least."""
+
+
+def good_ms(train_s: float | None) -> int:
+    """For how long a chart along the steps is good enough: until its last point would move by a pixel."""
+    return round(min(LATEST_MS, max(SOONEST_MS, 1e3 * (train_s or 0.0) / PIXELS)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricChart:
+    """A chart of the run page: which metrics it shows and how."""
+
+    title: str
+    unit: str
+    keys: tuple[str, ...] = ()
+    prefix: str = ""
+    """Instead of keys: one series per metric with this prefix (state_dim/0, state_dim/1, …)."""
+    names: tuple[str, ...] = ()
+    format: str = ".4~g"
+    stepped: bool = False
+    dots: bool = False
+    """A dot at each value: for values measured now and then."""
+    noisy: tuple[str, ...] = ()
+    """Names of series that may be smoothed; the raw line then stays, faint."""
+    optional: bool = False
+    """Only shown where there are such metrics."""
+
+    def shows(self, key: str) -> bool:
+        return key.startswith(self.prefix) if self.prefix else key in self.keys
+
+
+METRIC_CHARTS = {
+    "loss": MetricChart(
+        title="Loss", unit="cross-entropy, nats", keys=("train/loss", "val/loss"),
+        names=("training", "validation"), noisy=("training",),
+    ),
+    "accuracy": MetricChart(
+        title="Accuracy", unit="share correct", keys=("val/accuracy",), names=("validation",),
+        format=".3~%", dots=True,
+    ),
+    "bits": MetricChart(
+        title="Bits per character", unit="bits per character", keys=(BITS_METRIC,), names=("validation",),
+        format=".3~f", dots=True, optional=True,
+    ),
+    "state_dim": MetricChart(
+        title="State dimension", unit="states N per layer", prefix="state_dim/", format=".0f", stepped=True
+    ),
+    "lr": MetricChart(title="Learning rate", unit="learning rate", keys=("lr",), names=("learning rate",)),
+    "speed": MetricChart(
+        title="Throughput", unit="steps per second", keys=("steps_per_s",), names=("steps per second",),
+        format=".3~s",
+    ),
+    "memory": MetricChart(
+        title="Memory", unit="MB, peak of the process", keys=("memory_mb",), names=("memory",), format=",.0f"
+    ),
+    "gpu_memory": MetricChart(
+        title="GPU memory", unit="MB, peak allocated", keys=("gpu_memory_mb",), names=("memory",),
+        format=",.0f", optional=True,
+    ),
+}  # fmt: skip
+
+
+def layer_name(layer: int) -> str:
+    return f"layer {layer}"
+
+
+def series_name(key: str, chart: MetricChart) -> str:
+    if chart.prefix:
+        return f"layer {key.removeprefix(chart.prefix)}"
+    return chart.names[chart.keys.index(key)]
+
+
+FEW = 60
+"""Up to so many rows names take less than a dictionary of them (300 bytes) and its codes."""
+
+
+def names_column(names: Sequence[str], counts: Sequence[int] | None = None) -> pa.Array:
+    """Names as a column, each repeated so many times: of many rows each name is sent once, and a byte per row
+    that says which."""
+    distinct = list(dict.fromkeys(names))
+    places = np.array([distinct.index(name) for name in names], np.int8 if len(distinct) < 128 else np.int32)
+    codes = places if counts is None else np.repeat(places, counts)
+    if len(codes) <= FEW:
+        return pa.array([distinct[code] for code in codes], pa.string())
+    return pa.DictionaryArray.from_arrays(codes, pa.array(distinct, pa.string()))
+
+
+def _drawn(line: columns.Line, smoothing: float) -> Iterable[tuple[str, np.ndarray, np.ndarray]]:
+    """Path, steps and values of what is drawn of a line: itself, or faint below its smoothed form."""
+    path = "live" if line.live else "left"
+    if smoothing and line.live:
+        yield "raw", *columns.decimate(line.steps, line.values)
+        yield path, *columns.decimate(line.steps, columns.smoothed(line.values, smoothing))
+    else:
+        yield path, *columns.decimate(line.steps, line.values)
+
+
+def lines_table(
+    lines: Mapping[str, Iterable[columns.Line]],
+    chart: MetricChart,
+    smooth: Mapping[str, float] | None = None,
+) -> pa.Table:
+    """Polylines of a chart, reduced to what it can show: step, value, series, line, path, spot.
+
+    `line` numbers the polylines of a series. `smooth` says for names of series how much they are smoothed,
+    over all values, before they are reduced.
+    """
+    drawn: list[tuple[str, str, int]] = []
+    steps, values, spots = [np.zeros(0)], [np.zeros(0)], [np.zeros(0, bool)]
+    for name, polylines in lines.items():
+        for number, line in enumerate(polylines):
+            for path, all_steps, all_values in _drawn(line, (smooth or {}).get(name, 0.0)):
+                marked = _spots(len(all_steps), chart.dots)
+                kept = columns.needed(all_steps, all_values, marked, stepped=chart.stepped)
+                drawn.append((name, path, number))
+                steps.append(all_steps[kept])
+                values.append(all_values[kept])
+                spots.append(marked[kept])
+    names, paths, numbers = zip(*drawn, strict=True) if drawn else ((), (), ())
+    counts = [len(part) for part in steps[1:]]
+    return pa.table(
+        {
+            "step": pa.array(np.concatenate(steps).astype(np.int32)),
+            "value": pa.array(np.concatenate(values).astype(np.float32), from_pandas=True),
+            "series": names_column(names, counts),
+            "line": pa.array(np.repeat(np.array(numbers, np.int16), counts)),
+            "path": names_column(paths, counts),
+            "spot": pa.array(np.concatenate(spots)),
+        }
+    )
+
+
+def _spots(count: int, dots: bool) -> np.ndarray:
+    """Which points carry a dot or, unseen, a tooltip: all dots, else SPOTS of them, the last included."""
+    spots = np.full(count, dots or count <= SPOTS)
+    spots[np.linspace(0, count - 1, min(count, SPOTS)).astype(np.intp)] = True
+    return spots
+
+
+def marks_table(marks: Iterable[Mapping[str, Any]], last_step: int) -> pa.Table:
+    """Interventions, one row per step: kind, sign, text, path. Two invisible rows span the step axis."""
+    rows: dict[tuple[int, bool], dict[str, Any]] = {}
+    for mark in marks:
+        key = (mark["step"], mark["live"])
+        row = rows.setdefault(key, {"kinds": [], "texts": []})
+        row["kinds"].append(mark["kind"])
+        row["texts"].append(mark["text"])
+    strength = list(MARKS).index
+    kinds = [max(row["kinds"], key=strength) for row in rows.values()]
+    signs = [_signs(sorted(set(row["kinds"]), key=strength)) for row in rows.values()]
+    ends = [0, max(1, last_step)]
+    return pa.table(
+        {
+            "step": pa.array([step for step, _ in rows] + ends, pa.int32()),
+            "kind": names_column([*kinds, "axis", "axis"]),
+            "sign": names_column([*signs, "", ""]),
+            "text": names_column([*(" · ".join(row["texts"]) for row in rows.values()), "", ""]),
+            "path": names_column([*("live" if live else "left" for _, live in rows), "live", "live"]),
+        }
+    )
+
+
+def _signs(kinds: Sequence[str]) -> str:
+    """The signs of one step side by side; what became of a proposal stands for it."""
+    told = [kind for kind in kinds if kind != "proposal"] or kinds
+    return "".join(MARKS[kind][0] for kind in told)
+
+
+def metric_spec(chart: MetricChart, layers: int) -> Spec:
+    """The specification of one chart of the run page; constant for a run.
+
+    It travels with every refresh, so what layers share stands once, above them.
+    """
+    names = [layer_name(layer) for layer in range(layers)] if chart.prefix else list(chart.names)
+    y = {
+        "field": "value", "type": "quantitative", "title": chart.unit,
+        "scale": {"zero": chart.stepped}, "axis": {"format": chart.format, "tickCount": 5},
+    }  # fmt: skip
+    color = {
+        "field": "series", "scale": {"domain": names},
+        "legend": {"orient": "top", "title": None, "offset": 16} if len(names) > 1 else None,
+    }  # fmt: skip
+    line = {
+        "data": {"name": "lines"},
+        "params": [ZOOM],
+        "mark": {
+            "type": "line", "clip": True, "strokeWidth": 1.8,
+            **({"interpolate": "step-after"} if chart.stepped else {}),
+        },
+        "encoding": {
+            "y": y, "color": color, "detail": {"field": "line"},
+            "strokeDash": {"field": "path", "type": "ordinal", "scale": DASH, "legend": None},
+            **({"size": _widths(names)} if chart.stepped else {}),
+        },
+    }  # fmt: skip
+    dots = {
+        "data": {"name": "lines"},
+        "transform": [{"filter": "datum.spot"}],
+        "mark": {"type": "point", "filled": True, "clip": True, "size": 26 if chart.dots else 40},
+        "encoding": {
+            "y": y, "color": {**color, "legend": None}, "tooltip": _tooltip(chart),
+            **({} if chart.dots else {"opacity": {"value": 0}}),
+        },
+    }  # fmt: skip
+    shared = {
+        "x": {"field": "step", "type": "quantitative", "title": "step", "axis": STEPS},
+        "opacity": {"field": "path", "type": "ordinal", "scale": FAINT, "legend": None},
+    }
+    return {
+        "height": 230, "padding": PADDING, "encoding": shared, "layer": [_mark_layers(), line, dots],
+        "usermeta": SVG, "resolve": {"scale": {"color": "independent", "strokeDash": "independent"}},
+    }  # fmt: skip
+
+
+def _tooltip(chart: MetricChart) -> list[Spec]:
+    return [
+        {"field": "series", "title": chart.title},
+        {"field": "step", "type": "quantitative", "title": "step", "format": ","},
+        {"field": "value", "type": "quantitative", "title": chart.unit, "format": chart.format},
+        {"field": "path", "title": "path"},
+    ]
+
+
+def _widths(names: Sequence[str]) -> Spec:
+    """The first series widest: where series coincide, each can still be seen."""
+    widest = 6.5 if len(names) > 1 else 2.0
+    widths = [widest - (widest - 1.5) * i / max(1, len(names) - 1) for i in range(len(names))]
+    scale = {"domain": list(names), "range": widths}
+    return {"field": "series", "type": "ordinal", "scale": scale, "legend": None}
+
+
+def _mark_layers() -> Spec:
+    """Interventions: a line, a wider one that cannot be seen and is easier to hover over, a sign."""
+    kinds = [*MARKS, "axis"]
+    colors = {"domain": kinds, "range": [*(color for _, color, _ in MARKS.values()), "transparent"]}
+    dashes = {"domain": kinds, "range": [*(dash for _, _, dash in MARKS.values()), [1, 0]]}
+    rule = {
+        "mark": {"type": "rule", "strokeWidth": 1.4, "clip": True},
+        "encoding": {"strokeDash": {"field": "kind", "scale": dashes, "legend": None}},
+    }
+    touch = {
+        "mark": {"type": "rule", "strokeWidth": {"expr": "datum.kind == 'axis' ? 0 : 12"}, "clip": True},
+        "encoding": {"opacity": {"value": 0}},
+    }
+    sign = {
+        "mark": {"type": "text", "fontSize": 13, "fontWeight": 700, "clip": False, "dy": -6},
+        "encoding": {"y": {"value": 0}, "text": {"field": "sign"}},
+    }
+    shared = {
+        "color": {"field": "kind", "scale": colors, "legend": None},
+        "tooltip": [{"field": "step", "format": ",", "title": "step"}, {"field": "text", "title": "what"}],
+    }
+    return {"data": {"name": "marks"}, "encoding": shared, "layer": [rule, touch, sign]}

@@ -1,0 +1,222 @@
+"""Spectra over training: tables and specifications of the heat map and of the rank trajectories."""
+
+import contextlib
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from hankelboard.app.charts.metrics import CANVAS, PADDING, STEPS, SVG, ZOOM, Spec, names_column
+from hankelboard.app.charts.parts import LEGEND, QUIET_COLOR, by, mark, told
+from hankelboard.storage.records import Record
+from hankelboard.storage.spectrum import discarded_shares, rank_for_tolerance
+
+TOLERANCES = (0.01, 0.02, 0.05, 0.1, 0.2)
+SNAPSHOTS, STATES, LEVELS = 120, 128, 2**16 - 1
+N_NAME = "N, all states"
+COLORS = (QUIET_COLOR, "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#D55E00")
+"""N in grey, then a colour per tolerance that colour-blind eyes tell apart."""
+
+
+def thinned(snapshots: Sequence[Record]) -> list[Record]:
+    """At most SNAPSHOTS of them: those around a cut, the first and the last always, the rest evenly."""
+    count = len(snapshots)
+    if count <= SNAPSHOTS:
+        return list(snapshots)
+    evenly = {round(i * (count - 1) / (SNAPSHOTS - 1)) for i in range(SNAPSHOTS)}
+    cuts = {
+        place
+        for i in range(1, count)
+        if snapshots[i]["state_dim"] != snapshots[i - 1]["state_dim"]
+        for place in (i - 1, i)
+    }
+    return [snapshots[i] for i in sorted(evenly | cuts)]
+
+
+def heat_table(snapshots: Sequence[Record], last_step: int) -> pa.Table:
+    """The heat map, one row per column that is drawn: start, end, stride, and its values as 16-bit levels.
+
+        log σ = base + spacing · level,  level = 256 · high + low,  level 0: nothing to draw
+
+    `high` and `low` hold a byte per state: 2 bytes a cell, where a row for each was 24 (250 kB a refresh).
+    Levels are so close that σ is exact to four digits over six decades. A column lasts until the next
+    snapshot. Of more than STATES states every k-th is drawn, k (`stride`) the same for all columns; values
+    ≤ 0 have no colour on a log scale and are left out.
+    """
+    shown = thinned(snapshots)
+    stride = max(1, math.ceil(max((len(s["hsv"]) for s in shown), default=1) / STATES))
+    starts = [snapshot["step"] for snapshot in shown]
+    ends = [*starts[1:], max(last_step, starts[-1] + 1)] if starts else []
+    levels = [_levels(np.asarray(snapshot["hsv"], dtype=np.float64)[::stride]) for snapshot in shown]
+    lasting = [i for i in range(len(shown)) if ends[i] > starts[i]]
+    return pa.table(
+        {
+            "start": pa.array([starts[i] for i in lasting], pa.int32()),
+            "end": pa.array([ends[i] for i in lasting], pa.int32()),
+            "stride": pa.array([stride] * len(lasting), pa.int32()),
+            "base": pa.array([levels[i][1] for i in lasting], pa.float64()),
+            "spacing": pa.array([levels[i][2] for i in lasting], pa.float64()),
+            "high": pa.array([(levels[i][0] >> 8).astype(np.uint8).tobytes() for i in lasting], pa.binary()),
+            "low": pa.array([(levels[i][0] & 255).astype(np.uint8).tobytes() for i in lasting], pa.binary()),
+        }
+    )
+
+
+def _levels(hsv: np.ndarray) -> tuple[np.ndarray, float, float]:
+    """Levels 1 to LEVELS of values on a log scale, 0 of what has no logarithm; base and spacing."""
+    levels = np.zeros(len(hsv), np.int64)
+    drawn = (hsv > 0) & np.isfinite(hsv)
+    if not drawn.any():
+        return levels, 0.0, 0.0
+    logs = np.log(hsv[drawn])
+    spacing = float(np.ptp(logs)) / (LEVELS - 1) or 1.0
+    levels[drawn] = 1 + np.rint((logs - logs.min()) / spacing)
+    return levels, float(logs.min()) - spacing, spacing
+
+
+def not_drawable(snapshots: Sequence[Record]) -> int:
+    """How many values of these snapshots have no place on a log scale: zero, negative, not a number."""
+    return sum(int(np.count_nonzero(~(np.asarray(s["hsv"], dtype=np.float64) > 0))) for s in snapshots)
+
+
+def heat_spec(importance: str) -> Spec:
+    """σ by colour, over training (across) and state by importance (upwards). Drawn on a canvas."""
+    color = {
+        "field": "value",
+        "type": "quantitative",
+        "title": importance,
+        "scale": {"type": "log", "scheme": "viridis"},
+        "legend": {"orient": "top", "format": "~g", "columns": 6, "tickCount": 2},  # digits below 2 decades
+    }
+    cells = {
+        "data": {"name": "columns"},
+        "transform": _UNPACKED,
+        "mark": {"type": "rect", "clip": True, "strokeWidth": 1},
+        "encoding": {
+            "x": {"field": "start", "type": "quantitative", "title": "step", "axis": STEPS,
+                  "scale": {"nice": False}},
+            "x2": {"field": "end"},
+            "y": {"field": "index", "type": "quantitative", "title": "state, by importance",
+                  "scale": {"nice": False, "zero": False}, "axis": {"grid": False, "tickMinStep": 1}},
+            "y2": {"field": "upper"},
+            "color": color,
+            "stroke": {**color, "legend": None},  # no seams between cells
+            "tooltip": told(("start", "step", ",d"), ("index", "state"), ("value", importance, ".3e")),
+        },
+    }  # fmt: skip
+    return {"height": 300, "padding": PADDING, "layer": [cells], "usermeta": CANVAS}
+
+
+_UNPACKED = [
+    {"calculate": "sequence(length(datum.low))", "as": "place"},
+    {"flatten": ["place", "high", "low"]},
+    {"filter": "datum.high + datum.low > 0"},
+    {"calculate": "exp(datum.base + datum.spacing * (256 * datum.high + datum.low))", "as": "value"},
+    {"calculate": "datum.place * datum.stride + 1", "as": "index"},
+    {"calculate": "datum.index + datum.stride", "as": "upper"},
+]
+"""What the browser makes of the rows of `heat_table`: one of each cell."""
+
+
+def rank_table(snapshots: Sequence[Record]) -> pa.Table:
+    """Rank (step, rank, tolerance) that each tolerance would leave at each snapshot, and N itself."""
+    rows: list[tuple[int, int, str]] = []
+    for snapshot in thinned(snapshots):
+        rows.append((snapshot["step"], len(snapshot["hsv"]), N_NAME))
+        try:
+            shares = _shares(snapshot)
+        except (TypeError, ValueError):
+            continue  # nothing can be said about ranks here
+        rows += [(snapshot["step"], rank_for_tolerance(shares, t), name_of(t)) for t in TOLERANCES]
+    return pa.table(
+        {
+            "step": pa.array([row[0] for row in rows], pa.int32()),
+            "rank": pa.array([row[1] for row in rows], pa.int32()),
+            "tolerance": names_column([row[2] for row in rows]),
+        }
+    )
+
+
+def kept_table(snapshots: Sequence[Record]) -> pa.Table:
+    """Share of the sum (step, share, tolerance) that the ranks of the newest spectrum would have kept.
+
+    The ranks are those that the tolerances leave of the newest spectrum; snapshots of another state
+    dimension,
+    from before a cut, are left out.
+    """
+    try:
+        ranks = [rank_for_tolerance(_shares(snapshots[-1]), tolerance) for tolerance in TOLERANCES]
+    except (ValueError, IndexError):
+        ranks = []
+    rows: list[tuple[int, float, str]] = []
+    for snapshot in thinned(snapshots) if ranks else []:
+        if len(snapshot["hsv"]) == len(snapshots[-1]["hsv"]):
+            with contextlib.suppress(ValueError):
+                shares = _shares(snapshot)
+                rows += [
+                    (snapshot["step"], 1.0 - shares[rank], kept_name(tolerance))
+                    for rank, tolerance in zip(ranks, TOLERANCES, strict=True)
+                ]
+    return pa.table(
+        {
+            "step": pa.array([row[0] for row in rows], pa.int32()),
+            "share": pa.array([row[1] for row in rows], pa.float32()),
+            "tolerance": names_column([row[2] for row in rows]),
+        }
+    )
+
+
+def _shares(snapshot: Record) -> list[float]:
+    return discarded_shares(list(map(float, snapshot["hsv"])))
+
+
+def kept_name(tolerance: float) -> str:
+    return f"{1 - tolerance:.0%} kept at last"
+
+
+def kept_spec() -> Spec:
+    """Share that the last spectrum's ranks would have kept at each step."""
+    names = [kept_name(tolerance) for tolerance in TOLERANCES]
+    lines = {
+        "data": {"name": "kept"},
+        "params": [ZOOM],
+        "mark": mark("line", strokeWidth=1.8, point={"filled": True, "size": 22}),
+        "encoding": {
+            "x": {"field": "step", "type": "quantitative", "title": "step", "axis": STEPS},
+            "y": {"field": "share", "type": "quantitative", "title": "share kept",
+                  "scale": {"zero": False}, "axis": {"format": ".3~%", "tickCount": 5}},
+            "color": by("tolerance", names, COLORS[1:], LEGEND),
+            "tooltip": told(("tolerance", "ranks"), ("step", "step", ",d"), ("share", "kept", ".2%")),
+        },
+    }  # fmt: skip
+    return {"height": 240, "padding": PADDING, "layer": [lines], "usermeta": SVG}
+
+
+def name_of(tolerance: float) -> str:
+    return f"{tolerance:.0%} discarded"
+
+
+def rank_spec() -> Spec:
+    """Rank trajectories: what a cut at each tolerance would leave, had it been made then."""
+    names = [N_NAME, *(name_of(tolerance) for tolerance in TOLERANCES)]
+    encoding: dict[str, Any] = {
+        "x": {"field": "step", "type": "quantitative", "title": "step", "axis": STEPS},
+        "y": {"field": "rank", "type": "quantitative", "title": "rank r", "axis": {"tickMinStep": 1}},
+        "color": by("tolerance", names, COLORS, LEGEND),
+    }
+    lines = {
+        "data": {"name": "ranks"},
+        "params": [ZOOM],
+        "mark": mark("line", interpolate="step-after", strokeWidth=1.8),
+        "encoding": encoding,
+    }
+    points = {
+        "data": {"name": "ranks"},
+        "mark": mark("point", filled=True, size=28),
+        "encoding": {
+            **encoding, "tooltip": told(("tolerance", "tolerance"), ("step", "step", ",d"), ("rank", "rank")),
+        },
+    }  # fmt: skip
+    return {"height": 300, "padding": PADDING, "layer": [lines, points], "usermeta": SVG}

@@ -1,0 +1,1 @@
+"""What pages read: runs and their journals as plain data, and the command line."""

@@ -1,0 +1,94 @@
+"""`hankelboard analyse`, started from a page: a process of its own, its progress, and what it found."""
+
+import contextlib
+import subprocess
+import sys
+import threading
+from dataclasses import dataclass
+from typing import Any
+
+from hankelboard.app.data import runs
+from hankelboard.storage.layout import runs_directory
+from hankelboard.storage.records import Record
+from hankelboard.storage.systems import latest_analysis
+
+
+@dataclass
+class Job:
+    """An analysis at work, or one that failed."""
+
+    process: subprocess.Popen[str]
+    done: int = 0
+    total: int = 0
+    problem: str = ""
+
+    @property
+    def running(self) -> bool:
+        return self.process.poll() is None
+
+
+_lock = threading.Lock()
+_jobs: dict[str, Job] = {}
+
+
+def possible(run_id: str) -> bool:
+    """Whether the run kept systems: those of linear time-invariant layers, unless output.systems is off.
+
+    Or was analysed before: a copy may lack the systems.
+    """
+    paths = runs.paths_of(run_id)
+    return paths.systems.is_dir() or paths.analyses.is_dir()
+
+
+def start(run_id: str) -> None:
+    """Begin an analysis of this run (a callback); one at a time for a run, whoever asks."""
+    with _lock:
+        known = _jobs.get(run_id)
+        if known is not None and known.running:
+            return
+        command = [sys.executable, "-P", "-m", "hankelboard", "analyse", runs.paths_of(run_id).run_id,
+                   "--runs-dir", str(runs_directory().resolve())]  # fmt: skip
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        job = _jobs[run_id] = Job(process)
+    threading.Thread(target=_follow, args=(job,), name="follows an analysis", daemon=True).start()
+
+
+def _follow(job: Job) -> None:
+    last = ""
+    assert job.process.stderr is not None
+    for line in job.process.stderr:
+        last = line.strip() or last
+        with contextlib.suppress(ValueError):
+            job.done, job.total = map(int, line.split("/"))
+    if job.process.wait() != 0:
+        job.problem = last.removeprefix("hankelboard: ") or "the analysis ended without a word"
+
+
+def progress(run_id: str) -> dict[str, Any] | None:
+    """Of the last analysis started here: running, share, problem; None when there was none."""
+    job = _jobs.get(run_id)
+    if job is None:
+        return None
+    share = min(1.0, job.done / job.total) if job.total else 0.0
+    return {"running": job.running, "share": share, "problem": job.problem}
+
+
+def latest(run_id: str) -> Record | None:
+    """The newest analysis of a run, whoever made it."""
+    cache = runs.cache_of(run_id)
+    return cache.derived("analysis", lambda: _whole(latest_analysis(cache.paths)), "analyses")
+
+
+def _whole(record: Record | None) -> Record | None:
+    """The record when it holds what the page asks of it: a damaged one must not take the page down."""
+    try:
+        for layer in (record or {})["layers"]:
+            steps = len(layer["steps"])
+            for row in layer["regret"]:
+                _ = float(row["tolerance"]), int(row["rank"]), [float(value) for value in row["random"]]
+                if len(row["regret"]) != steps or not row["random"]:
+                    return None
+            _ = [(pair["step"], float(pair["overlap"]), float(pair["weyl"])) for pair in layer["between"]]
+        return record
+    except (KeyError, TypeError, ValueError):
+        return None

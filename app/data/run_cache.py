@@ -1,0 +1,338 @@
+"""What the web process remembers of one run: journals read so far, folded; small files by their marks.
+
+Refreshing costs a handful of stat calls when nothing changed, and reads only new bytes when something did.
+Metrics and spectra are opened when something asks for them: a list of ten thousand runs does not.
+"""
+
+import os
+import socket
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hankelboard.app.data import journal_tables
+from hankelboard.app.data.columns import Columns
+from hankelboard.app.data.interventions import loss_lost_at
+from hankelboard.storage import commands, proposals, summary
+from hankelboard.storage.errors import RunError
+from hankelboard.storage.history import History
+from hankelboard.storage.journal import JournalReader
+from hankelboard.storage.layout import RunPaths
+from hankelboard.storage.records import Record
+from hankelboard.storage.references import references
+from hankelboard.storage.runs import Run, read_run
+from hankelboard.storage.status import BeatWatch, read_status
+from hankelboard.storage.summary import PRIMARY_METRIC
+
+Mark = tuple[int, int, int] | None
+PARTS = (
+    "run_json", "events", "status", "notes", "inbox", "proposals", "decisions", "checkpoints", "metrics",
+    "spectra", "measurements", "analyses",
+)  # fmt: skip
+ON_DEMAND = {
+    "metrics",
+    "spectra",
+    "inbox",
+    "proposals",
+    "decisions",
+    "checkpoints",
+    "measurements",
+    "analyses",
+}
+
+
+def mark(path: Path | str) -> Mark:
+    """Changes when the file or the names in the folder change; None when there is nothing."""
+    try:
+        stat = os.stat(path)  # noqa: PTH116 - a thousand runs are looked at: no Path for each
+    except OSError:
+        return None
+    return stat.st_ino, stat.st_size, stat.st_mtime_ns
+
+
+class RunCache:
+    """One run. All methods may be called from any thread."""
+
+    def __init__(self, paths: RunPaths, state_of: Callable[[str], str | None] | None = None):
+        """`state_of` tells the states of runs that this one may wait for, by id; else their journals do."""
+        self.paths = paths
+        self._state_of = state_of
+        self._lock = threading.RLock()
+        self._open = set(PARTS) - ON_DEMAND
+        self._files: dict[str, str] = {}
+        self._marks: dict[str, Mark] = {}
+        self._versions = dict.fromkeys(PARTS, 0)
+        self._derived: dict[str, tuple[list[float], Any]] = {}
+        self._run: Run | None = None
+        self._problem = ""
+        self._status: Record | None = None
+        self._notes: list[Record] = []
+        self._command_ids: list[str] = []
+        self._known_commands: dict[str, dict[str, Any]] = {}
+        self._watch = BeatWatch()
+        self._read: dict[str, Callable[[], None]] = {
+            "run_json": self._read_identity, "events": self._read_events, "status": self._read_status,
+            "notes": self._read_notes, "inbox": self._read_inbox, "metrics": self._read_metrics,
+            "spectra": self._read_spectra,
+        }  # fmt: skip
+        self._begin_events()
+        self._begin_metrics()
+        self._begin_spectra()
+
+    def _begin_events(self) -> None:
+        self._events_reader = JournalReader(self.paths.events)
+        self.history = History()
+        self.events: list[Record] = []
+
+    def _begin_metrics(self) -> None:
+        self._metrics_reader = JournalReader(self.paths.metrics)
+        self._columns = Columns()
+
+    def _begin_spectra(self) -> None:
+        self._spectra_reader = JournalReader(self.paths.spectra)
+        self._spectra: list[Record] = []
+
+    # Reading.
+
+    def refresh(self) -> None:
+        """Take in what is new on disk."""
+        with self._lock:
+            for part in PARTS:
+                if part in self._open:
+                    self._refresh_part(part)
+
+    def _refresh_part(self, part: str) -> None:
+        file = self._files.get(part)
+        if file is None:
+            file = self._files[part] = str(getattr(self.paths, part))
+        seen = mark(file)
+        if part in self._marks and self._marks[part] == seen:
+            return
+        self._marks[part] = seen
+        self._versions[part] += 1
+        if part not in self._read:
+            return  # a folder whose files are read when they are asked for
+        try:
+            self._read[part]()
+        except OSError as error:
+            self._problem = f"{getattr(self.paths, part).name} cannot be read: {error.strerror}"
+
+    def state_now(self) -> str:
+        """The state that the events tell, for a run that waits for this one.
+
+        Never waits for another thread: two runs may name each other.
+        """
+        if self._lock.acquire(blocking=False):
+            try:
+                self._refresh_part("events")
+            finally:
+                self._lock.release()
+        return self.history.state
+
+    def has_open(self, part: str) -> bool:
+        """Whether this part was asked for before."""
+        return part in self._open
+
+    def _opened(self, part: str) -> None:
+        with self._lock:
+            if part not in self._open:
+                self._open.add(part)
+                self._refresh_part(part)
+
+    @property
+    def columns(self) -> Columns:
+        """All metrics so far."""
+        self._opened("metrics")
+        return self._columns
+
+    @property
+    def spectra(self) -> list[Record]:
+        """All spectra so far: records whose `hsv` is an array of float64, NaN for null."""
+        self._opened("spectra")
+        return self._spectra
+
+    def _read_identity(self) -> None:
+        try:
+            self._run, self._problem = read_run(self.paths), ""
+        except RunError as error:
+            self._problem = str(error)
+
+    def _read_events(self) -> None:
+        for lines in self._new_pieces(lambda: self._events_reader, self._begin_events):
+            for event in self._events_reader.decode(lines):
+                self.history.apply(event)
+                self.events.append(event)
+
+    def _read_metrics(self) -> None:
+        for lines in self._new_pieces(lambda: self._metrics_reader, self._begin_metrics):
+            table = journal_tables.parse(lines)
+            if table is None or not self._columns.extend(table):
+                for record in self._metrics_reader.decode(lines):
+                    self._columns.append(record)
+
+    def _read_spectra(self) -> None:
+        for lines in self._new_pieces(lambda: self._spectra_reader, self._begin_spectra):
+            found = _spectra_in(lines)
+            if found is None:
+                found = [_as_spectrum(record) for record in self._spectra_reader.decode(lines)]
+            self._spectra += [record for record in found if record is not None]
+
+    @staticmethod
+    def _new_pieces(reader: Callable[[], JournalReader], begin: Callable[[], None]) -> Iterator[bytes]:
+        """New lines, piece by piece; when the file was replaced, all is forgotten and read anew."""
+        restarts = reader().restarts
+        for lines in reader().pieces():
+            if reader().restarts > restarts:
+                break
+            yield lines
+        if reader().restarts > restarts:
+            begin()
+            yield from reader().pieces()
+
+    def _read_status(self) -> None:
+        self._status = read_status(self.paths)
+
+    def _read_notes(self) -> None:
+        self._notes = commands.read_notes(self.paths)
+
+    def _read_inbox(self) -> None:
+        self._command_ids = commands.command_ids(self.paths)
+
+    # Asking.
+
+    def derived(self, name: str, compute: Callable[[], Any], *parts: str, variant: float = 0.0) -> Any:
+        """What `compute` makes of these parts (default: all), computed once per change, for all sessions.
+
+        Of what differs by a number (`variant`) the last one asked for is kept.
+        """
+        with self._lock:
+            for part in parts:
+                self._opened(part)
+            versions = [*(self._versions[part] for part in parts or PARTS), variant]
+            known = self._derived.get(name)
+            if known is None or known[0] != versions:
+                known = self._derived[name] = (versions, compute())
+            return known[1]
+
+    def summary(self) -> dict[str, Any]:
+        """The run in short (storage.summary.Summary), with what only a viewer asks of it besides."""
+        with self._lock:
+            shown = self._summary()
+            status = self._status or {}
+            living = shown["state"] not in (*summary.ENDED, "queued", "dead", "unreadable")
+            stale = bool(status) and self._watch.is_stale(status) and living
+            return {
+                **shown,
+                "state": "stale" if stale else shown["state"],
+                "living": living and not stale,
+                "trouble": str(status.get("trouble") or ""),
+                "damaged": self._damaged(),
+                "task": self._configured("data", "task"),
+                "family": self._configured("model", "family"),
+                "unknown_events": self.history.unknown,
+                "last_seen": status.get("t"),
+                "loss_lost_at": self.derived("loss lost", lambda: loss_lost_at(self.history), "events"),
+            }
+
+    def is_restless(self, row: Mapping[str, Any]) -> bool:
+        """Whether this summary may change although no file of the run does.
+
+        Its trainer may die or fall silent, and what a queued run waits for may end. A dead one stays dead,
+        and one that fell silent on another machine stays so until it beats again.
+        """
+        if row["state"] == "queued":
+            return bool(self._run and references(self._run.config))
+        if self._status is None or row["state"] in (*summary.ENDED, "dead", "unreadable"):
+            return False
+        return row["state"] != "stale" or self._status.get("host") == socket.gethostname()
+
+    def _summary(self) -> dict[str, Any]:
+        if self._run is None:
+            return asdict(summary.unreadable(self.paths, self._problem or "nothing was read yet"))
+        combined = summary.combine(
+            self._run, self.history, self._status, self._notes, self.paths,
+            find_best=self._best, state_of=self._state_of,
+        )  # fmt: skip
+        return {**vars(combined), "problem": self._problem}
+
+    def name(self) -> str:
+        """The run's name as last read, without looking at the disk."""
+        return summary.fold_notes(self._run, self._notes)["name"] if self._run else ""
+
+    def _best(self) -> Record | None:
+        compute = lambda: self.columns.largest(PRIMARY_METRIC, self.history.on_path)  # noqa: E731
+        return self.derived("best", compute, "metrics", "events")
+
+    def _configured(self, section: str, key: str) -> str:
+        part = self._run.config.get(section) if self._run else None
+        return str(part.get(key, "")) if isinstance(part, dict) else ""
+
+    def _damaged(self) -> dict[str, int]:
+        readers = (self._events_reader, self._metrics_reader, self._spectra_reader)
+        return {reader.path.name: reader.damaged for reader in readers if reader.damaged}
+
+    def config(self) -> dict[str, Any]:
+        with self._lock:
+            return self._run.config if self._run else {}
+
+    def commands(self, limit: int = 5) -> list[dict[str, Any]]:
+        """The latest commands, newest first, each with the trainer's answer."""
+        with self._lock:
+            self._opened("inbox")
+            found = []
+            for command_id in reversed(self._command_ids[-limit:]):
+                outcome = self.history.commands.get(command_id)
+                answer = asdict(outcome) if outcome else {"state": "requested", "step": None, "reason": ""}
+                asked = self._command(command_id)
+                scheduled = {"asked_because": asked.get("reason", ""), "at_step": asked.get("at_step")}
+                found.append({**asked, **answer, **scheduled})
+            return found
+
+    def _command(self, command_id: str) -> dict[str, Any]:
+        """Commands are immutable: each is read once, when it is asked for."""
+        known = self._known_commands.get(command_id)
+        if known is None:
+            command = commands.read_command(self.paths, command_id)
+            known = asdict(command) if command else {"id": command_id, "kind": ""}
+            self._known_commands[command_id] = known
+        return known
+
+    def proposal_numbers(self) -> list[int]:
+        """Numbers of the proposals that were published, ascending."""
+        compute = lambda: proposals.proposal_numbers(self.paths)  # noqa: E731
+        return self.derived("proposal_numbers", compute, "proposals")
+
+
+def _spectra_in(lines: bytes) -> list[Record | None] | None:
+    """The spectra in these lines, None for a line that is none; None when they must be read one by one."""
+    table = journal_tables.parse(lines)
+    if table is None:
+        return None
+    hsv = journal_tables.number_lists(table, "hsv")
+    columns = {
+        key: journal_tables.whole_numbers(table, key, default)
+        for key, default in (("step", None), ("layer", None), ("branch", 0), ("attempt", 0))
+    }
+    if hsv is None or any(column is None for column in columns.values()):
+        return None
+    columns = {key: column.tolist() for key, column in columns.items() if column is not None}
+    columns["importance"] = journal_tables.texts(table, "importance", "hsv")
+    columns["snapshot"] = journal_tables.texts(table, "snapshot", "")
+    rows = zip(*columns.values(), strict=True)
+    return [
+        {**dict(zip(columns, row, strict=True)), "state_dim": len(values), "hsv": values}
+        for row, values in zip(rows, hsv, strict=True)
+    ]
+
+
+def _as_spectrum(record: Record) -> Record | None:
+    """A record with its values as an array; None when it is no spectrum of a layer at a step."""
+    hsv = record.get("hsv")
+    if not isinstance(hsv, list) or not all(isinstance(record.get(key), int) for key in ("layer", "step")):
+        return None
+    numbers = [value if isinstance(value, int | float) else np.nan for value in hsv]
+    return {**record, "state_dim": len(numbers), "hsv": np.array(numbers, dtype=np.float64)}

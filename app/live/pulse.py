@@ -1,0 +1,156 @@
+"""What keeps a part of a page live: drawn anew when the server says `changed`, and never in a person's way.
+
+Streamlit drops what it has not sent of a run when the next run of the same fragment begins. A refresh just
+behind a click would so swallow what the click shows: a dialog, a slider's new place. So refreshes come from
+one place, an invisible component in the browser, and it waits: while the page runs, while a pointer is
+pressed, and after a click or key until the page has answered (PATIENCE_MS at most: some have no answer).
+Where a refresh and a click in a dialog come at once all the same, Streamlit runs the region but not the
+dialog: what a dialog's buttons do stands in callbacks.
+It is mounted inside the fragment that it keeps alive, so a tick costs one run of that fragment, and cannot
+interrupt an action of the page. All that a fragment draws is sent again, changed or not: so a page has a few
+regions, each of what changes together, and they take turns.
+"""
+
+import functools
+import re
+from collections.abc import Callable
+from urllib.parse import urlencode
+
+import streamlit as st
+
+MIN_MS = 500
+FALLBACK_MS = 10_000
+"""How often a live region looks by itself, when no push comes."""
+RARELY_MS = 60_000
+"""The same for a region that shows nothing of what it ignores."""
+PATIENCE_MS = 3_000
+_JS = """
+const ACTS = ["pointerdown", "pointerup", "pointercancel", "keydown", "change"];
+const BUSY = ["running", "rerunRequested", "stopRequested"];
+const live = new WeakMap();
+let fired = -Infinity;  // when any region of the page did: the page is not seen to run at once
+
+function begin(data) {
+  const app = document.querySelector("[data-testid=stApp]");
+  const busy = () => BUSY.includes(app?.dataset.testScriptState);
+  const state = {fire: null, data};
+  let due = false, last = 0, timer = null, pressed = false, acted = -Infinity, answering = false;
+  let socket = null, lost = false, ended = false;
+
+  // A press that never ends (let go outside of the window) holds ticks ten times as long, not for ever.
+  const mayTick = (now) => !busy() && now - acted > state.data.patience_ms * (pressed ? 10 : 1);
+  const look = () => {
+    timer = null;
+    if (!due || document.hidden || ended) return;
+    const now = performance.now();
+    const soonest = last + state.data.min_ms;
+    if (now < soonest) { later(soonest - now); return; }
+    if (now - fired < 100 || !mayTick(now)) { later(50); return; }
+    due = false;
+    last = fired = now;
+    state.fire("tick", Date.now());
+  };
+  const later = (ms) => { if (timer === null) timer = setTimeout(look, ms); };
+  const tick = () => { due = true; later(0); };
+  state.again = () => { clearTimeout(timer); timer = null; later(0); };  // what waits may wait less now
+
+  const act = (event) => {
+    pressed = event.type === "pointerdown" || (pressed && event.type === "keydown");
+    acted = performance.now();
+    answering = false;
+  };
+  ACTS.forEach((name) => document.addEventListener(name, act, true));
+  const watching = new MutationObserver(() => {
+    if (busy()) answering = true;
+    else if (answering) { answering = false; acted = -Infinity; }
+    else if (acted > 0) acted = performance.now();  // what ended began before the act: the answer comes now
+  });
+  if (app) watching.observe(app, {attributes: true, attributeFilter: ["data-test-script-state"]});
+
+  const open = () => {
+    const address = new URL(data.path, location.href);
+    address.protocol = address.protocol.replace("http", "ws");
+    socket = new WebSocket(address);
+    socket.onmessage = tick;
+    socket.onopen = () => { if (lost) { lost = false; tick(); } };
+    socket.onclose = () => { lost = true; if (!ended) setTimeout(open, 1500); };
+  };
+  open();
+  document.addEventListener("visibilitychange", look);
+  const fallback = setInterval(tick, data.fallback_ms);
+  const first = setTimeout(tick, data.first_ms);  // what changed before the socket was open
+
+  state.end = () => {
+    ended = true;
+    socket.close();
+    watching.disconnect();
+    document.removeEventListener("visibilitychange", look);
+    ACTS.forEach((name) => document.removeEventListener(name, act, true));
+    clearInterval(fallback);
+    clearTimeout(first);
+    clearTimeout(timer);
+  };
+  return state;
+}
+
+export default function({data, parentElement, setTriggerValue}) {
+  let state = live.get(parentElement);
+  if (!state) { state = begin(data); live.set(parentElement, state); }
+  const soonest = state.data.min_ms;
+  state.fire = setTriggerValue;
+  state.data = data;
+  if (data.min_ms < soonest) state.again();
+  return () => { state.end(); live.delete(parentElement); };
+}
+"""
+_SENT_JS = re.sub(r"\s*(?:// .*)?\n\s*", "\n", _JS)
+"""Without indentation and comments: the script travels with every refresh."""
+_COMPONENT = st.components.v2.component("hankelboard_pulse", html="<span></span>\n", js=_SENT_JS)
+Draw = Callable[..., int | None]
+
+
+def live_region(
+    *, min_ms: int = MIN_MS, ignore: tuple[str, ...] = (), fallback_ms: int = FALLBACK_MS
+) -> Callable[[Draw], Callable[..., None]]:
+    """Decorator: the function draws a fragment that is drawn again when its run changes on disk.
+
+    Its argument is the run; without one, any run counts. What it returns, if anything, is for how many
+    milliseconds its picture is good enough; else it is drawn again at most every `min_ms`. What changes in
+    files that it ignores (watch.HEARTBEAT and others) it shows when it looks by itself, every
+    `fallback_ms`.
+    """
+    return functools.partial(_live, min_ms=min_ms, ignore=ignore, fallback_ms=fallback_ms)
+
+
+def _live(draw: Draw, min_ms: int, ignore: tuple[str, ...], fallback_ms: int) -> Callable[..., None]:
+
+    @st.fragment
+    @functools.wraps(draw)
+    def region(*run_id: str) -> None:
+        good_ms = None
+        with st.container(gap=None):  # the component takes no room
+            try:
+                with st.container():
+                    good_ms = draw(*run_id)
+            finally:  # also below an error: it may pass
+                times = {"min_ms": good_ms or min_ms, "fallback_ms": fallback_ms}
+                _pulse(draw.__name__, *run_id, ignore=ignore, times=times)
+
+    return region
+
+
+def _pulse(name: str, run_id: str | None = None, *, ignore: tuple[str, ...], times: dict[str, int]) -> None:
+    base = (st.get_option("server.baseUrlPath") or "").strip("/")
+    path = f"/{base}/api/push" if base else "/api/push"
+    asked = urlencode({**({"run": run_id} if run_id else {}), "ignore": ",".join(ignore)})
+    _COMPONENT(
+        key=f"pulse-{name}-{run_id or 'all'}",
+        data={
+            "path": f"{path}?{asked}",
+            "first_ms": FALLBACK_MS,
+            "patience_ms": PATIENCE_MS,
+            **times,
+        },
+        on_tick_change=lambda: None,
+        height=1,
+    )

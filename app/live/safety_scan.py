@@ -1,0 +1,89 @@
+"""The safety net below the kernel's notices: looks at a bounded number of runs each round, in turn.
+
+It finds what inotify does not see: changes made by another machine on a network file system, lost events, a
+limit of watches that was reached. Each round takes those that may change by themselves first, then the next
+of the rest, so a round costs the same whether there are a hundred runs or ten thousand.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hankelboard.app.data.run_cache import Mark, mark
+from hankelboard.app.data.run_list import RunList
+from hankelboard.storage.layout import RunPaths
+
+LOOKS = 200
+"""Runs that are looked at in one round: about 3 ms."""
+
+
+@dataclass
+class Found:
+    """What one round found."""
+
+    changed: dict[str, float] = field(default_factory=dict)
+    """Runs that changed, appeared or vanished, and when each was looked at before (0.0: never)."""
+    first_seen: list[str] = field(default_factory=list)
+    """Runs that were not looked at before: what happened to them until now is not known."""
+
+
+class SafetyScan:
+    """Marks of runs as they were when last looked at. For one thread."""
+
+    def __init__(self, runs: Path, is_resting: Callable[[str], bool]):
+        """`is_resting` tells which runs are not expected to change by themselves."""
+        self._folder = runs
+        self._is_resting = is_resting
+        self._list = RunList()
+        self._listed: dict[str, RunPaths] | None = None
+        self._marks: dict[str, tuple[float, tuple[Mark, ...]]] = {}
+        self._turns = [0, 0]
+
+    def round(self, now: float, *, all_living: bool) -> Found:
+        """Look at the living runs (all of them, or some in turn) and at some of the others in turn."""
+        found = Found()
+        listed = self._list.of(self._folder)
+        self._notice_names(listed, found)
+        for run_id in self._chosen(listed, all_living):
+            self._look(run_id, listed[run_id], now, found)
+        return found
+
+    def _notice_names(self, listed: dict[str, RunPaths], found: Found) -> None:
+        if self._listed is not None and listed is not self._listed:
+            for run_id in listed.keys() ^ self._listed.keys():
+                found.changed[run_id] = 0.0
+                self._marks.pop(run_id, None)
+        self._listed = listed
+
+    def _chosen(self, listed: dict[str, RunPaths], all_living: bool) -> list[str]:
+        living = [run_id for run_id in listed if not self._is_resting(run_id)]
+        others = [run_id for run_id in listed if self._is_resting(run_id)]
+        if not all_living:
+            living = self._next(living, LOOKS // 2, 0)
+        return living + self._next(others, LOOKS - min(len(living), LOOKS // 2), 1)
+
+    def _next(self, ids: Sequence[str], count: int, turn: int) -> list[str]:
+        """The next so many, and from the beginning again behind the end."""
+        if len(ids) <= count:
+            return list(ids)
+        start = self._turns[turn] % len(ids)
+        self._turns[turn] = start + count
+        return [*ids[start : start + count], *ids[: max(0, start + count - len(ids))]]
+
+    def _look(self, run_id: str, paths: RunPaths, now: float, found: Found) -> None:
+        seen = marks_of(paths)
+        before = self._marks.get(run_id)
+        self._marks[run_id] = (now, seen)
+        if before is None:
+            found.first_seen.append(run_id)
+        elif before[1] != seen:
+            found.changed[run_id] = before[0]
+
+
+def marks_of(paths: RunPaths) -> tuple[Mark, ...]:
+    """Marks of what changes while a run lives, and of what people create."""
+    return tuple(
+        mark(path)
+        for path in (paths.root, paths.status, paths.events, paths.metrics, paths.proposals, paths.decisions,
+                     paths.inbox, paths.notes)
+    )  # fmt: skip

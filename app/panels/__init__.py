@@ -1,0 +1,1 @@
+"""Parts of pages: figures with their controls."""

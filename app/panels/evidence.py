@@ -1,0 +1,254 @@
+"""What a proposal shows about the ranks one looks at, from recorded arrays: cost, effect, spectra."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from hankelboard.app.charts import evidence
+from hankelboard.app.data import proposals
+from hankelboard.app.panels import frame
+from hankelboard.app.words import labels
+from hankelboard.storage.records import Record
+
+
+def advice(record: Record) -> None:
+    """The badge of the ranks as proposed, with its reasons in words. Advice: no policy looks at it."""
+    told = record.get("badge")
+    if not isinstance(told, dict) or told.get("color") not in labels.BADGES:
+        return
+    label, icon, color = labels.BADGES[told["color"]]
+    reasons = [labels.plain(reason) for reason in told.get("reasons") or []]
+    with st.container(border=True, key="advice"):
+        st.badge(f"As proposed: {label}", icon=f":material/{icon}:", color=color)
+        st.markdown("\n".join(f"- {reason}" for reason in reasons))
+
+
+def notes(record: Record) -> None:
+    """What the trainer says of every cut of this kind of layer, once."""
+    for note in dict.fromkeys(layer.get("note") for layer in record["layers"]):
+        if note:
+            st.caption(f":material/info: {labels.plain(note)}")
+
+
+def consequences(record: Record, ranks: Sequence[int]) -> None:
+    """Size, time and accuracy after the cut; time and accuracy only where they were measured."""
+    point = proposals.what_if(record, ranks)
+    full = [layer["state_dim"] for layer in record["layers"]]
+    cost = record.get("cost") or {}
+    seconds = cost.get("seconds_per_step") or {}
+    as_proposed = list(ranks) == list(record["ranks"])
+    measured_point = point["measured"] or {}
+    time_after = seconds.get("after") if as_proposed else measured_point.get("seconds_per_step")
+    before = (record.get("measured") or {}).get("before") or {}
+    parameters_now = proposals.what_if(record, full)["parameters"]
+    with st.grid("auto", min_column_width=150, gap="small"):
+        frame.figure("States, all layers", labels.count(sum(ranks)), f"now {labels.count(sum(full))}")
+        frame.figure("Parameters", labels.count(point["parameters"]), f"now {labels.count(parameters_now)}")
+        frame.figure(
+            "Time per step",
+            labels.seconds_per_step(time_after) if time_after else "not measured",
+            f"now {labels.seconds_per_step(seconds.get('now'))}",
+            help="Forward and backward; measured at the proposed ranks",
+        )
+        saving = cost.get("projected_saving_s")
+        if as_proposed and saving is not None:
+            frame.figure(
+                "Projected saving",
+                labels.duration(saving) if saving > 0 else "none",
+                "until the last step",
+                help="Steps that are left × the difference of the measured times, where that saves time",
+            )
+        frame.figure(
+            "Accuracy after",
+            labels.percent(measured_point.get("accuracy")) if measured_point else "not measured",
+            _difference(before, measured_point),
+            help="On validation, right after the cut, without further training",
+        )
+
+
+def _difference(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
+    if not after:
+        return "not at these ranks"
+    if before.get("accuracy") is None or after.get("accuracy") is None:
+        return "no figure now"
+    return labels.points(after["accuracy"] - before["accuracy"])
+
+
+def measured(record: Record, ranks: Sequence[int]) -> None:
+    """Validation against the states kept: the points that were measured, and the choice."""
+    facts = record.get("measured") or {}
+    point = proposals.what_if(record, ranks)
+    known = point["measured"] or not point["cuts"]
+    choice = "measured: the ringed point." if known else "**not measured at these ranks.**"
+    split = {"val": "validation"}.get(facts.get("split", ""), facts.get("split", ""))
+    sequences = f"{labels.count(facts.get('samples'))} {labels.plain(split)} sequences"
+    st.subheader("Measured: what the cut does to validation", anchor=False)
+    st.caption(
+        f"Copies of the model, cut and evaluated on {sequences} without further training. "
+        f"Points were measured, nothing is drawn between them; bars are 95 % intervals of the change (paired "
+        f"bootstrap). The dashed line is your choice, {choice}"
+    )
+    if facts.get("left_out"):
+        st.caption(
+            ":material/timer_off: Left out, because measuring may take only a small share of the training "
+            f"time: {labels.plain(', '.join(map(left_out_words, facts['left_out'])))}."
+        )
+    tables = evidence.measured_tables(record, ranks)
+    axes = (("accuracy", "accuracy, share correct", ".3~%"), ("loss", "loss, cross-entropy in nats", "~g"))
+    with st.grid(2, min_column_width=330, gap="small"):
+        for field, title, format in axes:
+            with st.container(border=True, key=f"measured_{field}"):
+                spec = evidence.measured_spec(field, title, format)
+                frame.draw(spec, f"measured-{field}", f"Measured {title} against states kept", **tables)
+    with st.expander("The measured points as a table", key="measured_points"):
+        st.dataframe(_measured_frame(record), hide_index=True, alt="Measured points")
+
+
+LEFT_OUT = {"responses": "frequency responses", "null ranks": "ranks of untrained layers"}
+
+
+def left_out_words(item: str) -> str:
+    """What was not measured, as a person says it: validation at tolerance 2.5 %."""
+    before, at, tolerance = item.rpartition("tolerance ")
+    try:
+        return f"{before}{at}{float(tolerance) * 100:g} %" if at else LEFT_OUT.get(item, item)
+    except ValueError:
+        return item
+
+
+def _measured_frame(record: Record) -> pd.DataFrame:
+    facts = record.get("measured") or {}
+    full = [layer["state_dim"] for layer in record["layers"]]
+    rows = [
+        {
+            "Point": "as proposed" if point.get("rule") else "asked for" if point.get("asked") else "",
+            "Tolerance": labels.percent(point.get("tolerance"), 2),
+            "States per layer": labels.dims(point["ranks"]),
+            "Loss": labels.number(point.get("loss")),
+            "Accuracy": labels.percent(point.get("accuracy")),
+            "Change, points (95 %)": labels.interval(point.get("accuracy_change"), 100, 2),
+            "Change of loss (95 %)": labels.interval(point.get("loss_change"), 1, 4),
+            "Divergence of predictions, nats": labels.number(point.get("kl"), 3),
+            "Output change per layer": ", ".join(
+                labels.percent(e, 1) for e in point.get("output_error") or []
+            ),
+        }
+        for point in facts.get("points", [])
+    ]
+    before = facts.get("before") or {}
+    now = {
+        "Point": "now, not cut",
+        "Tolerance": "",
+        "States per layer": labels.dims(full),
+        "Loss": labels.number(before.get("loss")),
+        "Accuracy": labels.percent(before.get("accuracy")),
+    }
+    return pd.DataFrame([now, *rows])
+
+
+def layers(record: Record, ranks: Sequence[int], tolerance: float) -> None:
+    """Per layer: spectrum with cut and gate, discarded share and error bound along the rank."""
+    for position, (layer, rank) in enumerate(zip(record["layers"], ranks, strict=True)):
+        state_dim = layer["state_dim"]
+        cut = f"{state_dim} → {rank}" if rank < state_dim else f"stays at {state_dim}"
+        st.subheader(labels.plain(f"Layer {layer['layer']} ({layer['name']}): {cut}"), anchor=False)
+        st.caption(labels.plain(_layer_figures(layer, rank, proposals.importance(record).total)))
+        tables = evidence.layer_tables(layer, rank, record["gate"], tolerance)
+        with st.grid(2, min_column_width=330, gap="small"):
+            _spectrum(position, layer, record, tables)
+            _curves(position, layer, record, tables)
+            _response(position, layer)
+
+
+def _spectrum(position: int, layer: Record, record: Record, tables: Mapping[str, Any]) -> None:
+    importance = proposals.importance(record).title
+    with st.container(border=True, key=f"spectrum_{position}"):
+        frame.draw(
+            evidence.layer_spectrum_spec(importance),
+            f"spectrum-{position}",
+            f"{importance} of the states of layer {layer['layer']}, with the cut and the gate",
+            states=tables["states"],
+            lines=tables["lines"],
+        )
+
+
+def _curves(position: int, layer: Record, record: Record, tables: Mapping[str, Any]) -> None:
+    share = f"discarded share of {proposals.importance(record).short}"
+    alone = {} if layer["error_bound"] else {"height": evidence.SPECTRUM_HEIGHT}
+    with st.container(border=True, key=f"curves_{position}"):
+        frame.draw(
+            evidence.rank_curve_spec("share", "discarded share", share, percent=True, limit=True, **alone),
+            f"share-{position}",
+            f"{share.capitalize()} against rank, layer {layer['layer']}",
+            ranks=tables["ranks"],
+            limit=tables["limit"],
+        )
+        if layer["error_bound"]:
+            frame.draw(
+                evidence.rank_curve_spec(
+                    "bound", "error bound", "error bound (H∞)", percent=False, limit=False
+                ),
+                f"bound-{position}",
+                f"Error bound against rank, layer {layer['layer']}",
+                ranks=tables["ranks"],
+            )
+
+
+def _response(position: int, layer: Record) -> None:
+    if not layer.get("response"):
+        return
+    with st.container(border=True, key=f"response_{position}"):
+        frame.draw(
+            evidence.response_spec(),
+            f"response-{position}",
+            f"Frequency response of layer {layer['layer']}, now and cut as proposed",
+            curves=evidence.response_table(layer),
+        )
+    with st.container(border=True, key=f"beside_{position}"):
+        st.markdown(f"**As proposed, {layer['state_dim']} → {layer['rank']}**")
+        st.markdown("\n".join(f"- {labels.plain(line)}" for line in _as_proposed(layer)))
+
+
+def _as_proposed(layer: Record) -> list[str]:
+    """What was recorded of a layer at the rank as proposed, one sentence each."""
+    lines = []
+    gain, interval = layer.get("gain"), layer.get("error_interval")
+    if gain and interval:
+        low, high = interval
+        vacuous = "; more than the gain itself, so the bound promises nothing" if high >= gain else ""
+        lines.append(
+            f"Largest gain of the layer {labels.number(gain, 3)}. The error of the cut lies between "
+            f"{labels.number(low, 3)} and {labels.number(high, 3)}, which is {labels.percent(low / gain, 1)} "
+            f"to {labels.percent(high / gain, 1)} of it{vacuous}."
+        )
+    null = layer.get("null_ranks")
+    if null:
+        lines.append(
+            f"Untrained layers keep {labels.count(sorted(null)[len(null) // 2])} states under the same rule "
+            f"(median of {len(null)} seeds, {min(null)} to {max(null)})."
+        )
+    stability = layer.get("stability")
+    if stability:
+        overlap, weyl = labels.percent(stability["overlap"], 1), labels.number(stability["weyl"], 3)
+        lines.append(
+            f"Since the last snapshot the kept subspace overlaps by {overlap}; no singular value can have "
+            f"moved by more than {weyl}."
+        )
+    return lines
+
+
+def _layer_figures(layer: Record, rank: int, total: str) -> str:
+    parts = [f"Discards {labels.percent(layer['discarded_share'][rank])} of {total}"]
+    bound, condition = layer["error_bound"], layer.get("condition")
+    if bound:
+        parts.append(
+            f"error bound {labels.number(bound[rank], 3)} (H∞, this layer's linear part, not the loss)"
+        )
+    if rank < layer["state_dim"] and condition and condition[rank] is not None:
+        parts.append(f"condition of the write-back {labels.number(condition[rank], 3)}")
+    left_out = sum(not isinstance(value, int | float) or value <= 0 for value in layer["hsv"])
+    if left_out:
+        parts.append(f"{left_out} values ≤ 0 have no place on a log axis and are left out")
+    return ", ".join(parts) + "."

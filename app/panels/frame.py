@@ -1,0 +1,265 @@
+"""What all pages about one run share: which run, its links, and what must be said about its state."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import streamlit as st
+
+from hankelboard.app.charts.export import svg_export
+from hankelboard.app.charts.metrics import Spec
+from hankelboard.app.data import installation, proposals, runs
+from hankelboard.app.words import labels
+from hankelboard.storage.errors import RunError
+from hankelboard.storage.layout import RUN_ID
+
+PAGES = {
+    "run": ("views/run.py", "Run", ":material/monitoring:"),
+    "spectra": ("views/spectra.py", "Spectra", ":material/gradient:"),
+    "truncation": ("views/truncation.py", "Truncation", ":material/content_cut:"),
+    "checkpoints": ("views/checkpoints.py", "Checkpoints", ":material/account_tree:"),
+}
+
+
+def zone() -> str | None:
+    """The reader's time zone, as the browser gives it."""
+    return getattr(st.context, "timezone", None)
+
+
+def choose_run() -> str:
+    """The run of this page: from the URL, else the last one looked at. Without one the page ends here."""
+    wanted = st.query_params.get("run") or st.session_state.get("run")
+    listed = runs.run_ids()
+    if wanted is None:
+        _offer_runs(listed)
+        st.stop()
+    if RUN_ID.fullmatch(wanted) is None or wanted not in listed:
+        st.session_state.pop("run", None)
+        _say_unknown(wanted)
+        _offer_runs(listed)
+        st.stop()
+    st.session_state["run"] = wanted
+    if st.query_params.get("run") != wanted:
+        st.query_params["run"] = wanted
+    _switcher(listed, wanted)
+    return wanted
+
+
+def _say_unknown(wanted: str) -> None:
+    with st.container(border=True, key="unknown_run"):
+        st.markdown(f":material/search_off: **There is no run** {labels.plain(wanted[:120])} **here.**")
+        st.caption(
+            "The link may be from another folder of runs, or the run was moved. "
+            "`hankelboard runs` lists those that are there."
+        )
+
+
+def _offer_runs(listed: Sequence[str]) -> None:
+    if not listed:
+        st.page_link("views/runs.py", label="No runs yet: how to start one", icon=":material/list:")
+        return
+    st.caption("Choose a run:")
+    for run_id in listed[:20]:
+        label = f"{labels.plain(runs.summary(run_id)['name'])} ({labels.plain(run_id)})"
+        st.page_link(PAGES["run"][0], label=label, query_params={"run": run_id})
+
+
+def _switcher(listed: Sequence[str], run_id: str) -> None:
+    """Another run on the same page, from the side bar; a run that nobody looked at yet is named by its id."""
+    names = runs.known_names()
+    with st.sidebar:
+        st.session_state["switch_run"] = run_id
+        st.selectbox(
+            "Run",
+            listed,
+            key="switch_run",
+            format_func=lambda item: f"{names[item]} · {item[-4:]}" if item in names else item,
+            on_change=_switch,
+        )
+
+
+def _switch() -> None:
+    st.session_state["run"] = st.session_state["switch_run"]
+    st.query_params.clear()
+    st.query_params["run"] = st.session_state["switch_run"]
+
+
+def title(run_id: str, page: str) -> None:
+    """The run's name, and links to its other pages."""
+    row = runs.summary(run_id)
+    st.title(labels.plain(row["name"]), anchor=False)
+    with st.container(horizontal=True, gap="small", vertical_alignment="center", key="links"):
+        for name, (path, label, icon) in PAGES.items():
+            if name != page:
+                st.page_link(path, label=label, icon=icon, query_params={"run": run_id})
+        st.caption(labels.plain(run_id))
+        svg_export()
+
+
+def still_there(run_id: str, *, quietly: bool = False) -> dict[str, Any] | None:
+    """The run's summary, or None when the run vanished meanwhile: one region of a page says so."""
+    try:
+        return runs.whole_summary(run_id)
+    except RunError as error:
+        if not quietly:
+            st.error(labels.plain(error), icon=":material/broken_image:")
+        return None
+
+
+def badge(row: Mapping[str, Any]) -> None:
+    label, icon, color = labels.state(row)
+    st.badge(labels.plain(label), icon=f":material/{icon}:", color=color)
+
+
+def notes_on(row: Mapping[str, Any]) -> None:
+    """What a person must know about this run: damage, trouble, no trainer, read-only."""
+    with st.container():  # they come and go: what is below stays where it is, and no chart is made anew
+        _notes(row)
+
+
+def _notes(row: Mapping[str, Any]) -> None:
+    if row["problem"]:
+        st.error(labels.plain(row["problem"]), icon=":material/broken_image:")
+    if row["state"] == "failed":
+        st.error(f"Training failed: {labels.plain(row['reason'] or 'the log may say why')}",
+                 icon=":material/error:")  # fmt: skip
+    if row["loss_lost_at"] is not None:
+        step = labels.count(row["loss_lost_at"])
+        st.warning(
+            f"The training loss was not a finite number at step {step}: what came after it may be worthless. "
+            "Roll back to a checkpoint from before, or train with a smaller learning rate.",
+            icon=":material/warning:",
+        )
+    if row["trouble"]:
+        st.warning(f"The trainer reports: {labels.plain(row['trouble'])}", icon=":material/warning:")
+    damaged = ", ".join(f"{count} in {name}" for name, count in row["damaged"].items())
+    if damaged:
+        st.warning(
+            f"Damaged lines were skipped: {labels.plain(damaged)}. The rest is shown; "
+            f"`hankelboard verify {row['run']}` tells more.",
+            icon=":material/warning:",
+        )
+    if row["unknown_events"]:
+        st.caption(f"{row['unknown_events']} events of unknown or incomplete kind were left out.")
+    hint = trainer_hint(row)
+    if hint:
+        st.info(hint, icon=":material/info:")
+    if row["archived"]:
+        st.caption(":material/archive: Archived: the page Runs shows it under “archived” only.")
+    if not runs.is_writable(row["run"]):
+        st.info(
+            "This directory is read-only here: it can be looked at, but not decided on or commanded.",
+            icon=":material/lock:",
+        )
+
+
+def trainer_hint(row: Mapping[str, Any]) -> str:
+    """Why nothing happens to this run now and what starts it, or nothing."""
+    state, worker = row["state"], bool(runs.workers())
+    start = "" if worker or not installation.is_writable() else " " + labels.WORKER_HINT
+    if row["copy_of"]:
+        return (
+            f"A copy of {labels.plain(row['copy_of'])}: no worker takes it. `hankelboard run` trains it on."
+        )
+    if state == "queued" and not row["queued"]:
+        return f"Waits to be started by hand: `hankelboard run {row['run']}`."
+    if state == "queued" and row["reason"]:
+        return f"Queued; it {labels.plain(row['reason'])}." + start
+    if state == "queued":
+        return "Queued: the worker takes it when it has room." if worker else "Queued." + start
+    if state in ("dead", "interrupted"):
+        return f"{_gone(row)} {_resumption(row)}" + start
+    if state == "stale":
+        since = labels.plain(labels.moment(row["last_seen"], zone()))
+        return (
+            f"No sign of life since {since}: the machine may be busy or asleep, or the process may be gone."
+        )
+    if state == "unreadable":
+        return ""
+    unanswered = any(command["state"] == "requested" for command in runs.commands(row["run"]))
+    if unanswered and not row["living"] and not worker:
+        return "A command waits for an answer." + start
+    return ""
+
+
+def _gone(row: Mapping[str, Any]) -> str:
+    """How the process ended: by a signal that it obeyed, or without a word."""
+    if row["state"] == "interrupted":
+        return f"Its process was asked to end at step {labels.count(row['step'])}."
+    last = labels.plain(labels.moment(row["last_seen"], zone()))
+    return f"Its process is gone; the last sign of life was at step {labels.count(row['step'])}, {last}."
+
+
+def _resumption(row: Mapping[str, Any]) -> str:
+    """Where a worker would take it up, and how many steps that repeats."""
+    newest = max((item["step"] for item in runs.checkpoints(row["run"])[0] if item["live"]), default=None)
+    if newest is None:
+        return "There is no checkpoint: a worker starts it anew."
+    lost = max(0, row["step"] - newest)
+    again = f"; the {labels.count(lost)} steps after it are trained again" if lost else ""
+    return f"A worker resumes it from the newest checkpoint, of step {labels.count(newest)}{again}."
+
+
+def pending_banner(row: Mapping[str, Any], *, link: bool = True) -> None:
+    """The proposal that waits, prominently."""
+    number = row["pending_proposal"]
+    if number is None:
+        return
+    proposal = proposals.proposal_row(row["run"], number)
+    what = labels.change(proposal["state_dims"], proposal["ranks"]) if proposal else ""
+    held = ": training waits for you" if row["state"] == "waiting_for_decision" else ""
+    if row["state"] in ("dead", "interrupted"):
+        held = ": no process is at it now, and your decision is kept until one is"
+    with st.container(border=True, key=f"pending_{row['run'].replace('.', '_')}"):
+        st.markdown(
+            f":orange[:material/gavel:] **Proposal {number} of {labels.plain(row['name'])}**{held}. "
+            f"State dimension **{labels.plain(what)}** at step {labels.count(proposal and proposal['step'])}."
+        )
+        if link:
+            st.page_link(
+                PAGES["truncation"][0],
+                label="Look at the evidence" + (" and decide" if runs.is_writable(row["run"]) else ""),
+                icon=":material/arrow_forward:",
+                query_params={"run": row["run"], "proposal": str(number)},
+            )
+
+
+def figure(label: str, value: str, note: str = "", *, help: str | None = None) -> None:
+    """A figure in a box, with a quiet note below."""
+    st.metric(
+        labels.plain(label), labels.plain(value), delta=labels.plain(note) or None, delta_color="off",
+        delta_arrow="off", border=True, height="stretch", help=help,
+    )  # fmt: skip
+
+
+def draw(spec: Spec, key: str, alt: str, **tables: Any) -> None:
+    """A chart whose specification is constant: only its tables change. Zoom survives refreshes."""
+    zoomable = any("params" in layer for layer in spec["layer"])
+    st.vega_lite_chart(
+        spec={**spec, "datasets": tables},
+        key=key,
+        on_select="rerun" if zoomable else "ignore",
+        selection_mode="zoom" if zoomable else None,
+        alt=alt,
+    )
+
+
+def dismiss_dialog() -> None:
+    """Ask for the open dialog to be closed (for callbacks, which run whatever else is refreshed)."""
+    st.session_state["dialog_done"] = True
+
+
+def close_dialog() -> None:
+    """Close the dialog that was dismissed: said at the end of each dialog, and first of all in the region
+    that opened it. Where a refresh of the region comes with the click, Streamlit runs the region only."""
+    if st.session_state.pop("dialog_done", False):
+        st.rerun()
+
+
+def say_later(message: str) -> None:
+    """Queue a short message for the next full run: a rerun would swallow it now."""
+    st.session_state.setdefault("messages", []).append(message)
+
+
+def say_now() -> None:
+    for message in st.session_state.pop("messages", []):
+        st.toast(labels.plain(message))

@@ -1,0 +1,44 @@
+"""Asking the trainer to measure what is not known yet: one's own ranks, or what the time limit left out."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import streamlit as st
+
+from hankelboard.app.data import proposals, runs
+from hankelboard.app.panels import controls
+from hankelboard.app.words import labels
+from hankelboard.storage.records import Record
+
+
+def offer(row: Mapping[str, Any], shown: Mapping[str, Any], record: Record, ranks: Sequence[int]) -> None:
+    """Buttons for what was not measured, where a trainer holds this proposal; else why there are none."""
+    point = proposals.what_if(record, ranks)
+    mine = point["cuts"] and not point["measured"]
+    left_out = (record.get("measured") or {}).get("left_out")
+    if shown["state"] != "pending" or not (mine or left_out):
+        return
+    closed = why_not(row, record)
+    number = shown["number"]
+    with st.container(horizontal=True, gap="small", key="measuring"):
+        if mine:
+            st.button(f"Measure {labels.dims(list(ranks))}", key="measure_mine", icon=":material/straighten:",
+                      disabled=bool(closed), help=closed or "On a copy of the model; training is not touched",
+                      on_click=controls.ask, args=(row["run"], "measure"),
+                      kwargs={"proposal": number, "ranks": list(ranks)})  # fmt: skip
+        if left_out:
+            st.button("Measure what was left out", key="measure_rest", icon=":material/timer:",
+                      disabled=bool(closed), help=closed or None, on_click=controls.ask,
+                      args=(row["run"], "measure"), kwargs={"proposal": number})  # fmt: skip
+    asked = [command for command in runs.commands(row["run"]) if command.get("kind") == "measure"][:1]
+    if asked and asked[0].get("proposal") == number:
+        st.markdown(controls.answer_line(asked[0]))
+
+
+def why_not(row: Mapping[str, Any], record: Record) -> str:
+    """Why nothing can be measured now, in words; empty when it can."""
+    if not row["living"]:
+        return "No trainer is at this run: resume it first."
+    if row["step"] != record.get("step"):
+        return "Training went on since: the weights are no longer those of this proposal."
+    return "" if runs.is_writable(row["run"]) else "This directory is read-only here."

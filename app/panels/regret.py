@@ -1,0 +1,133 @@
+"""Is an early choice of states still a good one at the end? The analysis of a run, on the page Spectra."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import streamlit as st
+
+from hankelboard.app.charts import analysis
+from hankelboard.app.data import analyses, runs
+from hankelboard.app.panels import frame
+from hankelboard.app.words import labels
+from hankelboard.storage.records import Record
+
+LIVE_S = 1.0
+
+
+def show(row: Mapping[str, Any], layer: int) -> None:
+    """Regret, overlap, order and drift, as far as they were computed; what starts the computation."""
+    run_id = row["run"]
+    st.subheader("Would an early cut have kept the right states?", anchor=False)
+    st.caption(
+        "Regret: of what the final layer carries, the share that the states chosen at an earlier step would "
+        "miss, compared with the best choice of as many. 0 at the last step by definition. A curve that is "
+        "flat and low from 10 % of the run on says that cutting there loses nothing; the dotted line is what "
+        "chance would miss."
+    )
+    job = analyses.progress(run_id)
+    if job and job["running"]:
+        _progress(run_id)
+        return
+    record = analyses.latest(run_id)
+    if record is None and not analyses.possible(run_id):
+        st.caption(
+            ":material/info: Nothing to analyse: this run keeps no systems (λ, B, C). Only layers that are "
+            "linear time-invariant systems have them, where output.systems is on."
+        )
+        return
+    _start_button(row, record)
+    if job and job["problem"]:
+        st.error(labels.plain(job["problem"]), icon=":material/error:")
+    found = next((item for item in (record or {}).get("layers", []) if item["layer"] == layer), None)
+    if record is not None and found is not None:
+        _figures(row, record, found)
+
+
+@st.fragment(run_every=LIVE_S)
+def _progress(run_id: str) -> None:
+    job = analyses.progress(run_id)
+    if job is None or not job["running"]:
+        runs.forget(run_id)
+        st.rerun()
+    st.progress(job["share"], text=f"Analysing the systems that the run kept: {job['share']:.0%}")
+
+
+def _start_button(row: Mapping[str, Any], record: Record | None) -> None:
+    run_id = row["run"]
+    closed = ""
+    if not runs.is_writable(run_id):
+        closed = "This directory is read-only here: `hankelboard analyse RUN --no-save` prints the figures."
+    stale = record is not None and record.get("until_step", 0) < row["step"]
+    label = "Analyse" if record is None else "Analyse again"
+    with st.container(horizontal=True, gap="small", vertical_alignment="center", key="analyse_row"):
+        st.button(
+            label, key="analyse", icon=":material/query_stats:", on_click=analyses.start, args=(run_id,),
+            disabled=bool(closed), help=closed or "Computes from the systems (λ, B, C) that the run kept",
+        )  # fmt: skip
+        if record is None:
+            st.caption("Not computed yet. It takes seconds for small layers, minutes for many large ones.")
+        elif record.get("provisional") or stale:
+            st.caption(
+                f":orange[:material/pending:] Provisional: compared with the layer at step "
+                f"{labels.count(record.get('until_step'))}, not with the end of training."
+            )
+
+
+def _figures(row: Mapping[str, Any], record: Record, layer: Record) -> None:
+    if record.get("left_out_before_cut"):
+        st.caption(
+            f"Since the last cut, at step {labels.count(layer['steps'][0])}: {record['left_out_before_cut']} "
+            "snapshots from before it have other coordinates. Only an uncut run shows the whole training."
+        )
+    rows = {item["tolerance"]: item for item in layer["regret"]}
+    tolerance = st.segmented_control(
+        "Ranks that the last spectrum leaves at tolerance", list(rows), key="regret_tolerance",
+        default=0.05 if 0.05 in rows else next(iter(rows)), required=True,
+        format_func=lambda value: f"{labels.percent(value, 0)}: r = {rows[value]['rank']}",
+    )  # fmt: skip
+    chosen = rows[tolerance]
+    st.markdown(labels.plain(_sentence(layer, chosen)))
+    run_id = row["run"]
+    with st.container(border=True, key="regret"):
+        frame.draw(
+            analysis.regret_spec(), f"regret-{run_id}", "Regret of the choice over steps",
+            **analysis.regret_tables(layer, chosen),
+        )  # fmt: skip
+    _between(run_id, layer)
+
+
+def _sentence(layer: Record, chosen: Record) -> str:
+    """What the curve says at 10 % of the run, in words."""
+    last = layer["steps"][-1]
+    place = next(i for i, step in enumerate(layer["steps"]) if step >= 0.1 * last)
+    regret, chance = chosen["regret"][place], sum(chosen["random"]) / len(chosen["random"])
+    return (
+        f"Chosen at step {labels.count(layer['steps'][place])}, {chosen['rank']} of {layer['state_dim']} "
+        f"states would miss {labels.percent(regret)} of the sum; chosen at the start "
+        f"{labels.percent(chosen['regret'][0])}, at random {labels.percent(chance)}."
+    )
+
+
+def _between(run_id: str, layer: Record) -> None:
+    with st.grid(2, min_column_width=330, gap="small"):
+        with st.container(border=True, key="stability"):
+            st.markdown("**Do the same states stay on top?**")
+            st.caption(
+                "From one snapshot to the next: overlap of the subspaces kept at 5 % (1: the same), and "
+                "Kendall's τ of the order of directions that were matched with their successors (1: none "
+                "changed places)."
+            )
+            frame.draw(
+                analysis.stability_spec(), f"stability-{run_id}", "Overlap and order over steps",
+                curves=analysis.stability_table(layer),
+            )  # fmt: skip
+        with st.container(border=True, key="drift"):
+            st.markdown("**How far can a singular value have moved?**")
+            st.caption(
+                "Weyl's bound, the largest Hankel singular value of the difference of two snapshots, limits "
+                "the change of every σ; below it the largest change that was measured. Log axis."
+            )
+            frame.draw(
+                analysis.drift_spec(), f"drift-{run_id}", "Drift and its bound over steps",
+                curves=analysis.drift_table(layer),
+            )  # fmt: skip

@@ -1,0 +1,1 @@
+"""States, events and numbers for people."""

@@ -1,0 +1,1 @@
+"""What a run is configured by: keys and their limits, presets, suites. No torch, no NumPy; storage only."""

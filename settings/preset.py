@@ -1,0 +1,54 @@
+"""Presets: TOML files with what a configuration starts from. No torch here."""
+
+import tomllib
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any
+
+from hankelboard.settings.config import Config, parse
+from hankelboard.settings.setting import suggest
+from hankelboard.settings.toml import merge
+from hankelboard.storage.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preset:
+    name: str
+    family: str
+    task: str
+    role: str
+    description: str
+    config: Config
+    tables: dict[str, Any]
+    requires: tuple[str, ...] = ()
+    """Keys that name a run and have no sensible default."""
+
+
+def presets() -> dict[str, Preset]:
+    """The presets that ship with Hankelboard, by name. One may extend another: its file says what differs."""
+    folder = resources.files("hankelboard.settings") / "presets"
+    files = {file.name.removesuffix(".toml"): tomllib.loads(file.read_text()) for file in folder.iterdir()}
+    return {name: _preset(name, files) for name in sorted(files)}
+
+
+PRESET_KEYS = ("role", "description", "extends", "requires")
+
+
+def _preset(name: str, files: dict[str, dict[str, Any]]) -> Preset:
+    own = {key: value for key, value in files[name].items() if key not in PRESET_KEYS}
+    base = files[name].get("extends")
+    tables = merge(_preset(base, files).tables, own) if base else own
+    config = parse(tables)
+    return Preset(
+        name=name, family=config.model.family, task=config.data.task, role=files[name]["role"],
+        description=files[name]["description"], config=config, tables=tables,
+        requires=tuple(files[name].get("requires", ())),
+    )  # fmt: skip
+
+
+def find_preset(name: str) -> Preset:
+    """The preset of that name; ConfigError lists those that are there."""
+    known = presets()
+    if name not in known:
+        raise ConfigError(f"unknown preset {name!r}{suggest(name, known)}")
+    return known[name]

@@ -1,0 +1,36 @@
+"""Statistics of layers whose states depend on data: one forward pass over training sequences."""
+
+import math
+from contextlib import ExitStack
+
+from torch import Tensor, nn
+
+from hankelboard.trainer.compression.what_if import EVALUATED_STEPS, evaluating
+from hankelboard.trainer.reduction.reducible import Calibrated, Reducible
+from hankelboard.trainer.reduction.surgery import reducible_layers
+
+
+def calibrate(model: nn.Module, inputs: Tensor) -> nn.Module:
+    """Let every layer that asks for it see these sequences; returns the model.
+
+    Linear time-invariant layers ask for nothing, and a model of such layers is not run.
+
+    Parameters
+    ----------
+    inputs : (samples, L, channels)
+    """
+    layers = [layer for _, layer in reducible_layers(model) if isinstance(layer, Calibrated)]
+    if layers:
+        with ExitStack() as stack:
+            for layer in layers:
+                stack.enter_context(layer.observing())
+            stack.enter_context(evaluating(model))
+            parts = math.ceil(inputs.shape[0] * inputs.shape[1] / EVALUATED_STEPS)
+            for part in inputs.tensor_split(min(parts, len(inputs))):  # of equal size: each counts alike
+                model(part)
+    return model
+
+
+def monitored(layer: Reducible) -> str:
+    """What `spectrum` shows: the importance, unless the layer says otherwise."""
+    return getattr(layer, "monitored", layer.importance)

@@ -1,0 +1,181 @@
+"""What a checkpoint holds and how it is restored: weights with their shapes, optimizer, generators, loop.
+
+Nothing is ever unpickled: tensors are safetensors, the rest is JSON.
+"""
+
+import base64
+import errno
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from hankelboard.storage import atomic
+from hankelboard.storage.errors import CheckpointError, CheckpointMisfit
+from hankelboard.storage.layout import CheckpointName, RunPaths
+from hankelboard.storage.records import Record, read_record
+from hankelboard.trainer.compression.loop_state import LoopState
+from hankelboard.trainer.reduction.reducible import Reducible
+from hankelboard.trainer.training.objective import Objective
+
+MODEL, OPTIMIZER, LOOP = "model.safetensors", "optimizer.safetensors", "loop.json"
+OBJECTIVE = "objective.safetensors"
+
+
+def write_payload(
+    folder: Path,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    objective: Objective,
+    state: LoopState,
+) -> None:
+    """Write model, optimizer and loop state into a folder that is being built. Raises OSError."""
+    try:
+        if kept := objective.tensors():
+            save_file(kept, folder / OBJECTIVE)
+        save_file(_contiguous(model.state_dict()), folder / MODEL)
+        save_file(_contiguous(_optimizer_tensors(model, optimizer)), folder / OPTIMIZER)
+    except SafetensorError as error:  # how that library tells of a full disk
+        raise OSError(errno.EIO, str(error)) from None
+    atomic.replace(folder / LOOP, {"loop": asdict(state), "generators": generator_states()})
+
+
+def restore_payload(
+    folder: Path,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    objective: Objective,
+    device: torch.device,
+) -> LoopState:
+    """Bring model, optimizer, objective and generators to what the checkpoint holds; returns the loop state.
+
+    Parameters take the shapes of the checkpoint: a layer that was cut since, or was not cut yet, gets its
+    dimensions back. Raises CheckpointError when the checkpoint does not fit the model.
+    """
+    record = read_record(folder / LOOP)
+    if record is None:
+        raise CheckpointError(f"checkpoint {folder.name}: {LOOP} cannot be read")
+    load_tensors(model, optimizer, load_file(folder / MODEL, device=str(device)))
+    _load_moments(model, optimizer, load_file(folder / OPTIMIZER, device=str(device)))
+    if (folder / OBJECTIVE).exists():
+        objective.restore(load_file(folder / OBJECTIVE, device=str(device)))
+    restore_generators(record["generators"])
+    known = {item.name for item in fields(LoopState)}
+    return LoopState(**{key: value for key, value in record["loop"].items() if key in known})
+
+
+def _contiguous(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+
+
+def load_tensors(
+    model: nn.Module, optimizer: torch.optim.Optimizer | None, tensors: dict[str, Tensor]
+) -> None:
+    """Load parameters and buffers by name and keep the optimizer pointing at them.
+
+    What a cut changes takes the shapes that are loaded. Raises CheckpointMisfit, with the model as before,
+    when names or other shapes differ.
+    """
+    _check_fit(model, tensors)
+    with torch.no_grad():
+        for name, tensor in tensors.items():
+            owner, _, leaf = name.rpartition(".")
+            module = model.get_submodule(owner)
+            current = getattr(module, leaf)
+            if current.shape == tensor.shape:
+                current.copy_(tensor)
+            elif isinstance(current, nn.Parameter):
+                replacement = nn.Parameter(tensor.to(current), requires_grad=current.requires_grad)
+                setattr(module, leaf, replacement)
+                if optimizer is not None:
+                    _swap(optimizer, current, replacement)
+            else:
+                setattr(module, leaf, tensor.to(current))
+
+
+def _check_fit(model: nn.Module, tensors: dict[str, Tensor]) -> None:
+    """Raise CheckpointMisfit when these tensors are of another model, cuts aside.
+
+    Which axes of a reducible layer are states is known to its family alone: there, only their number counts.
+    What surrounds it has the same width, heads and classes, and is compared in full.
+    """
+    own = model.state_dict()
+    if own.keys() != tensors.keys():
+        odd = ", ".join(sorted(own.keys() ^ tensors.keys())[:4])
+        raise CheckpointMisfit(f"the checkpoint does not fit the model: {odd} on one side only")
+    changed_by_cuts = {
+        f"{path}.{name}" if path else name
+        for path, module in model.named_modules()
+        if isinstance(module, Reducible)
+        for name in module.state_dict()
+    }
+    for name, tensor in own.items():
+        there, here = tuple(tensors[name].shape), tuple(tensor.shape)
+        fits = len(there) == len(here) if name in changed_by_cuts else there == here
+        if not fits:
+            raise CheckpointMisfit(
+                f"the checkpoint does not fit the model: {name} is {there} in the checkpoint, "
+                f"{here} in the model"
+            )
+
+
+def _swap(optimizer: torch.optim.Optimizer, old: nn.Parameter, new: nn.Parameter) -> None:
+    optimizer.state.pop(old, None)
+    for group in optimizer.param_groups:
+        group["params"] = [new if parameter is old else parameter for parameter in group["params"]]
+
+
+def _optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    tensors = {}
+    for name, parameter in model.named_parameters():
+        for key, value in optimizer.state.get(parameter, {}).items():
+            tensors[f"{name}/{key}"] = torch.as_tensor(value)
+    return tensors
+
+
+def _load_moments(model: nn.Module, optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    optimizer.state.clear()
+    parameters = dict(model.named_parameters())
+    for name, tensor in tensors.items():
+        parameter, _, key = name.rpartition("/")
+        optimizer.state[parameters[parameter]][key] = tensor
+
+
+def generator_states() -> Record:
+    """States of all generators that training draws from, as JSON."""
+    states = {"cpu": _text(torch.get_rng_state())}
+    if torch.cuda.is_available():
+        states["cuda"] = [_text(state) for state in torch.cuda.get_rng_state_all()]
+    if torch.backends.mps.is_available():
+        states["mps"] = _text(torch.mps.get_rng_state())
+    return states
+
+
+def restore_generators(states: dict[str, Any]) -> None:
+    """The reverse of `generator_states`; a device that is not here is left out."""
+    torch.set_rng_state(_tensor(states["cpu"]))
+    if "cuda" in states and torch.cuda.is_available():
+        for index, state in enumerate(states["cuda"][: torch.cuda.device_count()]):
+            torch.cuda.set_rng_state(_tensor(state), index)
+    if "mps" in states and torch.backends.mps.is_available():
+        torch.mps.set_rng_state(_tensor(states["mps"]))
+
+
+def _text(state: Tensor) -> str:
+    return base64.b64encode(state.numpy().tobytes()).decode()
+
+
+def _tensor(text: str) -> Tensor:
+    return torch.frombuffer(bytearray(base64.b64decode(text)), dtype=torch.uint8)
+
+
+def checkpoint_folder(paths: RunPaths, name: str) -> Path:
+    """The folder of a checkpoint by its name; CheckpointError when that is no name."""
+    parsed = CheckpointName.parse(name)
+    if parsed is None:
+        raise CheckpointError(f"{name!r} is not a checkpoint's name")
+    return paths.checkpoint(parsed)

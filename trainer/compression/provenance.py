@@ -1,0 +1,38 @@
+"""Where and by what a run was computed: goes into attempt_started."""
+
+import contextlib
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from hankelboard.trainer.layers.recurrences.installed_kernels import kernel_versions
+
+
+def machine(device: torch.device) -> dict[str, Any]:
+    """Where it was computed: system, processor and graphics card."""
+    gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else ""
+    return {
+        "system": f"{platform.system()} {platform.machine()}",
+        "processor": _processor(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "gpu": gpu,
+    }
+
+
+def _processor() -> str:
+    """The processor's name as Linux tells it, else what Python knows."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor()
+
+
+def versions() -> dict[str, str]:
+    """Of Python and of the packages that round."""
+    ours = {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__}
+    return {**ours, **kernel_versions()}

@@ -1,0 +1,193 @@
+"""Everything the trainer writes about a run: journals, status with heartbeat, TensorBoard."""
+
+import contextlib
+import math
+import resource
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from hankelboard.storage.journal import Journal
+from hankelboard.storage.layout import RunPaths
+from hankelboard.storage.records import Record, now
+from hankelboard.storage.status import process_identity, write_status
+from hankelboard.trainer.compression.loop_state import LoopState
+
+BEAT_S = 1.0
+RETRY_S = 0.5
+QUIET_EVENTS = ("checkpoint_published", "command_accepted", "waiting_started", "waiting_ended")
+EXPECT_S = {"training": 5.0, "evaluating": 60.0, "measuring": 120.0, "checkpointing": 60.0, "restoring": 60.0}
+
+
+class Recorder:
+    """The one writer of a run's journals and status, for the lifetime of one attempt."""
+
+    def __init__(self, paths: RunPaths, *, total_steps: int, attempt: int, tensorboard: bool, keep_log: bool):
+        """`keep_log`: also write log.txt; a worker's child need not, its output goes there already."""
+        self.attempt = attempt
+        self.trouble: str | None = None
+        self.state = LoopState()
+        self.started = time.monotonic()
+        self.steps_per_s: float | None = None
+        self.train_s_noted = 0.0
+        self.state_dims: list[int] = []
+        self._paths = paths
+        self._total_steps = total_steps
+        self._events = Journal(paths.events)
+        self._metrics = Journal(paths.metrics, buffer_s=1.0)
+        self._spectra = Journal(paths.spectra, buffer_s=1.0)
+        self._identity = process_identity()
+        self._beat = 0
+        self._beat_at = -math.inf
+        self._shown = ("starting", "restoring")
+        self._tensorboard = _TensorBoard(paths) if tensorboard else None
+        self._log = paths.log.open("a") if keep_log else None
+
+    def event(self, kind: str, **fields: Any) -> Record:
+        """Append an event and say it in the log; returns the record.
+
+        It is on disk when this returns, unless the disk is full: then it is kept, in order, until there is
+        room, and `unwritten` holds.
+        """
+        record = {"t": now(), "kind": kind, **self._where(), **fields}
+        try:
+            self._events.append(record, durable=True)
+        except OSError as error:
+            self.say(f"{kind} not written yet: {error.strerror or error}")
+            self._events.append(record)  # waits in memory for room
+        if kind not in QUIET_EVENTS:
+            shown = " ".join(f"{key}={value}" for key, value in fields.items() if value not in (None, ""))
+            self.say(f"step {self.state.step} branch {self.state.branch}: {kind} {shown}")
+        return record
+
+    def say(self, text: str) -> None:
+        """A line for people: to the terminal and to log.txt."""
+        line = f"{now()} {text}"
+        with contextlib.suppress(OSError):  # a full disk, or nobody at the other end of a pipe
+            print(line, flush=True)
+        if self._log is not None:
+            with contextlib.suppress(OSError):
+                self._log.write(line + "\n")
+                self._log.flush()
+
+    @property
+    def unwritten(self) -> bool:
+        """Whether events wait for room on the disk: nothing that follows from them may be done yet."""
+        return self._events.trouble is not None
+
+    def metrics(self, values: dict[str, float | int]) -> None:
+        """Append a metrics record; waits at most a second in memory."""
+        record = {
+            **self._where(),
+            "elapsed_s": round(time.monotonic() - self.started, 3),
+            "train_s": round(self.state.train_s, 3),
+            **values,
+            **{f"state_dim/{layer}": dim for layer, dim in enumerate(self.state_dims)},
+        }
+        self._metrics.append(record)
+        if self._tensorboard:
+            try:
+                self._tensorboard.scalars(self.state, values)
+            except (OSError, RuntimeError) as error:
+                self._tensorboard = None
+                self.say(f"no more TensorBoard events in this attempt: {error}")
+
+    def spectrum(self, layer: int, hsv: list[float], *, importance: str, snapshot: str) -> None:
+        """Append one layer's spectrum, six significant digits."""
+        record = {
+            **self._where(), "layer": layer, "state_dim": len(hsv), "importance": importance,
+            "hsv": [float(f"{value:.6g}") for value in hsv], "snapshot": snapshot,
+        }  # fmt: skip
+        self._spectra.append(record)
+
+    def _where(self) -> Record:
+        return {"step": self.state.step, "branch": self.state.branch, "attempt": self.attempt}
+
+    def show(self, state: str, phase: str) -> None:
+        """Replace status.json when state or phase changed, or a second has passed."""
+        if (state, phase) == self._shown and time.monotonic() - self._beat_at < BEAT_S:
+            return
+        self._shown = (state, phase)
+        self._beat += 1
+        self._beat_at = time.monotonic()
+        for journal in (self._events, self._metrics, self._spectra):
+            journal.flush()
+        try:
+            write_status(self._paths, self._status(state, phase))
+        except OSError as error:
+            self.say(f"status.json not written: {error.strerror or error}")
+
+    def show_phase(self, phase: str) -> None:
+        """The same state in another phase: said before something slow begins."""
+        self.show(self._shown[0], phase)
+
+    def _status(self, state: str, phase: str) -> Record:
+        loop = self.state
+        left = self._total_steps - loop.step
+        return {
+            **self._identity,
+            **self._where(),
+            "beat": self._beat,
+            "expect_next_s": EXPECT_S[phase],
+            "state": state,
+            "phase": phase,
+            "total_steps": self._total_steps,
+            "state_dims": self.state_dims,
+            "steps_per_s": self.steps_per_s and round(self.steps_per_s, 3),
+            "eta_s": self.steps_per_s and round(left / self.steps_per_s, 1),
+            "train_s": round(loop.train_s, 3),
+            "waiting_s": round(loop.waiting_s, 3),
+            "pending_proposal": loop.pending_proposal,
+            "best": loop.best,
+            "trouble": self.trouble or self._events.trouble or self._metrics.trouble or self._spectra.trouble,
+        }
+
+    def settle(self, give_up: Callable[[], bool]) -> None:
+        """Wait until every event is on disk: what follows is true only then."""
+        while self.unwritten and not give_up():
+            self.show(*self._shown)
+            time.sleep(RETRY_S)
+
+    def close(self) -> None:
+        self._metrics.close()
+        self._spectra.close()
+        self._events.close()
+        if self._tensorboard:
+            self._tensorboard.close()
+        if self._log is not None:
+            with contextlib.suppress(OSError):
+                self._log.close()
+
+
+class _TensorBoard:
+    """The same scalars as TensorBoard events, one folder per branch: a rollback overwrites nothing."""
+
+    def __init__(self, paths: RunPaths):
+        self._folder = paths.tensorboard
+        self._branch: int | None = None
+        self._writer: Any = None
+
+    def scalars(self, state: LoopState, values: dict[str, float | int]) -> None:
+        if state.branch != self._branch:
+            self._open(state)
+        for name, value in values.items():
+            self._writer.add_scalar(name, value, state.step)
+
+    def _open(self, state: LoopState) -> None:
+        from torch.utils.tensorboard import SummaryWriter  # 1.6 s to import: only where it is wanted
+
+        self.close()
+        folder = self._folder / f"branch-{state.branch}"
+        self._writer = SummaryWriter(str(folder), purge_step=state.step)
+        self._branch = state.branch
+
+    def close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+
+
+def memory_mb() -> float:
+    """Peak memory of this process, MB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / (1024 * 1024 if sys.platform == "darwin" else 1024), 1)

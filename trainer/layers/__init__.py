@@ -1,0 +1,1 @@
+"""Sequence layers, one file per family, and the network around them."""

@@ -1,0 +1,43 @@
+"""From a configuration to a network."""
+
+from torch import nn
+
+from hankelboard.settings.config import Config
+from hankelboard.settings.imports import import_object
+from hankelboard.storage.errors import ConfigError
+from hankelboard.trainer.data.task import Task
+from hankelboard.trainer.layers.families import MIXERS, make_mixer
+from hankelboard.trainer.layers.network import SequenceModel
+from hankelboard.trainer.reduction.surgery import reducible_layers
+
+
+def build_model(config: Config, task: Task) -> nn.Module:
+    """The network, freshly initialised from PyTorch's generator.
+
+    A model of one's own is called as Class(channels=…, classes=…, **model.options); its layers that
+    implement `hankelboard.trainer.reduction.reducible.Reducible` can be cut.
+    """
+    model = config.model
+    if model.family in MIXERS:
+        dims = enumerate(config.state_dims)
+        return SequenceModel(
+            input_dim=task.channels,
+            classes=task.classes,
+            width=model.width,
+            layers=model.layers,
+            mixer=lambda: make_mixer(config, *next(dims)),
+            norm=model.norm,
+            dropout=model.dropout,
+            pooling="none" if task.per_step else model.pooling,
+            vocabulary=task.vocabulary,
+        )
+    family = import_object(model.family, key="model.family", builtin=tuple(MIXERS), folder=model.path)
+    try:
+        return family(channels=task.channels, classes=task.classes, **model.options)
+    except TypeError as error:
+        raise ConfigError(f"model.family = {model.family}: {error}") from None
+
+
+def state_dims(model: nn.Module) -> list[int]:
+    """State dimension of each reducible layer now."""
+    return [layer.state_dim for _, layer in reducible_layers(model)]

@@ -1,0 +1,181 @@
+"""Gated linear attention (GLA; Yang et al. 2024, arXiv 2312.06635): a decay per key channel, from the data.
+
+    S[t] = diag(α[t]) S[t−1] + k[t] v[t]ᵀ,   o[t] = S[t]ᵀ q[t]     in every head
+    q = W_q x,   k = W_k x,   v = W_v x,   α = sigmoid(W_up W_down x + gate_bias)^(1/16)
+    output = W_out (norm(o) ∘ scale ∘ SiLU(W_gate x))
+
+`GLA` is the whole layer; `ChannelDecayAttention`, the first two lines, is what is cut.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from hankelboard.trainer.layers.gated_output import GatedOutput
+from hankelboard.trainer.layers.initial import projection
+from hankelboard.trainer.layers.kernel_choice import KernelChoice
+from hankelboard.trainer.layers.measured_states import MeasuredParameters, OutputSample, Sums
+from hankelboard.trainer.layers.recurrences.channel_decay import channel_decay_states, channel_decay_step
+from hankelboard.trainer.layers.recurrences.installed_kernels import CHANNEL_DECAY
+from hankelboard.trainer.reduction.families import gla_reduction
+from hankelboard.trainer.reduction.families.gla_reduction import SHARPNESS, GlaSystem, Statistics
+from hankelboard.trainer.reduction.measured.compensation import Samples
+from hankelboard.trainer.reduction.method import Method
+
+ENERGY = Method("energy")
+
+
+class GLA(nn.Module):
+    """A layer of gated linear attention with H inputs and outputs.
+
+    Parameters
+    ----------
+    width : int
+        Channels H.
+    state_dim : int
+        d_k, key channels of each head at the start.
+    heads : int
+    value_dim : int
+        d_v, value channels of each head; 0 = H / heads, rounded up.
+    gate_rank : int
+        R, rank of the map to the decays.
+    method : Method
+        Which key channels a cut keeps.
+
+    Raises
+    ------
+    ValueError
+        If a size is below 1.
+    """
+
+    whole = True
+
+    def __init__(
+        self,
+        width: int,
+        state_dim: int,
+        *,
+        heads: int = 4,
+        value_dim: int = 0,
+        gate_rank: int = 16,
+        method: Method = ENERGY,
+    ) -> None:
+        super().__init__()
+        if min(width, state_dim, heads, gate_rank) < 1 or value_dim < 0:
+            raise ValueError("width, state_dim, heads and gate_rank must be at least 1, value_dim at least 0")
+        value_dim = value_dim or math.ceil(width / heads)
+        self.attention = ChannelDecayAttention(width, state_dim, heads, value_dim, gate_rank, method=method)
+        self.output = GatedOutput(width, heads, value_dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, L, H) to (batch, L, H)."""
+        y: Tensor = self.output(self.attention(x), x)
+        return y
+
+    def step(self, x: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """One step, (batch, H) to (batch, H), and the next state."""
+        o, state = self.attention.step(x, state)
+        return self.output(o, x), state
+
+
+class Observer:
+    """Sums over the states that a `ChannelDecayAttention` runs through, and samples of them."""
+
+    def __init__(self) -> None:
+        self._sums = Sums()
+        self._sample = OutputSample()
+
+    def see(self, q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor) -> None:
+        """Add one batch of sequences; shapes as in `channel_decay`."""
+        M = P = q.new_zeros(*q.shape[2:], q.shape[3])  # (heads, d_k, d_k)
+        each = q.shape[0] * v.shape[3]  # outputs of a step
+        chosen = OutputSample.draw(q.shape[1] * each, q[0, 0].numel()).to(q.device)
+        drawn: list[tuple[Tensor, Tensor]] = []
+        for t, S in enumerate(channel_decay_states(k, v, log_decay)):
+            energy = S @ S.mT  # (batch, heads, d_k, d_k)
+            M = M + (energy * q[:, t, :, :, None] * q[:, t, :, None]).sum(0)
+            P = P + energy.sum(0)
+            here = chosen[(chosen >= t * each) & (chosen < (t + 1) * each)] - t * each
+            sequence, channel = here // v.shape[3], here % v.shape[3]
+            drawn.append((q[sequence, t], S[sequence, ..., channel]))  # (S, heads, d_k) each
+        reads, states = (torch.cat(parts) for parts in zip(*drawn, strict=True))
+        self._sample.add(reads, states, q.shape[1] * each)
+        self._sums.add(M, P)
+
+    def statistics(self) -> Statistics:
+        """What was measured. Raises ValueError when nothing was seen."""
+        M, P = self._sums.totals()
+        drawn = self._sample.samples()  # (S, heads, d_k)
+        by_head = (Samples(drawn.reads[:, head], drawn.states[:, head]) for head in range(len(M)))
+        return Statistics(M=M, P=P, samples=list(by_head))
+
+
+class ChannelDecayAttention(KernelChoice, MeasuredParameters[Statistics]):
+    """The recurrence of a GLA layer, (batch, L, H) to (batch, L, heads, d_v), without norm and gate.
+
+    No nonlinearity stands between x and q: so the regression of removed rows of S on kept ones folds into
+    W_q (reduction/families/gla_reduction.py). The usual 1 / √d_k is in the initial W_q: a cut keeps it.
+    """
+
+    kernel = CHANNEL_DECAY
+    importance = "output_energy"
+    observer = Observer
+    answers, system, cut_parameters = gla_reduction, GlaSystem, gla_reduction.CUT
+    ssm_parameters = ("gate_bias",)
+
+    def __init__(
+        self,
+        width: int,
+        state_dim: int,
+        heads: int,
+        value_dim: int,
+        gate_rank: int,
+        *,
+        method: Method = ENERGY,
+    ) -> None:
+        super().__init__(method)
+        self.W_q = nn.Parameter(state_dim**-0.5 * projection(heads, state_dim, width))  # (heads, d_k, H)
+        self.W_k = nn.Parameter(projection(heads, state_dim, width))  # (heads, d_k, H)
+        self.W_v = nn.Parameter(projection(heads, value_dim, width))  # (heads, d_v, H)
+        self.W_down = nn.Parameter(projection(gate_rank, width))  # (R, H)
+        self.W_up = nn.Parameter(projection(heads, state_dim, gate_rank))  # (heads, d_k, R)
+        self.gate_bias = nn.Parameter(projection(heads, state_dim, columns=gate_rank))  # (heads, d_k)
+
+    @property
+    def state_dim(self) -> int:
+        """Key channels of each head now, d_k."""
+        return self.W_q.shape[1]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """o of x, (batch, L, H) to (batch, L, heads, d_v)."""
+        q, k, v, log_decay = self._inputs(x)
+        self.observe(q, k, v, log_decay)
+        return self.computed(q, k, v, log_decay)
+
+    def kernel_sizes(self) -> tuple[int, ...]:
+        """Heads, d_k and d_v."""
+        return (*self.W_q.shape[:2], self.W_v.shape[1])
+
+    def step(self, x: Tensor, S: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """One step, (batch, H) to (batch, heads, d_v), and the next state; None is the state 0."""
+        q, k, v, log_decay = self._inputs(x)
+        S = k.new_zeros(*k.shape, v.shape[-1]) if S is None else S  # (batch, heads, d_k, d_v)
+        S, o = channel_decay_step(S, q, k, v, log_decay)
+        return o, S
+
+    def _inputs(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """q, k, v and log α for inputs x (…, H): (…, heads, d) each."""
+        q, k, v = (_by_head(x, W) for W in (self.W_q, self.W_k, self.W_v))
+        gate = _by_head(x @ self.W_down.T, self.W_up) + self.gate_bias  # (…, heads, d_k)
+        return q, k, v, functional.logsigmoid(gate) / SHARPNESS
+
+    def extra_repr(self) -> str:
+        heads, state_dim, width = self.W_q.shape
+        return f"width={width}, heads={heads}, state_dim={state_dim}, method={self.method.name!r}"
+
+
+def _by_head(x: Tensor, W: Tensor) -> Tensor:
+    """x (…, H) through W (heads, d, H): (…, heads, d)."""
+    return (x @ W.flatten(0, 1).T).unflatten(-1, W.shape[:2])

@@ -1,0 +1,34 @@
+"""Layers whose recurrence is ours, or a kernel of an installed package that agrees with it."""
+
+from torch import Tensor, nn
+
+from hankelboard.trainer.layers.recurrences import installed_kernels
+from hankelboard.trainer.layers.recurrences.installed_kernels import InstalledKernel
+from hankelboard.trainer.layers.recurrences.precision import recurrence
+
+
+class KernelChoice(nn.Module):
+    """Mixin of a layer: `computed` is its recurrence, by what `form_for` names."""
+
+    kernel: InstalledKernel
+    form_kept: str | None = None
+    """What computes until the next cut: see `Session.settle_forms`. None: not settled yet."""
+
+    def kernel_sizes(self) -> tuple[int, ...]:
+        """Sizes that the kernel is compared at."""
+        raise NotImplementedError
+
+    def form_for(self, batch: int, length: int) -> str:
+        """What is kept; else the kernel where it agrees, or "own". Raises ConfigError where it is lost."""
+        device = next(self.parameters()).device
+        return installed_kernels.choose(self.kernel, self.form_kept, device, self.kernel_sizes())
+
+    def forget(self) -> None:
+        """After a cut the kernel is chosen anew, besides what the layer itself forgets."""
+        super().forget()
+        self.form_kept = None
+
+    @recurrence
+    def computed(self, *parts: Tensor) -> Tensor:
+        """Output of the recurrence; arguments as ours takes them."""
+        return installed_kernels.compute(self.kernel, self.form_for(*parts[0].shape[:2]), parts)

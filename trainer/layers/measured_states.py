@@ -1,0 +1,178 @@
+"""Layers whose states depend on data: what is measured of them, and when (`Calibrated` of the seam)."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from types import ModuleType
+from typing import Any, Generic, Protocol, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from hankelboard.trainer.layers.parameters import parameters64, replace_parameters
+from hankelboard.trainer.layers.recurrences.precision import in_float32
+from hankelboard.trainer.reduction.measured.compensation import SAMPLED_NUMBERS, SAMPLED_OUTPUTS, Samples
+from hankelboard.trainer.reduction.method import Method
+from hankelboard.trainer.reduction.reducible import Arrays, FloatArray, RankTable
+
+Statistics = TypeVar("Statistics")
+
+
+class Observer(Protocol):
+    """Adds up what a layer computes while it is observed."""
+
+    def see(self, *tensors: Tensor) -> None:
+        """Add one batch of sequences."""
+
+    def statistics(self) -> Any:
+        """What was measured. Raises ValueError when nothing was seen."""
+
+
+class MeasuredStates(nn.Module, Generic[Statistics]):
+    """A layer that can be cut once forward passes over training sequences have measured its states.
+
+    `forward` hands to `observe` what the observer of the subclass wants to see. Statistics are no parameters
+    or buffers, and a subclass forgets them when it is cut.
+    """
+
+    observer: type[Any]
+
+    def __init__(self, method: Method) -> None:
+        super().__init__()
+        self.method = method
+        self.statistics: Statistics | None = None
+        self._observer: Observer | None = None
+
+    def observe(self, *tensors: Tensor) -> None:
+        """Show an observer what is computed, when there is one: in single precision at least."""
+        if self._observer is not None:
+            in_float32(self._observer.see)(*tensors)
+
+    @contextmanager
+    def observing(self) -> Iterator[None]:
+        """Forward passes meanwhile are measured, for `extract`."""
+        self.statistics, self._observer = None, self.observer()
+        try:
+            yield
+            self.statistics = self._observer.statistics()
+        finally:
+            self._observer = None
+
+    def measured(self) -> Statistics:
+        """The statistics. Raises ValueError when there are none since the last cut."""
+        if self.statistics is None:
+            raise ValueError("the layer was not calibrated since its last cut: its states depend on data")
+        return self.statistics
+
+    def forget(self) -> None:
+        """What was measured is of the layer before the cut."""
+        self.statistics = None
+
+
+class MeasuredParameters(MeasuredStates[Statistics]):
+    """A layer whose system are its parameters and what was measured with them: `Reducible`.
+
+    A subclass says which module of trainer/reduction/ answers, and what a cut replaces; where more differs,
+    it has a method of its own.
+    """
+
+    answers: ModuleType
+    """Its functions propose, reduce, transport_moments and verify are what the layer answers."""
+    system: type[Any]
+    """Made of parameters and statistics: what these functions take."""
+    cut_parameters: Iterable[str]
+    """Parameters that a cut replaces; the others stay."""
+
+    def extract(self) -> Any:
+        """Parameters in double precision and what was measured with them."""
+        return self.system(parameters64(self), self.measured())
+
+    def spectrum(self, system: Any) -> FloatArray:
+        """Importances, descending."""
+        return self.propose(system).hsv
+
+    def propose(self, system: Any) -> RankTable:
+        """What every rank would mean."""
+        return self.answers.propose(system, self.method)
+
+    def reduce(self, system: Any, rank: int) -> Any:
+        """The layer at exactly this rank."""
+        return self.answers.reduce(system, rank, self.method)
+
+    def write_back(self, reduction: Any) -> None:
+        """Replace what a cut changes."""
+        replace_parameters(self, {name: reduction.parameters[name] for name in self.cut_parameters})
+        self.forget()
+
+    def transport_moments(self, reduction: Any, first: Arrays, second: Arrays) -> tuple[Arrays, Arrays]:
+        """Adam's moments of the states that stay."""
+        return self.answers.transport_moments(reduction, first, second)
+
+    def verify(self, reduction: Any) -> float:
+        """Relative error between the layer now and what the reduction says of the layer before."""
+        return self.answers.verify(parameters64(self), reduction)
+
+
+class Sums:
+    """Sums over batches of sequences, in double precision."""
+
+    def __init__(self) -> None:
+        self._totals: list[Tensor] = []
+
+    def add(self, *parts: Tensor) -> None:
+        """Add to each sum."""
+        new = [part.cpu().double() for part in parts]
+        self._totals = [a + b for a, b in zip(self._totals, new, strict=True)] if self._totals else new
+
+    def totals(self) -> list[FloatArray]:
+        """Every sum. Raises ValueError when nothing was seen."""
+        if not self._totals:
+            raise ValueError("no calibration sequence was seen")
+        return [total.numpy() for total in self._totals]
+
+
+class OutputSample:
+    """Outputs y = c · h of a layer, drawn at random: at most SAMPLED_OUTPUTS, however many parts were seen.
+
+    Each part has as many of them as belong to its share of all outputs.
+    """
+
+    def __init__(self) -> None:
+        self._rows: Tensor | None = None
+        self._seen = 0
+
+    @staticmethod
+    def size(numbers: int) -> int:
+        """How many to draw from a part, where c and h hold so many numbers."""
+        return max(1, min(SAMPLED_OUTPUTS, SAMPLED_NUMBERS // numbers))
+
+    @classmethod
+    def draw(cls, outputs: int, numbers: int) -> Tensor:
+        """Which of a part's outputs to keep, ascending: all of them where they are few."""
+        wanted = cls.size(numbers)
+        if outputs <= wanted:
+            return torch.arange(outputs)
+        return torch.randint(outputs, (wanted,), generator=torch.Generator().manual_seed(0)).sort().values
+
+    def add(self, reads: Tensor, states: Tensor, outputs: int) -> None:
+        """Draws c and h (S, …, N) from a part of so many outputs."""
+        self._seen += outputs
+        rows = torch.stack([reads, states]).cpu().double()  # (2, S, …, N)
+        if self._rows is not None:
+            limit = self.size(rows[0, 0].numel())
+            if self._seen > limit:
+                new = min(rows.shape[1], round(limit * outputs / self._seen))
+                self._rows, rows = _some(self._rows, limit - new), _some(rows, new)
+            rows = torch.cat([self._rows, rows], dim=1)
+        self._rows = rows
+
+    def samples(self) -> Samples:
+        """c and h in double precision, (S, …, N) each. Raises ValueError when nothing was seen."""
+        if self._rows is None:
+            raise ValueError("no calibration sequence was seen")
+        reads, states = self._rows.numpy()
+        return Samples(reads, states)
+
+
+def _some(rows: Tensor, count: int) -> Tensor:
+    chosen = torch.randperm(rows.shape[1], generator=torch.Generator().manual_seed(0))[:count]
+    return rows[:, chosen]

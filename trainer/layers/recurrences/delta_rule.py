@@ -1,0 +1,190 @@
+"""The recurrence of gated DeltaNet (Yang, Kautz and Hatamizadeh 2025, arXiv 2412.06464): erase, then write.
+
+    S[t] = a[t] (I − β[t] k[t] k[t]ᵀ) S[t−1] + β[t] k[t] v[t]ᵀ,   S[−1] = 0,   o[t] = S[t]ᵀ q[t]
+
+S is (d_k, d_v) in every head, the decay a and the strength β are numbers per head, 0 <= a, β <= 1. With
+‖k‖ <= 1 no step enlarges S. Two forms of one map, on any device, in single or double precision:
+`delta_rule_sequential`, the equation as it stands and the reference of the tests, and `delta_rule`, in chunks
+of time, which keeps the states at the beginning of each chunk and computes the rest again to go backward.
+
+Inside a chunk the products of I − β k kᵀ have a WY representation: with D_ts = a[s+1] ··· a[t] and
+γ_t = a[1] ··· a[t], and S the state before the chunk,
+
+    S[t] = γ_t S + Σ_{s<=t} D_ts k[s] u[s]ᵀ
+    u[t] = β[t] (v[t] − γ_t Sᵀ k[t] − Σ_{s<t} D_ts ⟨k[t], k[s]⟩ u[s])
+
+so U solves (I + strictly lower part of β D∘K Kᵀ) U = β (V − γ K S): one triangular solve for each chunk (the
+UT transform of Yang et al. 2024, arXiv 2406.06484). Every D_ts is summed by itself in the exponent and is at
+most 1: nothing is divided.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from hankelboard.trainer.layers.recurrences.channel_decay import without_tiny
+from hankelboard.trainer.layers.recurrences.precision import in_float32, recurrence
+
+CHUNK = 32
+"""Steps of a chunk."""
+
+
+def delta_rule_sequential(q: Tensor, k: Tensor, v: Tensor, beta: Tensor, log_decay: Tensor) -> Tensor:
+    """The system, one step after the other. Arguments as `delta_rule`."""
+    outputs = [
+        _read(S, q[:, t]) for t, S in enumerate(delta_rule_states(k, v, beta, log_decay))
+    ]  # (batch, heads, d_v) each
+    return torch.stack(outputs, dim=1)  # (batch, L, heads, d_v)
+
+
+@in_float32
+def delta_rule_step(
+    S: Tensor, q: Tensor, k: Tensor, v: Tensor, beta: Tensor, log_decay: Tensor
+) -> tuple[Tensor, Tensor]:
+    """State (batch, heads, d_k, d_v) and one step of the inputs, without time, to the next state and o."""
+    S = _next(S, k, v, beta, log_decay)
+    return S, _read(S, q)
+
+
+def delta_rule_states(k: Tensor, v: Tensor, beta: Tensor, log_decay: Tensor) -> Iterator[Tensor]:
+    """S[t] for t = 0, 1, …, (batch, heads, d_k, d_v) each."""
+    S = k.new_zeros(*k.shape[::2], k.shape[3], v.shape[3])
+    for t in range(k.shape[1]):
+        S = _next(S, k[:, t], v[:, t], beta[:, t], log_decay[:, t])
+        yield S
+
+
+def _next(S: Tensor, k: Tensor, v: Tensor, beta: Tensor, log_decay: Tensor) -> Tensor:
+    S = log_decay.exp()[..., None, None] * S
+    u = beta[..., None] * (v - _read(S, k))  # (batch, heads, d_v)
+    return torch.addcmul(S, k[..., None], u[..., None, :])
+
+
+def _read(S: Tensor, q: Tensor) -> Tensor:
+    """Sᵀ q, (batch, heads, d_v)."""
+    return (q[..., None, :] @ S)[..., 0, :]
+
+
+@recurrence
+def delta_rule(q: Tensor, k: Tensor, v: Tensor, beta: Tensor, log_decay: Tensor) -> Tensor:
+    """Output of the system in chunks of time.
+
+    Parameters
+    ----------
+    q, k : (batch, L, heads, d_k)
+        L >= 1; ‖k‖ <= 1 keeps the state bounded.
+    v : (batch, L, heads, d_v)
+    beta, log_decay : (batch, L, heads)
+        0 <= β <= 1; log a <= 0, where −inf is allowed.
+
+    Returns
+    -------
+    o : (batch, L, heads, d_v)
+    """
+    o: Tensor = _Chunks.apply(q, k, v, beta[..., None], log_decay[..., None])
+    return o
+
+
+class _Chunks(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, *parts: Tensor) -> Tensor:
+        k, v = parts[1:3]
+        o = torch.empty_like(v)
+        n = k.shape[0] * k.shape[2]  # batch · heads
+        begins = [k.new_zeros(n, k.shape[3], v.shape[3])]  # (n, d_k, d_v)
+        for steps in _chunks(v.shape[1]):
+            out, end = _within(*(_chunk(part, steps) for part in parts), begins[-1])
+            _put(o, steps, out)
+            begins.append(end)
+        ctx.save_for_backward(*parts, *begins[:-1])
+        return o
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, do: Tensor) -> tuple[Tensor, ...]:
+        parts, begins = ctx.saved_tensors[:5], ctx.saved_tensors[5:]
+        gradients = tuple(torch.empty_like(part) for part in parts)
+        d_end = torch.zeros_like(begins[0])
+        for steps, S in zip(reversed(_chunks(do.shape[1])), reversed(begins), strict=True):
+            inputs = (_chunk(part, steps) for part in parts)
+            *found, d_end = _within_backward(*inputs, S, _chunk(do, steps), d_end)
+            for gradient, chunk in zip(gradients, found, strict=True):
+                _put(gradient, steps, chunk)
+        return gradients
+
+
+def _within(
+    q: Tensor, k: Tensor, v: Tensor, beta: Tensor, log_decay: Tensor, S: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Output (n, T, d_v) of a chunk that begins with state S (n, d_k, d_v), and the state at its end."""
+    D, gamma = _decays(log_decay)
+    _, _, U = _written(k, v, beta, D, gamma, S)
+    o = torch.baddbmm(gamma * (q @ S), D * (q @ k.mT), U)
+    return o, torch.baddbmm(gamma[:, -1:] * S, (k * D[:, -1, :, None]).mT, U)
+
+
+def _written(
+    k: Tensor, v: Tensor, beta: Tensor, D: Tensor, gamma: Tensor, S: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Strictly lower part of D∘K Kᵀ (n, T, T), V − γ K S and U (n, T, d_v) each."""
+    overlap = (D * (k @ k.mT)).tril(-1)
+    rest = torch.addcmul(v, gamma, k @ S, value=-1.0)
+    U = torch.linalg.solve_triangular(beta * overlap, beta * rest, upper=False, unitriangular=True)
+    return overlap, rest, U
+
+
+def _within_backward(
+    q: Tensor, k: Tensor, v: Tensor, beta: Tensor, log_decay: Tensor, S: Tensor, do: Tensor, d_end: Tensor
+) -> tuple[Tensor, ...]:
+    """Derivatives of a chunk by q, k, v, β, log a and S, from those by its output and by its last state.
+
+    Decays enter through D_ts = exp(b_t − b_s) and γ_t = exp(b_t) only, b the running sum of log a. So the
+    derivative by b is, row minus column, that by each D_ts times D_ts: no derivative of a product is needed.
+    """
+    D, gamma = _decays(log_decay)
+    overlap, rest, U = _written(k, v, beta, D, gamma, S)
+    scores, last = D * (q @ k.mT), D[:, -1, :, None]  # (n, T, T), (n, T, 1)
+    d_u = torch.baddbmm(scores.mT @ do, k * last, d_end)  # (n, T, d_v)
+    d_target = torch.linalg.solve_triangular((beta * overlap).mT, d_u, upper=True, unitriangular=True)
+    dv = beta * d_target
+    d_scores, d_erased = do @ U.mT, -(d_target @ U.mT)  # (n, T, T) each, of which lower triangles count
+    both = d_erased * overlap  # (n, T, T)
+    dbeta = (d_target * rest).sum(-1, keepdim=True) + both.sum(-1, keepdim=True)
+    moved = torch.addcmul(d_scores * scores, beta, both)  # (n, T, T) D ∘ derivative by D
+    d_scores.mul_(D)
+    d_overlap = (beta * D * d_erased).tril(-1)  # (n, T, T)
+    gdo, gdv = gamma * do, gamma * dv  # (n, T, d_v) each
+    at_end = last * (U @ d_end.mT)  # (n, T, d_k)
+    dq = torch.baddbmm(d_scores @ k, gdo, S.mT)
+    dk = torch.baddbmm(at_end, d_overlap + d_overlap.mT, k)
+    dk.baddbmm_(d_scores.mT, q).baddbmm_(gdv, S.mT, alpha=-1.0)
+    dS = torch.baddbmm(gamma[:, -1:] * d_end, q.mT, gdo).baddbmm_(k.mT, gdv, alpha=-1.0)
+    by_end = (at_end * k).sum(-1)  # (n, T)
+    db = moved.sum(2) - moved.sum(1) + (gdo * (q @ S) - gdv * (k @ S)).sum(-1) - by_end  # (n, T)
+    db[:, -1] += by_end.sum(-1) + gamma[:, -1, 0] * (d_end * S).sum((1, 2))
+    return dq, dk, dv, dbeta, db.flip(1).cumsum(1).flip(1)[..., None], dS
+
+
+def _decays(log_decay: Tensor) -> tuple[Tensor, Tensor]:
+    """D (n, T, T), lower triangular with ones on the diagonal, exponents summed one by one; γ (n, T, 1)."""
+    size = log_decay.shape[1]
+    sums = log_decay.expand(-1, -1, size).tril(-1).cumsum(1)  # (n, T, T) Σ of log a over s < u <= t
+    return without_tiny(sums.exp()).tril(), without_tiny(log_decay.cumsum(1).exp())
+
+
+def _chunks(length: int) -> list[slice]:
+    return [slice(start, min(start + CHUNK, length)) for start in range(0, length, CHUNK)]
+
+
+def _chunk(part: Tensor, steps: slice) -> Tensor:
+    """(batch, L, heads, d) to the steps of a chunk, (n, T, d)."""
+    return part[:, steps].transpose(1, 2).flatten(0, 1).contiguous()
+
+
+def _put(whole: Tensor, steps: slice, chunk: Tensor) -> None:
+    """The reverse of `_chunk`."""
+    target = whole[:, steps]  # (batch, T, heads, d)
+    target.copy_(chunk.unflatten(0, target.shape[::2]).transpose(1, 2))

@@ -1,0 +1,260 @@
+"""Kernels of well-kept packages in place of our recurrences on CUDA devices, where installed and agreeing.
+
+    mamba-ssm               selective_scan_fn          Mamba-1               selective.py
+    flash-linear-attention  chunk_simple_gla           attention, Mamba-2    scalar_decay.py
+                            chunk_gla                  GLA                   channel_decay.py
+                            chunk_gated_delta_rule     DeltaNet              delta_rule.py
+
+None is required. Before a kernel is used it is compared with our recurrence, once per process for the sizes
+of a layer, on a seeded input: output and gradients of all arguments must agree to `TOLERANCE`. One that
+disagrees, fails or cannot be imported is left alone, with a warning that says why. Which one computes is part
+of a run's record (`Session.settle_forms`): a resumed run goes on with it, or ends and says why it cannot.
+HANKELBOARD_KERNELS=own in the environment asks for ours, in a resumed run, too.
+
+The backward pass of mamba-ssm adds up in no fixed order: its runs repeat to rounding, and not to the bit.
+Triton multiplies single precision as TF32 on newer GPUs, which errs by about 1e-3. Such a kernel is refused,
+as recurrences are in single precision; TRITON_F32_DEFAULT=ieee in the environment changes that.
+Left out: `mamba_chunk_scan_combined` of mamba-ssm, which takes Δ and x apart where ours takes Δ ∘ x.
+"""
+
+import contextlib
+import functools
+import importlib
+import importlib.util
+import inspect
+import os
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import metadata
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from hankelboard.storage.errors import ConfigError
+from hankelboard.trainer.layers.recurrences.channel_decay import channel_decay
+from hankelboard.trainer.layers.recurrences.delta_rule import delta_rule
+from hankelboard.trainer.layers.recurrences.scalar_decay import scalar_decay_scan
+from hankelboard.trainer.layers.recurrences.selective import selective_scan
+
+OWN = "own"
+"""Name of our recurrences among the forms of a layer; kernels have the name of their package."""
+VARIABLE = "HANKELBOARD_KERNELS"
+DEVICES = ("cuda",)
+"""Types of device that the packages are for."""
+TOLERANCE = 1e-4
+"""Of the norm of output and gradients: ten times what rounding in single precision does, a tenth of TF32."""
+SEQUENCES, STEPS = 2, 100
+"""Of the input of a comparison: more steps than a chunk of any kernel has, and no multiple of one."""
+NOT_INSTALLED = "it is not installed"
+
+Parts = tuple[Tensor, ...]
+Function = Callable[..., Tensor]
+
+
+@dataclass(frozen=True)
+class InstalledKernel:
+    """A function of a package that computes one of our recurrences."""
+
+    package: str
+    """As it is installed and recorded."""
+    module: str
+    function: str
+    own: Function
+    """Our recurrence, batch and time first."""
+    call: Callable[..., Tensor]
+    """The package's function and arguments of ours, to what ours would return."""
+    sample: Callable[..., Parts]
+    """A source of normal numbers, batch, length and the layer's sizes, to arguments of ours."""
+    advice: str = ""
+    """What to do about a disagreement."""
+
+    def load(self) -> Function:
+        function: Function = getattr(importlib.import_module(self.module), self.function)
+        return function
+
+
+def choose(kernel: InstalledKernel, kept: str | None, device: torch.device, sizes: tuple[int, ...]) -> str:
+    """What computes a layer of these sizes: `OWN` or the kernel's package.
+
+    Parameters
+    ----------
+    kept : str, optional
+        What the run is bound to; None lets the kernel have it where it agrees.
+    sizes : tuple of int
+        What the kernel's sample wants besides batch and length.
+
+    Raises
+    ------
+    ConfigError
+        If the run is bound to the kernel, and it cannot be used here; or the variable has another value.
+    """
+    if OWN in (_asked_for(), kept) or (kept is None and device.type not in DEVICES):
+        return OWN
+    reason = refusal(kernel, device, sizes)
+    if not reason:
+        return kernel.package
+    if kept is not None:
+        raise ConfigError(
+            f"this run computes with the kernel of {kernel.package}, which cannot be used here: {reason}; "
+            f"{VARIABLE}=own in the environment goes on with our recurrence, which rounds differently"
+        )
+    if reason != NOT_INSTALLED:
+        warnings.warn(f"{kernel.package} is not used: {reason}", RuntimeWarning, stacklevel=2)
+    return OWN
+
+
+def compute(kernel: InstalledKernel, form: str, parts: Parts) -> Tensor:
+    """The recurrence of these arguments by the form; in another precision than single always by ours."""
+    if form == OWN or any(part.dtype != torch.float32 for part in parts):
+        return kernel.own(*parts)
+    return kernel.call(kernel.load(), *parts)
+
+
+@functools.cache
+def refusal(kernel: InstalledKernel, device: torch.device, sizes: tuple[int, ...]) -> str:
+    """Why the kernel is not to be used for layers of these sizes; empty where it agrees with ours."""
+    if device.type not in DEVICES:
+        return f"it needs {' or '.join(DEVICES)}, and the device is {device}"
+    if importlib.util.find_spec(kernel.module.partition(".")[0]) is None:
+        return NOT_INSTALLED
+    try:
+        return _difference(kernel, device, sizes)
+    except Exception as error:  # whatever another's code may raise: ours is there
+        return f"{kernel.function} failed on a sample of sizes {sizes}: {type(error).__name__}: {error}"
+
+
+def _asked_for() -> str:
+    asked = os.environ.get(VARIABLE, "auto")
+    if asked not in ("auto", OWN):
+        raise ConfigError(f"{VARIABLE}={asked} in the environment: must be auto or {OWN}")
+    return asked
+
+
+def _difference(kernel: InstalledKernel, device: torch.device, sizes: tuple[int, ...]) -> str:
+    """What differs between the kernel and our recurrence on a sample, output first."""
+    draw = _source(device)
+    parts = tuple(part.detach().requires_grad_() for part in kernel.sample(draw, SEQUENCES, STEPS, *sizes))
+    with torch.enable_grad():
+        wanted = _with_gradients(kernel.own, parts)
+        found = _with_gradients(functools.partial(kernel.call, kernel.load()), parts)
+    arguments = inspect.signature(kernel.own).parameters
+    names = ("output", *(f"gradient of {name}" for name in arguments))
+    for name, ours, theirs in zip(names, wanted, found, strict=True):
+        if theirs.shape != ours.shape:
+            return f"its {name} is {tuple(theirs.shape)}, ours {tuple(ours.shape)}"
+        error = float((theirs - ours).norm() / ours.norm())
+        if not error <= TOLERANCE:  # NaN, too
+            return (
+                f"its {name} differs by {error:.1e} of its norm, allowed are {TOLERANCE:.0e}{kernel.advice}"
+            )
+    return ""
+
+
+def _source(device: torch.device) -> Function:
+    """Normal numbers of the same seed on every device, without touching PyTorch's own generators."""
+    generator = torch.Generator().manual_seed(0)
+    return lambda *shape: torch.randn(shape, generator=generator).to(device)
+
+
+def _with_gradients(function: Function, parts: Parts) -> Parts:
+    y = function(*parts)
+    weights = _source(y.device)(*y.shape)
+    return y.detach(), *torch.autograd.grad((y * weights).sum(), parts)
+
+
+def _call_selective(function: Function, x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor) -> Tensor:
+    """Time comes last there; Δ is given as it is, behind its softplus."""
+    x, delta, B, C = (part.transpose(1, 2).contiguous() for part in (x, delta, B, C))  # (batch, D or N, L)
+    return function(x, delta, A.contiguous(), B, C).transpose(1, 2)
+
+
+def _sample_selective(draw: Function, batch: int, length: int, channels: int, states: int) -> Parts:
+    x, delta = draw(batch, length, channels), 0.1 * draw(batch, length, channels).sigmoid()
+    A = -1.0 - (states - 1) * draw(channels, states).sigmoid()  # (D, N)
+    return x, delta, A, draw(batch, length, states), draw(batch, length, states)
+
+
+def _call_scalar_decay(
+    function: Callable[..., Parts], q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor
+) -> Tensor:
+    """Every head has keys and queries of its own there; they are scaled by 1 / √N unless told otherwise."""
+    each = v.shape[2] // q.shape[2]
+    q, k = (part.repeat_interleave(each, dim=2) for part in (q, k))  # (batch, L, heads, N)
+    return function(q, k, v, g=log_decay.expand(v.shape[:3]), scale=1.0)[0]
+
+
+def _sample_scalar_decay(
+    draw: Function, batch: int, length: int, groups: int, heads: int, states: int, values: int
+) -> Parts:
+    q, k = (draw(batch, length, groups, states) / states**0.5 for _ in range(2))
+    return q, k, draw(batch, length, heads, values), _log_decays(draw, batch, length, heads)
+
+
+def _call_channel_decay(
+    function: Callable[..., Parts], q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor
+) -> Tensor:
+    """The layout is ours since head_first is gone there; older versions scan over heads and are refused."""
+    return function(q, k, v, log_decay, scale=1.0)[0]
+
+
+def _sample_channel_decay(
+    draw: Function, batch: int, length: int, heads: int, states: int, values: int
+) -> Parts:
+    q, k = (draw(batch, length, heads, states) / states**0.5 for _ in range(2))
+    return q, k, draw(batch, length, heads, values), _log_decays(draw, batch, length, heads, states)
+
+
+def _call_delta_rule(
+    function: Callable[..., Parts], q: Tensor, k: Tensor, v: Tensor, beta: Tensor, log_decay: Tensor
+) -> Tensor:
+    """Older versions refuse single precision, so that ours is used."""
+    return function(q, k, v, g=log_decay, beta=beta, scale=1.0)[0]
+
+
+def _sample_delta_rule(
+    draw: Function, batch: int, length: int, heads: int, states: int, values: int
+) -> Parts:
+    q, k = (functional.normalize(draw(batch, length, heads, states), dim=-1) for _ in range(2))
+    beta = draw(batch, length, heads).sigmoid()
+    return q, k, draw(batch, length, heads, values), beta, _log_decays(draw, batch, length, heads)
+
+
+def _log_decays(draw: Function, *shape: int) -> Tensor:
+    """In (−1, 0): what heads of these families begin with."""
+    return -draw(*shape).sigmoid()
+
+
+MAMBA_SSM, FLA = "mamba-ssm", "flash-linear-attention"
+_TF32 = "; if that is TF32, TRITON_F32_DEFAULT=ieee in the environment makes Triton multiply in float32"
+
+SELECTIVE = InstalledKernel(
+    MAMBA_SSM, "mamba_ssm.ops.selective_scan_interface", "selective_scan_fn",
+    selective_scan, _call_selective, _sample_selective,
+)  # fmt: skip
+"""Sizes: channels D, states N."""
+SCALAR_DECAY = InstalledKernel(
+    FLA, "fla.ops.simple_gla", "chunk_simple_gla",
+    scalar_decay_scan, _call_scalar_decay, _sample_scalar_decay, _TF32,
+)  # fmt: skip
+"""Sizes: groups, heads, states N, values P."""
+CHANNEL_DECAY = InstalledKernel(
+    FLA, "fla.ops.gla", "chunk_gla", channel_decay, _call_channel_decay, _sample_channel_decay, _TF32
+)
+"""Sizes: heads, d_k, d_v."""
+DELTA_RULE = InstalledKernel(
+    FLA, "fla.ops.gated_delta_rule", "chunk_gated_delta_rule",
+    delta_rule, _call_delta_rule, _sample_delta_rule, _TF32,
+)  # fmt: skip
+"""Sizes: heads, d_k, d_v."""
+KERNELS = (SELECTIVE, SCALAR_DECAY, CHANNEL_DECAY, DELTA_RULE)
+
+
+def kernel_versions() -> dict[str, str]:
+    """Of the packages that are installed: they round as their version does."""
+    found = {}
+    for package in (MAMBA_SSM, FLA):
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[package] = metadata.version(package)
+    return found

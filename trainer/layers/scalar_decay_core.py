@@ -1,0 +1,117 @@
+"""What the cores of linear attention and Mamba-2 share: how matrix-valued states are measured and cut."""
+
+import torch
+from torch import Tensor
+
+from hankelboard.trainer.layers.kernel_choice import KernelChoice
+from hankelboard.trainer.layers.measured_states import MeasuredStates, Sums
+from hankelboard.trainer.layers.recurrences.installed_kernels import SCALAR_DECAY
+from hankelboard.trainer.layers.recurrences.scalar_decay import scalar_decay_states
+from hankelboard.trainer.reduction.measured import matrix_states
+from hankelboard.trainer.reduction.measured.matrix_states import MatrixReduction, MatrixSystem
+from hankelboard.trainer.reduction.method import BALANCED, Method
+from hankelboard.trainer.reduction.reducible import Arrays, FloatArray, RankTable
+
+Moments = tuple[FloatArray, FloatArray]
+"""P and Q, (groups, N, N) each."""
+
+
+class StateMoments:
+    """Sums of S Sᵀ and q qᵀ over steps and sequences, in double precision block by block."""
+
+    def __init__(self) -> None:
+        self._P, self._Q = Sums(), Sums()
+        self._steps = 0
+
+    def see(self, q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor) -> None:
+        """Add one batch of sequences. Arguments as `scalar_decay_scan`."""
+        groups = q.shape[2]
+        for _, states in scalar_decay_states(k, v, log_decay):
+            by_group = states.unflatten(2, (groups, -1)).permute(2, 4, 0, 1, 3, 5)  # (G, N, batch, T, R, P)
+            self._P.add(_second_moment(by_group.flatten(2)))
+        self._Q.add(_second_moment(q.permute(2, 3, 0, 1).flatten(2)))
+        self._steps += q.shape[0] * q.shape[1]
+
+    def statistics(self) -> tuple[FloatArray, FloatArray]:
+        """P and Q, (G, N, N) each. Raises ValueError when nothing was seen."""
+        (P,), (Q,) = self._P.totals(), self._Q.totals()
+        return P / self._steps, Q / self._steps
+
+
+class ScalarDecayCore(KernelChoice, MeasuredStates[Moments]):
+    """S[t] = a[t] S[t−1] + k[t] v[t]ᵀ, o[t] = S[t]ᵀ q[t]; what q, k, v and a are is the subclass's.
+
+    Two of its parameters are linear maps right before the states, (groups, N, D) each: a cut changes only
+    these (trainer/reduction/measured/matrix_states.py).
+    """
+
+    kernel = SCALAR_DECAY
+    importance = "hsv_squared"
+    observer = StateMoments
+    keys: str
+    """Name of the parameter that makes keys."""
+    queries: str
+    """Name of the parameter that makes queries."""
+
+    def __init__(self, method: Method = BALANCED) -> None:
+        super().__init__(method)
+
+    @property
+    def state_dim(self) -> int:
+        """Dimension of keys and queries now, N."""
+        raise NotImplementedError
+
+    def linear_maps(self) -> tuple[FloatArray, FloatArray]:
+        """Those of keys and queries in double precision, (groups, N, D) each."""
+        raise NotImplementedError
+
+    def replace(self, keys: FloatArray, queries: FloatArray) -> None:
+        """New Parameters for both maps."""
+        raise NotImplementedError
+
+    def recurrence(self, q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor) -> Tensor:
+        """o, (batch, L, heads, P). Arguments as `scalar_decay_scan`."""
+        self.observe(q, k, v, log_decay)
+        return self.computed(q, k, v, log_decay)
+
+    def extract(self) -> MatrixSystem:
+        """Both maps in double precision, and what was measured with them."""
+        return MatrixSystem(*self.linear_maps(), *self.measured())
+
+    def spectrum(self, system: MatrixSystem) -> FloatArray:
+        """Importances σ_i², summed over groups."""
+        return matrix_states.spectrum(system)
+
+    def propose(self, system: MatrixSystem) -> RankTable:
+        """What every rank would mean."""
+        maps = [parameter for name, parameter in self.named_parameters() if name in (self.keys, self.queries)]
+        now = sum(parameter.numel() for parameter in self.parameters())
+        fixed = now - sum(parameter.numel() for parameter in maps)
+        per_state = 2 * system.keys.shape[0] * system.keys.shape[2]
+        parameters = [fixed + rank * per_state for rank in range(self.state_dim)]
+        return matrix_states.propose(system, self.method, [*parameters, now])
+
+    def reduce(self, system: MatrixSystem, rank: int) -> MatrixReduction:
+        """The layer at exactly this rank."""
+        return matrix_states.reduce(system, rank, self.method)
+
+    def write_back(self, reduction: MatrixReduction) -> None:
+        """Replace the two maps; at rank N there is nothing to do."""
+        if reduction.rank < self.state_dim:
+            self.replace(reduction.keys, reduction.queries)
+        self.forget()
+
+    def transport_moments(
+        self, reduction: MatrixReduction, first: Arrays, second: Arrays
+    ) -> tuple[Arrays, Arrays]:
+        """Adam's moments of the two maps in the coordinates of the reduction."""
+        return matrix_states.transport_moments(reduction, first, second, keys=self.keys, queries=self.queries)
+
+    def verify(self, reduction: MatrixReduction) -> float:
+        """Relative error between the maps now and those of the reduction."""
+        return matrix_states.verify(*self.linear_maps(), reduction)
+
+
+def _second_moment(samples: Tensor) -> Tensor:
+    """Σ x xᵀ of (G, N, samples), (G, N, N)."""
+    return torch.matmul(samples, samples.mT)

@@ -1,0 +1,239 @@
+"""The answers of an LRU layer to the `Reducible` protocol, on its parameters as float64 arrays."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from hankelboard.storage.spectrum import discarded_shares, error_bounds
+from hankelboard.trainer.reduction.families.lru_parameters import (
+    SYSTEM_NAMES,
+    Parameters,
+    reduced_parameters,
+    system_from_parameters,
+    transport_first_moments,
+    transport_second_moments,
+    with_lru_scale,
+)
+from hankelboard.trainer.reduction.linear.conjugate_pairs import realisable_where
+from hankelboard.trainer.reduction.linear.hankel import (
+    ComplexArray,
+    DiagonalSystem,
+    frequency_response,
+    monitoring_spectrum,
+)
+from hankelboard.trainer.reduction.linear.kept_modes import MODAL, keep_modes, mode_scores, reordered
+from hankelboard.trainer.reduction.linear.real_symmetry import balance_real, pair_importances, truncate_real
+from hankelboard.trainer.reduction.linear.truncation import (
+    Balance,
+    Truncation,
+    balance,
+    checked_ranks,
+    realisable_ranks,
+    truncate,
+)
+from hankelboard.trainer.reduction.method import BALANCED, Method
+from hankelboard.trainer.reduction.reducible import Arrays, FloatArray, RankTable
+
+VERIFIED_UNIFORM = 64
+VERIFIED_POLES = 64
+VERIFIED_AT_ONCE = 16
+
+
+@dataclass(frozen=True, eq=False)
+class LruReduction:
+    """An LRU layer cut to one rank."""
+
+    truncation: Truncation
+    """Modal and dense reduced system, and the change of basis; scaled as it is written back."""
+    parameters: Parameters
+    """All parameters of the layer after the cut, float64."""
+    method: Method = BALANCED
+
+    @property
+    def rank(self) -> int:
+        """State dimension after the reduction, r."""
+        return self.truncation.rank
+
+
+def spectrum(parameters: Arrays) -> FloatArray:
+    """Hankel singular values of the layer by the cheaper path, (N,) descending: for a picture only."""
+    return monitoring_spectrum(system_from_parameters(parameters))
+
+
+def propose(parameters: Arrays, method: Method = BALANCED) -> RankTable:
+    """Hankel singular values of the layer (or a method's scores) and what every rank r = 0..N would mean.
+
+    Raises
+    ------
+    ValueError
+        If the layer is unstable, holds a value that is not finite, or passes nothing on.
+    """
+    system = system_from_parameters(parameters)
+    bounds: list[float] | None
+    realisable: list[bool | None]
+    condition: list[float | None]
+    modes = list(range(len(system.eigenvalues) + 1))
+    if method.symmetry == "real":
+        importances, bounds, realisable, condition, modes = _propose_real(system)
+        shares = discarded_shares(importances.tolist())
+    elif method.name in MODAL:
+        importances = np.sort(mode_scores(system, method.name))[::-1]  # (N,)
+        shares, bounds = discarded_shares(importances.tolist()), None
+        realisable = [False, *(True for _ in importances)]
+        condition = [None, *(1.0 for _ in importances)]
+    else:
+        balanced = reordered(balance(system), method.name, method.seed)
+        importances = balanced.hsv
+        bounds = error_bounds(importances.tolist()) if method.name == "balanced" else None
+        shares = discarded_shares(importances.tolist()) if bounds else _shares_in_order(balanced)
+        realisable, condition = realisable_ranks(balanced)
+    ranks = range(len(importances) + 1)
+    (outputs, _), inputs = parameters["C_re"].shape, parameters["B_re"].shape[1]
+    return RankTable(
+        hsv=importances,
+        discarded_share=shares,
+        error_bound=bounds,
+        realisable=realisable,
+        condition=condition,
+        realised_modes=modes,
+        parameters=[rank * (3 + 2 * inputs + 2 * outputs) + parameters["D"].size for rank in ranks],
+    )
+
+
+def estimate(parameters: Arrays, method: Method = BALANCED) -> tuple[list[float], list[bool | None]]:
+    """`discarded_share` and `realisable` as `propose` tells them of balanced truncation; no rank is tried."""
+    system = system_from_parameters(parameters)
+    real = method.symmetry == "real"
+    importances = pair_importances(balance_real(system).hsv) if real else monitoring_spectrum(system)
+    checked = {*checked_ranks(system.state_dim), system.state_dim}
+    return discarded_shares(importances.tolist()), realisable_where(checked, system.state_dim)
+
+
+def _propose_real(
+    system: DiagonalSystem,
+) -> tuple[FloatArray, list[float], list[bool | None], list[float | None], list[int]]:
+    """Importances of stored modes, bounds, what can be realised, cond(E) and stored modes, for every rank."""
+    balanced = balance_real(system)
+    n = system.state_dim
+    importances = pair_importances(balanced.hsv)
+    realisable: list[bool | None] = [False, *(None for _ in range(n - 1)), True]
+    condition: list[float | None] = [None] * n + [1.0]
+    modes = list(range(n + 1))
+    for rank in checked_ranks(n):
+        try:
+            kept = truncate_real(balanced, rank)
+        except ValueError:
+            realisable[rank] = False
+            continue
+        realisable[rank], condition[rank], modes[rank] = True, kept.condition, kept.rank
+    return importances, error_bounds(importances.tolist()), realisable, condition, modes
+
+
+def _shares_in_order(balanced: Balance) -> list[float]:
+    """Share of Σσ that each rank discards when states are kept in the order of a method."""
+    assert balanced.order is not None
+    kept = np.concatenate([[0.0], np.cumsum(balanced.hsv[balanced.order])])  # (N+1,)
+    if kept[-1] == 0.0:
+        raise ValueError("all Hankel singular values are 0: the layer passes nothing on")
+    shares = np.clip(1.0 - kept / kept[-1], 0.0, 1.0)
+    return [*shares[:-1].tolist(), 0.0]
+
+
+def reduce(parameters: Arrays, rank: int, method: Method = BALANCED) -> LruReduction:
+    """The layer at exactly this rank. Rank N is the layer as it is.
+
+    Raises
+    ------
+    ValueError
+        If the rank is outside 1..N or cannot be realised, with the reason.
+    """
+    system = system_from_parameters(parameters)
+    if method.symmetry == "real" and rank < system.state_dim:
+        truncation = with_lru_scale(parameters, truncate_real(balance_real(system), rank))
+    elif method.name in MODAL:
+        truncation = keep_modes(system, method.name, rank)  # modes as they are, their scale too
+    else:
+        balanced = reordered(balance(system), method.name, method.seed)
+        truncation = with_lru_scale(parameters, truncate(balanced, rank))
+    return LruReduction(truncation, reduced_parameters(parameters, truncation), method)
+
+
+def transport_moments(
+    parameters: Arrays, reduction: LruReduction, first: Arrays, second: Arrays
+) -> tuple[Parameters, Parameters]:
+    """Adam's moments in the coordinates of the reduction, by parameter name.
+
+    An average square is never below the square of the average. The second moments are raised to that, because
+    weights that add up coherently in the first moments do not in the second: without it |m|/√v reached 8
+    after a cut, a step of 8 learning rates, where the true ratio stays below 1.
+
+    Parameters
+    ----------
+    parameters : dict
+        Before the cut.
+    reduction : LruReduction
+    first, second : dict
+        Bias-corrected averages of the gradient and of its square, by parameter name.
+
+    Returns
+    -------
+    first, second : dict
+        The same names; shapes of the reduced layer; second finite and >= 0.
+    """
+    average = transport_first_moments(parameters, reduction.truncation, first)
+    square = transport_second_moments(parameters, reduction.truncation, second)
+    if reduction.rank == parameters["nu_log"].size:
+        return average, square
+    for name in SYSTEM_NAMES:
+        if name in square and name in average:
+            square[name] = np.maximum(square[name], average[name] ** 2)
+    return average, square
+
+
+def verify(parameters_now: Arrays, reduction: LruReduction) -> float:
+    """Relative error between the layer as written back and the dense reduced system.
+
+        max_ω ‖G_now − C_r (e^{iω} − A_r)⁻¹ B_r‖_F / max_ω ‖C_r (e^{iω} − A_r)⁻¹ B_r‖_F
+
+    over 64 uniform frequencies and the angles of the 64 slowest poles.
+
+    Parameters
+    ----------
+    parameters_now : dict
+        The layer's parameters after the write-back, in whatever precision it trains, as float64.
+    reduction : LruReduction
+
+    Returns
+    -------
+    error : float
+        About 1e-12 for a float64 layer; 1e-6 to 1e-4 for a float32 one, whose slow modes round the most.
+        inf where shapes disagree.
+    """
+    now = system_from_parameters(parameters_now)
+    truncation = reduction.truncation
+    if (now.C.shape, now.B.shape) != (truncation.C.shape, truncation.B.shape):
+        return float("inf")
+    error = scale = 0.0
+    for omegas in np.array_split(_verified_frequencies(reduction), VERIFIED_AT_ONCE):
+        reference = _reference_response(reduction, omegas)  # (F, M, H)
+        deviation = frequency_response(now, omegas) - reference  # (F, M, H)
+        error = max(error, float(np.linalg.norm(deviation, axis=(1, 2)).max()))
+        scale = max(scale, float(np.linalg.norm(reference, axis=(1, 2)).max()))
+    return error / scale
+
+
+def _verified_frequencies(reduction: LruReduction) -> FloatArray:
+    eigenvalues = reduction.truncation.eigenvalues
+    slowest = eigenvalues[np.argsort(-np.abs(eigenvalues), kind="stable")[:VERIFIED_POLES]]
+    uniform = 2.0 * np.pi * np.arange(VERIFIED_UNIFORM) / VERIFIED_UNIFORM
+    return np.concatenate([uniform, np.angle(slowest)])
+
+
+def _reference_response(reduction: LruReduction, omegas: FloatArray) -> ComplexArray:
+    """Response of the dense reduced system; at rank N, where A_r = diag(λ), of the layer before (F, M, H)."""
+    truncation = reduction.truncation
+    if truncation.rank == truncation.hsv.size:
+        return frequency_response(system_from_parameters(reduction.parameters), omegas)
+    shifted = np.exp(1j * omegas)[:, None, None] * np.eye(truncation.rank) - truncation.A_r  # (F, r, r)
+    response: ComplexArray = truncation.C_r @ np.linalg.solve(shifted, truncation.B_r[None])  # (F, M, H)
+    return response

@@ -1,0 +1,39 @@
+"""What a person sees of one S4D layer before a cut: responses, and a bound against the gain."""
+
+from typing import Any
+
+import numpy as np
+
+from hankelboard.trainer.reduction.families.s4d_reduction import UNIFORM, S4dReduction, frequencies, responses
+from hankelboard.trainer.reduction.reducible import Arrays, FloatArray
+
+SHOWN_ANGLES = 128
+
+
+def inspect(parameters: Arrays, reduction: S4dReduction) -> dict[str, Any]:
+    """What a person sees before a cut, of the real map u -> y: the largest channel decides everywhere.
+
+    Returns
+    -------
+    evidence : dict
+        `gain`: ‖G‖_H∞ on the grid; `response`: over `omega` in [0, π] the largest modulus of a channel of the
+        layer (`full`), of the reduced layer (`reduced`) and of their difference (`error`); and for balanced
+        truncation `error_interval`: [max_h σ_{m+1}, 2 max_h Σ_{i>m} σ_i], between which ‖G − G_r‖_H∞ lies.
+    """
+    own = frequencies(parameters)  # (H, F)
+    grid = _shown(own)  # (F',)
+    omegas = np.broadcast_to(grid, (len(own), len(grid)))
+    full, reduced = responses(parameters, omegas), responses(reduction.parameters, omegas)  # (H, F')
+    curves = {"full": full, "reduced": reduced, "error": full - reduced}
+    response = {name: np.abs(G).max(axis=0).tolist() for name, G in curves.items()}
+    gain = float(np.abs(responses(parameters, own)).max())
+    seen = {"gain": gain, "response": {"omega": grid.tolist(), **response}}
+    if reduction.method.name != "balanced":
+        return seen
+    return seen | {"error_interval": [float(reduction.next_hsv.max()), 2.0 * float(reduction.tails.max())]}
+
+
+def _shown(own: FloatArray) -> FloatArray:
+    """Uniform frequencies and pole angles of all channels, of these some where there are many; ascending."""
+    angles = np.unique(own[:, UNIFORM:])
+    return np.unique(np.concatenate([own[0, :UNIFORM], angles[:: 1 + len(angles) // SHOWN_ANGLES]]))

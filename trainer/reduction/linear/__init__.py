@@ -1,0 +1,1 @@
+"""Linear time-invariant systems: Gramians, Hankel singular values, balanced truncation."""

@@ -1,0 +1,1 @@
+"""States that depend on data: their importance is measured on calibration sequences."""

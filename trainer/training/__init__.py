@@ -1,0 +1,1 @@
+"""Our own training loop: one client of compression."""

@@ -1,0 +1,47 @@
+"""What training minimises: cross-entropy, and where a run asks for it a teacher's term and a regulariser."""
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from hankelboard.trainer.data.scoring import cross_entropy
+from hankelboard.trainer.layers.recurrences.precision import in_float32
+from hankelboard.trainer.training.objective.distillation import Distillation
+from hankelboard.trainer.training.objective.regularisation import HankelRegulariser
+
+
+class Objective:
+    """The loss of a run: cross-entropy, unless its configuration asks for more."""
+
+    def __init__(
+        self, distillation: Distillation | None = None, regulariser: HankelRegulariser | None = None
+    ):
+        self._distillation, self._regulariser = distillation, regulariser
+
+    @in_float32
+    def loss(self, logits: Tensor, labels: Tensor, chosen: Tensor, step: int) -> Tensor:
+        """Of one batch, in single precision.
+
+        Parameters
+        ----------
+        logits : (batch, classes) or (batch, L, classes)
+        labels : (batch,) or (batch, L)
+        chosen : (batch,)
+            Indices of the sequences in the training data.
+        step : int
+            Completed updates.
+        """
+        if self._distillation is None:
+            loss = cross_entropy(logits, labels)
+        else:
+            loss = self._distillation.loss(logits, labels, chosen)
+        return loss if self._regulariser is None else loss + self._regulariser.loss(step)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What a checkpoint keeps of it, beside the model."""
+        return {} if self._regulariser is None else self._regulariser.tensors()
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """The reverse of `tensors`."""
+        if self._regulariser is not None:
+            self._regulariser.restore(tensors)

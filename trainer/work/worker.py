@@ -1,0 +1,199 @@
+"""The worker: claims queued runs, one child process per run, and outlives a child that dies."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from types import FrameType
+
+from hankelboard.storage import workers
+from hankelboard.storage.errors import RunError
+from hankelboard.storage.history import read_history
+from hankelboard.storage.layout import RunPaths
+from hankelboard.storage.references import state_beside, waits_for
+from hankelboard.storage.runs import is_held, list_runs, read_run
+from hankelboard.trainer.work import orphans
+
+SCAN_S = 1.0
+PATIENCE_S = 20.0
+MAX_DEATHS = 3
+KILL_PATIENCE_S = 5.0
+CHILD_MARK = "HANKELBOARD_CHILD"
+
+
+class Worker:
+    """Watches a folder of runs. Either side may be killed: a child trains on without its worker, and a
+    worker resumes what a dead child left, from its newest valid checkpoint."""
+
+    def __init__(self, runs: Path, *, jobs: int = 1, device: str | None = None):
+        self._runs = runs
+        self._jobs = jobs
+        self._device = device
+        self._children: dict[str, subprocess.Popen[bytes]] = {}
+        self._settled: dict[str, tuple[int, int]] = {}
+        self._deaths: Counter[str] = Counter()
+        self._kills: dict[str, float] = {}
+        self._looked_at: dict[str, int] = {}
+        self._to_kill: dict[str, bool] = {}
+        self._waits: set[str] = set()
+        self._beat = 0
+        self._ending = False
+
+    def work(self, *, once: bool = False) -> None:
+        """Until a signal comes; with `once` until nothing is left to do."""
+        signal.signal(signal.SIGTERM, self._on_signal)
+        signal.signal(signal.SIGINT, self._on_signal)
+        self._runs.mkdir(parents=True, exist_ok=True)
+        print(f"worker {os.getpid()} watches {self._runs} ({self._jobs} at once)", flush=True)
+        try:
+            while not self._ending:
+                self._reap()
+                self._kill_what_does_not_listen()
+                waiting = self._start_what_waits()
+                self._announce()
+                if once and not self._children and not waiting:
+                    return
+                time.sleep(SCAN_S / 4 if once else SCAN_S)
+        finally:
+            self._end_children()
+            workers.withdraw(self._runs)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        self._ending = True
+
+    def _announce(self) -> None:
+        self._beat += 1
+        try:
+            workers.announce(self._runs, self._beat, sorted(self._children), 5 * SCAN_S)
+        except OSError as error:
+            print(f"worker heartbeat not written: {error}", file=sys.stderr, flush=True)
+
+    def _start_what_waits(self) -> bool:
+        """Start children while there is room; returns whether runs are left that wait for room."""
+        for paths in reversed(list_runs(self._runs)):
+            if paths.run_id in self._children or not self._wants_child(paths):
+                continue
+            if len(self._children) >= self._jobs:
+                return True
+            self._start(paths)
+        return False
+
+    def _wants_child(self, paths: RunPaths) -> bool:
+        mark = _mark(paths)
+        if self._settled.get(paths.run_id) == mark:
+            return False
+        try:
+            run, history = read_run(paths), read_history(paths)
+        except (RunError, OSError) as error:
+            self._settle(paths, mark, str(error))
+            return False
+        if run.copy_of:
+            self._settle(paths, mark, f"it is a copy of {run.copy_of}; `hankelboard run` trains it on")
+            return False
+        asked = list(orphans.unanswered(paths, history))
+        if orphans.needs_nothing(history, asked):
+            self._settled[paths.run_id] = mark
+            return False
+        if is_held(paths):
+            return False  # somebody trains it, and answers its commands
+        if self._deaths[paths.run_id] >= MAX_DEATHS:
+            self._give_up(paths)
+            return False
+        if orphans.wants_trainer(run, history, asked):
+            waits = waits_for(run.config, state_beside(paths)) if history.state == "queued" else ""
+            self._say_what_waits(paths.run_id, waits)
+            return not waits
+        if asked:
+            orphans.answer(paths, history, asked)
+        return False
+
+    def _say_what_waits(self, run_id: str, waits: str) -> None:
+        if waits and run_id not in self._waits:
+            self._waits.add(run_id)
+            print(f"{run_id} {waits}", flush=True)
+
+    def _kill_what_does_not_listen(self) -> None:
+        """A child that hangs cannot obey `kill`: it gets some seconds, then SIGKILL."""
+        for run_id, child in self._children.items():
+            paths = RunPaths(self._runs / run_id)
+            if not self._asked_to_kill(paths):
+                self._kills.pop(run_id, None)
+            elif time.monotonic() - self._kills.setdefault(run_id, time.monotonic()) > KILL_PATIENCE_S:
+                print(f"{run_id} did not obey kill, process {child.pid} is killed", flush=True)
+                child.kill()
+
+    def _asked_to_kill(self, paths: RunPaths) -> bool:
+        mark = _mtime(paths.inbox)
+        if self._kills.get(paths.run_id) or self._looked_at.get(paths.run_id) != mark:
+            self._looked_at[paths.run_id] = mark
+            asked = orphans.unanswered(paths, read_history(paths))
+            self._to_kill[paths.run_id] = any(command.kind == "kill" for command in asked)
+        return self._to_kill[paths.run_id]
+
+    def _settle(self, paths: RunPaths, mark: tuple[int, int], why: str) -> None:
+        print(f"{paths.run_id} left alone: {why}", flush=True)
+        self._settled[paths.run_id] = mark
+
+    def _give_up(self, paths: RunPaths) -> None:
+        orphans.fail(paths, f"{MAX_DEATHS} processes died before training began; log.txt says more")
+        self._deaths[paths.run_id] = 0
+
+    def _start(self, paths: RunPaths) -> None:
+        command = [
+            sys.executable,
+            "-P",
+            "-m",
+            "hankelboard",
+            "run",
+            paths.run_id,
+            "--runs-dir",
+            str(self._runs),
+        ]
+        with paths.log.open("ab") as log:
+            # A session of its own: Ctrl-C at the terminal reaches the worker, which tells the child to save.
+            self._children[paths.run_id] = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+                env={**os.environ, CHILD_MARK: "1"},
+            )  # fmt: skip
+        print(f"{paths.run_id} started, process {self._children[paths.run_id].pid}", flush=True)
+
+    def _reap(self) -> None:
+        for run_id, child in list(self._children.items()):
+            code = child.poll()
+            if code is None:
+                continue
+            del self._children[run_id]
+            print(f"{run_id} ended with {code}", flush=True)
+            self._count_death(run_id, code)
+
+    def _count_death(self, run_id: str, code: int) -> None:
+        """Deaths before any record count here; later ones are counted by the journal (attempts)."""
+        history = read_history(RunPaths(self._runs / run_id))
+        if code != 0 and history.state == "queued":
+            self._deaths[run_id] += 1
+
+    def _end_children(self) -> None:
+        """Ask the children to save and leave; they go on saving by themselves if the worker must go."""
+        for child in self._children.values():
+            child.terminate()
+        deadline = time.monotonic() + PATIENCE_S
+        for run_id, child in self._children.items():
+            try:
+                child.wait(max(0.0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                print(f"{run_id} is still saving (process {child.pid})", flush=True)
+
+
+def _mark(paths: RunPaths) -> tuple[int, int]:
+    """Changes whenever something could be asked of an ended run: its journal and its inbox."""
+    return _mtime(paths.events), _mtime(paths.inbox)
+
+
+def _mtime(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0
