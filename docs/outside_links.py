@@ -13,7 +13,9 @@ ROOT = Path(__file__).parent.parent
 PAGES = {"README.md": "overview.md", "CONTRIBUTING.md": "CONTRIBUTING.md", "CHANGELOG.md": "CHANGELOG.md"}
 STATIC = ("mark.svg", "inter-latin-wght-normal.woff2", "inter-greek-wght-normal.woff2")  # of the dashboard
 SOURCES = {page: path for path, page in PAGES.items()}
-LINK = re.compile(r"(?<!!)\[(?P<text>[^][]*)\]\((?P<target>[^)\s]+)\)|(?P<image>!\[[^][]*\])\((?P<source>[^)\s]+)\)")
+LINK = re.compile(
+    r"(?<!!)\[(?P<text>[^][]*)\]\((?P<target>[^)\s]+)\)|(?P<image>!\[[^][]*\])\((?P<source>[^)\s]+)\)"
+)
 
 
 def on_files(files, config):

@@ -8,7 +8,17 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
-FOLDERS = ("app", "benchmarks", "comparison", "docs", "hankelboard", "settings", "storage", "tests", "trainer")
+FOLDERS = (
+    "app",
+    "benchmarks",
+    "comparison",
+    "docs",
+    "hankelboard",
+    "settings",
+    "storage",
+    "tests",
+    "trainer",
+)
 FILES = {
     path.relative_to(ROOT).as_posix()
     for folder in FOLDERS
@@ -22,7 +32,14 @@ LINK = re.compile(r"\]\(([^)\s]+)\)")
 PATH = re.compile(rf"(?<![\w./-])(?:{'|'.join(FOLDERS)})/[\w*./-]*")
 FILE = re.compile(r"`([\w-]+\.py)`")
 DOTTED = re.compile(r"\bhankelboard((?:\.[a-z_]\w*)+)")
-IMAGINARY = {"mixer.py"}  # files of a user, or of an exported model
+SHORT = re.compile(r"`(?:app|comparison|settings|storage|trainer)\.\w[\w.]*`")
+IMAGINARY = {
+    "mixer.py",
+    "utils.py",
+    "common.py",
+    "helpers.py",
+    "base.py",
+}  # of an exported model; forbidden names
 HISTORY = ("docs/log/", "docs/LOG.md")  # paths in the log are those of their day
 
 
@@ -75,6 +92,7 @@ def test_each_path_that_is_named_exists(document):
     text = document.read_text(encoding="utf-8")
     assert [path for path in PATH.findall(text) if is_missing(path)] == []
     assert set(FILE.findall(text)) - NAMES - IMAGINARY == set()
+    assert SHORT.findall(text) == [], "say hankelboard. before it"
     assert [dotted for dotted in DOTTED.findall(text) if is_no_name_of_ours(dotted)] == []
 
 
@@ -88,7 +106,9 @@ def test_each_list_begins_after_an_empty_line(document):
 def test_each_page_is_in_the_navigation_of_the_site():
     navigation = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
     pages = [name(document).removeprefix("docs/") for document in DOCUMENTS if document.parent != ROOT]
-    assert [page for page in pages if not re.search(rf"[ /]{re.escape(page)}$", navigation, re.MULTILINE)] == []
+    assert [
+        page for page in pages if not re.search(rf"[ /]{re.escape(page)}$", navigation, re.MULTILINE)
+    ] == []
 
 
 def rows_of_the_map():
@@ -96,7 +116,8 @@ def rows_of_the_map():
     text = (ROOT / "docs/ARCHITECTURE.md").read_text(encoding="utf-8")
     section = text.partition("\n## Where things are")[2].partition("\n## ")[0]
     rows = re.findall(r"^\| `([\w/]+)/` \|(.*)\|$", section, re.MULTILINE)
-    return [(folder, set(re.findall(r"`(\w+)`", cell))) for folder, cell in rows if "`" in cell]
+    named = [(folder, set(re.findall(r"`(\w+)`", cell))) for folder, cell in rows]
+    return [(folder, modules) for folder, modules in named if modules]
 
 
 def test_the_map_of_the_house_names_each_module():
