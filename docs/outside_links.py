@@ -1,6 +1,6 @@
 """Hook of mkdocs.yml: show documents of the root as pages of the site, and source files as their path.
 
-Links between documents are written for a plain checkout (docs/X.md names ../trainer/y.py). The site holds docs/ only.
+Links are written for a plain checkout (docs/X.md names ../trainer/y.py); the site holds docs/ only.
 """
 
 import posixpath
@@ -13,9 +13,7 @@ ROOT = Path(__file__).parent.parent
 PAGES = {"README.md": "overview.md", "CONTRIBUTING.md": "CONTRIBUTING.md", "CHANGELOG.md": "CHANGELOG.md"}
 STATIC = ("mark.svg", "inter-latin-wght-normal.woff2", "inter-greek-wght-normal.woff2")  # of the dashboard
 SOURCES = {page: path for path, page in PAGES.items()}
-LINK = re.compile(
-    r"(?<!!)\[(?P<text>[^][]*)\]\((?P<target>[^)\s]+)\)|(?P<image>!\[[^][]*\])\((?P<source>[^)\s]+)\)"
-)
+LINK = re.compile(r"(?P<image>!?)\[(?P<text>[^][]*)\]\((?P<target>[^)\s]+)\)")
 
 
 def on_files(files, config):
@@ -37,15 +35,15 @@ def on_page_markdown(markdown, page, config, files):
 
 def rewritten(link, path, here):
     """Return one link of the document `path` as the page `here` can follow it."""
-    target, hash_, anchor = (link["target"] or link["source"]).partition("#")
+    target, hash_, anchor = link["target"].partition("#")
     if not target or ":" in target:
         return link[0]
     whole = posixpath.normpath(posixpath.join(posixpath.dirname(path), target))
     inside = PAGES.get(whole) or (whole.removeprefix("docs/") if whole.startswith("docs/") else None)
     if inside is None or (ROOT / whole).is_dir():
-        return as_code(link["text"] or "", whole)
+        return as_code(link["text"], whole)
     address = posixpath.relpath(inside, posixpath.dirname(here) or ".") + hash_ + anchor
-    return f"{link['image'] or '[' + link['text'] + ']'}({address})"
+    return f"{link['image']}[{link['text']}]({address})"
 
 
 def as_code(text, whole):

@@ -8,17 +8,8 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
-FOLDERS = (
-    "app",
-    "benchmarks",
-    "comparison",
-    "docs",
-    "hankelboard",
-    "settings",
-    "storage",
-    "tests",
-    "trainer",
-)
+PACKAGES = ("app", "comparison", "settings", "storage", "trainer")
+FOLDERS = (*PACKAGES, "benchmarks", "docs", "hankelboard", "tests")
 FILES = {
     path.relative_to(ROOT).as_posix()
     for folder in FOLDERS
@@ -32,14 +23,8 @@ LINK = re.compile(r"\]\(([^)\s]+)\)")
 PATH = re.compile(rf"(?<![\w./-])(?:{'|'.join(FOLDERS)})/[\w*./-]*")
 FILE = re.compile(r"`([\w-]+\.py)`")
 DOTTED = re.compile(r"\bhankelboard((?:\.[a-z_]\w*)+)")
-SHORT = re.compile(r"`(?:app|comparison|settings|storage|trainer)\.\w[\w.]*`")
-IMAGINARY = {
-    "mixer.py",
-    "utils.py",
-    "common.py",
-    "helpers.py",
-    "base.py",
-}  # of an exported model; forbidden names
+SHORT = re.compile(rf"`(?:{'|'.join(PACKAGES)})\.\w[\w.]*`")
+IMAGINARY = {"mixer.py", "utils.py", "common.py", "helpers.py", "base.py"}  # of an export; forbidden
 HISTORY = ("docs/log/", "docs/LOG.md")  # paths in the log are those of their day
 
 
@@ -60,7 +45,7 @@ def anchors(path):
 def leads_nowhere(document, link):
     target, _, anchor = link.partition("#")
     path = (document.parent / target).resolve() if target else document
-    return not path.exists() or bool(anchor) and anchor not in anchors(path)
+    return not path.exists() or (bool(anchor) and anchor not in anchors(path))
 
 
 def is_missing(path):
@@ -105,14 +90,12 @@ def test_each_list_begins_after_an_empty_line(document):
 
 def test_each_page_is_in_the_navigation_of_the_site():
     navigation = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
-    pages = [name(document).removeprefix("docs/") for document in DOCUMENTS if document.parent != ROOT]
-    assert [
-        page for page in pages if not re.search(rf"[ /]{re.escape(page)}$", navigation, re.MULTILINE)
-    ] == []
+    pages = {name(document).removeprefix("docs/") for document in DOCUMENTS if document.parent != ROOT}
+    assert pages - set(re.findall(r"[\w/-]+\.md", navigation)) == set()
 
 
 def rows_of_the_map():
-    """Return (folder, modules named) for each row of ARCHITECTURE's section "Where things are" that names modules."""
+    """Return (folder, modules) for each row of ARCHITECTURE's "Where things are" that names modules."""
     text = (ROOT / "docs/ARCHITECTURE.md").read_text(encoding="utf-8")
     section = text.partition("\n## Where things are")[2].partition("\n## ")[0]
     rows = re.findall(r"^\| `([\w/]+)/` \|(.*)\|$", section, re.MULTILINE)
