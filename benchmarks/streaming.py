@@ -2,7 +2,7 @@
 before and after a cut to an eighth of the states. One layer of width 64, batch 32, one thread, interleaved.
 
 States that a step carries do not grow with the sequence. Outputs of the step form are those of the training
-form (tests/trainer/models).
+form (tests/trainer/layers).
 """
 
 import statistics

@@ -13,7 +13,7 @@ from hankelboard.trainer.reduction.linear.hankel import DiagonalSystem, frequenc
 from hankelboard.trainer.reduction.linear.kept_modes import allocate, keep_modes, mode_scores, reordered
 from hankelboard.trainer.reduction.linear.truncation import balance, truncate
 from hankelboard.trainer.reduction.method import Method
-from tests.trainer.reduction.test_truncation import random_system
+from tests.trainer.reduction.linear.test_truncation import random_system
 
 OMEGAS = np.linspace(0.0, 2.0 * np.pi, 4001)
 

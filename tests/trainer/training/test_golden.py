@@ -9,7 +9,7 @@ import pytest
 from hankelboard.storage.layout import run_paths
 from tests.trainer.small_run import SmallRun
 
-GOLDEN = sorted((Path(__file__).parent.parent / "golden").glob("v*/*"))
+GOLDEN = sorted((Path(__file__).parents[2] / "golden").glob("v*/*"))
 
 
 @pytest.mark.parametrize("golden", GOLDEN, ids=lambda path: f"{path.parent.name}/{path.name}")

@@ -8,8 +8,8 @@ import torch
 from hankelboard.trainer.compression.checkpoint import load_tensors
 from hankelboard.trainer.reduction.reducible import Calibrated, Reducible
 from hankelboard.trainer.reduction.surgery import apply_reduction, reducible_layers
-from tests.trainer.models.test_deltanet import deltanet
-from tests.trainer.models.test_gla import gla, inputs
+from tests.trainer.layers.test_deltanet import deltanet
+from tests.trainer.layers.test_gla import gla, inputs
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from hankelboard.trainer.data import BUILT_IN, answers_every_step, load_task
 from hankelboard.trainer.export import export_checkpoint
 from hankelboard.trainer.layers.families import MIXERS
 from hankelboard.trainer.training.references import Source, teacher_of
-from tests.trainer.test_families import family_run
+from tests.trainer.training.test_families import family_run
 
 BARE = """
 import sys

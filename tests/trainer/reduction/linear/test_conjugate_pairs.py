@@ -26,7 +26,7 @@ from hankelboard.trainer.reduction.linear.hankel import (
     frequency_response,
     hankel_singular_values,
 )
-from tests.trainer.reduction.test_truncation import random_system
+from tests.trainer.reduction.linear.test_truncation import random_system
 
 OMEGAS = np.linspace(0.0, 2.0 * np.pi, 801)
 

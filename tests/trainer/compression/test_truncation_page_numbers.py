@@ -14,8 +14,8 @@ from scipy.special import erf
 from hankelboard.settings.config import DataConfig
 from hankelboard.storage.proposals import read_proposal, what_if
 from hankelboard.trainer.data.digits import load_digits_task
+from tests.trainer.compression.test_offers import classical_truncation
 from tests.trainer.small_run import SmallRun
-from tests.trainer.test_reductions import classical_truncation
 
 LAYERS = 2
 

@@ -30,7 +30,7 @@ from hankelboard.trainer.layers.recurrences.installed_kernels import (
     refusal,
 )
 
-STAND_INS = Path(__file__).parent.parent / "stand_ins"
+STAND_INS = Path(__file__).parents[2] / "stand_ins"
 CPU = torch.device("cpu")
 SIZES = {SELECTIVE: (5, 3), SCALAR_DECAY: (2, 4, 3, 5), CHANNEL_DECAY: (2, 3, 5), DELTA_RULE: (2, 3, 5)}
 WITH_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU and the packages")

@@ -14,7 +14,7 @@ from hankelboard.trainer.reduction.linear.hankel import DiagonalSystem, frequenc
 from hankelboard.trainer.reduction.linear.real_symmetry import balance_real, real_gramians, truncate_real
 from hankelboard.trainer.reduction.linear.truncation import balance, truncate
 from hankelboard.trainer.reduction.method import Method
-from tests.trainer.reduction.test_truncation import random_system
+from tests.trainer.reduction.linear.test_truncation import random_system
 
 OMEGAS = np.linspace(0.0, np.pi, 1001)
 

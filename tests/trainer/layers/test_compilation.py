@@ -15,7 +15,7 @@ from hankelboard.trainer.data.task import Split, Task
 from hankelboard.trainer.layers.build import build_model
 from hankelboard.trainer.layers.compilation import CUDA_GRAPHS, Compiled
 from hankelboard.trainer.layers.families import MIXERS
-from tests.trainer.test_precision import KEYS, drawn, loss_and_gradients, network
+from tests.trainer.layers.recurrences.test_precision import KEYS, drawn, loss_and_gradients, network
 
 pytestmark = [  # PyTorch's own, while it compiles
     pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor"),
