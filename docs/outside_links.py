@@ -7,6 +7,7 @@ import posixpath
 import re
 from pathlib import Path
 
+from markdown.extensions import Extension
 from mkdocs.structure.files import File
 
 ROOT = Path(__file__).parent.parent
@@ -14,6 +15,21 @@ PAGES = {"README.md": "overview.md", "CONTRIBUTING.md": "CONTRIBUTING.md", "CHAN
 STATIC = ("mark.svg", "inter-latin-wght-normal.woff2", "inter-greek-wght-normal.woff2")  # of the dashboard
 SOURCES = {page: path for path, page in PAGES.items()}
 LINK = re.compile(r"(?P<image>!?)\[(?P<text>[^][]*)\]\((?P<target>[^)\s]+)\)")
+
+LABELLED = re.compile(r"^```json (\w+)$", re.MULTILINE)  # examples of FORMAT.md, each with the kind of its record
+
+
+class Formulas(Extension):
+    """Leave underscores alone: here they are indices, emphasis is written with asterisks."""
+
+    def extendMarkdown(self, md):  # noqa: N802
+        md.inlinePatterns.deregister("em_strong2")
+
+
+def on_config(config):
+    """Add `Formulas` to the extensions."""
+    config.markdown_extensions.append(Formulas())
+    return config
 
 
 def on_files(files, config):
@@ -30,6 +46,7 @@ def on_page_markdown(markdown, page, config, files):
     """Return the text with each link that leaves docs/ rewritten."""
     here = page.file.src_uri
     path = SOURCES.get(here, f"docs/{here}")
+    markdown = LABELLED.sub(r'```json title="\1"', markdown)
     return LINK.sub(lambda link: rewritten(link, path, here), markdown)
 
 
