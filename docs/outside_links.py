@@ -7,7 +7,6 @@ import posixpath
 import re
 from pathlib import Path
 
-from markdown.extensions import Extension
 from mkdocs.structure.files import File
 
 ROOT = Path(__file__).parent.parent
@@ -15,21 +14,7 @@ PAGES = {"README.md": "overview.md", "CONTRIBUTING.md": "CONTRIBUTING.md", "CHAN
 STATIC = ("mark.svg", "inter-latin-wght-normal.woff2", "inter-greek-wght-normal.woff2")  # of the dashboard
 SOURCES = {page: path for path, page in PAGES.items()}
 LINK = re.compile(r"(?P<image>!?)\[(?P<text>[^][]*)\]\((?P<target>[^)\s]+)\)")
-
-LABELLED = re.compile(r"^```json (\w+)$", re.MULTILINE)  # examples of FORMAT.md, each with the kind of its record
-
-
-class Formulas(Extension):
-    """Leave underscores alone: here they are indices, emphasis is written with asterisks."""
-
-    def extendMarkdown(self, md):  # noqa: N802
-        md.inlinePatterns.deregister("em_strong2")
-
-
-def on_config(config):
-    """Add `Formulas` to the extensions."""
-    config.markdown_extensions.append(Formulas())
-    return config
+LABELLED = re.compile(r"^```json (\w+)$", re.MULTILINE)  # examples in FORMAT.md, with the kind of record
 
 
 def on_files(files, config):
