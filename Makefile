@@ -29,7 +29,7 @@ soak: .venv/.installed
 
 # The site of docs/ in site/, strict: a link that leads nowhere fails. Read it with any browser: site/index.html
 docs: .venv/.docs
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 .venv/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
