@@ -13,6 +13,7 @@ from hankelboard.storage.journal import Journal
 from hankelboard.storage.layout import RunPaths
 from hankelboard.storage.records import Record, now
 from hankelboard.storage.status import process_identity, write_status
+from hankelboard.trainer.compression.clock import Clock
 from hankelboard.trainer.compression.loop_state import LoopState
 
 BEAT_S = 1.0
@@ -168,11 +169,11 @@ class Recorder:
             "trouble": self.trouble or self._events.trouble or self._metrics.trouble or self._spectra.trouble,
         }
 
-    def settle(self, give_up: Callable[[], bool]) -> None:
+    def settle(self, give_up: Callable[[], bool], clock: Clock = time) -> None:
         """Wait until every event is on disk: what follows is true only then."""
         while self.unwritten and not give_up():
             self.show(*self._shown)
-            time.sleep(RETRY_S)
+            clock.sleep(RETRY_S)
 
     def close(self) -> None:
         self._metrics.close()

@@ -93,7 +93,7 @@ def run_attempt(session: Session) -> str:
         outcome = finish(session)
     else:
         outcome = leave(run, control)
-    run.recorder.settle(lambda: control.ending == "interrupted")
+    run.recorder.settle(lambda: control.ending == "interrupted", run.clock)
     run.recorder.show(outcome, "training")
     return outcome
 
