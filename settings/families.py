@@ -1,6 +1,6 @@
 """The families of sequence layers, one row each, and what a configuration may say of them. No torch.
 
-Everything that is known of a family outside its own files is its row in `FAMILIES`. Which files those are says
+Everything that is known of a family outside its own files is its row in `FAMILIES`. Which files says
 docs/FAMILIES.md, "A family of your own".
 """
 
@@ -169,7 +169,7 @@ for _family in (
     Family(
         name="lru",
         title="LRU",
-        description="The linear recurrent unit: one diagonal linear system of complex states for all channels.",
+        description="The linear recurrent unit: one diagonal system of complex states for all channels.",
         layer=f"{_LAYERS}.lru:LRU",
         methods=("balanced", "smallest", "random", "last", "aire"),
         importance=HSV,

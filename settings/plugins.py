@@ -1,6 +1,6 @@
 """Modules of users that register families and tasks, imported by every process that reads settings.
 
-Their names stand in the environment, HANKELBOARD_PLUGINS=package.module,other.module, which all processes that
+HANKELBOARD_PLUGINS=package.module,other.module in the environment names them, which all processes that
 Hankelboard starts inherit. Such a module names its layers and loaders (`module:Class`) and imports no torch:
 the dashboard and the command line import it, too.
 """

@@ -25,7 +25,7 @@ from hankelboard.trainer.data.scoring import cross_entropy, judged
 from hankelboard.trainer.data.task import Split
 from hankelboard.trainer.layers.recurrences.precision import autocast
 from hankelboard.trainer.reduction.linear.kept_modes import MODAL, allocate
-from hankelboard.trainer.reduction.reducible import Inspectable, RankTable
+from hankelboard.trainer.reduction.reducible import RankTable
 from hankelboard.trainer.reduction.surgery import reducible_layers
 
 TIMING_ROUNDS = 5
@@ -208,7 +208,7 @@ def layers_record(model: nn.Module, config: ReductionConfig) -> Record:
                 "name": name,
                 "state_dim": layer.state_dim,
                 "importance": layer.importance,
-                **({"note": layer.note} if hasattr(layer, "note") else {}),
+                **({"note": layer.note} if layer.note else {}),
                 "hsv": [float(value) for value in table.hsv],
                 "discarded_share": table.discarded_share,
                 "error_bound": table.error_bound,
@@ -260,7 +260,7 @@ def _inspect(model: nn.Module, proposal: Record, earlier: Sequence[Any] | None) 
     """Responses, gain, error interval and stability of the layers whose family can tell."""
     before = earlier or [None] * len(proposal["layers"])
     for (_, layer), record, then in zip(reducible_layers(model), proposal["layers"], before, strict=True):
-        if isinstance(layer, Inspectable):
+        if layer.offers("inspect"):
             system = layer.extract()
             try:
                 record |= layer.inspect(system, layer.reduce(system, record["rank"]), then)

@@ -28,7 +28,6 @@ from hankelboard.trainer.layers.build import state_dims
 from hankelboard.trainer.layers.compilation import Compiled
 from hankelboard.trainer.layers.recurrences.installed_kernels import OWN
 from hankelboard.trainer.layers.recurrences.precision import autocast
-from hankelboard.trainer.reduction.reducible import Realisable
 from hankelboard.trainer.reduction.surgery import reducible_layers
 from hankelboard.trainer.training.objective import Objective
 from hankelboard.trainer.training.references import References
@@ -274,7 +273,7 @@ class Session:
     def record_systems(self) -> None:
         """Keep (λ, B, C) of all layers for a later analysis, where every layer has such a system."""
         layers = [layer for _, layer in reducible_layers(self.model)]
-        if not self.config.output.systems or not all(isinstance(layer, Realisable) for layer in layers):
+        if not self.config.output.systems or not all(layer.offers("realisation") for layer in layers):
             return
         state = self.state
         name = SystemsName(
@@ -305,7 +304,7 @@ class Session:
         """
         batch, length = self.timing_batch().inputs.shape[:2]
         layers = [layer for _, layer in reducible_layers(self.model)]
-        forms = [layer.form_for(batch, length) if hasattr(layer, "form_for") else None for layer in layers]
+        forms = [layer.form_for(batch, length) for layer in layers]
         if (forms, self.state_dims) != (self.state.forms, self.state.forms_of):
             self.state.forms, self.state.forms_of = forms, self.state_dims
             self.event("kernel_chosen", forms=forms)
@@ -319,7 +318,7 @@ class Session:
         settled = self.state.forms_of == self.state_dims
         known = self.state.forms if settled else [None] * len(layers)
         for layer, form in zip(layers, known, strict=True):
-            if hasattr(layer, "form_kept"):
+            if layer.offers("form_for"):
                 layer.form_kept = form or (OWN if settled else None)  # None: when there were no kernels yet
 
     def timing_batch(self) -> Split:

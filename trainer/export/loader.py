@@ -14,9 +14,9 @@ logits, is the character config["alphabet"][i] of config.json.
 
 import json
 import sys
-from collections.abc import Callable
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -24,8 +24,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.functional import embedding, gelu, glu, layer_norm, linear
 
-CONSTANT = ("running_mean", "running_var", "num_batches_tracked", "log_decay", "map.weight")
-"""Ends of the names of tensors that are not trained."""
+CONSTANT = ("running_mean", "running_var", "num_batches_tracked")
+"""Ends of the names of tensors that are not trained; those of the layer are in CONSTANT of mixer.py."""
 
 
 class Model(nn.Module):
@@ -36,20 +36,20 @@ class Model(nn.Module):
     Parameters
     ----------
     tensors : dict of str to Tensor
-    mixer_step : callable
-        `step` of mixer.py: tensors of the layer, input (batch, H), states before; output and states after.
+    mixer : module
+        mixer.py: its `step` takes the layer's tensors, the input (batch, H) and the states before, and returns
+        the output and the states after.
     layers : int
     pooling : str
         "mean" over all steps, "masked": over those where not all channels are 0; "none": every step answers.
     """
 
-    def __init__(
-        self, tensors: dict[str, Tensor], mixer_step: Callable[..., Any], *, layers: int, pooling: str
-    ) -> None:
+    def __init__(self, tensors: dict[str, Tensor], mixer: ModuleType, *, layers: int, pooling: str) -> None:
         super().__init__()
-        self.mixer_step, self.layers, self.pooling = mixer_step, layers, pooling
+        self.mixer_step, self.layers, self.pooling = mixer.step, layers, pooling
+        constant = (*CONSTANT, *getattr(mixer, "CONSTANT", ()))
         for name, tensor in tensors.items():
-            _plant(self, name, tensor)
+            _plant(self, name, tensor, trained=not name.endswith(constant))
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits of sequences (batch, L, channels)."""
@@ -96,20 +96,20 @@ def load(folder: str | Path = Path(__file__).parent) -> Model:
     described = json.loads((folder / "config.json").read_text(encoding="utf-8"))["model"]
     tensors = load_file(folder / "model.safetensors")
     mixer = _module(f"mixer_of_{folder.name}", folder / "mixer.py")
-    return Model(tensors, mixer.step, layers=described["layers"], pooling=described["pooling"]).eval()
+    return Model(tensors, mixer, layers=described["layers"], pooling=described["pooling"]).eval()
 
 
-def _plant(module: nn.Module, name: str, tensor: Tensor) -> None:
+def _plant(module: nn.Module, name: str, tensor: Tensor, *, trained: bool) -> None:
     """Put a tensor at its dotted name: blocks.0.mixer.D is model.blocks.0.mixer.D."""
     *path, leaf = name.split(".")
     for part in path:
         if part not in dict(module.named_children()):
             module.add_module(part, nn.Module())
         module = module.get_submodule(part)
-    if name.endswith(CONSTANT):
-        module.register_buffer(leaf, tensor)
-    else:
+    if trained:
         module.register_parameter(leaf, nn.Parameter(tensor))
+    else:
+        module.register_buffer(leaf, tensor)
 
 
 def _normalised(block: nn.Module, h: Tensor) -> Tensor:
@@ -119,9 +119,10 @@ def _normalised(block: nn.Module, h: Tensor) -> Tensor:
     return (h - block.norm.running_mean) / torch.sqrt(block.norm.running_var + 1e-5)
 
 
-def _module(name: str, file: Path) -> Any:
-    """A module by its file, so that folders of different families can be loaded side by side."""
+def _module(name: str, file: Path) -> ModuleType:
+    """Return a module by its file, so that folders of different families can be loaded side by side."""
     spec = spec_from_file_location(name, file)
+    assert spec is not None and spec.loader is not None
     module = sys.modules[name] = module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

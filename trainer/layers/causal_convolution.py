@@ -22,10 +22,3 @@ class CausalConvolution(nn.Module):
         for tap in range(taps):
             y = torch.addcmul(y, padded[:, tap : tap + x.shape[1]], self.weight[:, tap])
         return y
-
-    def step(self, x: Tensor, window: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """One step (batch, D), and the inputs that the next one needs, (batch, taps − 1, D)."""
-        taps = self.weight.shape[1]
-        before = x.new_zeros(len(x), taps - 1, x.shape[1]) if window is None else window
-        seen = torch.cat([before, x[:, None]], dim=1)  # (batch, taps, D)
-        return (seen * self.weight.T).sum(1) + self.bias, seen[:, 1:]

@@ -8,12 +8,13 @@ from torch import Tensor, nn
 
 from hankelboard.trainer.layers.parameters import parameters64, replace_parameters
 from hankelboard.trainer.layers.recurrences.diagonal import FORMS, Form, choose_form, lru_recurrence
+from hankelboard.trainer.layers.sequence_layer import SequenceLayer
 from hankelboard.trainer.reduction.linear.kept_modes import IMPORTANCE
 from hankelboard.trainer.reduction.method import BALANCED, Method
-from hankelboard.trainer.reduction.reducible import Arrays, FloatArray, RankTable
+from hankelboard.trainer.reduction.reducible import Arrays, FloatArray, RankTable, ReducibleLayer
 
 
-class DiagonalLayer(nn.Module):
+class DiagonalLayer(ReducibleLayer, SequenceLayer):
     """A linear time-invariant layer with a diagonal state matrix and D ∘ u besides: `Reducible`.
 
     Parameters
@@ -105,8 +106,6 @@ class SharedStates(DiagonalLayer):
         self.form = form
         self.form_used: Form | None = None
         """Form of the last forward pass."""
-        self.form_kept: Form | None = None
-        """Form of "auto" until the next cut, for all shapes: see `Session.settle_forms`."""
 
     @property
     def form(self) -> str:
@@ -139,13 +138,6 @@ class SharedStates(DiagonalLayer):
         self.form_used = self.form_for(*u.shape[:2])
         y = lru_recurrence(u, *self.modes(), self.form_used)  # (batch, L, H)
         return torch.addcmul(y, self.D, u)  # (batch, L, H)
-
-    def step(self, u: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """One step, (batch, H) to (batch, H), and the next state (batch, N); None is the state 0."""
-        eigenvalues, B, C = self.modes()
-        driven = u.to(B.dtype) @ B.T  # (batch, N)
-        state = driven if state is None else torch.addcmul(driven, eigenvalues, state)  # (batch, N)
-        return (state @ C.T).real + self.D * u, state
 
     def write_back(self, reduction: Any) -> None:
         """Replace the parameters of the modes; the next form is chosen anew."""

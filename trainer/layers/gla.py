@@ -17,8 +17,10 @@ from hankelboard.trainer.layers.gated_output import GatedOutput
 from hankelboard.trainer.layers.initial import projection
 from hankelboard.trainer.layers.kernel_choice import KernelChoice
 from hankelboard.trainer.layers.measured_states import MeasuredParameters, OutputSample, Sums
-from hankelboard.trainer.layers.recurrences.channel_decay import channel_decay_states, channel_decay_step
+from hankelboard.trainer.layers.recurrences.channel_decay import channel_decay_states
 from hankelboard.trainer.layers.recurrences.installed_kernels import CHANNEL_DECAY
+from hankelboard.trainer.layers.sequence_layer import SequenceLayer
+from hankelboard.trainer.layers.streaming import gla as streaming_form
 from hankelboard.trainer.reduction.families import gla_reduction
 from hankelboard.trainer.reduction.families.gla_reduction import SHARPNESS, GlaSystem, Statistics
 from hankelboard.trainer.reduction.measured.compensation import Samples
@@ -27,7 +29,7 @@ from hankelboard.trainer.reduction.method import Method
 ENERGY = Method("energy")
 
 
-class GLA(nn.Module):
+class GLA(SequenceLayer):
     """A layer of gated linear attention with H inputs and outputs.
 
     Parameters
@@ -50,7 +52,8 @@ class GLA(nn.Module):
         If a size is below 1.
     """
 
-    whole = True
+    gated = True
+    streaming = streaming_form
 
     def __init__(
         self,
@@ -73,11 +76,6 @@ class GLA(nn.Module):
         """(batch, L, H) to (batch, L, H)."""
         y: Tensor = self.output(self.attention(x), x)
         return y
-
-    def step(self, x: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """One step, (batch, H) to (batch, H), and the next state."""
-        o, state = self.attention.step(x, state)
-        return self.output(o, x), state
 
 
 class Observer:
@@ -122,7 +120,7 @@ class ChannelDecayAttention(KernelChoice, MeasuredParameters[Statistics]):
     kernel = CHANNEL_DECAY
     importance = "output_energy"
     observer = Observer
-    answers, system, cut_parameters = gla_reduction, GlaSystem, gla_reduction.CUT
+    answers, system_class, cut_parameters = gla_reduction, GlaSystem, gla_reduction.CUT
     ssm_parameters = ("gate_bias",)
 
     def __init__(
@@ -157,13 +155,6 @@ class ChannelDecayAttention(KernelChoice, MeasuredParameters[Statistics]):
     def kernel_sizes(self) -> tuple[int, ...]:
         """Heads, d_k and d_v."""
         return (*self.W_q.shape[:2], self.W_v.shape[1])
-
-    def step(self, x: Tensor, S: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """One step, (batch, H) to (batch, heads, d_v), and the next state; None is the state 0."""
-        q, k, v, log_decay = self._inputs(x)
-        S = k.new_zeros(*k.shape, v.shape[-1]) if S is None else S  # (batch, heads, d_k, d_v)
-        S, o = channel_decay_step(S, q, k, v, log_decay)
-        return o, S
 
     def _inputs(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """q, k, v and log α for inputs x (…, H): (…, heads, d) each."""

@@ -5,14 +5,13 @@ from torch import Tensor, nn
 from hankelboard.trainer.layers.recurrences import installed_kernels
 from hankelboard.trainer.layers.recurrences.installed_kernels import InstalledKernel
 from hankelboard.trainer.layers.recurrences.precision import recurrence
+from hankelboard.trainer.reduction.reducible import ReducibleLayer
 
 
-class KernelChoice(nn.Module):
+class KernelChoice(ReducibleLayer, nn.Module):
     """Mixin of a layer: `computed` is its recurrence, by what `form_for` names."""
 
     kernel: InstalledKernel
-    form_kept: str | None = None
-    """What computes until the next cut: see `Session.settle_forms`. None: not settled yet."""
 
     def kernel_sizes(self) -> tuple[int, ...]:
         """Sizes that the kernel is compared at."""

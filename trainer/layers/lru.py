@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from hankelboard.trainer.layers.diagonal_layer import SharedStates
+from hankelboard.trainer.layers.streaming import lru as streaming_form
 from hankelboard.trainer.reduction.families import lru_evidence, lru_reduction
 from hankelboard.trainer.reduction.families.lru_parameters import SYSTEM_NAMES, system_from_parameters
 from hankelboard.trainer.reduction.families.lru_reduction import LruReduction
@@ -45,6 +46,7 @@ class LRU(SharedStates):
         If an argument is outside these limits.
     """
 
+    streaming = streaming_form
     ssm_parameters = ("nu_log", "theta_log", "gamma_log", "B_re", "B_im")
     """Parameters of the optimizer's group without weight decay and with its own learning rate."""
     answers = lru_reduction

@@ -1,4 +1,4 @@
-"""Layers whose states depend on data: what is measured of them, and when (`Calibrated` of the seam)."""
+"""Layers whose states depend on data: what is measured of them, and when (`ReducibleLayer.observing`)."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -12,7 +12,7 @@ from hankelboard.trainer.layers.parameters import parameters64, replace_paramete
 from hankelboard.trainer.layers.recurrences.precision import in_float32
 from hankelboard.trainer.reduction.measured.compensation import SAMPLED_NUMBERS, SAMPLED_OUTPUTS, Samples
 from hankelboard.trainer.reduction.method import Method
-from hankelboard.trainer.reduction.reducible import Arrays, FloatArray, RankTable
+from hankelboard.trainer.reduction.reducible import Arrays, FloatArray, RankTable, ReducibleLayer
 
 Statistics = TypeVar("Statistics")
 
@@ -27,7 +27,7 @@ class Observer(Protocol):
         """What was measured. Raises ValueError when nothing was seen."""
 
 
-class MeasuredStates(nn.Module, Generic[Statistics]):
+class MeasuredStates(ReducibleLayer, nn.Module, Generic[Statistics]):
     """A layer that can be cut once forward passes over training sequences have measured its states.
 
     `forward` hands to `observe` what the observer of the subclass wants to see. Statistics are no parameters
@@ -77,14 +77,14 @@ class MeasuredParameters(MeasuredStates[Statistics]):
 
     answers: ModuleType
     """Its functions propose, reduce, transport_moments and verify are what the layer answers."""
-    system: type[Any]
+    system_class: type[Any]
     """Made of parameters and statistics: what these functions take."""
     cut_parameters: Iterable[str]
     """Parameters that a cut replaces; the others stay."""
 
     def extract(self) -> Any:
         """Parameters in double precision and what was measured with them."""
-        return self.system(parameters64(self), self.measured())
+        return self.system_class(parameters64(self), self.measured())
 
     def spectrum(self, system: Any) -> FloatArray:
         """Importances, descending."""

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from hankelboard.trainer.layers.diagonal_layer import SharedStates
 from hankelboard.trainer.layers.initial import log_time_steps
 from hankelboard.trainer.layers.recurrences.zero_order_hold import hold, poles
+from hankelboard.trainer.layers.streaming import s5 as streaming_form
 from hankelboard.trainer.reduction.families import s5_reduction
 from hankelboard.trainer.reduction.families.s5_reduction import S5Reduction
 from hankelboard.trainer.reduction.linear.hankel import DiagonalSystem
@@ -45,6 +46,7 @@ class S5(SharedStates):
         If an argument is outside these limits.
     """
 
+    streaming = streaming_form
     ssm_parameters = ("log_dt", "A_re_log", "A_im", "B_re", "B_im")
     """Parameters of the optimizer's group without weight decay and with its own learning rate."""
     answers = s5_reduction

@@ -11,17 +11,23 @@ import numpy as np
 import torch
 from torch import nn
 
-from hankelboard.trainer.reduction.reducible import Arrays, FloatArray, Reducible
+from hankelboard.trainer.reduction.reducible import (
+    Arrays,
+    FloatArray,
+    Reducible,
+    ReducibleLayer,
+    with_defaults,
+)
 
 MOMENTS = ("transport", "reset", "slice")
 MOMENT_NAMES = ("exp_avg", "exp_avg_sq")
 State = dict[str, Any]
 
 
-def reducible_layers(model: nn.Module) -> list[tuple[str, Reducible]]:
-    """Name and module of every layer that can be cut, in module order."""
+def reducible_layers(model: nn.Module) -> list[tuple[str, ReducibleLayer]]:
+    """Return name and module of every layer that can be cut, in module order."""
     modules = cast(Iterable[tuple[str, Any]], model.named_modules())
-    return [(name, module) for name, module in modules if isinstance(module, Reducible)]
+    return [(name, with_defaults(module)) for name, module in modules if isinstance(module, Reducible)]
 
 
 def apply_reduction(

@@ -32,6 +32,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from hankelboard.settings.families import FAMILIES
 from hankelboard.storage.errors import ConfigError
 from hankelboard.trainer.layers.recurrences.channel_decay import channel_decay
 from hankelboard.trainer.layers.recurrences.delta_rule import delta_rule
@@ -252,9 +253,9 @@ KERNELS = (SELECTIVE, SCALAR_DECAY, CHANNEL_DECAY, DELTA_RULE)
 
 
 def kernel_versions() -> dict[str, str]:
-    """Of the packages that are installed: they round as their version does."""
-    found = {}
-    for package in (MAMBA_SSM, FLA):
-        with contextlib.suppress(metadata.PackageNotFoundError):
-            found[package] = metadata.version(package)
-    return found
+    """Return the versions of the packages that are installed: they round as their version does."""
+    versions = {}
+    for package in dict.fromkeys(family.kernel_package for family in FAMILIES.values()):
+        with contextlib.suppress(metadata.PackageNotFoundError, ValueError):  # ValueError: no package at all
+            versions[package] = metadata.version(package)
+    return versions

@@ -14,7 +14,7 @@ from torch.nn.functional import linear, silu, softplus
 def step(
     layer: nn.Module, u: Tensor, window: Tensor | None = None, h: Tensor | float = 0.0
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Input (batch, H), last inputs of the convolution (batch, taps, D) and state (batch, D, N) to the output
+    """Input (batch, H), last inputs of the convolution (batch, taps − 1, D) and state (batch, D, N) to the output
     (batch, H) and the next."""
     x, z = linear(u, layer.inner.weight).chunk(2, dim=-1)  # (batch, D) each
     x, window = convolved(layer.convolution, x, window)
@@ -28,8 +28,9 @@ def step(
 
 
 def convolved(layer: nn.Module, x: Tensor, window: Tensor | None) -> tuple[Tensor, Tensor]:
-    """The convolution at this step, (batch, D), and its last inputs with x, (batch, taps, D)."""
+    """Return the convolution at this step, (batch, D), and its inputs for the next, (batch, taps − 1, D)."""
     if window is None:
-        window = x.new_zeros(len(x), *layer.weight.T.shape)  # before the beginning there is 0
-    window = torch.cat([window[:, 1:], x[:, None]], dim=1)
-    return (window * layer.weight.T).sum(1) + layer.bias, window
+        channels, taps = layer.weight.shape
+        window = x.new_zeros(len(x), taps - 1, channels)  # before the beginning there is 0
+    window = torch.cat([window, x[:, None]], dim=1)  # (batch, taps, ·)
+    return (window * layer.weight.T).sum(1) + layer.bias, window[:, 1:]

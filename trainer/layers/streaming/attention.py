@@ -9,6 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear, rms_norm, silu
 
+CONSTANT = ("log_decay",)
+"""Ends of the names of tensors that are not trained."""
+
 
 def step(layer: nn.Module, x: Tensor, S: Tensor | float = 0.0) -> tuple[Tensor, Tensor]:
     """Input (batch, H) and state (batch, heads, N, P) to the output (batch, H) and the next state."""

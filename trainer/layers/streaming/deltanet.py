@@ -10,11 +10,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear, rms_norm, silu, softplus
 
+CONSTANT = ("map.weight",)
+"""Ends of the names of tensors that are not trained."""
+
 
 def step(
     layer: nn.Module, x: Tensor, window: Tensor | None = None, S: Tensor | float = 0.0
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Input (batch, H), last inputs of the convolution (batch, taps, ·) and state (batch, heads, d_k, d_v) to
+    """Input (batch, H), last inputs of the convolution (batch, taps − 1, ·) and state (batch, heads, d_k, d_v) to
     the output (batch, H) and the next."""
     rule = layer.rule
     mixed, window = convolved(rule.convolution, linear(x, rule.inner.weight), window)
@@ -40,11 +43,12 @@ def mapped(M: Tensor, each: Tensor) -> Tensor:
 
 
 def convolved(layer: nn.Module, x: Tensor, window: Tensor | None) -> tuple[Tensor, Tensor]:
-    """The convolution at this step, (batch, ·), and its last inputs with x, (batch, taps, ·)."""
+    """Return the convolution at this step, (batch, ·), and its inputs for the next, (batch, taps − 1, ·)."""
     if window is None:
-        window = x.new_zeros(len(x), *layer.weight.T.shape)  # before the beginning there is 0
-    window = torch.cat([window[:, 1:], x[:, None]], dim=1)
-    return (window * layer.weight.T).sum(1) + layer.bias, window
+        channels, taps = layer.weight.shape
+        window = x.new_zeros(len(x), taps - 1, channels)  # before the beginning there is 0
+    window = torch.cat([window, x[:, None]], dim=1)  # (batch, taps, ·)
+    return (window * layer.weight.T).sum(1) + layer.bias, window[:, 1:]
 
 
 def gated(layer: nn.Module, o: Tensor, x: Tensor) -> Tensor:

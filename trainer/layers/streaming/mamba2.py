@@ -14,7 +14,7 @@ from torch.nn.functional import linear, rms_norm, silu, softplus
 def step(
     layer: nn.Module, u: Tensor, window: Tensor | None = None, S: Tensor | float = 0.0
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Input (batch, H), last inputs of the convolution (batch, taps, ·) and state (batch, heads, N, P) to the
+    """Input (batch, H), last inputs of the convolution (batch, taps − 1, ·) and state (batch, heads, N, P) to the
     output (batch, H) and the next."""
     core, heads, channels = layer.ssd, len(layer.D_skip), layer.outer.weight.shape[1]
     z, x, dt = linear(u, layer.inner.weight).split((channels, len(layer.convolution.bias), heads), dim=-1)
@@ -40,8 +40,9 @@ def mapped(M: Tensor, each: Tensor, heads: int) -> Tensor:
 
 
 def convolved(layer: nn.Module, x: Tensor, window: Tensor | None) -> tuple[Tensor, Tensor]:
-    """The convolution at this step, (batch, ·), and its last inputs with x, (batch, taps, ·)."""
+    """Return the convolution at this step, (batch, ·), and its inputs for the next, (batch, taps − 1, ·)."""
     if window is None:
-        window = x.new_zeros(len(x), *layer.weight.T.shape)  # before the beginning there is 0
-    window = torch.cat([window[:, 1:], x[:, None]], dim=1)
-    return (window * layer.weight.T).sum(1) + layer.bias, window
+        channels, taps = layer.weight.shape
+        window = x.new_zeros(len(x), taps - 1, channels)  # before the beginning there is 0
+    window = torch.cat([window, x[:, None]], dim=1)  # (batch, taps, ·)
+    return (window * layer.weight.T).sum(1) + layer.bias, window[:, 1:]
