@@ -1,4 +1,4 @@
-"""Tasks: one file each, and a row in `hankelboard.settings.tasks`. `load_task` loads what a configuration names."""
+"""Tasks: one file each, and a row in `hankelboard.settings.tasks`. `load_task` loads one."""
 
 from collections.abc import Callable
 from importlib import import_module

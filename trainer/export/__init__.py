@@ -85,7 +85,7 @@ def _source(module: str) -> bytes:
 
 
 def _described_model(config: dict[str, Any]) -> dict[str, Any]:
-    """Return [model] of a run's configuration, with pooling = "none" where the model answers at every step."""
+    """Return [model] of a configuration, with pooling = "none" where the model answers at every step."""
     model = dict(config["model"])
     if model["family"] in FAMILIES:
         parsed = parse(config)
@@ -94,7 +94,7 @@ def _described_model(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def _alphabet(paths: RunPaths, config: dict[str, Any]) -> str:
-    """Return what the tokens of a text mean. Older runs did not record it: then from the text, if it is there."""
+    """Return what the tokens of a text mean. Older runs did not record it: then it is read from the text."""
     recorded: str = read_history(paths).text.get("alphabet", "")
     task = TASKS.get(config["data"]["task"])
     if recorded or task is None or not task.text:

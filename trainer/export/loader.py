@@ -37,8 +37,8 @@ class Model(nn.Module):
     ----------
     tensors : dict of str to Tensor
     mixer : module
-        mixer.py: its `step` takes the layer's tensors, the input (batch, H) and the states before, and returns
-        the output and the states after.
+        mixer.py: its `step` takes the layer's tensors, the input (batch, H) and the states before, and
+        returns the output and the states after.
     layers : int
     pooling : str
         "mean" over all steps, "masked": over those where not all channels are 0; "none": every step answers.

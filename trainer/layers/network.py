@@ -6,8 +6,6 @@ from typing import Any
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from hankelboard.trainer.layers.sequence_layer import SequenceLayer
-
 NORMS = ("batch", "layer")
 POOLINGS = ("mean", "masked", "none")
 
@@ -55,7 +53,7 @@ class SequenceModel(nn.Module):
         classes: int,
         width: int,
         layers: int,
-        mixer: Callable[[], SequenceLayer],
+        mixer: Callable[[], nn.Module],
         norm: str = "batch",
         dropout: float = 0.0,
         pooling: str = "mean",
@@ -122,14 +120,13 @@ class SequenceModel(nn.Module):
 
 
 class Block(nn.Module):
-    """h + dropout(GLU(GELU(mixer(norm(h))))), or h + dropout(mixer(norm(h))) for a layer with its own gate.
+    """h + dropout(GLU(GELU(mixer(norm(h))))), or h + dropout(mixer(norm(h))) for a layer that is `gated`.
 
-    The norm, not affine, is over batch and time, or over channels.
+    The norm, not affine, is over batch and time, or over channels. The layer is a
+    `hankelboard.trainer.layers.sequence_layer.SequenceLayer`; without a streaming form any module will do.
     """
 
-    def __init__(
-        self, width: int, mixer: SequenceLayer, *, norm: str = "batch", dropout: float = 0.0
-    ) -> None:
+    def __init__(self, width: int, mixer: nn.Module, *, norm: str = "batch", dropout: float = 0.0) -> None:
         super().__init__()
         if norm not in NORMS:
             raise ValueError(f"norm is {norm!r}; allowed are {', '.join(NORMS)}")
@@ -137,7 +134,7 @@ class Block(nn.Module):
             raise ValueError(f"dropout must be in [0, 1); it is {dropout}")
         self.norm = BatchNorm(width) if norm == "batch" else nn.LayerNorm(width, elementwise_affine=False)
         self.mixer = mixer
-        self.glu = None if mixer.gated else nn.Linear(width, 2 * width)
+        self.glu = None if getattr(mixer, "gated", False) else nn.Linear(width, 2 * width)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, h: Tensor) -> Tensor:

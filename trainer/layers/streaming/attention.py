@@ -14,7 +14,7 @@ CONSTANT = ("log_decay",)
 
 
 def step(layer: nn.Module, x: Tensor, S: Tensor | float = 0.0) -> tuple[Tensor, Tensor]:
-    """Input (batch, H) and state (batch, heads, N, P) to the output (batch, H) and the next state."""
+    """Return the output and the next state of an input (batch, H) and a state (batch, heads, N, P)."""
     core = layer.retention
     q, k, v = (torch.einsum("bh,gnh->bgn", x, W) for W in (core.W_q, core.W_k, core.W_v))
     v = v * torch.sqrt(-torch.expm1(2.0 * core.log_decay))[:, None]  # (batch, heads, P)
@@ -24,6 +24,6 @@ def step(layer: nn.Module, x: Tensor, S: Tensor | float = 0.0) -> tuple[Tensor, 
 
 
 def gated(layer: nn.Module, o: Tensor, x: Tensor) -> Tensor:
-    """o (batch, heads, P) and x (batch, H) to the output (batch, H)."""
+    """Return the output (batch, H) of o (batch, heads, P) and x (batch, H)."""
     o = rms_norm(o, layer.scale.shape, layer.scale, 1e-6)
     return linear(o.flatten(-2) * silu(linear(x, layer.gate.weight)), layer.outer.weight)

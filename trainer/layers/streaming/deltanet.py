@@ -17,8 +17,10 @@ CONSTANT = ("map.weight",)
 def step(
     layer: nn.Module, x: Tensor, window: Tensor | None = None, S: Tensor | float = 0.0
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Input (batch, H), last inputs of the convolution (batch, taps − 1, ·) and state (batch, heads, d_k, d_v) to
-    the output (batch, H) and the next."""
+    """Return the output (batch, H) and the next states.
+
+    The input is (batch, H); states are the last inputs of the convolution, (batch, taps − 1, ·), and (batch, heads, d_k, d_v).
+    """
     rule = layer.rule
     mixed, window = convolved(rule.convolution, linear(x, rule.inner.weight), window)
     heads, _, N = rule.map.weight.shape
@@ -37,7 +39,7 @@ def step(
 
 
 def mapped(M: Tensor, each: Tensor) -> Tensor:
-    """q or k at length 1, then through its head's map (heads, r, N), none where r is 0."""
+    """Return q or k at length 1, then through its head's map (heads, r, N), none where r is 0."""
     each = each * torch.rsqrt(each.pow(2).sum(-1, keepdim=True) + 1e-6)
     return torch.einsum("bgn,grn->bgr", each, M) if M.shape[1] else each
 
@@ -52,6 +54,6 @@ def convolved(layer: nn.Module, x: Tensor, window: Tensor | None) -> tuple[Tenso
 
 
 def gated(layer: nn.Module, o: Tensor, x: Tensor) -> Tensor:
-    """o (batch, heads, d_v) and x (batch, H) to the output (batch, H)."""
+    """Return the output (batch, H) of o (batch, heads, d_v) and x (batch, H)."""
     o = rms_norm(o, layer.scale.shape, layer.scale, 1e-6)
     return linear(o.flatten(-2) * silu(linear(x, layer.gate.weight)), layer.outer.weight)

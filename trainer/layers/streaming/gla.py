@@ -11,7 +11,7 @@ from torch.nn.functional import linear, logsigmoid, rms_norm, silu
 
 
 def step(layer: nn.Module, x: Tensor, S: Tensor | float = 0.0) -> tuple[Tensor, Tensor]:
-    """Input (batch, H) and state (batch, heads, d_k, d_v) to the output (batch, H) and the next state."""
+    """Return the output and the next state of an input (batch, H) and a state (batch, heads, d_k, d_v)."""
     core = layer.attention
     q, k, v = (torch.einsum("bh,gnh->bgn", x, W) for W in (core.W_q, core.W_k, core.W_v))
     gate = torch.einsum("br,gnr->bgn", x @ core.W_down.T, core.W_up) + core.gate_bias
@@ -22,6 +22,6 @@ def step(layer: nn.Module, x: Tensor, S: Tensor | float = 0.0) -> tuple[Tensor, 
 
 
 def gated(layer: nn.Module, o: Tensor, x: Tensor) -> Tensor:
-    """o (batch, heads, d_v) and x (batch, H) to the output (batch, H)."""
+    """Return the output (batch, H) of o (batch, heads, d_v) and x (batch, H)."""
     o = rms_norm(o, layer.scale.shape, layer.scale, 1e-6)
     return linear(o.flatten(-2) * silu(linear(x, layer.gate.weight)), layer.outer.weight)

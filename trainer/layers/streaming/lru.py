@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 def step(layer: nn.Module, u: Tensor, x: Tensor | float = 0.0) -> tuple[Tensor, Tensor]:
-    """Input (batch, H) and state (batch, N) to the output (batch, H) and the next state."""
+    """Return the output and the next state of an input (batch, H) and a state (batch, N)."""
     eigenvalues = torch.exp(torch.complex(-layer.nu_log.exp(), layer.theta_log.exp()))  # (N,)
     B = layer.gamma_log.exp()[:, None] * torch.complex(layer.B_re, layer.B_im)  # (N, H)
     C = torch.complex(layer.C_re, layer.C_im)  # (H, N)

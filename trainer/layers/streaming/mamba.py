@@ -14,8 +14,10 @@ from torch.nn.functional import linear, silu, softplus
 def step(
     layer: nn.Module, u: Tensor, window: Tensor | None = None, h: Tensor | float = 0.0
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Input (batch, H), last inputs of the convolution (batch, taps − 1, D) and state (batch, D, N) to the output
-    (batch, H) and the next."""
+    """Return the output (batch, H) and the next states.
+
+    The input is (batch, H); states are the last inputs of the convolution, (batch, taps − 1, D), and (batch, D, N).
+    """
     x, z = linear(u, layer.inner.weight).chunk(2, dim=-1)  # (batch, D) each
     x, window = convolved(layer.convolution, x, window)
     x = silu(x)

@@ -14,8 +14,10 @@ from torch.nn.functional import linear, rms_norm, silu, softplus
 def step(
     layer: nn.Module, u: Tensor, window: Tensor | None = None, S: Tensor | float = 0.0
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Input (batch, H), last inputs of the convolution (batch, taps − 1, ·) and state (batch, heads, N, P) to the
-    output (batch, H) and the next."""
+    """Return the output (batch, H) and the next states.
+
+    The input is (batch, H); states are the last inputs of the convolution, (batch, taps − 1, ·), and (batch, heads, N, P).
+    """
     core, heads, channels = layer.ssd, len(layer.D_skip), layer.outer.weight.shape[1]
     z, x, dt = linear(u, layer.inner.weight).split((channels, len(layer.convolution.bias), heads), dim=-1)
     x, window = convolved(layer.convolution, x, window)
@@ -32,7 +34,7 @@ def step(
 
 
 def mapped(M: Tensor, each: Tensor, heads: int) -> Tensor:
-    """B or C through its map (groups, r, N), none where r is 0, and given to every head of its group."""
+    """Return B or C through its map (groups, r, N), none where r is 0, for each head of its group."""
     each = each.unflatten(-1, (len(M), -1))  # (batch, groups, N)
     if M.shape[1]:
         each = torch.einsum("bgn,grn->bgr", each, M)

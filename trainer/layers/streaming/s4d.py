@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 def step(layer: nn.Module, u: Tensor, x: Tensor | float = 0.0) -> tuple[Tensor, Tensor]:
-    """Input (batch, H) and state (batch, H, N) to the output (batch, H) and the next state."""
+    """Return the output and the next state of an input (batch, H) and a state (batch, H, N)."""
     A = torch.complex(-layer.A_re_log.exp(), layer.A_im)  # (H, N)
     held = layer.log_dt.exp()[:, None] * A  # (H, N) Δ A
     residues = torch.complex(layer.C_re, layer.C_im) * torch.expm1(held) / A  # (H, N)

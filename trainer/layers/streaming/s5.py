@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 def step(layer: nn.Module, u: Tensor, x: Tensor | float = 0.0) -> tuple[Tensor, Tensor]:
-    """Input (batch, H) and state (batch, N) to the output (batch, H) and the next state."""
+    """Return the output and the next state of an input (batch, H) and a state (batch, N)."""
     A = torch.complex(-layer.A_re_log.exp(), layer.A_im)  # (N,)
     held = layer.log_dt.exp() * A  # (N,) Δ A
     B = (torch.expm1(held) / A)[:, None] * torch.complex(layer.B_re, layer.B_im)  # (N, H)
