@@ -19,7 +19,8 @@ def step(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the output (batch, H) and the next states.
 
-    The input is (batch, H); states are the last inputs of the convolution, (batch, taps − 1, ·), and (batch, heads, d_k, d_v).
+    Of the input (batch, H) and the states: last inputs of the convolution,
+    (batch, taps − 1, ·) and (batch, heads, d_k, d_v).
     """
     rule = layer.rule
     mixed, window = convolved(rule.convolution, linear(x, rule.inner.weight), window)

@@ -16,7 +16,8 @@ def step(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the output (batch, H) and the next states.
 
-    The input is (batch, H); states are the last inputs of the convolution, (batch, taps − 1, D), and (batch, D, N).
+    Of the input (batch, H) and the states: last inputs of the convolution,
+    (batch, taps − 1, D) and (batch, D, N).
     """
     x, z = linear(u, layer.inner.weight).chunk(2, dim=-1)  # (batch, D) each
     x, window = convolved(layer.convolution, x, window)

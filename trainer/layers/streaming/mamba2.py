@@ -16,7 +16,8 @@ def step(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the output (batch, H) and the next states.
 
-    The input is (batch, H); states are the last inputs of the convolution, (batch, taps − 1, ·), and (batch, heads, N, P).
+    Of the input (batch, H) and the states: last inputs of the convolution,
+    (batch, taps − 1, ·) and (batch, heads, N, P).
     """
     core, heads, channels = layer.ssd, len(layer.D_skip), layer.outer.weight.shape[1]
     z, x, dt = linear(u, layer.inner.weight).split((channels, len(layer.convolution.bias), heads), dim=-1)
