@@ -16,5 +16,6 @@ def load_digits_task(config: DataConfig) -> Task:
     labels = torch.as_tensor(labels, dtype=torch.int64)  # (1797,)
     rest, test = hold_out(len(labels), TEST_SHARE, config.split_seed)
     kept, held = hold_out(len(rest), config.validation, config.split_seed + 1)
-    train, val = rest[kept], rest[held]
-    return Task(*(Split(inputs[part], labels[part]) for part in (train, val, test)), classes=10)
+    splits = (Split(inputs[part], labels[part]) for part in (rest[kept], rest[held], test))
+    train, val, last = splits
+    return Task(train, val, last, classes=10)

@@ -44,6 +44,10 @@ class Model(nn.Module):
         "mean" over all steps, "masked": over those where not all channels are 0; "none": every step answers.
     """
 
+    encoder: Any
+    blocks: Any
+    head: Any
+
     def __init__(self, tensors: dict[str, Tensor], mixer: ModuleType, *, layers: int, pooling: str) -> None:
         super().__init__()
         self.mixer_step, self.layers, self.pooling = mixer.step, layers, pooling
@@ -76,7 +80,7 @@ class Model(nn.Module):
             return embedding(x[:, 0].long(), self.encoder.weight)
         return linear(x.to(self.encoder.weight.dtype), self.encoder.weight, self.encoder.bias)
 
-    def _block(self, block: nn.Module, h: Tensor, *states: Tensor) -> tuple[Tensor, ...]:
+    def _block(self, block: Any, h: Tensor, *states: Tensor) -> tuple[Tensor, ...]:
         """h (batch, H) behind a block, and the next states of its layer."""
         z, *states = self.mixer_step(block.mixer, _normalised(block, h), *states)
         if hasattr(block, "glu"):
@@ -112,7 +116,7 @@ def _plant(module: nn.Module, name: str, tensor: Tensor, *, trained: bool) -> No
         module.register_buffer(leaf, tensor)
 
 
-def _normalised(block: nn.Module, h: Tensor) -> Tensor:
+def _normalised(block: Any, h: Tensor) -> Tensor:
     """By the statistics of batch normalisation where there are some, else over the channels."""
     if not hasattr(block, "norm"):
         return layer_norm(h, h.shape[-1:])

@@ -18,7 +18,7 @@ class CausalConvolution(nn.Module):
         """(batch, L, D) to (batch, L, D), as a sum of shifted copies."""
         taps = self.weight.shape[1]
         padded = functional.pad(x, (0, 0, taps - 1, 0))  # (batch, L + taps − 1, D)
-        y = self.bias
+        y: Tensor = self.bias
         for tap in range(taps):
             y = torch.addcmul(y, padded[:, tap : tap + x.shape[1]], self.weight[:, tap])
         return y

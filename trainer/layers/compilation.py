@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -48,7 +49,7 @@ class Compiled:
                 "set training.device = cuda or training.cuda_graphs = false"
             )
         torch.compiler.reset()
-        options = {**OPTIONS, **CUDA_GRAPHS} if cuda_graphs else OPTIONS
+        options: dict[str, Any] = {**OPTIONS, **CUDA_GRAPHS} if cuda_graphs else {**OPTIONS}
         self._forward = torch.compile(model, dynamic=False, options=options)
 
     def __call__(self, inputs: Tensor) -> Tensor:

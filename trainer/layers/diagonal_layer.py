@@ -1,7 +1,7 @@
 """What LRU, S4D and S5 share: layers that are diagonal linear systems, known in full by their parameters."""
 
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -121,7 +121,7 @@ class SharedStates(DiagonalLayer):
     def form_for(self, batch: int, length: int) -> Form:
         """What was asked for; else what is kept, at any shape; else what is cheaper at this one."""
         if self._form == "auto":
-            return self.form_kept or choose_form(batch, length, self.width, self.state_dim)
+            return cast(Form | None, self.form_kept) or choose_form(batch, length, self.width, self.state_dim)
         return "scan" if self._form == "scan" else "kernel"
 
     def modes(self) -> tuple[Tensor, Tensor, Tensor]:

@@ -22,11 +22,6 @@ class KernelChoice(ReducibleLayer, nn.Module):
         device = next(self.parameters()).device
         return installed_kernels.choose(self.kernel, self.form_kept, device, self.kernel_sizes())
 
-    def forget(self) -> None:
-        """After a cut the kernel is chosen anew, besides what the layer itself forgets."""
-        super().forget()
-        self.form_kept = None
-
     @recurrence
     def computed(self, *parts: Tensor) -> Tensor:
         """Output of the recurrence; arguments as ours takes them."""

@@ -64,8 +64,8 @@ class MeasuredStates(ReducibleLayer, nn.Module, Generic[Statistics]):
         return self.statistics
 
     def forget(self) -> None:
-        """What was measured is of the layer before the cut."""
-        self.statistics = None
+        """Forget what was measured and which form computes: both are of the layer before the cut."""
+        self.statistics = self.form_kept = None
 
 
 class MeasuredParameters(MeasuredStates[Statistics]):

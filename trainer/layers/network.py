@@ -1,7 +1,7 @@
 """The network around any sequence layer: encoder, residual blocks, and a head over time or at every step."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
@@ -109,7 +109,7 @@ class SequenceModel(nn.Module):
         total, steps, *states = state or [0.0, 0, *(None for _ in self.blocks)]
         h = self._encoded(x)  # (batch, H)
         for index, block in enumerate(self.blocks):
-            h, states[index] = block.step(h, states[index])
+            h, states[index] = cast(Block, block).step(h, states[index])
         total, steps = total + h, steps + 1
         return self.head(h if self.pooling == "none" else total / steps), [total, steps, *states]
 
@@ -133,7 +133,7 @@ class Block(nn.Module):
         if not 0.0 <= dropout < 1.0:
             raise ValueError(f"dropout must be in [0, 1); it is {dropout}")
         self.norm = BatchNorm(width) if norm == "batch" else nn.LayerNorm(width, elementwise_affine=False)
-        self.mixer = mixer
+        self.mixer: Any = mixer
         self.glu = None if getattr(mixer, "gated", False) else nn.Linear(width, 2 * width)
         self.dropout = nn.Dropout(dropout)
 

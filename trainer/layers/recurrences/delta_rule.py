@@ -96,7 +96,7 @@ class _Chunks(torch.autograd.Function):
         n = k.shape[0] * k.shape[2]  # batch · heads
         begins = [k.new_zeros(n, k.shape[3], v.shape[3])]  # (n, d_k, d_v)
         for steps in _chunks(v.shape[1]):
-            out, end = _within(*(_chunk(part, steps) for part in parts), begins[-1])
+            out, end = _within(*[*(_chunk(part, steps) for part in parts), begins[-1]])
             _put(o, steps, out)
             begins.append(end)
         ctx.save_for_backward(*parts, *begins[:-1])
@@ -109,8 +109,8 @@ class _Chunks(torch.autograd.Function):
         gradients = tuple(torch.empty_like(part) for part in parts)
         d_end = torch.zeros_like(begins[0])
         for steps, S in zip(reversed(_chunks(do.shape[1])), reversed(begins), strict=True):
-            inputs = (_chunk(part, steps) for part in parts)
-            *found, d_end = _within_backward(*inputs, S, _chunk(do, steps), d_end)
+            inputs = [*(_chunk(part, steps) for part in parts), S, _chunk(do, steps), d_end]
+            *found, d_end = _within_backward(*inputs)
             for gradient, chunk in zip(gradients, found, strict=True):
                 _put(gradient, steps, chunk)
         return gradients

@@ -52,7 +52,7 @@ def in_float32(function: Callable[Arguments, Result]) -> Callable[Arguments, Res
         inside = torch.is_autocast_enabled(device)
         with torch.autocast(device, enabled=False) if inside else nullcontext():
             named = {name: _widened(each) for name, each in kwargs.items()}
-            return function(*map(_widened, args), **named)  # type: ignore[arg-type]
+            return function(*map(_widened, args), **named)
 
     return widened
 

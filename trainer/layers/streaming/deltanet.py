@@ -6,17 +6,17 @@ q, k, v = SiLU(causal depthwise convolution of W_in x),   q and k to length 1, t
 output = W_out (norm(o) ∘ scale ∘ SiLU(W_gate x))
 """
 
+from typing import Any
+
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import linear, rms_norm, silu, softplus
 
 CONSTANT = ("map.weight",)
 """Ends of the names of tensors that are not trained."""
 
 
-def step(
-    layer: nn.Module, x: Tensor, window: Tensor | None = None, S: Tensor | float = 0.0
-) -> tuple[Tensor, Tensor, Tensor]:
+def step(layer: Any, x: Tensor, window: Tensor | None = None, S: Any = 0.0) -> tuple[Tensor, Tensor, Tensor]:
     """Return the output (batch, H) and the next states.
 
     Of the input (batch, H) and the states: last inputs of the convolution,
@@ -45,7 +45,7 @@ def mapped(M: Tensor, each: Tensor) -> Tensor:
     return torch.einsum("bgn,grn->bgr", each, M) if M.shape[1] else each
 
 
-def convolved(layer: nn.Module, x: Tensor, window: Tensor | None) -> tuple[Tensor, Tensor]:
+def convolved(layer: Any, x: Tensor, window: Tensor | None) -> tuple[Tensor, Tensor]:
     """Return the convolution at this step, (batch, ·), and its inputs for the next, (batch, taps − 1, ·)."""
     if window is None:
         channels, taps = layer.weight.shape
@@ -54,7 +54,7 @@ def convolved(layer: nn.Module, x: Tensor, window: Tensor | None) -> tuple[Tenso
     return (window * layer.weight.T).sum(1) + layer.bias, window[:, 1:]
 
 
-def gated(layer: nn.Module, o: Tensor, x: Tensor) -> Tensor:
+def gated(layer: Any, o: Tensor, x: Tensor) -> Tensor:
     """Return the output (batch, H) of o (batch, heads, d_v) and x (batch, H)."""
     o = rms_norm(o, layer.scale.shape, layer.scale, 1e-6)
     return linear(o.flatten(-2) * silu(linear(x, layer.gate.weight)), layer.outer.weight)

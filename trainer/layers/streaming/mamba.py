@@ -6,14 +6,14 @@ h[t] = exp(Δ[t] A) ∘ h[t−1] + (Δ[t] ∘ x[t]) B[t]ᵀ,   y[t] = h[t] C[t]
 output = W_out ((y + D_skip ∘ x) ∘ SiLU(z))
 """
 
+from typing import Any
+
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import linear, silu, softplus
 
 
-def step(
-    layer: nn.Module, u: Tensor, window: Tensor | None = None, h: Tensor | float = 0.0
-) -> tuple[Tensor, Tensor, Tensor]:
+def step(layer: Any, u: Tensor, window: Tensor | None = None, h: Any = 0.0) -> tuple[Tensor, Tensor, Tensor]:
     """Return the output (batch, H) and the next states.
 
     Of the input (batch, H) and the states: last inputs of the convolution,
@@ -30,7 +30,7 @@ def step(
     return linear((y + layer.D_skip * x) * silu(z), layer.outer.weight), window, h
 
 
-def convolved(layer: nn.Module, x: Tensor, window: Tensor | None) -> tuple[Tensor, Tensor]:
+def convolved(layer: Any, x: Tensor, window: Tensor | None) -> tuple[Tensor, Tensor]:
     """Return the convolution at this step, (batch, D), and its inputs for the next, (batch, taps − 1, D)."""
     if window is None:
         channels, taps = layer.weight.shape

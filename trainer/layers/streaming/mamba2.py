@@ -6,14 +6,14 @@ S[t] = exp(−Δ[t] exp(A_log)) S[t−1] + B[t] (Δ[t] x[t])ᵀ,   y[t] = S[t]�
 Δ = softplus(dt + dt_bias),   output = W_out norm((y + D_skip ∘ x) ∘ SiLU(z))
 """
 
+from typing import Any
+
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import linear, rms_norm, silu, softplus
 
 
-def step(
-    layer: nn.Module, u: Tensor, window: Tensor | None = None, S: Tensor | float = 0.0
-) -> tuple[Tensor, Tensor, Tensor]:
+def step(layer: Any, u: Tensor, window: Tensor | None = None, S: Any = 0.0) -> tuple[Tensor, Tensor, Tensor]:
     """Return the output (batch, H) and the next states.
 
     Of the input (batch, H) and the states: last inputs of the convolution,
@@ -42,7 +42,7 @@ def mapped(M: Tensor, each: Tensor, heads: int) -> Tensor:
     return each.repeat_interleave(heads // len(M), dim=1)
 
 
-def convolved(layer: nn.Module, x: Tensor, window: Tensor | None) -> tuple[Tensor, Tensor]:
+def convolved(layer: Any, x: Tensor, window: Tensor | None) -> tuple[Tensor, Tensor]:
     """Return the convolution at this step, (batch, ·), and its inputs for the next, (batch, taps − 1, ·)."""
     if window is None:
         channels, taps = layer.weight.shape
