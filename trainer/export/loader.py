@@ -56,7 +56,7 @@ class Model(nn.Module):
             _plant(self, name, tensor, trained=not name.endswith(constant))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits of sequences (batch, L, channels)."""
+        """Return logits of sequences (batch, L, channels)."""
         state, answers = None, []
         for now in x.unbind(1):
             logits, state = self.step(now, state)
@@ -64,7 +64,7 @@ class Model(nn.Module):
         return torch.stack(answers, 1) if self.pooling == "none" else answers[-1]
 
     def step(self, x: Tensor, state: list[Any] | None = None) -> tuple[Tensor, list[Any]]:
-        """Logits (batch, classes) after one step more, x (batch, channels), and the next state."""
+        """Return logits (batch, classes) after one step more, x (batch, channels), and the next state."""
         total, steps, *states = state or [0.0, 0, *(() for _ in range(self.layers))]
         h = self._encoded(x)  # (batch, H)
         for i in range(self.layers):
@@ -81,21 +81,21 @@ class Model(nn.Module):
         return linear(x.to(self.encoder.weight.dtype), self.encoder.weight, self.encoder.bias)
 
     def _block(self, block: Any, h: Tensor, *states: Tensor) -> tuple[Tensor, ...]:
-        """h (batch, H) behind a block, and the next states of its layer."""
+        """Return h (batch, H) behind a block, and the next states of its layer."""
         z, *states = self.mixer_step(block.mixer, _normalised(block, h), *states)
         if hasattr(block, "glu"):
             z = glu(linear(gelu(z), block.glu.weight, block.glu.bias))
         return h + z, *states
 
     def _counts(self, x: Tensor) -> Tensor:
-        """1 where this step counts in the mean, 0 where it is padding; (batch, 1)."""
+        """Return 1 where this step counts in the mean, 0 where it is padding; (batch, 1)."""
         if self.pooling == "masked":
             return (x != 0).any(1, keepdim=True).long()
         return x.new_ones(len(x), 1, dtype=torch.long)
 
 
 def load(folder: str | Path = Path(__file__).parent) -> Model:
-    """The model of an exported folder, on the CPU, in evaluation mode."""
+    """Return the model of an exported folder, on the CPU, in evaluation mode."""
     folder = Path(folder).resolve()
     described = json.loads((folder / "config.json").read_text(encoding="utf-8"))["model"]
     tensors = load_file(folder / "model.safetensors")

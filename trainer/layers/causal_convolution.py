@@ -15,7 +15,7 @@ class CausalConvolution(nn.Module):
         self.bias = nn.Parameter(bound * (2.0 * torch.rand(channels) - 1.0))  # (D,)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(batch, L, D) to (batch, L, D), as a sum of shifted copies."""
+        """Map (batch, L, D) to (batch, L, D), as a sum of shifted copies."""
         taps = self.weight.shape[1]
         padded = functional.pad(x, (0, 0, taps - 1, 0))  # (batch, L + taps − 1, D)
         y: Tensor = self.bias

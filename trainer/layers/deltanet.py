@@ -82,7 +82,7 @@ class DeltaNet(SequenceLayer):
         self.output = GatedOutput(width, heads, value_dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(batch, L, H) to (batch, L, H)."""
+        """Map (batch, L, H) to (batch, L, H)."""
         y: Tensor = self.output(self.rule(x), x)
         return y
 
@@ -101,7 +101,7 @@ class Observer:
         self._sums.add(P, torch.einsum("blhn,blhm->hnm", q, q))
 
     def statistics(self) -> Statistics:
-        """What was measured. Raises ValueError when nothing was seen."""
+        """Return what was measured. Raise ValueError when nothing was seen."""
         P, Q = self._sums.totals()
         return Statistics(P=P, Q=Q)
 
@@ -139,19 +139,19 @@ class GatedDeltaRule(KernelChoice, MeasuredParameters[Statistics]):
         return self.map.state_dim
 
     def forward(self, x: Tensor) -> Tensor:
-        """o of x, (batch, L, H) to (batch, L, heads, d_v)."""
+        """Return o of x, (batch, L, H) to (batch, L, heads, d_v)."""
         q, k, v = self._keys_and_values(self.convolution(self.inner(x)))
         beta, log_decay = self._strength_and_decay(x)
         self.observe(q, k, v, beta, log_decay)
         return self.computed(q, k, v, beta, log_decay)
 
     def kernel_sizes(self) -> tuple[int, ...]:
-        """Heads, d_k and d_v."""
+        """Return heads, d_k and d_v."""
         heads, _, size = self.map.weight.shape
         return heads, self.state_dim, self.inner.out_features // heads - 2 * size
 
     def _keys_and_values(self, mixed: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """q, k and v, (…, heads, d) each, of what the convolution gives."""
+        """Return q, k and v, (…, heads, d) each, of what the convolution gives."""
         heads, _, size = self.map.weight.shape
         mixed = functional.silu(mixed)
         sizes = (heads * size, heads * size, mixed.shape[-1] - 2 * heads * size)
@@ -159,12 +159,12 @@ class GatedDeltaRule(KernelChoice, MeasuredParameters[Statistics]):
         return self.map(_normalised(q)), self.map(_normalised(k)), v
 
     def _strength_and_decay(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """β and log a, (…, heads) each."""
+        """Return β and log a, (…, heads) each."""
         delta = functional.softplus(self.decay(x) + self.dt_bias)
         return self.strength(x).sigmoid(), -delta * self.A_log.exp()
 
     def predicted_error(self, system: DeltaNetSystem, reduction: DeltaNetReduction) -> float:
-        """Relative error of the output, as if erasures were whole; no share says it."""
+        """Return relative error of the output, as if erasures were whole; no share says it."""
         return deltanet_reduction.predicted_error(system, reduction)
 
     def write_back(self, reduction: DeltaNetReduction) -> None:
@@ -176,7 +176,7 @@ class GatedDeltaRule(KernelChoice, MeasuredParameters[Statistics]):
     def transport_moments(
         self, reduction: DeltaNetReduction, first: Arrays, second: Arrays
     ) -> tuple[Arrays, Arrays]:
-        """Adam's moments as they are: a cut changes only maps, which are not trained."""
+        """Return Adam's moments as they are: a cut changes only maps, which are not trained."""
         return first, second
 
     def extra_repr(self) -> str:

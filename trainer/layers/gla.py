@@ -73,7 +73,7 @@ class GLA(SequenceLayer):
         self.output = GatedOutput(width, heads, value_dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(batch, L, H) to (batch, L, H)."""
+        """Map (batch, L, H) to (batch, L, H)."""
         y: Tensor = self.output(self.attention(x), x)
         return y
 
@@ -103,7 +103,7 @@ class Observer:
         self._sums.add(M, P)
 
     def statistics(self) -> Statistics:
-        """What was measured. Raises ValueError when nothing was seen."""
+        """Return what was measured. Raise ValueError when nothing was seen."""
         M, P = self._sums.totals()
         drawn = self._sample.samples()  # (S, heads, d_k)
         by_head = (Samples(drawn.reads[:, head], drawn.states[:, head]) for head in range(len(M)))
@@ -147,17 +147,17 @@ class ChannelDecayAttention(KernelChoice, MeasuredParameters[Statistics]):
         return self.W_q.shape[1]
 
     def forward(self, x: Tensor) -> Tensor:
-        """o of x, (batch, L, H) to (batch, L, heads, d_v)."""
+        """Return o of x, (batch, L, H) to (batch, L, heads, d_v)."""
         q, k, v, log_decay = self._inputs(x)
         self.observe(q, k, v, log_decay)
         return self.computed(q, k, v, log_decay)
 
     def kernel_sizes(self) -> tuple[int, ...]:
-        """Heads, d_k and d_v."""
+        """Return heads, d_k and d_v."""
         return (*self.W_q.shape[:2], self.W_v.shape[1])
 
     def _inputs(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """q, k, v and log α for inputs x (…, H): (…, heads, d) each."""
+        """Return q, k, v and log α for inputs x (…, H): (…, heads, d) each."""
         q, k, v = (_by_head(x, W) for W in (self.W_q, self.W_k, self.W_v))
         gate = _by_head(x @ self.W_down.T, self.W_up) + self.gate_bias  # (…, heads, d_k)
         return q, k, v, functional.logsigmoid(gate) / SHARPNESS
@@ -168,5 +168,5 @@ class ChannelDecayAttention(KernelChoice, MeasuredParameters[Statistics]):
 
 
 def _by_head(x: Tensor, W: Tensor) -> Tensor:
-    """x (…, H) through W (heads, d, H): (…, heads, d)."""
+    """Return x (…, H) through W (heads, d, H): (…, heads, d)."""
     return (x @ W.flatten(0, 1).T).unflatten(-1, W.shape[:2])

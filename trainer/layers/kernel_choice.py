@@ -14,7 +14,7 @@ class KernelChoice(ReducibleLayer, nn.Module):
     kernel: InstalledKernel
 
     def kernel_sizes(self) -> tuple[int, ...]:
-        """Sizes that the kernel is compared at."""
+        """Return sizes that the kernel is compared at."""
         raise NotImplementedError
 
     def form_for(self, batch: int, length: int) -> str:
@@ -24,5 +24,5 @@ class KernelChoice(ReducibleLayer, nn.Module):
 
     @recurrence
     def computed(self, *parts: Tensor) -> Tensor:
-        """Output of the recurrence; arguments as ours takes them."""
+        """Return output of the recurrence; arguments as ours takes them."""
         return installed_kernels.compute(self.kernel, self.form_for(*parts[0].shape[:2]), parts)

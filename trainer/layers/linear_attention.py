@@ -68,7 +68,7 @@ class LinearAttention(SequenceLayer):
         self.output = GatedOutput(width, heads, value_dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(batch, L, H) to (batch, L, H)."""
+        """Map (batch, L, H) to (batch, L, H)."""
         y: Tensor = self.output(self.retention(x), x)
         return y
 
@@ -100,22 +100,22 @@ class Retention(ScalarDecayCore):
         return self.W_k.shape[1]
 
     def forward(self, x: Tensor) -> Tensor:
-        """o of x, (batch, L, H) to (batch, L, heads, P)."""
+        """Return o of x, (batch, L, H) to (batch, L, heads, P)."""
         return self.recurrence(*self._projected(x), self.log_decay)
 
     def kernel_sizes(self) -> tuple[int, ...]:
-        """Groups, heads, N and P; every head is a group."""
+        """Return groups, heads, N and P; every head is a group."""
         heads, values, _ = self.W_v.shape
         return heads, heads, self.state_dim, values
 
     def _projected(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """q, k (…, heads, N) and v (…, heads, P) of x (…, H)."""
+        """Return q, k (…, heads, N) and v (…, heads, P) of x (…, H)."""
         q, k, v = ((x @ W.flatten(0, 1).T).unflatten(-1, W.shape[:2]) for W in (self.W_q, self.W_k, self.W_v))
         drive = torch.sqrt(-torch.expm1(2.0 * self.log_decay))  # (heads,)
         return q, k, v * drive[:, None]
 
     def linear_maps(self) -> tuple[FloatArray, FloatArray]:
-        """W_k and W_q."""
+        """Return W_k and W_q."""
         k, q = (W.detach().cpu().double().numpy().copy() for W in (self.W_k, self.W_q))
         return k, q
 

@@ -81,7 +81,7 @@ class Mamba(SequenceLayer):
         self.outer = nn.Linear(channels, width, bias=False)
 
     def forward(self, u: Tensor) -> Tensor:
-        """(batch, L, H) to (batch, L, H)."""
+        """Map (batch, L, H) to (batch, L, H)."""
         x, z = self.inner(u).chunk(2, dim=-1)  # (batch, L, D) each
         x = functional.silu(self.convolution(x))  # (batch, L, D)
         return self._gated(self.ssm(x), x, z)
@@ -126,7 +126,7 @@ class Observer:
         self._sampled.append([part.cpu().double().numpy() for part in sampled])
 
     def statistics(self) -> Statistics:
-        """What was measured. Raises ValueError when nothing was seen."""
+        """Return what was measured. Raise ValueError when nothing was seen."""
         M, P = self._sums.totals()
         a, driven, b, C = (np.concatenate(parts) for parts in zip(*self._sampled, strict=True))
         return Statistics(
@@ -170,22 +170,22 @@ class SelectiveSSM(KernelChoice, MeasuredParameters[Statistics]):
         return self.W_B.shape[0]
 
     def forward(self, x: Tensor) -> Tensor:
-        """y of x, (batch, L, D) to (batch, L, D)."""
+        """Return y of x, (batch, L, D) to (batch, L, D)."""
         delta, A, B, C = self._coefficients(x)
         self.observe(x, delta, A, B, C)
         return self.computed(x, delta, A, B, C)
 
     def kernel_sizes(self) -> tuple[int, ...]:
-        """Channels and states."""
+        """Return channels and states."""
         return tuple(self.A_log.shape)
 
     def _coefficients(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Δ (…, D), A (D, N), B and C (…, N) for inputs x (…, D)."""
+        """Return Δ (…, D), A (D, N), B and C (…, N) for inputs x (…, D)."""
         delta = functional.softplus(x @ self.W_down.T @ self.W_up.T + self.dt_bias)
         return delta, -self.A_log.exp(), x @ self.W_B.T, x @ self.W_C.T
 
     def spectrum(self, system: SelectiveSystem) -> FloatArray:
-        """Hankel singular values from second-moment Gramians, summed over channels."""
+        """Return Hankel singular values from second-moment Gramians, summed over channels."""
         return mamba_reduction.spectrum(system)
 
     def extra_repr(self) -> str:

@@ -86,7 +86,7 @@ class Mamba2(SequenceLayer):
         self.outer = nn.Linear(channels, width, bias=False)
 
     def forward(self, u: Tensor) -> Tensor:
-        """(batch, L, H) to (batch, L, H)."""
+        """Map (batch, L, H) to (batch, L, H)."""
         z, convolved, dt = self.inner(u).split(self.sizes, dim=-1)
         convolved = functional.silu(self.convolution(convolved))  # (batch, L, D + 2 groups N)
         return self._gated(self.ssd(torch.cat([convolved, dt], dim=-1)), convolved, z)
@@ -130,15 +130,15 @@ class SSD(ScalarDecayCore):
         return self.map_B.state_dim
 
     def forward(self, parts: Tensor) -> Tensor:
-        """y, (batch, L, heads, P), of (batch, L, heads P + 2 groups N + heads)."""
+        """Return y, (batch, L, heads, P), of (batch, L, heads P + 2 groups N + heads)."""
         return self.recurrence(*self._coefficients(parts))
 
     def kernel_sizes(self) -> tuple[int, ...]:
-        """Groups, heads, N and P."""
+        """Return groups, heads, N and P."""
         return self.groups, len(self.A_log), self.state_dim, self.head_dim
 
     def _coefficients(self, parts: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """C and B (…, groups, N), Δ x (…, heads, P) and log a (…, heads)."""
+        """Return C and B (…, groups, N), Δ x (…, heads, P) and log a (…, heads)."""
         shared = self.groups * self.map_B.weight.shape[-1]  # groups · N as they come in
         sizes = (len(self.A_log) * self.head_dim, shared, shared, len(self.A_log))
         x, B, C, dt = parts.split(sizes, dim=-1)
@@ -151,7 +151,7 @@ class SSD(ScalarDecayCore):
         return C, B, driven, -delta * self.A_log.exp()
 
     def linear_maps(self) -> tuple[FloatArray, FloatArray]:
-        """M_B and M_C, identities until the first cut."""
+        """Return M_B and M_C, identities until the first cut."""
         return self.map_B.matrices(), self.map_C.matrices()
 
     def replace(self, keys: FloatArray, queries: FloatArray) -> None:

@@ -75,7 +75,7 @@ class SequenceModel(nn.Module):
         self.head = nn.Linear(width, classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits (batch, classes) or (batch, L, classes) of sequences (batch, L, input_dim)."""
+        """Return logits (batch, classes) or (batch, L, classes) of sequences (batch, L, input_dim)."""
         h = self._encoded(x)  # (batch, L, H)
         for block in self.blocks:
             h = block(h)  # (batch, L, H)
@@ -88,7 +88,7 @@ class SequenceModel(nn.Module):
         return self.head(total / inside.sum(dim=1).clamp_min(1))  # (batch, classes)
 
     def step(self, x: Tensor, state: list[Any] | None = None) -> tuple[Tensor, list[Any]]:
-        """One step of a sequence: the streaming form, whose memory does not grow with the length.
+        """Compute one step of a sequence: the streaming form, whose memory does not grow with the length.
 
         Equal to `forward` in evaluation mode: with pooling = "none" always, with "mean" after the last step.
 
@@ -138,11 +138,11 @@ class Block(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, h: Tensor) -> Tensor:
-        """(batch, L, H) to (batch, L, H)."""
+        """Map (batch, L, H) to (batch, L, H)."""
         return h + self.dropout(self._gated(self.mixer(self.norm(h))))  # (batch, L, H)
 
     def step(self, h: Tensor, state: Any) -> tuple[Tensor, Any]:
-        """One step, (batch, H) to (batch, H), and the mixer's next state."""
+        """Return the output of one step, (batch, H), and the layer's next state."""
         z, state = self.mixer.step(self.norm(h[:, None])[:, 0], state)
         return h + self.dropout(self._gated(z)), state
 

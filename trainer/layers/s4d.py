@@ -82,28 +82,28 @@ class S4D(DiagonalLayer):
         return self.A_im.shape[1]
 
     def modes(self) -> tuple[Tensor, Tensor]:
-        """log λ and ρ, (H, N) complex each, differentiable."""
+        """Return log λ and ρ, (H, N) complex each, differentiable."""
         A = poles(self.A_re_log, self.A_im)  # (H, N)
         logarithms, gain = hold(A, self.log_dt.exp()[:, None])  # (H, N) each
         return logarithms, torch.complex(self.C_re, self.C_im) * gain
 
     @torch.compiler.disable  # nothing here but the recurrence and its complex parameters
     def forward(self, u: Tensor) -> Tensor:
-        """(batch, L, H) to (batch, L, H)."""
+        """Map (batch, L, H) to (batch, L, H)."""
         K = siso_kernel(*self.modes(), u.shape[1])  # (H, L)
         return torch.addcmul(siso_convolution(u, K), self.D, u)  # (batch, L, H)
 
     def estimate(self, system: S4dSystem) -> tuple[list[float], list[bool | None]]:
-        """Discarded shares and ranks that can be chosen, of a layer that is not to be cut."""
+        """Return discarded shares and ranks that can be chosen, of a layer that is not to be cut."""
         return s4d_reduction.estimate(system, self.method)
 
     def inspect(self, system: S4dSystem, reduction: S4dReduction, earlier: Any) -> dict[str, Any]:
-        """Responses, gain and error interval of the layer's real map."""
+        """Return responses, gain and error interval of the layer's real map."""
         return s4d_evidence.inspect(system, reduction)
 
 
 def _frequencies(init: str, state_dim: int) -> Tensor:
-    """Im A_n at the start, (N,)."""
+    """Return Im A_n at the start, (N,)."""
     n = torch.arange(state_dim, dtype=torch.float32)
     if init == "lin":
         return math.pi * n
