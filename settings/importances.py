@@ -27,7 +27,7 @@ class Importance:
     flat_from: float = 0.4
     """Evenness of energies from which on a spectrum is flat: layers that recall about as many pairs of keys
     and values as they have states had 0.42 to 0.89, trained layers of LRU and linear attention on digits,
-    tones, text, copying and induction at most 0.28 (docs/LOG.md, 2026-11-26)."""
+    tones, text, copying and induction at most 0.28 (docs/log/proposals.md, 2026-11-26)."""
 
 
 HSV = Importance(
