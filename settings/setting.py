@@ -5,7 +5,7 @@ import difflib
 import math
 import types
 import typing
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import field
 from typing import Any
 
@@ -14,8 +14,11 @@ from hankelboard.storage.errors import ConfigError
 LIMITS = ("minimum", "maximum", "above", "below", "choices")
 
 
-def setting(default: Any, help: str, **limits: Any) -> Any:
-    """A field with its help and limits: minimum, maximum, above, below, choices."""
+def setting(default: Any, help: str | Callable[[], str], **limits: Any) -> Any:
+    """Return a field with its help and limits: minimum, maximum, above, below, choices.
+
+    Help and choices may be functions, where they follow from what is registered.
+    """
     metadata = {"help": help, **limits}
     if isinstance(default, list | dict):
         return field(default_factory=lambda: type(default)(default), metadata=metadata)
@@ -49,8 +52,8 @@ def check_value(key: str, value: Any, item: dataclasses.Field[Any]) -> None:
 
 
 def _limit_problem(value: Any, limits: Mapping[str, Any]) -> str | None:
-    if "choices" in limits and value not in limits["choices"]:
-        return f"must be one of {', '.join(limits['choices'])}"
+    if "choices" in limits and value not in (choices := _now(limits["choices"])):
+        return f"must be one of {', '.join(choices)}"
     if isinstance(value, float) and not math.isfinite(value):
         return "must be finite"
     if "minimum" in limits and value < limits["minimum"]:
@@ -62,6 +65,11 @@ def _limit_problem(value: Any, limits: Mapping[str, Any]) -> str | None:
     if "below" in limits and value >= limits["below"]:
         return f"must be below {limits['below']}"
     return None
+
+
+def _now(value: Any) -> Any:
+    """Return what a function gives now, and anything else as it is."""
+    return value() if callable(value) else value
 
 
 def suggest(name: str, known: Collection[str]) -> str:
@@ -81,8 +89,8 @@ def describe_fields(config: Any) -> list[dict[str, Any]]:
             "key": f"{section.name}.{item.name}",
             "type": getattr(item.type, "__name__", str(item.type)),
             "default": getattr(part, item.name),
-            **{name: item.metadata.get(name) for name in LIMITS},
-            "help": item.metadata["help"],
+            **{name: _now(item.metadata.get(name)) for name in LIMITS},
+            "help": _now(item.metadata["help"]),
         }
         for section in dataclasses.fields(config)
         for part in [getattr(config, section.name)]

@@ -17,7 +17,7 @@ from hankelboard.app.live.watch import HEARTBEAT, LOG, METRICS, SPECTRA
 from hankelboard.app.panels import baseline, controls, frame
 from hankelboard.app.words import events as event_words
 from hankelboard.app.words import labels
-from hankelboard.storage.importances import importance_of
+from hankelboard.settings.families import importance_of
 from hankelboard.storage.scores import bits
 
 SMOOTHING = [0.0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99]

@@ -8,11 +8,11 @@ from dataclasses import asdict
 from typing import Any
 
 from hankelboard.settings.config import Config
+from hankelboard.settings.families import importance_of
 from hankelboard.settings.preset import presets
 from hankelboard.settings.setting import describe_fields
 from hankelboard.storage import checkpoints
 from hankelboard.storage.history import History, read_history
-from hankelboard.storage.importances import importance_of
 from hankelboard.storage.proposals import proposal_numbers, read_decision, read_proposal
 from hankelboard.storage.records import Record
 from hankelboard.storage.runs import list_runs

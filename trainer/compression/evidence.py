@@ -23,7 +23,7 @@ from hankelboard.trainer.compression.null_ranks import LEARNED, add_null_ranks
 from hankelboard.trainer.compression.what_if import Comparison, cut_copy
 from hankelboard.trainer.compression.workload import Workload
 from hankelboard.trainer.reduction.linear.kept_modes import MODAL, allocate
-from hankelboard.trainer.reduction.reducible import Inspectable, RankTable
+from hankelboard.trainer.reduction.reducible import RankTable
 from hankelboard.trainer.reduction.surgery import reducible_layers
 
 TIMING_ROUNDS = 5
@@ -189,7 +189,7 @@ def layers_record(model: nn.Module, config: ReductionConfig) -> Record:
                 "name": name,
                 "state_dim": layer.state_dim,
                 "importance": layer.importance,
-                **({"note": layer.note} if hasattr(layer, "note") else {}),
+                **({"note": layer.note} if layer.note else {}),
                 "hsv": [float(value) for value in table.hsv],
                 "discarded_share": table.discarded_share,
                 "error_bound": table.error_bound,
@@ -241,7 +241,7 @@ def _inspect(model: nn.Module, proposal: Record, earlier: Sequence[Any] | None) 
     """Add responses, gain, error interval and stability of the layers whose family knows them."""
     before = earlier or [None] * len(proposal["layers"])
     for (_, layer), record, then in zip(reducible_layers(model), proposal["layers"], before, strict=True):
-        if isinstance(layer, Inspectable):
+        if layer.offers("inspect"):
             system = layer.extract()
             try:
                 record |= layer.inspect(system, layer.reduce(system, record["rank"]), then)

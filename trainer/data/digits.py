@@ -10,11 +10,12 @@ TEST_SHARE = 0.2
 
 
 def load_digits_task(config: DataConfig) -> Task:
-    """The embedded default task: ships with scikit-learn, needs no download."""
+    """Return the embedded default task: ships with scikit-learn, needs no download."""
     images, labels = load_digits(return_X_y=True)  # (1797, 64) in 0..16, (1797,)
     inputs = torch.as_tensor(images / 16.0, dtype=torch.float32)[:, :, None]  # (1797, 64, 1)
     labels = torch.as_tensor(labels, dtype=torch.int64)  # (1797,)
     rest, test = hold_out(len(labels), TEST_SHARE, config.split_seed)
     kept, held = hold_out(len(rest), config.validation, config.split_seed + 1)
-    train, val = rest[kept], rest[held]
-    return Task(*(Split(inputs[part], labels[part]) for part in (train, val, test)), classes=10)
+    splits = (Split(inputs[part], labels[part]) for part in (rest[kept], rest[held], test))
+    train, val, last = splits
+    return Task(train, val, last, classes=10)
