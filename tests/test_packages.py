@@ -1,6 +1,7 @@
 """What the product needs of other packages: the user's choice is used, the lists agree."""
 
 import ast
+import functools
 import re
 import tomllib
 from pathlib import Path
@@ -14,16 +15,21 @@ CARD = ("torch", "streamlit", "pandas", "scipy", "tensorboard", "watchdog")
 TRAINER = {"torch", "numpy", "scipy", "safetensors", "threadpoolctl"}
 
 
+@functools.cache
 def imported_by_the_product():
     """Names of packages that product code imports; torch.utils.tensorboard is the one of tensorboard."""
+    found = set()
     for folder in ("app", "comparison", "settings", "storage", "trainer"):
         for path in (ROOT / folder).rglob("*.py"):
             for node in ast.walk(ast.parse(path.read_text())):
                 names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
                 if isinstance(node, ast.ImportFrom):
                     names = [node.module or ""]
-                for name in names:
-                    yield "tensorboard" if name == "torch.utils.tensorboard" else name.partition(".")[0]
+                found |= {
+                    "tensorboard" if name == "torch.utils.tensorboard" else name.partition(".")[0]
+                    for name in names
+                }
+    return found
 
 
 def name_of(requirement):
@@ -32,7 +38,7 @@ def name_of(requirement):
 
 @pytest.mark.parametrize("package", CARD)
 def test_each_package_of_the_card_is_imported_by_the_product(package):
-    assert package in set(imported_by_the_product())
+    assert package in imported_by_the_product()
 
 
 @pytest.mark.parametrize("package", [*CARD, "altair", "honcho"])
