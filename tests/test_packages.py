@@ -51,3 +51,13 @@ def test_a_training_environment_asks_for_the_same_versions():
     asked = {line for line in lines if not line.startswith("#")}
     assert {name_of(line) for line in asked} == TRAINER
     assert asked <= set(PROJECT["dependencies"])
+
+
+def test_the_oldest_versions_are_those_that_the_project_allows():
+    lines = (ROOT / "constraints-oldest.txt").read_text().splitlines()
+    pinned = dict(line.split("==") for line in lines if not line.startswith("#"))
+    wanted = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["report"]]
+    assert set(pinned) == set(map(name_of, wanted))
+    for requirement in wanted:
+        oldest = re.search(r">=([0-9.]+)", requirement)[1]
+        assert (pinned[name_of(requirement)] + ".0").startswith(oldest + "."), requirement
