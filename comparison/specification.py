@@ -1,9 +1,9 @@
 """From a chart of Altair's to the specification that travels to a browser, and what all charts share.
 
 Altair checks a chart against the schema of Vega-Lite where it becomes a dict: once per process, for functions
-that make specifications are cached. A specification never holds data or a domain that depends on it: when only
-data change the browser updates the chart in place, without flicker, and keeps its zoom. Whatever varies is a
-column of a table, and charts know tables by name.
+that make specifications are cached. A specification never holds data or a domain that depends on them: when
+only data change the browser updates the chart in place, without flicker, and keeps its zoom. Whatever varies
+is a column of a table, and charts know tables by name.
 """
 
 from typing import Any
@@ -30,7 +30,9 @@ def zoom(**options: Any) -> alt.Parameter:
 def tooltip(*fields: tuple[str, str] | tuple[str, str, str]) -> list[alt.Tooltip]:
     """Return tooltip lines: (field, title), or of a number (field, title, format)."""
     return [
-        alt.Tooltip(field=field, title=title, **({"format": format[0], "type": "quantitative"} if format else {}))
+        alt.Tooltip(
+            field=field, title=title, **({"format": format[0], "type": "quantitative"} if format else {})
+        )
         for field, title, *format in fields
     ]
 
@@ -44,7 +46,10 @@ def specification(
     of their layers, to which it gives names that differ between versions.
     """
     usermeta = {"embedOptions": {"renderer": renderer}}
-    spec = chart.properties(height=height, padding=PADDING, usermeta=usermeta, **properties).to_dict()
+    whole = {"height": height, "padding": PADDING, "usermeta": usermeta, **properties}
+    for name, value in whole.items():
+        chart[name] = value  # chart.properties() would copy all layers once more
+    spec = chart.to_dict()
     del spec["$schema"], spec["config"]
     for selection in spec.pop("params", []):
         (name,) = selection.pop("views")

@@ -1,6 +1,6 @@
 """Charts of an analysis: regret of an early selection, and what changed between snapshots."""
 
-import functools
+from functools import cache, partial
 
 import altair as alt
 import pyarrow as pa
@@ -29,19 +29,23 @@ def regret_tables(layer: Record, row: Record) -> dict[str, pa.Table]:
     return {"lines": pa.table(lines), "chance": pa.table(chance)}
 
 
-@functools.cache
+@cache
 def regret_spec() -> Spec:
     """Return the chart of regret over steps, beside the choice at the start and the range of random ones."""
     x = alt.X("step:Q", title="step of the choice", axis=STEPS)
-    y = {"title": "missed share of the sum of σ", "scale": alt.Scale(zero=True),
-         "axis": alt.Axis(format=".1~%", tickCount=5)}  # fmt: skip
+    y = partial(
+        alt.Y,
+        title="missed share of the sum of σ",
+        scale=alt.Scale(zero=True),
+        axis=alt.Axis(format=".1~%", tickCount=5),
+    )
     looks = kinds(KINDS, [colors.POINT, colors.QUIET, colors.CUT])
     line = (
         table("lines")
         .mark_line(clip=True, strokeWidth=2)
         .encode(
             x,
-            alt.Y("regret:Q", **y),
+            y("regret:Q"),
             alt.Color("kind:N", scale=looks, legend=LEGEND),
             alt.StrokeDash("kind:O", scale=kinds(KINDS, [[1, 0], [5, 3], [2, 2]]), legend=LEGEND),
         )
@@ -52,7 +56,7 @@ def regret_spec() -> Spec:
         .mark_point(clip=True, filled=True, size=36, color=colors.POINT, opacity=1)
         .encode(
             x,
-            alt.Y("regret:Q", **y),
+            y("regret:Q"),
             tooltip=tooltip(("step", "chosen at step", ",d"), ("regret", "misses", ".2%")),
         )
         .transform_filter("datum.spot")
@@ -60,7 +64,7 @@ def regret_spec() -> Spec:
     band = (
         table("chance")
         .mark_rect(clip=True, color=colors.CUT, opacity=0.12)
-        .encode(alt.Y("low:Q", **y), alt.Y2("high"))
+        .encode(y("low:Q"), alt.Y2("high"))
     )
     return specification(alt.layer(band, line, dots), 260)
 
@@ -124,7 +128,7 @@ def _curves(names: dict[str, str], y: alt.Y, hues: list[str]) -> Spec:
     return specification(alt.layer(line), 220)
 
 
-@functools.cache
+@cache
 def stability_spec() -> Spec:
     """Return the chart of overlap and order from one snapshot to the next."""
     y = alt.Y("value:Q", title="since the last snapshot", scale=alt.Scale(zero=False),
@@ -132,7 +136,7 @@ def stability_spec() -> Spec:
     return _curves(STABILITY, y, [colors.POINT, colors.CUT])
 
 
-@functools.cache
+@cache
 def drift_spec() -> Spec:
     """Return the chart of the largest change of a σ, and of its bound."""
     return _curves(DRIFT, log_y("value", "change of a σ"), [colors.QUIET, colors.POINT])

@@ -1,7 +1,7 @@
 """The tree of branches and checkpoints along the step axis."""
 
-import functools
 from collections.abc import Mapping, Sequence
+from functools import cache, partial
 from typing import Any
 
 import altair as alt
@@ -52,20 +52,20 @@ def _pieces(branch: Mapping[str, Any]) -> list[tuple[int, int, int, str]]:
     return [(number, start, turn, "live"), *left]
 
 
-@functools.cache
+@cache
 def tree_spec(branches: int) -> Spec:
     """Return lanes of branches: live solid, left dashed and faint; checkpoints as points."""
     lanes = [f"branch {number}" for number in range(branches)]
-    y = {"title": None, "axis": alt.Axis(grid=False, ticks=False), "scale": alt.Scale(domain=lanes)}
+    y = partial(alt.Y, title=None, axis=alt.Axis(grid=False, ticks=False), scale=alt.Scale(domain=lanes))
     scale = alt.Scale(nice=False, padding=8)  # room for the signs of the first and the last checkpoint
-    x = {"title": "step", "axis": STEPS, "scale": scale}
+    x = partial(alt.X, title="step", axis=STEPS, scale=scale)
     lane = (
         table("pieces")
         .mark_rule(clip=True, strokeWidth=3, color=colors.POINT)
         .encode(
-            alt.X("start:Q", **x),
+            x("start:Q"),
             alt.X2("end"),
-            alt.Y("branch:N", **y),
+            y("branch:N"),
             alt.Opacity("path:O", scale=FAINT, legend=None),
             alt.StrokeDash("path:O", scale=DASH, legend=None),
         )
@@ -73,14 +73,14 @@ def tree_spec(branches: int) -> Spec:
     turn = (
         table("joints")
         .mark_rule(clip=True, strokeWidth=1.5, color=colors.BACK, strokeDash=[8, 2])
-        .encode(alt.X("step:Q", **x), alt.Y("parent:N", **y), alt.Y2("branch"))
+        .encode(x("step:Q"), y("parent:N"), alt.Y2("branch"))
     )
     points = (
         table("checkpoints")
         .mark_point(clip=True, filled=True, size=90, opacity=1)
         .encode(
-            alt.X("step:Q", **x),
-            alt.Y("branch:N", **y),
+            x("step:Q"),
+            y("branch:N"),
             alt.Color("pinned:N", scale=kinds(CHECKPOINT_KINDS, [colors.CUT, colors.POINT]), legend=LEGEND),
             alt.Shape("pinned:N", scale=kinds(CHECKPOINT_KINDS, ["diamond", "circle"]), legend=LEGEND),
             tooltip=tooltip(

@@ -1,7 +1,7 @@
 """Charts of spectra and of a proposal's evidence."""
 
-import functools
 from collections.abc import Mapping, Sequence
+from functools import cache, partial
 from typing import Any
 
 import altair as alt
@@ -46,7 +46,7 @@ def spectra_table(spectra: Sequence[Record]) -> tuple[pa.Table, int]:
     return pa.table(table), left_out
 
 
-@functools.cache
+@cache
 def spectra_spec(layers: int, importance: str) -> Spec:
     """Return the chart of the newest spectrum of every layer, on a log axis."""
     names = [layer_name(layer) for layer in range(layers)]
@@ -133,7 +133,7 @@ def _positive(bound: Sequence[Any] | None, rank: int) -> float | None:
 SPECTRUM_HEIGHT = 290
 
 
-@functools.cache
+@cache
 def layer_spectrum_spec(importance: str) -> Spec:
     """Return the chart of one layer's spectrum: kept and discarded states, the cut, the gate."""
     fates, lines = [KEPT, DISCARDED], ["cut", "gate"]
@@ -175,18 +175,18 @@ CURVE_HEIGHT = 142
 SMALL_PERCENT = "datum.value < 1e-5 ? format(100 * datum.value, '.0e') + '%' : format(datum.value, '.3~%')"
 
 
-@functools.cache
+@cache
 def rank_curve_spec(
     field: str, axis: str, title: str, *, percent: bool, limit: bool, height: int = CURVE_HEIGHT
 ) -> Spec:
-    """Return the chart of discarded share or error bound along the rank, with the chosen rank and the tolerance.
+    """Return discarded share or error bound along the rank, with the chosen rank and the tolerance.
 
     An axis title that is longer than the axis would take the place of the curve: `title` is for tooltips.
     """
     x = whole_x("rank", "rank r")
-    y = functools.partial(log_y, title=axis)
+    y = partial(log_y, title=axis)
     if percent:
-        y = functools.partial(y, format=".3~%", tick=SMALL_PERCENT)
+        y = partial(y, format=".3~%", tick=SMALL_PERCENT)
     choices = ["chosen", "other"]
     curve = (
         table("ranks")
@@ -247,12 +247,16 @@ def _intervals(before: Mapping[str, Any], points: Sequence[Mapping[str, Any]]) -
     return columns
 
 
-@functools.cache
+@cache
 def measured_spec(field: str, title: str, format: str) -> Spec:
     """Return the chart of measured loss or accuracy: points only, nothing in between is claimed."""
     x = whole_x("states", "states kept, all layers together", padding=16)  # room for the ring
-    y = {"title": title, "scale": alt.Scale(zero=False, padding=12),
-         "axis": alt.Axis(format=format, tickCount=5)}  # fmt: skip
+    y = partial(
+        alt.Y,
+        title=title,
+        scale=alt.Scale(zero=False, padding=12),
+        axis=alt.Axis(format=format, tickCount=5),
+    )
     points_of = [NOW, MEASURED, RULE]
     color = alt.Color(
         "kind:N", scale=kinds(points_of, [colors.QUIET, colors.POINT, colors.RULE]), legend=LEGEND
@@ -262,7 +266,7 @@ def measured_spec(field: str, title: str, format: str) -> Spec:
         .mark_point(clip=True, filled=True, opacity=1)
         .encode(
             x,
-            alt.Y(f"{field}:Q", **y),
+            y(f"{field}:Q"),
             color,
             alt.Shape("kind:N", scale=kinds(points_of, ["square", "circle", "diamond"]), legend=LEGEND),
             alt.Size("kind:O", scale=kinds(points_of, [90, 60, 120]), legend=LEGEND),
@@ -277,13 +281,13 @@ def measured_spec(field: str, title: str, format: str) -> Spec:
     interval = (
         table("points")
         .mark_rule(clip=True, strokeWidth=1.5, opacity=0.8)
-        .encode(x, alt.Y(f"{field}_low:Q", **y), alt.Y2(f"{field}_high"), color)
+        .encode(x, y(f"{field}_low:Q"), alt.Y2(f"{field}_high"), color)
     )
     rule = table("choice").mark_rule(clip=True, color=colors.CUT, strokeDash=[4, 3]).encode(x)
     ring = (
         table("choice")
         .mark_point(clip=True, filled=False, color=colors.CUT, size=330, strokeWidth=2.2, opacity=1)
-        .encode(x, alt.Y(f"{field}:Q", **y))
+        .encode(x, y(f"{field}:Q"))
     )
     return specification(alt.layer(rule, interval, points, ring), 250)
 
@@ -310,7 +314,7 @@ def response_table(layer: Record) -> pa.Table:
     )
 
 
-@functools.cache
+@cache
 def response_spec() -> Spec:
     """Return the chart of magnitude over frequency: what a layer passes on, now and cut as proposed."""
     names = list(RESPONSES.values())

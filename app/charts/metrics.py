@@ -1,8 +1,8 @@
 """Charts of a run's metrics, and the tables that they draw: lines, and interventions on the step axis."""
 
-import functools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import altair as alt
@@ -185,26 +185,34 @@ def _signs(kinds: Sequence[str]) -> str:
     return "".join(MARKS[kind][0] for kind in told)
 
 
-@functools.cache
 def metric_spec(chart: MetricChart, layers: int) -> Spec:
-    """Return the specification of one chart of the run page; constant for a run.
+    """Return the specification of one chart of the run page; constant for a run."""
+    return _lines_spec(chart, tuple(map(layer_name, range(layers))) if chart.prefix else chart.names)
 
-    It travels with every refresh, so what layers share stands once, above them.
-    """
-    names = [layer_name(layer) for layer in range(layers)] if chart.prefix else list(chart.names)
+
+def make_ahead() -> None:
+    """Make the charts that every run shows: 50 ms each, which the first page would wait for."""
+    for chart in METRIC_CHARTS.values():
+        if not (chart.prefix or chart.optional):
+            metric_spec(chart, 0)
+
+
+@cache
+def _lines_spec(chart: MetricChart, names: tuple[str, ...]) -> Spec:
+    """Return the chart of these series; it travels with every refresh: what layers share stands once."""
     y = alt.Y("value:Q", title=chart.unit, scale=alt.Scale(zero=chart.stepped),
               axis=alt.Axis(format=chart.format, tickCount=5))  # fmt: skip
     legend = alt.Legend(orient="top", title=None, offset=16) if len(names) > 1 else None
-    color = alt.Color(field="series", scale=alt.Scale(domain=names), legend=legend)
+    color = alt.Color(field="series", scale=alt.Scale(domain=list(names)), legend=legend)
     line = (
         table("lines")
-        .mark_line(clip=True, strokeWidth=1.8, **({"interpolate": "step-after"} if chart.stepped else {}))
+        .mark_line(clip=True, strokeWidth=1.8, interpolate="step-after" if chart.stepped else alt.Undefined)
         .encode(
             y,
             color,
             alt.Detail(field="line"),
             alt.StrokeDash("path:O", scale=DASH, legend=None),
-            **({"size": _widths(names)} if chart.stepped else {}),
+            size=_widths(names) if chart.stepped else alt.Undefined,
         )
         .add_params(ZOOM)
     )
@@ -215,7 +223,7 @@ def metric_spec(chart: MetricChart, layers: int) -> Spec:
             y,
             color.legend(None),
             tooltip=_tooltip(chart),
-            **({} if chart.dots else {"opacity": alt.value(0)}),
+            opacity=alt.Undefined if chart.dots else alt.OpacityValue(0),
         )
         .transform_filter("datum.spot")
     )
@@ -246,6 +254,7 @@ def _widths(names: Sequence[str]) -> alt.Size:
     return alt.Size("series:O", scale=kinds(list(names), widths), legend=None)
 
 
+@cache
 def _mark_layers() -> alt.LayerChart | alt.FacetChart:
     """Return interventions: a line, a wider one that cannot be seen and is easier to hover over, a sign."""
     marks = [*MARKS, "axis"]
@@ -259,7 +268,7 @@ def _mark_layers() -> alt.LayerChart | alt.FacetChart:
     touch = (
         alt.Chart()
         .mark_rule(strokeWidth=alt.expr("datum.kind == 'axis' ? 0 : 12"), clip=True)
-        .encode(opacity=alt.value(0))
+        .encode(opacity=alt.OpacityValue(0))
     )
     sign = (
         alt.Chart()
@@ -268,5 +277,8 @@ def _mark_layers() -> alt.LayerChart | alt.FacetChart:
     )
     return alt.layer(rule, touch, sign, data=alt.NamedData("marks")).encode(
         alt.Color(field="kind", scale=hues, legend=None),
-        tooltip=[alt.Tooltip(field="step", format=",", title="step"), alt.Tooltip(field="text", title="what")],
+        tooltip=[
+            alt.Tooltip(field="step", format=",", title="step"),
+            alt.Tooltip(field="text", title="what"),
+        ],
     )

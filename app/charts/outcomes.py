@@ -1,7 +1,7 @@
 """The chart of what became of cuts: measured change of accuracy against the predicted one."""
 
-import functools
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import altair as alt
@@ -35,14 +35,14 @@ def diagonal_table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
     return pa.table({"predicted": pa.array(ends, pa.float64()), "measured": pa.array(ends, pa.float64())})
 
 
-@functools.cache
+@cache
 def outcomes_spec() -> Spec:
     """Return the chart of measured against predicted change, with the diagonal."""
     places = [HERE, ELSEWHERE]
-    axis = {"scale": alt.Scale(zero=True, padding=10),
-            "axis": alt.Axis(format="~g", labelExpr=SIGNED_POINTS, tickCount=5)}  # fmt: skip
-    x = alt.X("predicted:Q", title="predicted change of accuracy, points", **axis)
-    y = alt.Y("measured:Q", title="measured change, points", **axis)
+    scale = alt.Scale(zero=True, padding=10)
+    axis = alt.Axis(format="~g", labelExpr=SIGNED_POINTS, tickCount=5)
+    x = alt.X("predicted:Q", title="predicted change of accuracy, points", scale=scale, axis=axis)
+    y = alt.Y("measured:Q", title="measured change, points", scale=scale, axis=axis)
     line = table("line").mark_line(clip=True, color=colors.QUIET, strokeDash=[4, 3]).encode(x, y)
     points = (
         table("points")

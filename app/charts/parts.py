@@ -41,7 +41,7 @@ TICK = "datum.value < 1e-3 ? format(datum.value, '.0e') : datum.label"
 
 
 def log_y(field: str, title: str, format: str = "~g", tick: str = TICK) -> alt.Y:
-    """Return a log axis on which only powers of ten are named, in a narrow range twice and five times one, too.
+    """Return a log axis that names powers of ten only, in a narrow range twice and five times one, too.
 
     Named as they come, the ticks that find room would be 70, 8, 0.9.
     """

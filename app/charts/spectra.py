@@ -1,9 +1,9 @@
 """Spectra over training: tables and specifications of the heat map and of the rank trajectories."""
 
 import contextlib
-import functools
 import math
 from collections.abc import Sequence
+from functools import cache
 
 import altair as alt
 import numpy as np
@@ -82,10 +82,10 @@ def not_drawable(snapshots: Sequence[Record]) -> int:
     return sum(int(np.count_nonzero(~(np.asarray(s["hsv"], dtype=np.float64) > 0))) for s in snapshots)
 
 
-@functools.cache
+@cache
 def heat_spec(importance: str) -> Spec:
     """Return σ by colour, over training (across) and state by importance (upwards), drawn on a canvas."""
-    hue = {"title": importance, "scale": alt.Scale(type="log", scheme="viridis")}
+    scale = alt.Scale(type="log", scheme="viridis")
     legend = alt.Legend(orient="top", format="~g", columns=6, tickCount=2)  # digits below 2 decades
     cells = (
         _unpacked()
@@ -96,8 +96,8 @@ def heat_spec(importance: str) -> Spec:
             alt.Y("index:Q", title="state, by importance", scale=alt.Scale(nice=False, zero=False),
                   axis=alt.Axis(grid=False, tickMinStep=1)),
             alt.Y2("upper"),
-            alt.Color("value:Q", **hue, legend=legend),
-            alt.Stroke("value:Q", **hue, legend=None),  # no seams between cells
+            alt.Color("value:Q", title=importance, scale=scale, legend=legend),
+            alt.Stroke("value:Q", title=importance, scale=scale, legend=None),  # no seams between cells
             tooltip=tooltip(("start", "step", ",d"), ("index", "state"), ("value", importance, ".3e")),
         )
     )  # fmt: skip
@@ -173,7 +173,7 @@ def kept_name(tolerance: float) -> str:
     return f"{1 - tolerance:.0%} kept at last"
 
 
-@functools.cache
+@cache
 def kept_spec() -> Spec:
     """Return the chart of the share that the last spectrum's ranks would have kept at each step."""
     looks = kinds([kept_name(tolerance) for tolerance in TOLERANCES], list(colors.TOLERANCES))
@@ -196,7 +196,7 @@ def name_of(tolerance: float) -> str:
     return f"{tolerance:.0%} discarded"
 
 
-@functools.cache
+@cache
 def rank_spec() -> Spec:
     """Return the rank trajectories: what a cut at each tolerance would leave, had it been made then."""
     looks = kinds([N_NAME, *map(name_of, TOLERANCES)], [colors.QUIET, *colors.TOLERANCES])

@@ -1,7 +1,7 @@
 """The chart of a run beside the baseline that was never cut."""
 
-import functools
 from collections.abc import Mapping
+from functools import cache
 
 import altair as alt
 import numpy as np
@@ -27,7 +27,7 @@ def uncut_table(curves: Mapping[str, Curve], axis: str) -> pa.Table:
     )
 
 
-@functools.cache
+@cache
 def uncut_spec(title: str) -> Spec:
     """Return the chart of accuracy along the axis of this title, cut and uncut."""
     names = [HERE, UNCUT]
