@@ -187,7 +187,7 @@ def _signs(kinds: Sequence[str]) -> str:
 
 def metric_spec(chart: MetricChart, layers: int) -> Spec:
     """Return the specification of one chart of the run page; constant for a run."""
-    return _lines_spec(chart, tuple(map(layer_name, range(layers))) if chart.prefix else chart.names)
+    return _chart_of(chart, tuple(map(layer_name, range(layers))) if chart.prefix else chart.names)
 
 
 def make_ahead() -> None:
@@ -198,7 +198,7 @@ def make_ahead() -> None:
 
 
 @cache
-def _lines_spec(chart: MetricChart, names: tuple[str, ...]) -> Spec:
+def _chart_of(chart: MetricChart, names: tuple[str, ...]) -> Spec:
     """Return the chart of these series; it travels with every refresh: what layers share stands once."""
     y = alt.Y("value:Q", title=chart.unit, scale=alt.Scale(zero=chart.stepped),
               axis=alt.Axis(format=chart.format, tickCount=5))  # fmt: skip

@@ -81,7 +81,7 @@ def test_a_specification_is_one_valid_object_that_names_its_tables(chart):
 
 def test_what_altair_checks_is_what_is_sent():
     with pytest.raises(alt.utils.schemapi.SchemaValidationError):
-        specification(alt.layer(table("points").mark_point(clip="yes")), 100)
+        specification(alt.layer(table("points").mark_point()), 100, autosize="sideways")
 
 
 def test_a_selection_stays_in_its_layer():
