@@ -73,7 +73,7 @@ def test_a_layer_is_its_continuous_system_held_for_a_step():
         assert layer(u)[0, t].tolist() == pytest.approx(wanted, abs=1e-12)
 
 
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 1e-10)])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 3e-5), (torch.float64, 1e-10)])
 @pytest.mark.parametrize(("length", "batch"), [(33, 2), (1, 1), (100, 1)])
 @pytest.mark.parametrize("form", ["scan", "kernel"])
 def test_parallel_sequential_and_step_form_are_one(dtype, tolerance, length, batch, form):
