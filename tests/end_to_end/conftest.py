@@ -8,13 +8,11 @@ import socket
 import subprocess
 import sys
 import urllib.request
-from pathlib import Path
 
 import pytest
 
 from tests.waiting import PATIENCE_S, until
 
-ROOT = Path(__file__).parent.parent.parent
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking"]
 
 
@@ -50,9 +48,8 @@ class Services:
 
     def start(self):
         # From another folder than the project: the configuration beside the script must be found.
-        web = ["-m", "streamlit", "run", str(ROOT / "app" / "server.py"), "--server.port", str(self.port)]
-        self._spawn("web", web)
-        self._spawn("worker", ["-P", "-m", "hankelboard", "worker"])
+        self._spawn("web", "--port", str(self.port))
+        self._spawn("worker")
         until(self._answers, every_s=0.2)
 
     def _answers(self):
@@ -64,11 +61,12 @@ class Services:
             return answer.status == 200
         return False
 
-    def _spawn(self, name, arguments):
+    def _spawn(self, name, *arguments):
         with (self.runs / f"{name}.log").open("wb") as log:
             process = subprocess.Popen(
-                [sys.executable, *arguments], cwd=self.runs, env=self.environment, stdout=log, stderr=log
-            )
+                [sys.executable, "-P", "-m", "hankelboard", name, *arguments],
+                cwd=self.runs, env=self.environment, stdout=log, stderr=log,
+            )  # fmt: skip
         self._processes.append(process)
 
     def command(self, *arguments):
