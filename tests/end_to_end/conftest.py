@@ -11,6 +11,7 @@ import urllib.request
 
 import pytest
 
+from tests.hostile_folder import hostile_folder
 from tests.waiting import PATIENCE_S, until
 
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking"]
@@ -41,13 +42,16 @@ class Services:
 
     def __init__(self, runs):
         self.runs = runs
+        self.folder = runs.with_name(f"{runs.name}-started-here")
+        self.folder.mkdir()
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.environment = {**os.environ, "HANKELBOARD_RUNS": str(runs), "HANKELBOARD_USER": "ada"}
         self._processes = []
 
     def start(self):
-        # From another folder than the project: the configuration beside the script must be found.
+        # From a folder whose files are called like parts of Hankelboard: none of them may matter.
+        hostile_folder(self.folder)
         self._spawn("web", "--port", str(self.port))
         self._spawn("worker")
         until(self._answers, every_s=0.2)
@@ -65,7 +69,7 @@ class Services:
         with (self.runs / f"{name}.log").open("wb") as log:
             process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "hankelboard", name, *arguments],
-                cwd=self.runs, env=self.environment, stdout=log, stderr=log,
+                cwd=self.folder, env=self.environment, stdout=log, stderr=log,
             )  # fmt: skip
         self._processes.append(process)
 

@@ -66,7 +66,7 @@ def test_ones_own_module_comes_first_and_later_pythons_and_the_installed_ones_do
     assert not hasattr(importlib.import_module("colorsys"), "value")
 
 
-@pytest.mark.parametrize("module", ["trainer.data.task", "storage", "app.data", "comparison.frames"])
+@pytest.mark.parametrize("module", ["trainer.task", "storage.run", "app.live_data", "comparison.frame"])
 def test_a_module_that_used_to_be_ours_is_said_where_it_is_now(module):
     with pytest.raises(ConfigError, match=rf"are called hankelboard\.{module.partition('.')[0]}"):
         import_object(f"{module}:x", key="data.task", builtin=())
