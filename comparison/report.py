@@ -6,8 +6,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-import vl_convert
-
 from hankelboard.comparison import charts, tables
 from hankelboard.comparison.charts import Palette, Rows, Spec
 from hankelboard.comparison.curves import AXES, METRICS, Curve
@@ -184,7 +182,9 @@ def drawings(report: Report) -> list[tuple[str, str]]:
 
 
 def draw(spec: Spec, rows: Mapping[str, Rows], width: int = 860) -> str:
-    """A chart as SVG."""
+    """Return a chart as SVG. Raise ModuleNotFoundError without the extra `report`."""
+    import vl_convert
+
     whole = {**spec, "width": width, "datasets": dict(rows), "config": CONFIG, "usermeta": {}}
     return str(vl_convert.vegalite_to_svg(whole))
 
