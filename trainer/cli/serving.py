@@ -31,6 +31,7 @@ DEMO_TRAINING = ("training.threads=1", "training.steps=6000")
 WEB_PATIENCE_S = 5.0
 WORKER_PATIENCE_S = 30.0
 """More than the worker gives its own children to save."""
+PACKAGES_OF_PAGES = ("streamlit", "pandas", "altair", "pyarrow", "watchdog")
 
 
 def add_commands(commands: Any) -> None:
