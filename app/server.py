@@ -10,6 +10,7 @@ import hashlib
 import importlib
 import pkgutil
 import re
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from hankelboard import comparison
 from hankelboard.app import charts, data, live, panels, words
+from hankelboard.app.charts import metrics
 from hankelboard.app.data import runs
 from hankelboard.app.live.watch import Watch
 from hankelboard.storage.layout import RUN_ID, runs_directory
@@ -153,13 +155,14 @@ def import_modules_of_pages() -> None:
 async def lifespan(app: Any) -> AsyncIterator[dict[str, Any]]:
     """One watch for the life of the server.
 
-    Runs are read ahead, so that the first page of a large folder is not the one that waits.
+    Runs are read and charts are made ahead, so that the first page is not the one that waits.
     """
     import_modules_of_pages()
     watch = Watch(runs_directory(), runs.index)
     watch.start()
     runs.tell_when_warm(watch.notice)
     runs.read_ahead()
+    threading.Thread(target=metrics.make_ahead, name="charts", daemon=True).start()
     try:
         yield {"watch": watch}
     finally:

@@ -5,9 +5,9 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
-from hankelboard.comparison import charts, tables
-from hankelboard.comparison.charts import Palette, Rows, Spec
+from hankelboard.comparison import tables
 from hankelboard.comparison.curves import AXES, METRICS, Curve
 from hankelboard.comparison.series import ENOUGH, FIGURES, Final, Series, baseline_of, series_of
 from hankelboard.storage.records import Record
@@ -162,8 +162,10 @@ def _same_budget(report: Report) -> list[str]:
 
 
 def drawings(report: Report) -> list[tuple[str, str]]:
-    """Title and SVG of each chart."""
-    palette, metric = Palette(report.series), "val/accuracy"
+    """Return title and SVG of each chart."""
+    from hankelboard.comparison import charts  # Altair: only where charts are drawn
+
+    palette, metric = charts.Palette(report.series), "val/accuracy"
     found = []
     for axis in CURVE_AXES:
         if report.curves:
@@ -181,7 +183,7 @@ def drawings(report: Report) -> list[tuple[str, str]]:
     return found
 
 
-def draw(spec: Spec, rows: Mapping[str, Rows], width: int = 860) -> str:
+def draw(spec: Mapping[str, Any], rows: Mapping[str, Sequence[Record]], width: int = 860) -> str:
     """Return a chart as SVG. Raise ModuleNotFoundError without the extra `report`."""
     import vl_convert
 

@@ -21,7 +21,8 @@ def latest(run_id: str) -> list[Record]:
                 break
         return [newest[layer] for layer in sorted(newest)]
 
-    return cache.derived("latest spectra", compute, "spectra", "events")
+    found: list[Record] = cache.derived("latest spectra", compute, "spectra", "events")
+    return found
 
 
 def by_layer(run_id: str) -> dict[int, list[Record]]:
@@ -37,7 +38,8 @@ def by_layer(run_id: str) -> dict[int, list[Record]]:
                 layers.setdefault(record["layer"], {})[record["step"]] = record
         return {layer: [found[step] for step in sorted(found)] for layer, found in sorted(layers.items())}
 
-    return cache.derived("spectra", compute, "spectra", "events")
+    found: dict[int, list[Record]] = cache.derived("spectra", compute, "spectra", "events")
+    return found
 
 
 def tables(run_id: str, layer: int, last_step: int) -> dict[str, Any]:

@@ -4,11 +4,32 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from hankelboard.app.charts import metrics
 from hankelboard.app.words import events
+from hankelboard.comparison import colors
 from hankelboard.storage.history import History
 from hankelboard.storage.records import Record
 
+MARK_OF_EVENT = {
+    "proposal_published": "proposal",
+    "decision_accepted": "proposal",
+    "reduction_applied": "cut",
+    "reduction_refused": "rejected",
+    "branch_started": "rollback",
+    "paused": "pause",
+    "resumed": "pause",
+    "policy_changed": "pause",
+    "reduction_judged": "judged",
+    "loss_not_finite": "not finite",
+}
+MARKS = {  # kind: (sign above the line, colour, dash); the later kind wins at one step
+    "pause": ("II", colors.QUIET, [2, 3]),
+    "judged": ("✓", colors.QUIET, [2, 3]),
+    "rejected": ("×", colors.QUIET, [4, 2]),
+    "proposal": ("?", colors.WAITING, [6, 3]),
+    "cut": ("▼", colors.CUT, [1, 0]),
+    "rollback": ("↺", colors.BACK, [8, 2]),
+    "not finite": ("!", colors.BROKEN, [2, 2]),
+}
 MARKS_SHOWN = 300
 
 Mark = tuple[int, str, bool, Record]
@@ -37,7 +58,7 @@ def loss_lost_at(history: History) -> int | None:
 
 def _mark(event: Record, history: History) -> Mark:
     told = str(event.get("kind"))
-    kind = metrics.MARK_OF_EVENT.get(told, "pause")
+    kind = MARK_OF_EVENT.get(told, "pause")
     if told == "decision_accepted" and event.get("verdict") == "reject":
         kind = "rejected"
     if told == "branch_started":
@@ -52,7 +73,7 @@ def _shown(group: Sequence[Mark]) -> dict[str, Any]:
     if len(group) == 1:
         return {"step": step, "kind": kind, "text": events.describe(event), "live": live}
     counts = Counter(kind for _, kind, _, _ in group)
-    kind = max(counts, key=list(metrics.MARKS).index)
+    kind = max(counts, key=list(MARKS).index)
     told = ", ".join(f"{count} x {name}" for name, count in counts.items())
     last = max(mark[0] for mark in group)
     return {"step": step, "kind": kind, "text": f"steps {step:,} to {last:,}: {told}", "live": live}
