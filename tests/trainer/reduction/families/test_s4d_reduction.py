@@ -1,11 +1,8 @@
 """Cutting S4D: per-channel exactness, shares, the bound of a block-diagonal layer, edge cases."""
 
-import doctest
-
 import numpy as np
 import pytest
 
-from hankelboard.trainer.reduction.families import s4d_reduction
 from hankelboard.trainer.reduction.families.s4d_evidence import inspect
 from hankelboard.trainer.reduction.families.s4d_reduction import (
     frequencies,
@@ -45,10 +42,6 @@ def impulse_responses(parameters, length=60):
     powers = np.exp(dt * A)[..., None] ** np.arange(length)
     residues = (parameters["C_re"] + 1j * parameters["C_im"]) * (np.exp(dt * A) - 1.0) / A
     return 2.0 * (residues[..., None] * powers).sum(axis=1).real
-
-
-def test_doctests():
-    assert doctest.testmod(s4d_reduction).failed == 0
 
 
 @pytest.mark.parametrize("rank", [1, 2, 3, 5])
