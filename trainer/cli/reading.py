@@ -2,15 +2,11 @@
 
 import argparse
 import json
-import os
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from hankelboard.settings.config import Config
-from hankelboard.settings.families import importance_of
-from hankelboard.settings.preset import presets
-from hankelboard.settings.setting import describe_fields
 from hankelboard.storage import checkpoints
 from hankelboard.storage.history import History, read_history
 from hankelboard.storage.proposals import proposal_numbers, read_decision, read_proposal
@@ -48,6 +44,10 @@ def print_table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
 
 
 def list_presets(options: argparse.Namespace) -> int:
+    from hankelboard.settings.config import Config  # no other command of these needs settings
+    from hankelboard.settings.preset import presets
+    from hankelboard.settings.setting import describe_fields
+
     if options.fields:
         fields = describe_fields(Config())
         if options.json:
@@ -151,7 +151,7 @@ def point_in_words(point: Record) -> str:
 def show_proposals(options: argparse.Namespace) -> int:
     paths = run_of(options)
     history = read_history(paths)
-    rows = []
+    rows: list[Record] = []
     for number in proposal_numbers(paths):
         proposal, outcome = read_proposal(paths, number), history.proposals.get(number)
         decision = read_decision(paths, number)
@@ -187,6 +187,8 @@ def show_proposals(options: argparse.Namespace) -> int:
 
 def _tolerance(proposal: Record) -> str:
     """5% of Σσ."""
+    from hankelboard.settings.families import importance_of  # only where a proposal is printed
+
     if proposal["tolerance"] is None:
         return ""
     return f"{proposal['tolerance']:.4g} of {importance_of(proposal['importance']).short}"
@@ -194,7 +196,7 @@ def _tolerance(proposal: Record) -> str:
 
 def show_checkpoints(options: argparse.Namespace) -> int:
     good, damaged = checkpoints.list_checkpoints(run_of(options))
-    rows = [
+    rows: list[Record] = [
         {
             "checkpoint": str(c.name), "branch": c.name.branch, "step": c.name.step, "cause": c.cause,
             "pinned": c.pinned, "state_dims": c.state_dims, "bytes": c.bytes, "metrics": c.metrics, "t": c.t,
@@ -210,7 +212,7 @@ def show_checkpoints(options: argparse.Namespace) -> int:
               f"{r['metrics'].get('val/accuracy', 0):.2%}", r["bytes"] // 1000) for r in rows],
         )  # fmt: skip
     for message in damaged:
-        print(f"damaged: {message}", file=os.sys.stderr)
+        print(f"damaged: {message}", file=sys.stderr)
     return 1 if damaged else 0
 
 

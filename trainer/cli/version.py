@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import json
 import subprocess
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,8 @@ NAME = "hankelboard"
 class PrintVersion(argparse.Action):
     """Print the version and end; nothing is computed before it is asked for."""
 
-    def __init__(self, *arguments: Any, **options: Any):
-        super().__init__(*arguments, nargs=0, help="print version and commit", **options)
+    def __init__(self, option_strings: Sequence[str], dest: str):
+        super().__init__(option_strings, dest, nargs=0, help="print version and commit")
 
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
         known = commit()
