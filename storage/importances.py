@@ -17,7 +17,7 @@ class Importance:
     short: str
     """The same beside a number: "5 % of …"."""
     meaning: str
-    """What it says, and what it does not."""
+    """What it tells, and what it does not."""
 
 
 IMPORTANCES = {
@@ -54,7 +54,7 @@ IMPORTANCES = {
 
 
 def importance_of(name: object) -> Importance:
-    """Return the words for an importance; of an unknown one its name.
+    """The words for an importance; of an unknown one its name.
 
     >>> importance_of("hsv_squared").short
     'Σσ²'

@@ -9,7 +9,7 @@ from typing import Any
 
 from hankelboard.app.data import runs
 from hankelboard.storage.layout import runs_directory
-from hankelboard.storage.records import Record
+from hankelboard.storage.schema import Analysis
 from hankelboard.storage.systems import latest_analysis
 
 
@@ -32,7 +32,7 @@ _jobs: dict[str, Job] = {}
 
 
 def possible(run_id: str) -> bool:
-    """Whether the run kept systems: those of linear time-invariant layers, unless output.systems is off.
+    """Return whether the run kept systems: those of linear time-invariant layers, unless output.systems is off.
 
     Or was analysed before: a copy may lack the systems.
     """
@@ -65,7 +65,7 @@ def _follow(job: Job) -> None:
 
 
 def progress(run_id: str) -> dict[str, Any] | None:
-    """Of the last analysis started here: running, share, problem; None when there was none."""
+    """Return running, share and problem of the last analysis started here; None when there was none."""
     job = _jobs.get(run_id)
     if job is None:
         return None
@@ -73,16 +73,18 @@ def progress(run_id: str) -> dict[str, Any] | None:
     return {"running": job.running, "share": share, "problem": job.problem}
 
 
-def latest(run_id: str) -> Record | None:
-    """The newest analysis of a run, whoever made it."""
+def latest(run_id: str) -> Analysis | None:
+    """Return the newest analysis of a run, whoever made it."""
     cache = runs.cache_of(run_id)
     return cache.derived("analysis", lambda: _whole(latest_analysis(cache.paths)), "analyses")
 
 
-def _whole(record: Record | None) -> Record | None:
-    """The record when it holds what the page asks of it: a damaged one must not take the page down."""
+def _whole(record: Analysis | None) -> Analysis | None:
+    """Return the record when it holds what pages need: a damaged one must not take the page down."""
+    if record is None:
+        return None
     try:
-        for layer in (record or {})["layers"]:
+        for layer in record["layers"]:
             steps = len(layer["steps"])
             for row in layer["regret"]:
                 _ = float(row["tolerance"]), int(row["rank"]), [float(value) for value in row["random"]]
