@@ -267,7 +267,7 @@ class Config:
         self._check_combinations()
 
     def _check_family(self) -> None:
-        """One that there is or one's own, with options that it knows and no key that it would ignore."""
+        """Refuse unknown families and options, and keys that the family would ignore."""
         check_family(self.model.family, self.model.options)
         for key in FAMILIES_WITH:
             section, _, name = key.partition(".")
@@ -276,7 +276,7 @@ class Config:
                 refuse_ignored(self.model.family, key, getattr(part, name))
 
     def _settle_method(self) -> None:
-        """The family's own method by its name, so that a run does not depend on a default."""
+        """Replace `auto` by the name of the family's method, so that a run does not depend on a default."""
         method = method_of(self.model.family, self.reduction.method)
         object.__setattr__(self, "reduction", dataclasses.replace(self.reduction, method=method))
 
@@ -311,7 +311,7 @@ class Config:
 
 
 def parse(tables: Mapping[str, Any]) -> Config:
-    """A configuration from nested tables, as TOML or JSON give them.
+    """Return a configuration from nested tables, as TOML or JSON give them.
 
     Raises
     ------
@@ -330,7 +330,7 @@ def parse(tables: Mapping[str, Any]) -> Config:
 
 
 def parse_recorded(tables: Mapping[str, Any]) -> Config:
-    """The configuration of a run that is there already.
+    """Return the configuration of an existing run.
 
     As `parse`, but options of a task that takes none are left out: once they were ignored, not refused.
     """

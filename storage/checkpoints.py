@@ -83,7 +83,9 @@ def read_checkpoint(paths: RunPaths, name: CheckpointName) -> Checkpoint:
     manifest = decode_manifest(read_record(paths.manifest(name)))
     if manifest is None:
         raise CheckpointError(f"checkpoint {name}: manifest.json is missing or damaged")
-    if not all(Path(file).name == file and isinstance(facts, dict) for file, facts in manifest["files"].items()):
+    if not all(
+        Path(file).name == file and isinstance(facts, dict) for file, facts in manifest["files"].items()
+    ):
         raise CheckpointError(f"checkpoint {name}: manifest.json names files outside the checkpoint")
     metrics = manifest.get("metrics")
     return Checkpoint(

@@ -8,7 +8,7 @@ from typing import Any
 from hankelboard.storage.decoding import decode_events
 from hankelboard.storage.journal import read_journal
 from hankelboard.storage.layout import RunPaths
-from hankelboard.storage.schema import Event, Reference, ReductionApplied, ReductionJudged
+from hankelboard.storage.schema import Event, ReductionApplied, ReductionJudged, Reference
 from hankelboard.storage.vocabulary import (
     INTERVENTIONS,
     CommandState,

@@ -12,31 +12,11 @@ import numpy as np
 import pyarrow as pa
 
 from hankelboard.app.data import columns
+from hankelboard.app.data.interventions import MARKS
 from hankelboard.storage.scores import BITS_METRIC
 
 Spec = dict[str, Any]
 
-MARK_OF_EVENT = {
-    "proposal_published": "proposal",
-    "decision_accepted": "proposal",
-    "reduction_applied": "cut",
-    "reduction_refused": "rejected",
-    "branch_started": "rollback",
-    "paused": "pause",
-    "resumed": "pause",
-    "policy_changed": "pause",
-    "reduction_judged": "judged",
-    "loss_not_finite": "not finite",
-}
-MARKS = {  # kind: (sign above the line, colour for both grounds, dash); the later kind wins at one step
-    "pause": ("II", "#7C8798", [2, 3]),
-    "judged": ("✓", "#7C8798", [2, 3]),
-    "rejected": ("×", "#7C8798", [4, 2]),
-    "proposal": ("?", "#C98A00", [6, 3]),
-    "cut": ("▼", "#E0591B", [1, 0]),
-    "rollback": ("↺", "#8E63D9", [8, 2]),
-    "not finite": ("!", "#DC2626", [2, 2]),
-}
 SPOTS = 100
 ZOOM = {
     "name": "zoom",

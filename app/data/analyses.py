@@ -32,9 +32,9 @@ _jobs: dict[str, Job] = {}
 
 
 def possible(run_id: str) -> bool:
-    """Return whether the run kept systems: those of linear time-invariant layers, unless output.systems is off.
+    """Return whether the run kept systems, or was analysed before: a copy may lack the systems.
 
-    Or was analysed before: a copy may lack the systems.
+    Linear time-invariant layers have systems, which a run keeps unless output.systems is off.
     """
     paths = runs.paths_of(run_id)
     return paths.systems.is_dir() or paths.analyses.is_dir()

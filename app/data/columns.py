@@ -6,7 +6,7 @@ a crash) as faint lines of their own.
 """
 
 import bisect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -214,7 +214,9 @@ def smoothed(values: np.ndarray, weight: float) -> np.ndarray:
 
     `weight` in [0, 1) is that of the past, as in TensorBoard's slider.
     """
-    averaged: np.ndarray = pd.Series(values).ewm(alpha=1.0 - weight, ignore_na=True).mean().to_numpy(copy=True)
+    averaged: np.ndarray = (
+        pd.Series(values).ewm(alpha=1.0 - weight, ignore_na=True).mean().to_numpy(copy=True)
+    )
     averaged[np.isnan(values)] = np.nan
     return averaged
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from hankelboard.app.data.columns import decimate
 from hankelboard.app.data import runs as data
+from hankelboard.app.data.columns import decimate
 from hankelboard.app.data.run_cache import RunCache
 from hankelboard.comparison.curves import Curve, curve_of
 from hankelboard.comparison.reading import batch_of, count_origins, origin_of

@@ -362,11 +362,15 @@ def _spectra_in(lines: bytes) -> Sequence[SpectrumRow | None] | None:
     numbers = [column.tolist() for column in places if column is not None]
     if hsv is None or len(numbers) < len(places):
         return None
-    texts = [journal_tables.texts(table, key, default) for key, default in (("importance", "hsv"), ("snapshot", ""))]
+    texts = [
+        journal_tables.texts(table, key, default)
+        for key, default in (("importance", "hsv"), ("snapshot", ""))
+    ]
     return [
         {"step": step, "branch": branch, "attempt": attempt, "layer": layer, "state_dim": len(values),
          "importance": importance, "snapshot": snapshot, "hsv": values}
-        for step, branch, attempt, layer, importance, snapshot, values in zip(*numbers, *texts, hsv, strict=True)
+        for step, branch, attempt, layer, importance, snapshot, values
+        in zip(*numbers, *texts, hsv, strict=True)
     ]  # fmt: skip
 
 

@@ -220,10 +220,12 @@ def commands(run_id: str) -> list[CommandRow]:
 
 
 def was_cut_after(run_id: str, step: int) -> bool:
-    """Return whether the live path has a cut at `step` or later: validation at the step of a cut comes before it."""
+    """Return whether the live path has a cut at `step` or later; validation at that step comes before it."""
     history = cache_of(run_id).history
     return any(
-        event.get("kind") == EventKind.REDUCTION_APPLIED and event.get("step", -1) >= step and history.on_path(event)
+        event.get("kind") == EventKind.REDUCTION_APPLIED
+        and event.get("step", -1) >= step
+        and history.on_path(event)
         for event in history.interventions
     )
 

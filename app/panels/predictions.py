@@ -1,6 +1,6 @@
 """Predicted against measured: what became of the cuts that were made, in this run and in all others."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
@@ -10,6 +10,7 @@ import streamlit as st
 from hankelboard.app.charts.metrics import Spec
 from hankelboard.app.charts.parts import CUT_COLOR, LEGEND, QUIET_COLOR, by, chart, mark, told
 from hankelboard.app.data import proposals
+from hankelboard.app.data.proposals import Outcome
 from hankelboard.app.panels import frame
 from hankelboard.app.words import labels
 
@@ -19,7 +20,7 @@ SIGNED_POINTS = "datum.value == 0 ? '0' : format(100 * datum.value, '+.3~g')"
 
 
 def show(run_id: str) -> None:
-    """How far the predictions of past proposals held, so that one learns how far to trust the next one."""
+    """Show how far the predictions of past proposals held: how far to trust the next one."""
     rows, left_out = proposals.outcomes()
     st.subheader("How far predictions held, all runs", anchor=False)
     if left_out:
@@ -37,7 +38,7 @@ def show(run_id: str) -> None:
         st.dataframe(pd.DataFrame(map(_row, rows)), hide_index=True, alt="Cuts with prediction and outcome")
 
 
-def _summary(rows: Sequence[Mapping[str, Any]]) -> str:
+def _summary(rows: Sequence[Outcome]) -> str:
     misses = [100 * abs(row["measured"] - row["predicted"]) for row in rows]
     return (
         f"Cuts whose ranks had been measured on copies before the decision, and again right after the "
@@ -48,7 +49,7 @@ def _summary(rows: Sequence[Mapping[str, Any]]) -> str:
     )
 
 
-def _row(row: Mapping[str, Any]) -> dict[str, Any]:
+def _row(row: Outcome) -> dict[str, Any]:
     return {
         "Run": row["name"],
         "Proposal": row["proposal"],
@@ -60,7 +61,7 @@ def _row(row: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def points_table(rows: Sequence[Mapping[str, Any]], run_id: str) -> pa.Table:
+def points_table(rows: Sequence[Outcome], run_id: str) -> pa.Table:
     return pa.table(
         {
             "predicted": pa.array([row["predicted"] for row in rows], pa.float64()),
@@ -71,15 +72,15 @@ def points_table(rows: Sequence[Mapping[str, Any]], run_id: str) -> pa.Table:
     )
 
 
-def diagonal_table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
-    """Two ends of the line on which predictions hold exactly."""
+def diagonal_table(rows: Sequence[Outcome]) -> pa.Table:
+    """Return two ends of the line on which predictions hold exactly."""
     values = [row[key] for row in rows for key in ("predicted", "measured")]
     ends = [min(values), max(values)]
     return pa.table({"predicted": pa.array(ends, pa.float64()), "measured": pa.array(ends, pa.float64())})
 
 
 def spec() -> Spec:
-    """Measured against predicted change, with the diagonal."""
+    """Return measured against predicted change, with the diagonal."""
 
     def axis(field: str, title: str) -> Spec:
         return {

@@ -116,6 +116,11 @@ def state(row: Mapping[str, Any]) -> Label:
     return STATES.get(row["state"], (str(row["state"]), "help", "gray"))
 
 
+def state_word(state: str) -> str:
+    """Return the state of a run in words."""
+    return STATES[state][0] if state in STATES else state
+
+
 def outcome(state: str) -> Label:
     """Return words, icon and colour of what became of a proposal."""
     return OUTCOMES.get(state, (state, "help", "gray"))
