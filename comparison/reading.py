@@ -39,7 +39,7 @@ def batch_of(config: Mapping[str, Any]) -> int:
 
 
 def groups_of(runs: Path) -> dict[str, tuple[list[RunPaths], list[RunPaths]]]:
-    """Return runs by group, oldest first: those that a comparison takes, and the archived ones that it leaves out.
+    """Return runs by group, oldest first: those that a comparison takes, and archived ones.
 
     Runs without a group and damaged ones are in none.
     """

@@ -194,7 +194,7 @@ def final_of(row: Mapping[str, Any], config: Mapping[str, Any], last: float | No
 def series_of(finals: Iterable[Final]) -> list[Series]:
     """Return series: runs that differ in their seed alone, in order.
 
-    A suite names the series, because runs that they take from others differ in name; elsewhere role, group and
+    A suite names the series, because the runs that they refer to differ by seed; elsewhere role, group and
     configuration decide.
     """
     by_kind: dict[str, list[Final]] = {}

@@ -266,7 +266,7 @@ def _is_stranded(paths: RunPaths, run: Run) -> bool:
 
 
 def _is_there(runs: Path, run: str) -> bool:
-    """Return whether there is such a run. A trainer leaves a folder without run.json when its run is removed."""
+    """Return whether there is such a run; a trainer may leave the folder of a run that was removed."""
     try:
         read_run(run_paths(runs, run))
     except (RunNotFound, DamagedRun):

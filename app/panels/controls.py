@@ -99,7 +99,8 @@ def _more(row: Mapping[str, Any], writable: bool) -> None:
                              required=True)  # fmt: skip
         st.caption(labels.plain(labels.POLICIES.get(st.session_state["new_policy"], "")))
         st.segmented_control("While a person decides", WAITING, default=row["waiting"],
-                             format_func=lambda waiting: labels.WAITING[waiting], key="new_waiting", required=True)  # fmt: skip
+                             format_func=lambda waiting: labels.WAITING[waiting], key="new_waiting",
+                             required=True)  # fmt: skip
         now = (row["policy"], row["waiting"])
         asked = (st.session_state["new_policy"], st.session_state["new_waiting"])
         st.button("Change", key="policy", icon=":material/rule_settings:", disabled=asked == now,
@@ -108,11 +109,12 @@ def _more(row: Mapping[str, Any], writable: bool) -> None:
         step = st.number_input("Stop and save at step", min_value=0, max_value=row["total_steps"],
                                value=row["total_steps"], key="stop_at")  # fmt: skip
         st.button("Stop there", key="stop_later", icon=":material/stop:", on_click=request,
-                  args=(run_id, CommandKind.STOP), kwargs={"at_step": int(step)}, disabled=step == row["total_steps"])  # fmt: skip
+                  args=(run_id, CommandKind.STOP), kwargs={"at_step": int(step)},
+                  disabled=step == row["total_steps"])  # fmt: skip
         st.divider()
         sure = st.checkbox("What came after the last checkpoint may be lost", key="kill_sure")
-        st.button(labels.COMMANDS[CommandKind.KILL], key="kill", icon=":material/dangerous:", on_click=request,
-                  args=(run_id, CommandKind.KILL), disabled=not sure)  # fmt: skip
+        st.button(labels.COMMANDS[CommandKind.KILL], key="kill", icon=":material/dangerous:",
+                  on_click=request, args=(run_id, CommandKind.KILL), disabled=not sure)  # fmt: skip
         st.caption("Ends the process without saving, also when it hangs. The run can be resumed.")
 
 
