@@ -233,19 +233,19 @@ def _labels(groups: Sequence[Sequence[Final]]) -> list[str]:
     ]
 
 
-def baseline_of(series: Sequence[Series], wanted: str = "") -> Series | None:
-    """Return the series that holds the run `wanted`; else the first whose role is baseline."""
-    chosen = (one for one in series if any(run.run == wanted for run in one.runs))
+def baseline_of(series: Sequence[Series], run_id: str = "") -> Series | None:
+    """Return the series that holds the run `run_id`; else the first whose role is baseline."""
+    chosen = (one for one in series if any(run.run == run_id for run in one.runs))
     return next(chosen, next((one for one in series if one.role == Role.BASELINE), None))
 
 
-def baseline_named(finals: Sequence[Final], wanted: str) -> str:
+def baseline_named(finals: Sequence[Final], name: str) -> str:
     """Return a run by the name of its series, its name or its id; ConfigError when there is none."""
     for final in finals:
-        if wanted in (final.series, final.name, final.run):
+        if name in (final.series, final.name, final.run):
             return final.run
-    known = ", ".join(dict.fromkeys(final.series or final.name for final in finals)) or "none"
-    raise ConfigError(f"baseline {wanted!r} is no run or series of this comparison; there are {known}")
+    names = ", ".join(dict.fromkeys(final.series or final.name for final in finals)) or "none"
+    raise ConfigError(f"baseline {name!r} is no run or series of this comparison; there are {names}")
 
 
 def configuration_differences(series: Sequence[Series]) -> dict[str, list[Any]]:

@@ -293,9 +293,9 @@ class Config:
         if self.training.cuda_graphs and not self.training.compile:
             raise ConfigError("training.cuda_graphs = true: needs training.compile = true")
         if self.reduction.symmetry == "real":
-            for key, wanted in (("moments", "reset"), ("method", "balanced")):
-                if getattr(self.reduction, key) != wanted:
-                    raise ConfigError(f"reduction.symmetry = real: needs reduction.{key} = {wanted}")
+            for key, needed in (("moments", "reset"), ("method", "balanced")):
+                if getattr(self.reduction, key) != needed:
+                    raise ConfigError(f"reduction.symmetry = real: needs reduction.{key} = {needed}")
         for step in self.reduction.steps:
             if step > steps:
                 raise ConfigError(f"reduction.steps = {self.reduction.steps}: {step} is beyond {steps} steps")

@@ -124,7 +124,7 @@ def load_suite(name: str) -> Suite:
 
 def parse_suite(name: str, tables: Mapping[str, Any]) -> Suite:
     """Return a suite from the tables of its file; ConfigError as `load_suite`."""
-    _known_keys(f"suite {name}", tables, SUITE_KEYS)
+    _refuse_unknown(f"suite {name}", tables, SUITE_KEYS)
     given = tables.get("series")
     if not isinstance(given, list) or not given:
         raise ConfigError(f"suite {name}: has no [[series]]")
@@ -132,14 +132,14 @@ def parse_suite(name: str, tables: Mapping[str, Any]) -> Suite:
     for entry in given:
         one = _parse_series(name, tables, entry)
         where = f"suite {name}, series {one.name!r}"
-        known = {other.name: other for other in series}
-        if one.name in known:
+        above = {other.name: other for other in series}
+        if one.name in above:
             raise ConfigError(f"{where}: two series have this name")
-        for key, wanted in one.needs().items():
-            if wanted not in known:
-                raise ConfigError(f"{where}: {key} = {wanted!r} is no series above it")
+        for key, needed in one.needs().items():
+            if needed not in above:
+                raise ConfigError(f"{where}: {key} = {needed!r} is no series above it")
         try:
-            one.config(0, dict.fromkeys(known, "checked"))
+            one.config(0, dict.fromkeys(above, "checked"))
         except ConfigError as error:
             raise ConfigError(f"{where}: {error}") from None
         series.append(one)
@@ -151,7 +151,7 @@ def _parse_series(suite: str, tables: Mapping[str, Any], entry: Any) -> SuiteSer
     if not isinstance(name, str) or not name.strip():
         raise ConfigError(f"suite {suite}: a series has no name")
     where = f"suite {suite}, series {name!r}"
-    _known_keys(where, entry, SERIES_KEYS)
+    _refuse_unknown(where, entry, SERIES_KEYS)
     preset = entry.get("preset", tables.get("preset"))
     if not isinstance(preset, str):
         raise ConfigError(f"{where}: needs a preset, here or for the whole suite")
@@ -173,10 +173,10 @@ def _config_of(where: str, table: Mapping[str, Any]) -> dict[str, Any]:
     return spelt_out(config)
 
 
-def _known_keys(where: str, table: Mapping[str, Any], known: Sequence[str]) -> None:
+def _refuse_unknown(where: str, table: Mapping[str, Any], allowed: Sequence[str]) -> None:
     for key in table:
-        if key not in known:
-            raise ConfigError(f"{where}: unknown key {key}; there are {', '.join(known)}")
+        if key not in allowed:
+            raise ConfigError(f"{where}: unknown key {key}; there are {', '.join(allowed)}")
 
 
 def create_suite(
@@ -220,14 +220,14 @@ def _create_missing(
     run_of: dict[tuple[str, int], str] = {}
     for number, (seed, one) in enumerate(order):
         config = one.config(seed, {name: run_of[name, seed] for name in one.needs().values()})
-        known = present.get((one.name, seed))
-        run = known or create_run(
+        existing = present.get((one.name, seed))
+        run = existing or create_run(
             runs, name=one.name, config=config.as_dict(), preset=one.preset, group=group, role=one.role,
             series=one.name, seed=seed, by=by, slug=f"{group[:32]}-{number:03d}-s{seed}",
         )  # fmt: skip
         run_of[one.name, seed] = run.id
-        differs = _differences(config.as_dict(), run.config) if known else []
-        planned.append(Planned(series=one, seed=seed, run=run.id, created=known is None, differs=differs))
+        differs = _differences(config.as_dict(), run.config) if existing else []
+        planned.append(Planned(series=one, seed=seed, run=run.id, created=existing is None, differs=differs))
     return planned
 
 
@@ -283,12 +283,12 @@ def _put_away(paths: RunPaths, by: str) -> None:
         add_note(paths, NoteKind.ARCHIVE, True, by=by, via="cli")
 
 
-def _differences(wanted: Mapping[str, Any], there: Mapping[str, Any]) -> list[str]:
+def _differences(planned: Mapping[str, Any], there: Mapping[str, Any]) -> list[str]:
     """Return keys with another value; keys that a run's older configuration lacks have their default."""
     default = dataclasses.asdict(Config())
     return [
         f"{section}.{key}"
-        for section, part in wanted.items()
+        for section, part in planned.items()
         for key, value in part.items()
         if there.get(section, default[section]).get(key, default[section][key]) != value
     ]

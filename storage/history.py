@@ -158,7 +158,7 @@ class History:
         return None
 
     def segments(self, branch: int | None = None) -> dict[int, int | None]:
-        """Return the path of a branch: for each branch on it the last step that counts (None = to its end)."""
+        """Return the path of a branch: the last step that counts of each branch on it (None: to its end)."""
         number = self.branch if branch is None else branch
         if number not in self._paths:
             self._paths[number] = self._path_of(number)
@@ -177,7 +177,7 @@ class History:
         return path
 
     def on_path(self, record: Mapping[str, Any], branch: int | None = None) -> bool:
-        """Return whether a record with step, branch and attempt lies on the path of a branch (default: the live one)."""
+        """Return whether a record of some place lies on the path of a branch (default: the live one)."""
         number = record.get("branch", 0)
         path = self.segments(branch)
         if number not in path:

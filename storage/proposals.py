@@ -63,7 +63,7 @@ def publish_measurement(paths: RunPaths, command_id: str, record: MeasurementRec
 
 
 def read_evidence(paths: RunPaths, number: int) -> Proposal | None:
-    """Return a proposal together with what was measured for it later, or None when it is absent or damaged."""
+    """Return a proposal with what was measured for it later, or None when it is absent or damaged."""
     proposal = read_proposal(paths, number)
     if proposal is not None:
         for record in _measurements(paths, number):
@@ -139,8 +139,8 @@ def decide(
     """Record a verdict.
 
     Atomicity and concurrency: created exclusively; of any number of deciders the first wins and the
-    others get an error that says who won. Durability: on disk when this returns. The trainer acts on it at its next
-    step boundary and answers in events.jsonl.
+    others get an error that says who won. Durability: on disk when this returns. The trainer acts on it at
+    its next step boundary and answers in events.jsonl.
 
     Raises
     ------
@@ -269,7 +269,7 @@ def ranks_of_share(proposal: RankTables, share: float) -> list[int]:
 
 
 def ranks_within(proposal: RankTables, share: float, unit: str = "states") -> list[int]:
-    """Return the rank per layer when all layers together may keep a share of their states or of their parameters.
+    """Return the rank per layer when all layers together keep a share of their states or parameters.
 
     One threshold for all layers: the state with the smallest importance goes first, wherever it is, so that
     the sum of the bounds 2 Σ_{i>r} σ_i is as small as it can be; with `parameters` the one with the smallest

@@ -1,8 +1,8 @@
 """The records of a run directory as types: a mistyped key is an error of the type checker.
 
 docs/FORMAT.md is the reference. Words of a vocabulary (storage/vocabulary.py) are plain text here, because a
-newer writer may use others. What JSON cannot say is null: a float that was not finite. Keys that older records
-or some families lack are NotRequired; records from disk become these types in storage/decoding.py alone.
+newer writer may use others. A float that was not finite is None. Keys that older records or some families
+lack are NotRequired; records from disk become these types in storage/decoding.py alone.
 """
 
 from typing import Any, NotRequired, Required, TypedDict

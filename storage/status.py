@@ -59,7 +59,7 @@ def _started_at(pid: int) -> str | None:
 
 
 def process_is_gone(status: Mapping[str, Any]) -> bool:
-    """Return whether the process that wrote this status is known to be dead: same host, pid or start time gone."""
+    """Return whether the process of this status is known to be dead: same host, pid or start time gone."""
     pid = status.get("pid")
     if status.get("host") != socket.gethostname() or not isinstance(pid, int):
         return False

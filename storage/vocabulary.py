@@ -1,7 +1,7 @@
 """The words of the format: every value that a key of a record may hold where only some are allowed.
 
-A member is the plain text that stands on disk (`RunState.FAILED == "failed"`), and is written as such. Records
-that come from disk hold plain text: a newer writer may use a word that is not here, so readers compare and
+A member is the plain text that stands on disk (`RunState.FAILED == "failed"`), and is written as such.
+Records from disk hold plain text: a newer writer may use a word that is not here, so readers compare and
 never convert. docs/FORMAT.md says what each word means; people read those of app/words.
 """
 
@@ -53,8 +53,8 @@ class Phase(StrEnum):
 class EventKind(StrEnum):
     """What happened to a run. A kind that `History` has no method for is known and changes no state.
 
-    A new kind is a member here, its words in app/words/events.py and a line in docs/FORMAT.md; one that charts
-    mark belongs into INTERVENTIONS and into app/data/interventions.py, too.
+    A new kind is a member here, its words in app/words/events.py and a line in docs/FORMAT.md; one that
+    charts mark belongs into INTERVENTIONS and into app/data/interventions.py, too.
     """
 
     ATTEMPT_STARTED = "attempt_started"

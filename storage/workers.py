@@ -38,7 +38,7 @@ def withdraw(runs: Path) -> None:
 
 
 def present(runs: Path, watches: dict[str, BeatWatch] | None = None) -> list[WorkerRecord]:
-    """Return the workers that are not known to be gone: alive on this host, or of another host and still beating.
+    """Return the workers that are not known to be gone: alive on this host, or of another and still beating.
 
     `watches` is the viewer's memory between calls; without one a worker of another host counts as present.
     """

@@ -43,8 +43,8 @@ def possible(run_id: str) -> bool:
 def start(run_id: str) -> None:
     """Begin an analysis of this run (a callback); one at a time for a run, whoever asks."""
     with _lock:
-        known = _jobs.get(run_id)
-        if known is not None and known.running:
+        before = _jobs.get(run_id)
+        if before is not None and before.running:
             return
         command = [sys.executable, "-P", "-m", "hankelboard", "analyse", runs.paths_of(run_id).run_id,
                    "--runs-dir", str(runs_directory().resolve())]  # fmt: skip

@@ -36,7 +36,7 @@ class RunList:
 def _names_mark(folder: Path) -> tuple[Path, int, int] | None:
     """Return what changes with the names in the folder; None when there is no folder."""
     try:
-        found = os.stat(folder)  # noqa: PTH116 - asked by every tick of every page
+        stat_now = os.stat(folder)  # noqa: PTH116 - asked by every tick of every page
     except OSError:
         return None
-    return folder, found.st_ino, found.st_mtime_ns
+    return folder, stat_now.st_ino, stat_now.st_mtime_ns

@@ -28,26 +28,26 @@ def zone() -> str | None:
 
 def choose_run() -> str:
     """Return the run of this page: from the URL, else the last one shown. Without one the page ends here."""
-    wanted = st.query_params.get("run") or st.session_state.get("run")
+    run_id = st.query_params.get("run") or st.session_state.get("run")
     listed = runs.run_ids()
-    if wanted is None:
+    if run_id is None:
         _offer_runs(listed)
         st.stop()
-    if RUN_ID.fullmatch(wanted) is None or wanted not in listed:
+    if RUN_ID.fullmatch(run_id) is None or run_id not in listed:
         st.session_state.pop("run", None)
-        _say_unknown(wanted)
+        _say_unknown(run_id)
         _offer_runs(listed)
         st.stop()
-    st.session_state["run"] = wanted
-    if st.query_params.get("run") != wanted:
-        st.query_params["run"] = wanted
-    _switcher(listed, wanted)
-    return wanted
+    st.session_state["run"] = run_id
+    if st.query_params.get("run") != run_id:
+        st.query_params["run"] = run_id
+    _switcher(listed, run_id)
+    return run_id
 
 
-def _say_unknown(wanted: str) -> None:
+def _say_unknown(run_id: str) -> None:
     with st.container(border=True, key="unknown_run"):
-        st.markdown(f":material/search_off: **There is no run** {labels.plain(wanted[:120])} **here.**")
+        st.markdown(f":material/search_off: **There is no run** {labels.plain(run_id[:120])} **here.**")
         st.caption(
             "The link may be from another folder of runs, or the run was moved. "
             "`hankelboard runs` lists those that are there."

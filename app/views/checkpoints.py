@@ -65,10 +65,10 @@ def tree(run_id: str, listed: Sequence[CheckpointRow]) -> None:
 def choose(row: Mapping[str, Any], listed: Sequence[CheckpointRow]) -> None:
     """Pick a checkpoint, verify it, go back to it."""
     by_name = {item["name"]: item for item in listed}
-    wanted = st.query_params.get("checkpoint")
+    linked = st.query_params.get("checkpoint")
     chosen = st.session_state.get("checkpoint_choice")
     if chosen not in by_name:
-        chosen = wanted if wanted in by_name else default_choice(listed)
+        chosen = linked if linked in by_name else default_choice(listed)
     st.session_state["checkpoint_choice"] = chosen  # said in every message: one of them may be dropped
     with st.container(border=True, key="choice"):
         name = st.selectbox("Checkpoint", list(by_name), key="checkpoint_choice", on_change=_remember,

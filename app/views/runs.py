@@ -116,10 +116,10 @@ def filtered(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
             group = st.selectbox("Group", ["", *groups], key="group", bind="query-params", width=190,
                                  format_func=lambda name: name or "all groups")  # fmt: skip
         st.toggle("One table per group", key="grouped", bind="query-params")
-    wanted = (text or "").lower().split()
+    searched = (text or "").lower().split()
     rows = [row for row in rows if not group or row["group"] == group]
     rows = sorted(rows, key=SORTS[sort])  # stable: the newest first within each
-    return [row for row in rows if _is_shown(row, shown) and all(word in _haystack(row) for word in wanted)]
+    return [row for row in rows if _is_shown(row, shown) and all(word in _haystack(row) for word in searched)]
 
 
 def _urgency(row: Mapping[str, Any]) -> int:

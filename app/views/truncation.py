@@ -52,14 +52,14 @@ def explain_empty(row: Mapping[str, Any]) -> None:
 def choose_proposal(row: Mapping[str, Any], proposals: Sequence[ProposalRow]) -> ProposalRow:
     """Return the proposal of the URL, else the pending one, else the newest; draw a switch for several."""
     by_number = {proposal["number"]: proposal for proposal in proposals}
-    wanted = st.query_params.get("proposal", "")
-    chosen_number = int(wanted) if wanted.isdecimal() and len(wanted) < 10 else row["pending_proposal"]
+    asked = st.query_params.get("proposal", "")
+    chosen_number = int(asked) if asked.isdecimal() and len(asked) < 10 else row["pending_proposal"]
     if chosen_number is not None and chosen_number not in by_number:
         older = proposal_data.proposal_row(row["run"], chosen_number)
         by_number |= {} if older is None else {older["number"]: older}
     number = chosen_number if chosen_number in by_number else proposals[0]["number"]
-    if wanted and wanted != str(number):
-        st.caption(f"There is no proposal {labels.plain(wanted[:20])}; this is proposal {number}.")
+    if asked and asked != str(number):
+        st.caption(f"There is no proposal {labels.plain(asked[:20])}; this is proposal {number}.")
     pending = row["pending_proposal"]
     if pending is not None and pending != number:
         frame.pending_banner(row)

@@ -1,4 +1,4 @@
-"""Each word of the format has words for people, an icon where icons are shown, a mark where charts draw it."""
+"""Each word of the format has words for people, an icon where icons show, a mark where charts draw it."""
 
 import re
 from pathlib import Path
