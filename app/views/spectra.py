@@ -39,7 +39,7 @@ def live(run_id: str) -> int | None:
 def choose_layer(layers: Mapping[int, Sequence[SpectrumRow]]) -> int:
     """Return the layer of the URL, else the first one."""
     if len(layers) == 1:
-        return next(iter(layers))
+        return min(layers)
     chosen_layer: int = st.segmented_control(
         "Layer", sorted(layers), key="layer", default=min(layers), required=True, bind="query-params"
     )
