@@ -4,7 +4,7 @@ BIN := .venv/bin
 RUNS ?= ./runs
 PORT ?= 8501
 
-.PHONY: demo test check bench bench-headline soak clean
+.PHONY: demo test check bench bench-headline soak docs clean
 
 demo: .venv/.installed
 	$(BIN)/hankelboard demo --runs-dir $(RUNS) --port $(PORT)
@@ -27,6 +27,10 @@ bench-headline: .venv/.installed
 soak: .venv/.installed
 	$(BIN)/python -m pytest tests/soak.py
 
+# The site of docs/ in site/, strict: a link that leads nowhere fails. Read it with any browser: site/index.html
+docs: .venv/.docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 .venv/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "Python 3.11 or newer is needed; choose one with: make PYTHON=/path/to/python3.11 ..."; exit 1; }
@@ -40,6 +44,10 @@ soak: .venv/.installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
 	@touch $@
 
+.venv/.docs: .venv/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	@touch $@
+
 # The browser test drives a real Chromium. It is installed here where that is possible (root and apt-get);
 # otherwise the command to run is printed and the target fails: a browser test is never skipped in silence.
 .venv/.chromium: .venv/.installed
@@ -47,4 +55,4 @@ soak: .venv/.installed
 	@touch $@
 
 clean:
-	rm -rf .venv build *.egg-info
+	rm -rf .venv build site *.egg-info

@@ -10,7 +10,7 @@ ILL_CONDITIONED = 1e4
 FLAT = 0.4
 """Evenness from which on a spectrum is flat: layers that recall about as many pairs of keys and values as
 they have states had 0.42 to 0.89, trained layers of LRU and linear attention on digits, tones, text, copying
-and induction at most 0.28 (docs/LOG.md, 2026-11-26)."""
+and induction at most 0.28 (docs/log/proposals.md, 2026-11-26)."""
 FLAT_SUM = 0.8
 """The same for key_query_energy, which adds two spectra and is flatter: 0.98, and at most 0.70."""
 NEGLIGIBLE = 0.01
