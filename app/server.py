@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import importlib
 import re
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from starlette.routing import WebSocketRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from hankelboard.app.charts import metrics
 from hankelboard.app.data import runs
 from hankelboard.app.live.watch import Watch
 from hankelboard.storage.layout import RUN_ID, runs_directory
@@ -157,7 +159,7 @@ async def lifespan(app: Any) -> AsyncIterator[dict[str, Any]]:
     """One watch for the life of the server.
 
     The pages' modules are imported here, once: two sessions that import them at the same time disturb
-    each other. Runs are read ahead, so that the first page of a large folder is not the one that waits.
+    each other. Runs are read and charts are made ahead, so that the first page is not the one that waits.
     """
     for name in MODULES_OF_PAGES:
         importlib.import_module(name)
@@ -165,6 +167,7 @@ async def lifespan(app: Any) -> AsyncIterator[dict[str, Any]]:
     watch.start()
     runs.tell_when_warm(watch.notice)
     runs.read_ahead()
+    threading.Thread(target=metrics.make_ahead, name="charts", daemon=True).start()
     try:
         yield {"watch": watch}
     finally:

@@ -1,4 +1,4 @@
-"""Charts of a comparison: Vega-Lite specifications and the tables they draw, for page and report alike.
+"""Charts of a comparison and the tables they draw, for page and report alike.
 
 Colour goes by series and stays with it whatever else is compared; dash and shape say the same again.
 """
@@ -7,14 +7,17 @@ import hashlib
 import itertools
 import math
 from collections.abc import Mapping, Sequence
+from functools import lru_cache, partial
 from typing import Any
 
+import altair as alt
 import numpy as np
 
+from hankelboard.comparison import colors
 from hankelboard.comparison.curves import AXES, Curve, band
 from hankelboard.comparison.series import ENOUGH, FIGURES, Final, Series, pareto
+from hankelboard.comparison.specification import Spec, specification, table, tooltip, zoom
 
-Spec = dict[str, Any]
 Rows = list[dict[str, Any]]
 
 FEW = 6
@@ -34,21 +37,20 @@ SHAPES = (
     "triangle-right",
     "triangle-left",
 )
-LEGEND: Spec = {
-    "columns": {"expr": f"width < {NARROW} ? 1 : 2"},
-    "labelLimit": {"expr": f"width < {NARROW} ? width - 30 : width / 2 - 60"},
-    "offset": 12,
-    "symbolOpacity": 1,
-}
+legend = partial(
+    alt.Legend,
+    orient="top",
+    title=None,
+    columns=alt.expr(f"width < {NARROW} ? 1 : 2"),
+    labelLimit=alt.expr(f"width < {NARROW} ? width - 30 : width / 2 - 60"),
+    offset=12,
+    symbolOpacity=1,
+)
 AUTOSIZE = {"type": "fit-x", "contains": "padding"}
 """The height of a chart is that of its plot: a legend of many rows makes it higher, not flatter."""
-PADDING = {"left": 2, "top": 4, "right": 6, "bottom": 2}
-ZOOM = {
-    "name": "zoom",
-    "bind": "scales",
-    "select": {"type": "interval", "zoom": "wheel![event.ctrlKey || event.metaKey]"},
-}
-SVG = {"embedOptions": {"renderer": "svg"}}
+ZOOM = zoom()
+KEPT = 64
+"""Specifications that are kept; which series are compared, and so their names, is up to whoever looks."""
 
 
 def places(keys: Sequence[str]) -> dict[str, int]:
@@ -74,28 +76,37 @@ class Palette:
         self._size = HUES * (1 + max(self._places.values(), default=0) // HUES)
         self.labels = [one.label for one in series]
 
-    def _channel(self, kind: str, range_: Sequence[Any] | None, symbol: str) -> Spec:
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Palette) and self._looks == other._looks
+
+    def __hash__(self) -> int:
+        return hash(self._looks)
+
+    @property
+    def _looks(self) -> tuple[tuple[str, int], ...]:
+        return tuple(self._places.items())
+
+    def _scale(self, range_: Sequence[Any] | None = None) -> alt.Scale:
         at = {place: label for label, place in self._places.items()}
         domain = [at.get(place, f"\u200b{place}") for place in range(self._size)]
-        scale: Spec = {"domain": domain}
-        if range_ is not None:
-            scale["range"] = list(range_)
-        legend: Spec = {"orient": "top", "title": None, "values": self.labels, **LEGEND}
-        if symbol:
-            legend |= {"symbolType": symbol, "symbolSize": 300, "symbolStrokeWidth": 2.4}
-        return {"field": "series", "type": kind, "scale": scale, "legend": legend}
+        return alt.Scale(domain=domain) if range_ is None else alt.Scale(domain=domain, range=list(range_))
 
-    def color(self, symbol: str = "") -> Spec:
-        """`symbol` is that of the legend: "stroke" for lines."""
-        return self._channel("nominal", None, symbol)
+    def _legend(self, symbol: str) -> alt.Legend:
+        """Return a legend; `symbol` is "stroke" for lines."""
+        if not symbol:
+            return legend(values=self.labels)
+        return legend(values=self.labels, symbolType=symbol, symbolSize=300, symbolStrokeWidth=2.4)
 
-    def dash(self) -> Spec:
+    def color(self, symbol: str = "") -> alt.Color:
+        return alt.Color("series:N", scale=self._scale(), legend=self._legend(symbol))
+
+    def dash(self) -> alt.StrokeDash:
         found = [DASHES[self._other(place, DASHES)] for place in range(self._size)]
-        return self._channel("ordinal", found, "stroke")
+        return alt.StrokeDash("series:O", scale=self._scale(found), legend=self._legend("stroke"))
 
-    def shape(self) -> Spec:
+    def shape(self) -> alt.Shape:
         found = [SHAPES[self._other(place, SHAPES)] for place in range(self._size)]
-        return self._channel("ordinal", found, "")
+        return alt.Shape("series:O", scale=self._scale(found), legend=self._legend(""))
 
     @staticmethod
     def _other(place: int, kinds: Sequence[Any]) -> int:
@@ -143,57 +154,50 @@ def _line(label: str, run: str, seed: int, curve: Curve, axis: str, *, faint: bo
     ]  # fmt: skip
 
 
+@lru_cache(KEPT)
 def curve_spec(palette: Palette, axis: str, metric: str, format: str, *, height: int = 320) -> Spec:
-    """Curves of all runs; where a series has several, each faint under their mean ± sd."""
-    x = {"field": "at", "type": "quantitative", "title": AXES[axis].title,
-         "axis": {"grid": False, "format": ",~r", "tickCount": 6}}  # fmt: skip
-    y = {"type": "quantitative", "title": metric, "scale": {"zero": False},
-         "axis": {"format": format, "tickCount": 5}}  # fmt: skip
-    raw = {
-        "data": {"name": "curves"},
-        "params": [ZOOM],
-        "mark": {"type": "line", "clip": True},
-        "encoding": {
-            "x": x, "y": {**y, "field": "value"}, "detail": {"field": "run"},
-            "color": palette.color("stroke"), "strokeDash": palette.dash(), **_faint(1.0, 0.35),
-            "strokeWidth": {"condition": {"test": "datum.faint", "value": 1}, "value": 2},
-        },
-    }  # fmt: skip
-    touch = {
-        "data": {"name": "curves"},
-        "mark": {"type": "point", "size": 40, "clip": True, "opacity": 0},
-        "encoding": {
-            "x": x, "y": {**y, "field": "value"}, "detail": {"field": "run"},
-            "tooltip": [_told("series", "series"), _told("run", "run"), _told("seed", "seed"),
-                        _told("at", AXES[axis].title, ",.4~r"), _told("value", metric, ".4~g")],
-        },
-    }  # fmt: skip
-    area = {
-        "data": {"name": "bands"},
-        "mark": {"type": "area", "opacity": 0.16, "clip": True},
-        "encoding": {
-            "x": x,
-            "y": {**y, "field": "low"},
-            "y2": {"field": "high"},
-            "color": palette.color("stroke"),
-        },
-    }
-    mean = {
-        "data": {"name": "bands"},
-        "mark": {"type": "line", "strokeWidth": 2.4, "clip": True},
-        "encoding": {"x": x, "y": {**y, "field": "mean"}, "color": palette.color("stroke"),
-                     "strokeDash": palette.dash()},
-    }  # fmt: skip
-    return {"height": height, "padding": PADDING, "autosize": AUTOSIZE, "usermeta": SVG,
-            "layer": [area, raw, mean, touch]}  # fmt: skip
+    """Return the chart of all runs' curves; where a series has several, each faint under their mean ± sd."""
+    x = alt.X("at:Q", title=AXES[axis].title, axis=alt.Axis(grid=False, format=",~r", tickCount=6))
+    axis_up = alt.Axis(format=format, tickCount=5)
+    y = partial(alt.Y, title=metric, scale=alt.Scale(zero=False), axis=axis_up)
+    color, dash = palette.color("stroke"), palette.dash()
+    raw = (
+        table("curves")
+        .mark_line(clip=True)
+        .encode(
+            x,
+            y("value:Q"),
+            alt.Detail(field="run"),
+            color,
+            dash,
+            opacity=_where_faint(0.35, 1.0),
+            strokeWidth=_where_faint(1, 2),
+        )
+        .add_params(ZOOM)
+    )
+    touch = (
+        table("curves")
+        .mark_point(clip=True, size=40, opacity=0)
+        .encode(
+            x,
+            y("value:Q"),
+            alt.Detail(field="run"),
+            tooltip=tooltip(
+                ("series", "series"),
+                ("run", "run"),
+                ("seed", "seed"),
+                ("at", AXES[axis].title, ",.4~r"),
+                ("value", metric, ".4~g"),
+            ),
+        )
+    )
+    area = table("bands").mark_area(clip=True, opacity=0.16).encode(x, y("low:Q"), alt.Y2("high"), color)
+    mean = table("bands").mark_line(clip=True, strokeWidth=2.4).encode(x, y("mean:Q"), color, dash)
+    return specification(alt.layer(area, raw, mean, touch), height, autosize=AUTOSIZE)
 
 
-def _faint(full: float, faint: float) -> Spec:
-    return {"opacity": {"condition": {"test": "datum.faint", "value": faint}, "value": full}}
-
-
-def _told(field: str, title: str, format: str = "") -> Spec:
-    return {"field": field, "title": title, **({"format": format, "type": "quantitative"} if format else {})}
+def _where_faint(faint: float, full: float) -> Any:
+    return alt.condition("datum.faint", alt.value(faint), alt.value(full))
 
 
 def point_tables(series: Sequence[Series], figure: str, against: str) -> dict[str, Rows]:
@@ -233,49 +237,53 @@ def _over_seeds(known: Sequence[tuple[float, float, Final]]) -> tuple[np.ndarray
     return xs, ys
 
 
+@lru_cache(KEPT)
 def point_spec(palette: Palette, figure: str, title: str, *, log: bool = False, height: int = 300) -> Spec:
-    """A figure against states or seconds: every run, means with ± sd, and the Pareto front of the means."""
-    x = {"field": "x", "type": "quantitative", "title": title,
-         "scale": {"type": "log", "nice": False, "padding": 24} if log else {"zero": False, "padding": 12},
-         "axis": {"grid": False, "format": ",~r", "tickCount": 6, "labelOverlap": True}}  # fmt: skip
-    y = {"type": "quantitative", "title": FIGURES[figure], "scale": {"zero": False, "padding": 12},
-         "axis": {"format": ".3~%", "tickCount": 5}}  # fmt: skip
-    front = {
-        "data": {"name": "front"},
-        "mark": {"type": "line", "color": "#7C8798", "strokeDash": [4, 3], "interpolate": "step-after"},
-        "encoding": {"x": x, "y": {**y, "field": "y"}},
-    }
-    points = {
-        "data": {"name": "points"},
-        "params": [ZOOM],
-        "mark": {"type": "point", "filled": True, "clip": True},
-        "encoding": {
-            "x": x, "y": {**y, "field": "y"}, "color": palette.color(), "shape": palette.shape(),
-            **_faint(1.0, 0.4), "size": {"condition": {"test": "datum.faint", "value": 34}, "value": 110},
-            "tooltip": [_told("series", "series"), _told("run", "run"), _told("seed", "seed"),
-                        _told("x", title, ",.4~r"), _told("y", FIGURES[figure], ".2%"),
-                        _told("states", "states now", ",")],
-        },
-    }  # fmt: skip
-    spread = {
-        "data": {"name": "means"},
-        "mark": {"type": "rule", "strokeWidth": 1.6},
-        "encoding": {"x": x, "y": {**y, "field": "low"}, "y2": {"field": "high"}, "color": palette.color()},
-    }
-    across = {
-        "data": {"name": "means"},
-        "mark": {"type": "rule", "strokeWidth": 1, "opacity": 0.6},
-        "encoding": {"x": {**x, "field": "x_low"}, "x2": {"field": "x_high"}, "y": {**y, "field": "y"},
-                     "color": palette.color()},
-    }  # fmt: skip
-    mean = {
-        "data": {"name": "means"},
-        "mark": {"type": "point", "filled": True, "size": 120, "opacity": 1},
-        "encoding": {
-            "x": x, "y": {**y, "field": "y"}, "color": palette.color(), "shape": palette.shape(),
-            "tooltip": [_told("series", "mean of series"), _told("n", "seeds"), _told("x", title, ",.4~r"),
-                        _told("y", FIGURES[figure], ".2%")],
-        },
-    }  # fmt: skip
-    return {"height": height, "padding": PADDING, "autosize": AUTOSIZE, "usermeta": SVG,
-            "layer": [front, across, spread, points, mean]}  # fmt: skip
+    """Return a figure against states or seconds: runs, means with ± sd, and the Pareto front of the means."""
+    scale = alt.Scale(type="log", nice=False, padding=24) if log else alt.Scale(zero=False, padding=12)
+    ticks = alt.Axis(grid=False, format=",~r", tickCount=6, labelOverlap=True)
+    across = partial(alt.X, title=title, scale=scale, axis=ticks)
+    up = partial(
+        alt.Y,
+        title=FIGURES[figure],
+        scale=alt.Scale(zero=False, padding=12),
+        axis=alt.Axis(format=".3~%", tickCount=5),
+    )
+    x, y, color, shape = across("x:Q"), up("y:Q"), palette.color(), palette.shape()
+    at, value = ("x", title, ",.4~r"), ("y", FIGURES[figure], ".2%")
+    front = (
+        table("front").mark_line(color=colors.QUIET, strokeDash=[4, 3], interpolate="step-after").encode(x, y)
+    )
+    points = (
+        table("points")
+        .mark_point(clip=True, filled=True)
+        .encode(
+            x,
+            y,
+            color,
+            shape,
+            opacity=_where_faint(0.4, 1.0),
+            size=_where_faint(34, 110),
+            tooltip=tooltip(
+                ("series", "series"),
+                ("run", "run"),
+                ("seed", "seed"),
+                at,
+                value,
+                ("states", "states now", ","),
+            ),
+        )
+        .add_params(ZOOM)
+    )
+    spread = table("means").mark_rule(strokeWidth=1.6).encode(x, up("low:Q"), alt.Y2("high"), color)
+    reach = (
+        table("means")
+        .mark_rule(strokeWidth=1, opacity=0.6)
+        .encode(across("x_low:Q"), alt.X2("x_high"), y, color)
+    )
+    mean = (
+        table("means")
+        .mark_point(filled=True, size=120, opacity=1)
+        .encode(x, y, color, shape, tooltip=tooltip(("series", "mean of series"), ("n", "seeds"), at, value))
+    )
+    return specification(alt.layer(front, reach, spread, points, mean), height, autosize=AUTOSIZE)

@@ -5,14 +5,15 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import vl_convert
 
-from hankelboard.comparison import charts, tables
-from hankelboard.comparison.charts import Palette, Rows, Spec
+from hankelboard.comparison import tables
 from hankelboard.comparison.curves import AXES, METRICS, Curve
 from hankelboard.comparison.reading import Origin
 from hankelboard.comparison.series import ENOUGH, FIGURES, Final, Series, baseline_of, series_of
+from hankelboard.storage.records import Record
 
 COLOURS = ["#0063B2", "#C24E00", "#007A5E", "#A33C83", "#8A6900", "#3187B5", "#555B66", "#6F42C1"]
 """Of the dashboard's light theme, so that a series has its colour here, too."""
@@ -165,7 +166,9 @@ def _same_budget(report: Report) -> list[str]:
 
 def drawings(report: Report) -> list[tuple[str, str]]:
     """Return title and SVG of each chart."""
-    palette, metric = Palette(report.series), "val/accuracy"
+    from hankelboard.comparison import charts  # Altair: only where charts are drawn
+
+    palette, metric = charts.Palette(report.series), "val/accuracy"
     drawn = []
     for axis in CURVE_AXES:
         if report.curves:
@@ -183,7 +186,7 @@ def drawings(report: Report) -> list[tuple[str, str]]:
     return drawn
 
 
-def draw(spec: Spec, rows: Mapping[str, Rows], width: int = 860) -> str:
+def draw(spec: Mapping[str, Any], rows: Mapping[str, Sequence[Record]], width: int = 860) -> str:
     """Return a chart as SVG."""
     whole = {**spec, "width": width, "datasets": dict(rows), "config": CONFIG, "usermeta": {}}
     return str(vl_convert.vegalite_to_svg(whole))

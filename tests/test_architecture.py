@@ -10,6 +10,14 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("app", "comparison", "settings", "storage", "trainer")
+WINGS = {  # of app: what each may import besides itself
+    "words": set(),
+    "data": {"words"},
+    "live": {"data"},
+    "charts": {"words", "data"},
+    "panels": {"words", "data", "charts"},
+    "views": {"words", "data", "charts", "panels", "live"},
+}
 FORBIDDEN_NAMES = {"utils", "common", "helpers", "base"}
 
 
@@ -44,6 +52,14 @@ def test_app_never_imports_trainer_or_torch():
         assert not {"trainer", "torch"} & set(imported(path)), path
 
 
+def test_wings_of_app_point_one_way():
+    assert WINGS.keys() == {path.name for path in (ROOT / "app").iterdir() if (path / "__init__.py").exists()}
+    for wing, allowed in WINGS.items():
+        for path in modules(f"app/{wing}"):
+            found = set(re.findall(r"hankelboard\.app\.(\w+)", path.read_text()))
+            assert found & WINGS.keys() <= allowed | {wing}, path
+
+
 def test_trainer_never_imports_app_or_streamlit():
     for path in modules("trainer"):
         assert not {"app", "streamlit"} & set(imported(path)), path
@@ -61,6 +77,7 @@ def test_comparison_knows_neither_trainer_nor_page():
         "numpy",
         "scipy",
         "pandas",
+        "altair",
         "vl_convert",
     }
     for path in modules("comparison"):

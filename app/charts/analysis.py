@@ -1,28 +1,20 @@
 """Charts of an analysis: regret of an early selection, and what changed between snapshots."""
 
-from collections.abc import Sequence
+from functools import cache, partial
 
+import altair as alt
 import pyarrow as pa
 
-from hankelboard.app.charts.metrics import ZOOM, Spec
-from hankelboard.app.charts.parts import (
-    CUT_COLOR,
-    LEGEND,
-    POINT_COLOR,
-    QUIET_COLOR,
-    by,
-    chart,
-    log_y,
-    mark,
-    told,
-)
-from hankelboard.storage.records import Record
+from hankelboard.app.charts.parts import LEGEND, STEPS, ZOOM, kinds, log_y
+from hankelboard.comparison import colors
+from hankelboard.comparison.specification import Spec, specification, table, tooltip
+from hankelboard.storage.schema import AnalysedLayer, Regret
 
 CHOSEN, INITIAL, RANDOM = "at this step", "at the start", "at random"
 KINDS = [CHOSEN, INITIAL, RANDOM]
 
 
-def regret_tables(layer: Record, row: Record) -> dict[str, pa.Table]:
+def regret_tables(layer: AnalysedLayer, row: Regret) -> dict[str, pa.Table]:
     """Regret over steps at one rank, the choice at the start, and the mean and range of random ones."""
     steps, regret, random = layer["steps"], row["regret"], row["random"]
     mean = sum(random) / len(random)
@@ -37,46 +29,47 @@ def regret_tables(layer: Record, row: Record) -> dict[str, pa.Table]:
     return {"lines": pa.table(lines), "chance": pa.table(chance)}
 
 
-def _step_x() -> Spec:
-    return {
-        "field": "step", "type": "quantitative", "title": "step of the choice",
-        "axis": {"format": ",d", "grid": False, "tickMinStep": 1, "tickCount": 6, "labelOverlap": True},
-    }  # fmt: skip
-
-
+@cache
 def regret_spec() -> Spec:
-    y = {
-        "field": "regret", "type": "quantitative", "title": "missed share of the sum of σ",
-        "scale": {"zero": True}, "axis": {"format": ".1~%", "tickCount": 5},
-    }  # fmt: skip
-    line = {
-        "data": {"name": "lines"},
-        "params": [ZOOM],
-        "mark": mark("line", strokeWidth=2),
-        "encoding": {
-            "x": _step_x(), "y": y,
-            "color": by("kind", KINDS, [POINT_COLOR, QUIET_COLOR, CUT_COLOR], LEGEND),
-            "strokeDash": by("kind", KINDS, [[1, 0], [5, 3], [2, 2]], LEGEND, type="ordinal"),
-        },
-    }  # fmt: skip
-    dots = {
-        "data": {"name": "lines"},
-        "transform": [{"filter": "datum.spot"}],
-        "mark": mark("point", filled=True, size=36, color=POINT_COLOR, opacity=1),
-        "encoding": {
-            "x": _step_x(), "y": y,
-            "tooltip": told(("step", "chosen at step", ",d"), ("regret", "misses", ".2%")),
-        },
-    }  # fmt: skip
-    band = {
-        "data": {"name": "chance"},
-        "mark": mark("rect", color=CUT_COLOR, opacity=0.12),
-        "encoding": {"y": {**y, "field": "low"}, "y2": {"field": "high"}},
-    }
-    return chart(260, band, line, dots)
+    """Return the chart of regret over steps, beside the choice at the start and the range of random ones."""
+    x = alt.X("step:Q", title="step of the choice", axis=STEPS)
+    y = partial(
+        alt.Y,
+        title="missed share of the sum of σ",
+        scale=alt.Scale(zero=True),
+        axis=alt.Axis(format=".1~%", tickCount=5),
+    )
+    looks = kinds(KINDS, [colors.POINT, colors.QUIET, colors.CUT])
+    line = (
+        table("lines")
+        .mark_line(clip=True, strokeWidth=2)
+        .encode(
+            x,
+            y("regret:Q"),
+            alt.Color("kind:N", scale=looks, legend=LEGEND),
+            alt.StrokeDash("kind:O", scale=kinds(KINDS, [[1, 0], [5, 3], [2, 2]]), legend=LEGEND),
+        )
+        .add_params(ZOOM)
+    )
+    dots = (
+        table("lines")
+        .mark_point(clip=True, filled=True, size=36, color=colors.POINT, opacity=1)
+        .encode(
+            x,
+            y("regret:Q"),
+            tooltip=tooltip(("step", "chosen at step", ",d"), ("regret", "misses", ".2%")),
+        )
+        .transform_filter("datum.spot")
+    )
+    band = (
+        table("chance")
+        .mark_rect(clip=True, color=colors.CUT, opacity=0.12)
+        .encode(y("low:Q"), alt.Y2("high"))
+    )
+    return specification(alt.layer(band, line, dots), 260)
 
 
-def between_table(layer: Record) -> pa.Table:
+def between_table(layer: AnalysedLayer) -> pa.Table:
     """What changed since the last snapshot, by step: overlap, order, drift and its bound."""
     pairs = layer["between"]
     columns = {
@@ -108,34 +101,42 @@ STABILITY = {"overlap": "overlap", "order": "Kendall τ"}
 DRIFT = {"weyl": "Weyl's bound", "drift": "measured drift"}
 
 
-def stability_table(layer: Record) -> pa.Table:
+def stability_table(layer: AnalysedLayer) -> pa.Table:
     return _long(between_table(layer), STABILITY)
 
 
-def drift_table(layer: Record) -> pa.Table:
+def drift_table(layer: AnalysedLayer) -> pa.Table:
     """Drift and its bound; what is 0 has no place on a log axis."""
     table = _long(between_table(layer), DRIFT)
     return table.filter(pa.compute.greater(table.column("value"), 0.0))
 
 
-def _curves(names: Sequence[str], y: Spec, colors: Sequence[str]) -> Spec:
-    encoding = {"x": {**_step_x(), "title": "step"}, "y": y, "color": by("curve", names, colors, LEGEND)}
-    line = {
-        "data": {"name": "curves"}, "params": [ZOOM],
-        "mark": mark("line", strokeWidth=1.8, point={"filled": True, "size": 30}),
-        "encoding": {
-            **encoding, "strokeDash": by("curve", names, [[1, 0], [5, 3]], LEGEND, type="ordinal"),
-            "tooltip": told(("curve", "curve"), ("step", "step", ",d"), ("value", "value", ".4~g")),
-        },
-    }  # fmt: skip
-    return chart(220, line)
+def _curves(names: dict[str, str], y: alt.Y, hues: list[str]) -> Spec:
+    shown = list(names.values())
+    line = (
+        table("curves")
+        .mark_line(clip=True, strokeWidth=1.8, point={"filled": True, "size": 30})
+        .encode(
+            alt.X("step:Q", title="step", axis=STEPS),
+            y,
+            alt.Color("curve:N", scale=kinds(shown, hues), legend=LEGEND),
+            alt.StrokeDash("curve:O", scale=kinds(shown, [[1, 0], [5, 3]]), legend=LEGEND),
+            tooltip=tooltip(("curve", "curve"), ("step", "step", ",d"), ("value", "value", ".4~g")),
+        )
+        .add_params(ZOOM)
+    )
+    return specification(alt.layer(line), 220)
 
 
+@cache
 def stability_spec() -> Spec:
-    y = {"field": "value", "type": "quantitative", "title": "since the last snapshot",
-         "scale": {"zero": False}, "axis": {"tickCount": 5}}  # fmt: skip
-    return _curves(list(STABILITY.values()), y, [POINT_COLOR, CUT_COLOR])
+    """Return the chart of overlap and order from one snapshot to the next."""
+    y = alt.Y("value:Q", title="since the last snapshot", scale=alt.Scale(zero=False),
+              axis=alt.Axis(tickCount=5))  # fmt: skip
+    return _curves(STABILITY, y, [colors.POINT, colors.CUT])
 
 
+@cache
 def drift_spec() -> Spec:
-    return _curves(list(DRIFT.values()), log_y("value", "change of a σ"), [QUIET_COLOR, POINT_COLOR])
+    """Return the chart of the largest change of a σ, and of its bound."""
+    return _curves(DRIFT, log_y("value", "change of a σ"), [colors.QUIET, colors.POINT])

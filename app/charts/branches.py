@@ -1,12 +1,15 @@
-"""The tree of branches and checkpoints along the step axis. A constant specification, as in charts.py."""
+"""The tree of branches and checkpoints along the step axis."""
 
 from collections.abc import Mapping, Sequence
+from functools import cache, partial
 from typing import Any
 
+import altair as alt
 import pyarrow as pa
 
-from hankelboard.app.charts.metrics import DASH, FAINT, STEPS, Spec
-from hankelboard.app.charts.parts import BACK_COLOR, CUT_COLOR, LEGEND, POINT_COLOR, by, chart, mark, told
+from hankelboard.app.charts.parts import DASH, FAINT, LEGEND, STEPS, kinds
+from hankelboard.comparison import colors
+from hankelboard.comparison.specification import Spec, specification, table, tooltip
 
 CHECKPOINT_KINDS = ["pinned", "not pinned"]
 
@@ -49,36 +52,44 @@ def _pieces(branch: Mapping[str, Any]) -> list[tuple[int, int, int, str]]:
     return [(number, start, turn, "live"), *left]
 
 
+@cache
 def tree_spec(branches: int) -> Spec:
-    """Lanes of branches: live solid, left dashed and faint; checkpoints as points."""
+    """Return lanes of branches: live solid, left dashed and faint; checkpoints as points."""
     lanes = [f"branch {number}" for number in range(branches)]
-    y = {**by("branch", lanes, None), "title": None, "axis": {"grid": False, "ticks": False}}
-    del y["legend"]
-    scale = {"nice": False, "padding": 8}  # room for the signs of the first and the last checkpoint
-    x = {"type": "quantitative", "title": "step", "axis": STEPS, "scale": scale}
-    lane = {
-        "data": {"name": "pieces"},
-        "mark": mark("rule", strokeWidth=3, color=POINT_COLOR),
-        "encoding": {
-            "x": {**x, "field": "start"}, "x2": {"field": "end"}, "y": y,
-            "opacity": by("path", FAINT["domain"], FAINT["range"], type="ordinal"),
-            "strokeDash": by("path", DASH["domain"], DASH["range"], type="ordinal"),
-        },
-    }  # fmt: skip
-    turn = {
-        "data": {"name": "joints"},
-        "mark": mark("rule", strokeWidth=1.5, color=BACK_COLOR, strokeDash=[8, 2]),
-        "encoding": {"x": {**x, "field": "step"}, "y": {**y, "field": "parent"}, "y2": {"field": "branch"}},
-    }
-    points = {
-        "data": {"name": "checkpoints"},
-        "mark": mark("point", filled=True, size=90, opacity=1),
-        "encoding": {
-            "x": {**x, "field": "step"}, "y": y,
-            "color": by("pinned", CHECKPOINT_KINDS, [CUT_COLOR, POINT_COLOR], LEGEND),
-            "shape": by("pinned", CHECKPOINT_KINDS, ["diamond", "circle"], LEGEND),
-            "tooltip": told(("name", "checkpoint"), ("step", "step"), ("cause", "cause"),
-                             ("dims", "states per layer"), ("pinned", "kept for good?")),
-        },
-    }  # fmt: skip
-    return chart(90 + 40 * branches, lane, turn, points)
+    y = partial(alt.Y, title=None, axis=alt.Axis(grid=False, ticks=False), scale=alt.Scale(domain=lanes))
+    scale = alt.Scale(nice=False, padding=8)  # room for the signs of the first and the last checkpoint
+    x = partial(alt.X, title="step", axis=STEPS, scale=scale)
+    lane = (
+        table("pieces")
+        .mark_rule(clip=True, strokeWidth=3, color=colors.POINT)
+        .encode(
+            x("start:Q"),
+            alt.X2("end"),
+            y("branch:N"),
+            alt.Opacity("path:O", scale=FAINT, legend=None),
+            alt.StrokeDash("path:O", scale=DASH, legend=None),
+        )
+    )
+    turn = (
+        table("joints")
+        .mark_rule(clip=True, strokeWidth=1.5, color=colors.BACK, strokeDash=[8, 2])
+        .encode(x("step:Q"), y("parent:N"), alt.Y2("branch"))
+    )
+    points = (
+        table("checkpoints")
+        .mark_point(clip=True, filled=True, size=90, opacity=1)
+        .encode(
+            x("step:Q"),
+            y("branch:N"),
+            alt.Color("pinned:N", scale=kinds(CHECKPOINT_KINDS, [colors.CUT, colors.POINT]), legend=LEGEND),
+            alt.Shape("pinned:N", scale=kinds(CHECKPOINT_KINDS, ["diamond", "circle"]), legend=LEGEND),
+            tooltip=tooltip(
+                ("name", "checkpoint"),
+                ("step", "step"),
+                ("cause", "cause"),
+                ("dims", "states per layer"),
+                ("pinned", "kept for good?"),
+            ),
+        )
+    )
+    return specification(alt.layer(lane, turn, points), 90 + 40 * branches)

@@ -1,26 +1,19 @@
-"""Charts of spectra and of a proposal's evidence. Constant specifications, as in charts.py."""
+"""Charts of spectra and of a proposal's evidence."""
 
 from collections.abc import Mapping, Sequence
+from functools import cache, partial
 from typing import Any
 
+import altair as alt
 import numpy as np
 import pyarrow as pa
 
-from hankelboard.app.charts.metrics import ZOOM, Spec, layer_name, names_column
-from hankelboard.app.charts.parts import (
-    CUT_COLOR,
-    LEGEND,
-    POINT_COLOR,
-    QUIET_COLOR,
-    by,
-    chart,
-    log_y,
-    mark,
-    round_ticks,
-    told,
-    whole_x,
-)
-from hankelboard.storage.records import Record
+from hankelboard.app.charts.metrics import layer_name, names_column
+from hankelboard.app.charts.parts import LEGEND, ZOOM, kinds, log_y, whole_x
+from hankelboard.app.data.run_cache import SpectrumRow
+from hankelboard.comparison import colors
+from hankelboard.comparison.specification import Spec, specification, table, tooltip
+from hankelboard.storage.schema import Proposal, ProposalLayer
 
 SHAPES = ["circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right", "wedge"]
 KEPT, DISCARDED = "kept", "discarded"
@@ -36,7 +29,7 @@ def _thinned(count: int) -> range:
     return range(0, count, max(1, -(-count // POINTS)))
 
 
-def spectra_table(spectra: Sequence[Record]) -> tuple[pa.Table, int]:
+def spectra_table(spectra: Sequence[SpectrumRow]) -> tuple[pa.Table, int]:
     """Points (index, value, series) of the layers' spectra, and how many values ≤ 0 are left out."""
     index, value, names, left_out = [], [], [], 0
     for spectrum in spectra:
@@ -54,28 +47,30 @@ def spectra_table(spectra: Sequence[Record]) -> tuple[pa.Table, int]:
     return pa.table(table), left_out
 
 
+@cache
 def spectra_spec(layers: int, importance: str) -> Spec:
-    """The newest spectrum of every layer on a log axis."""
+    """Return the chart of the newest spectrum of every layer, on a log axis."""
     names = [layer_name(layer) for layer in range(layers)]
-    points = {
-        "data": {"name": "points"},
-        "params": [ZOOM],
-        "mark": mark("point", filled=True, size=24),
-        "encoding": {
-            "x": whole_x("index", "state, by importance"),
-            "y": log_y("value", importance),
-            "color": by("series", names, None, LEGEND),
-            "shape": by("series", names, [SHAPES[i % len(SHAPES)] for i in range(layers)], LEGEND),
-            "tooltip": told(("series", "layer"), ("index", "state"), ("value", importance, ".3e")),
-        },
-    }
-    return chart(280, points)
+    shapes = [SHAPES[layer % len(SHAPES)] for layer in range(layers)]
+    points = (
+        table("points")
+        .mark_point(clip=True, filled=True, size=24)
+        .encode(
+            whole_x("index", "state, by importance"),
+            log_y("value", importance),
+            alt.Color("series:N", scale=alt.Scale(domain=names), legend=LEGEND),
+            alt.Shape("series:N", scale=kinds(names, shapes), legend=LEGEND),
+            tooltip=tooltip(("series", "layer"), ("index", "state"), ("value", importance, ".3e")),
+        )
+        .add_params(ZOOM)
+    )
+    return specification(alt.layer(points), 280)
 
 
 # One layer of a proposal.
 
 
-def layer_tables(layer: Record, rank: int, gate: float, tolerance: float) -> dict[str, pa.Table]:
+def layer_tables(layer: ProposalLayer, rank: int, gate: float, tolerance: float) -> dict[str, pa.Table]:
     """The tables of one layer's evidence at a rank: states (kept or not), lines (cut, gate), the recorded
     share and bound of every rank, and the tolerance."""
     hsv, state_dim = layer["hsv"], layer["state_dim"]
@@ -118,7 +113,7 @@ def _sides(distance: float) -> list[str]:
     return ["right", "left"] if distance < 0 else ["left", "right"]
 
 
-def _ranks_table(layer: Record, chosen: int) -> pa.Table:
+def _ranks_table(layer: ProposalLayer, chosen: int) -> pa.Table:
     share, bound = layer["discarded_share"], layer["error_bound"]
     ranks = [r for r in range(1, layer["state_dim"] + 1) if share[r] > 0]
     return pa.table(
@@ -139,46 +134,41 @@ def _positive(bound: Sequence[Any] | None, rank: int) -> float | None:
 SPECTRUM_HEIGHT = 290
 
 
+@cache
 def layer_spectrum_spec(importance: str) -> Spec:
-    """Spectrum of one layer: kept and discarded states, the cut, the gate."""
-    fates = [KEPT, DISCARDED]
-    states = {
-        "data": {"name": "states"},
-        "mark": mark("point", size=30, strokeWidth=1.4, opacity=1),
-        "encoding": {
-            "x": whole_x("index", "state, by importance"),
-            "y": log_y("value", importance),
-            "color": by("fate", fates, [POINT_COLOR, QUIET_COLOR], LEGEND),
-            "shape": by("fate", fates, ["circle", "cross"], LEGEND),
-            "tooltip": told(("index", "state"), ("value", importance, ".3e"), ("fate", "would be")),
-        },
-    }
-    kinds = ["cut", "gate"]
-    x = whole_x("at", "state, by importance")
-    common = {"x": x, "color": by("kind", kinds, [CUT_COLOR, QUIET_COLOR])}
-    rule = {
-        "data": {"name": "lines"},
-        "mark": mark("rule", strokeWidth=2),
-        "encoding": {
-            **common, "tooltip": told(("text", "line")),
-            "strokeDash": by("kind", kinds, [[1, 0], [4, 3]], type="ordinal"),
-        },
-    }  # fmt: skip
-    label = {
-        "data": {"name": "lines"},
-        "mark": {
-            "type": "text",
-            "dy": -7,
-            "fontSize": 12,
-            "fontWeight": 600,
-            "align": {"expr": "datum.side"},
-        },
-        "encoding": {**common, "y": {"value": 0}, "text": {"field": "label"}},
-    }  # fmt: skip
-    apart = {
-        "resolve": {"scale": {"color": "independent", "shape": "independent", "strokeDash": "independent"}}
-    }
-    return chart(SPECTRUM_HEIGHT, states, {"layer": [rule, label]}, **apart)
+    """Return the chart of one layer's spectrum: kept and discarded states, the cut, the gate."""
+    fates, lines = [KEPT, DISCARDED], ["cut", "gate"]
+    states = (
+        table("states")
+        .mark_point(clip=True, size=30, strokeWidth=1.4, opacity=1)
+        .encode(
+            whole_x("index", "state, by importance"),
+            log_y("value", importance),
+            alt.Color("fate:N", scale=kinds(fates, [colors.POINT, colors.QUIET]), legend=LEGEND),
+            alt.Shape("fate:N", scale=kinds(fates, ["circle", "cross"]), legend=LEGEND),
+            tooltip=tooltip(("index", "state"), ("value", importance, ".3e"), ("fate", "would be")),
+        )
+    )
+    at = whole_x("at", "state, by importance")
+    color = alt.Color("kind:N", scale=kinds(lines, [colors.CUT, colors.QUIET]), legend=None)
+    rule = (
+        alt.Chart()
+        .mark_rule(clip=True, strokeWidth=2)
+        .encode(
+            at,
+            color,
+            alt.StrokeDash("kind:O", scale=kinds(lines, [[1, 0], [4, 3]]), legend=None),
+            tooltip=tooltip(("text", "line")),
+        )
+    )
+    label = (
+        alt.Chart()
+        .mark_text(dy=-7, fontSize=12, fontWeight=600, align=alt.expr("datum.side"))
+        .encode(at, color, y=alt.value(0), text=alt.Text(field="label"))
+    )
+    layers = alt.layer(states, alt.layer(rule, label, data=alt.NamedData("lines")))
+    apart = layers.resolve_scale(color="independent", shape="independent", strokeDash="independent")
+    return specification(apart, SPECTRUM_HEIGHT)
 
 
 CURVE_HEIGHT = 142
@@ -186,45 +176,47 @@ CURVE_HEIGHT = 142
 SMALL_PERCENT = "datum.value < 1e-5 ? format(100 * datum.value, '.0e') + '%' : format(datum.value, '.3~%')"
 
 
+@cache
 def rank_curve_spec(
     field: str, axis: str, title: str, *, percent: bool, limit: bool, height: int = CURVE_HEIGHT
 ) -> Spec:
-    """Discarded share or error bound along the rank, with the chosen rank and the tolerance.
+    """Return discarded share or error bound along the rank, with the chosen rank and the tolerance.
 
     An axis title that is longer than the axis would take the place of the curve: `title` is for tooltips.
     """
-    x, y = whole_x("rank", "rank r"), log_y(field, axis)
+    x = whole_x("rank", "rank r")
+    y = partial(log_y, title=axis)
     if percent:
-        y["axis"] = {**y["axis"], "format": ".3~%", "labelExpr": round_ticks(f"({SMALL_PERCENT})")}
-    data = {"name": "ranks"}
+        y = partial(y, format=".3~%", tick=SMALL_PERCENT)
     choices = ["chosen", "other"]
-    curve = {
-        "data": data,
-        "mark": mark("line", strokeWidth=1.5, interpolate="step-after", color=POINT_COLOR),
-        "encoding": {"x": x, "y": y},
-    }
-    points = {
-        "data": data,
-        "mark": mark("point", filled=True, color=CUT_COLOR),
-        "encoding": {
-            "x": x, "y": y,
-            "size": by("chosen", choices, [130, 40], type="ordinal"),
-            "opacity": by("chosen", choices, [1, 0], type="ordinal"),
-            "tooltip": told(("rank", "rank"), (field, title, ".3%" if percent else ".4g")),
-        },
-    }  # fmt: skip
-    tolerance = {
-        "data": {"name": "limit"},
-        "mark": mark("rule", strokeDash=[4, 3], color=QUIET_COLOR, strokeWidth=1.5),
-        "encoding": {"y": {**y, "field": "tolerance"}, "tooltip": told(("tolerance", "tolerance", ".3%"))},
-    }
-    return chart(height, curve, points, *([tolerance] if limit else []))
+    curve = (
+        table("ranks")
+        .mark_line(clip=True, strokeWidth=1.5, interpolate="step-after", color=colors.POINT)
+        .encode(x, y(field))
+    )
+    points = (
+        table("ranks")
+        .mark_point(clip=True, filled=True, color=colors.CUT)
+        .encode(
+            x,
+            y(field),
+            alt.Size("chosen:O", scale=kinds(choices, [130, 40]), legend=None),
+            alt.Opacity("chosen:O", scale=kinds(choices, [1, 0]), legend=None),
+            tooltip=tooltip(("rank", "rank"), (field, title, ".3%" if percent else ".4g")),
+        )
+    )
+    tolerance = (
+        table("limit")
+        .mark_rule(clip=True, strokeDash=[4, 3], color=colors.QUIET, strokeWidth=1.5)
+        .encode(y("tolerance"), tooltip=tooltip(("tolerance", "tolerance", ".3%")))
+    )
+    return specification(alt.layer(curve, points, *([tolerance] if limit else [])), height)
 
 
 # What was measured.
 
 
-def measured_tables(proposal: Record, ranks: Sequence[int]) -> dict[str, pa.Table]:
+def measured_tables(proposal: Proposal, ranks: Sequence[int]) -> dict[str, pa.Table]:
     """Measured points against the number of states kept, and the choice with its values where measured."""
     full = [layer["state_dim"] for layer in proposal["layers"]]
     measured = proposal.get("measured") or {}
@@ -256,52 +248,55 @@ def _intervals(before: Mapping[str, Any], points: Sequence[Mapping[str, Any]]) -
     return columns
 
 
+@cache
 def measured_spec(field: str, title: str, format: str) -> Spec:
-    """Measured loss or accuracy against the states kept: points only, nothing in between is claimed."""
-    kinds = [NOW, MEASURED, RULE]
-    x = whole_x("states", "states kept, all layers together")
-    x["scale"] = {**x["scale"], "padding": 16}  # room for the ring
-    y = {
-        "field": field, "type": "quantitative", "title": title, "scale": {"zero": False, "padding": 12},
-        "axis": {"format": format, "tickCount": 5},
-    }  # fmt: skip
-    points = {
-        "data": {"name": "points"},
-        "mark": mark("point", filled=True, opacity=1),
-        "encoding": {
-            "x": x, "y": y,
-            "color": by("kind", kinds, [QUIET_COLOR, POINT_COLOR, "#009E73"], LEGEND),
-            "shape": by("kind", kinds, ["square", "circle", "diamond"], LEGEND),
-            "size": by("kind", kinds, [90, 60, 120], LEGEND, type="ordinal"),
-            "tooltip": told(("kind", "point"), ("ranks", "states per layer"), ("loss", "loss", ".4f"),
-                             ("accuracy", "accuracy", ".2%")),
-        },
-    }  # fmt: skip
-    interval = {
-        "data": {"name": "points"},
-        "mark": mark("rule", strokeWidth=1.5, opacity=0.8),
-        "encoding": {
-            "x": x, "y": {**y, "field": f"{field}_low"}, "y2": {"field": f"{field}_high"},
-            "color": by("kind", kinds, [QUIET_COLOR, POINT_COLOR, "#009E73"], LEGEND),
-        },
-    }  # fmt: skip
-    rule = {
-        "data": {"name": "choice"},
-        "mark": mark("rule", color=CUT_COLOR, strokeDash=[4, 3]),
-        "encoding": {"x": x},
-    }
-    ring = {
-        "data": {"name": "choice"},
-        "mark": mark("point", filled=False, color=CUT_COLOR, size=330, strokeWidth=2.2, opacity=1),
-        "encoding": {"x": x, "y": y},
-    }
-    return chart(250, rule, interval, points, ring)
+    """Return the chart of measured loss or accuracy: points only, nothing in between is claimed."""
+    x = whole_x("states", "states kept, all layers together", padding=16)  # room for the ring
+    y = partial(
+        alt.Y,
+        title=title,
+        scale=alt.Scale(zero=False, padding=12),
+        axis=alt.Axis(format=format, tickCount=5),
+    )
+    points_of = [NOW, MEASURED, RULE]
+    color = alt.Color(
+        "kind:N", scale=kinds(points_of, [colors.QUIET, colors.POINT, colors.RULE]), legend=LEGEND
+    )
+    points = (
+        table("points")
+        .mark_point(clip=True, filled=True, opacity=1)
+        .encode(
+            x,
+            y(f"{field}:Q"),
+            color,
+            alt.Shape("kind:N", scale=kinds(points_of, ["square", "circle", "diamond"]), legend=LEGEND),
+            alt.Size("kind:O", scale=kinds(points_of, [90, 60, 120]), legend=LEGEND),
+            tooltip=tooltip(
+                ("kind", "point"),
+                ("ranks", "states per layer"),
+                ("loss", "loss", ".4f"),
+                ("accuracy", "accuracy", ".2%"),
+            ),
+        )
+    )
+    interval = (
+        table("points")
+        .mark_rule(clip=True, strokeWidth=1.5, opacity=0.8)
+        .encode(x, y(f"{field}_low:Q"), alt.Y2(f"{field}_high"), color)
+    )
+    rule = table("choice").mark_rule(clip=True, color=colors.CUT, strokeDash=[4, 3]).encode(x)
+    ring = (
+        table("choice")
+        .mark_point(clip=True, filled=False, color=colors.CUT, size=330, strokeWidth=2.2, opacity=1)
+        .encode(x, y(f"{field}:Q"))
+    )
+    return specification(alt.layer(rule, interval, points, ring), 250)
 
 
 # Frequency responses.
 
 
-def response_table(layer: Record) -> pa.Table:
+def response_table(layer: ProposalLayer) -> pa.Table:
     """Largest singular values over frequency (omega, value, curve): layer now, cut, and their difference."""
     response = layer["response"]
     omega = response["omega"]
@@ -320,19 +315,20 @@ def response_table(layer: Record) -> pa.Table:
     )
 
 
+@cache
 def response_spec() -> Spec:
-    """Magnitude over frequency on a log axis: what a layer passes on, now and cut as proposed."""
+    """Return the chart of magnitude over frequency: what a layer passes on, now and cut as proposed."""
     names = list(RESPONSES.values())
-    lines = {
-        "data": {"name": "curves"},
-        "mark": mark("line", strokeWidth=1.8, tooltip=True),
-        "encoding": {
-            "x": {"field": "omega", "type": "quantitative", "title": "frequency, radians per step",
-                  "scale": {"domain": [0, 3.1416], "nice": False}, "axis": {"grid": False}},
-            "y": log_y("value", "largest singular value"),
-            "color": by("curve", names, [QUIET_COLOR, POINT_COLOR, CUT_COLOR], LEGEND),
-            "strokeDash": by("curve", names, [[1, 0], [5, 3], [1, 0]], LEGEND, type="ordinal"),
-            "tooltip": told(("curve", "curve"), ("omega", "frequency", ".3f"), ("value", "gain", ".3g")),
-        },
-    }  # fmt: skip
-    return chart(230, lines)
+    scale = alt.Scale(domain=[0, 3.1416], nice=False)
+    lines = (
+        table("curves")
+        .mark_line(clip=True, strokeWidth=1.8, tooltip=True)
+        .encode(
+            alt.X("omega:Q", title="frequency, radians per step", scale=scale, axis=alt.Axis(grid=False)),
+            log_y("value", "largest singular value"),
+            alt.Color("curve:N", scale=kinds(names, [colors.QUIET, colors.POINT, colors.CUT]), legend=LEGEND),
+            alt.StrokeDash("curve:O", scale=kinds(names, [[1, 0], [5, 3], [1, 0]]), legend=LEGEND),
+            tooltip=tooltip(("curve", "curve"), ("omega", "frequency", ".3f"), ("value", "gain", ".3g")),
+        )
+    )
+    return specification(alt.layer(lines), 230)

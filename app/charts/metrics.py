@@ -1,36 +1,21 @@
-"""Tables in, charts out: constant Vega-Lite specifications and the Arrow tables they draw.
-
-A specification never holds data or a domain that depends on it: when only data changes the browser
-updates the chart in place, without flicker, and keeps its zoom. Whatever varies is a column.
-"""
+"""Charts of a run's metrics, and the tables that they draw: lines, and interventions on the step axis."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
+import altair as alt
 import numpy as np
 import pyarrow as pa
 
+from hankelboard.app.charts.parts import DASH, FAINT, STEPS, ZOOM, kinds
 from hankelboard.app.data import columns
 from hankelboard.app.data.interventions import MARKS
+from hankelboard.comparison.specification import Spec, specification, table
 from hankelboard.storage.scores import BITS_METRIC
 
-Spec = dict[str, Any]
-
 SPOTS = 100
-ZOOM = {
-    "name": "zoom",
-    "bind": "scales",
-    # The wheel alone scrolls the page; with Ctrl (or ⌘) held it zooms the step axis.
-    "select": {"type": "interval", "encodings": ["x"], "zoom": "wheel![event.ctrlKey || event.metaKey]"},
-}
-PADDING = {"left": 2, "top": 4, "right": 6, "bottom": 2}
-STEPS = {"format": ",d", "grid": False, "tickMinStep": 1, "tickCount": 6, "labelOverlap": True}
-SVG, CANVAS = ({"embedOptions": {"renderer": renderer}} for renderer in ("svg", "canvas"))
-FAINT = {"domain": ["live", "left", "raw"], "range": [1.0, 0.38, 0.3]}
-DASH = {"domain": ["live", "left", "raw"], "range": [[1, 0], [4, 3], [1, 0]]}
-
-
 PIXELS, SOONEST_MS, LATEST_MS = 500, 1_000, 5_000
 """Width of a chart of the run page; how often charts are drawn anew at most, and in a long run at least."""
 
@@ -201,87 +186,99 @@ def _signs(kinds: Sequence[str]) -> str:
 
 
 def metric_spec(chart: MetricChart, layers: int) -> Spec:
-    """The specification of one chart of the run page; constant for a run.
-
-    It travels with every refresh, so what layers share stands once, above them.
-    """
-    names = [layer_name(layer) for layer in range(layers)] if chart.prefix else list(chart.names)
-    y = {
-        "field": "value", "type": "quantitative", "title": chart.unit,
-        "scale": {"zero": chart.stepped}, "axis": {"format": chart.format, "tickCount": 5},
-    }  # fmt: skip
-    color = {
-        "field": "series", "scale": {"domain": names},
-        "legend": {"orient": "top", "title": None, "offset": 16} if len(names) > 1 else None,
-    }  # fmt: skip
-    line = {
-        "data": {"name": "lines"},
-        "params": [ZOOM],
-        "mark": {
-            "type": "line", "clip": True, "strokeWidth": 1.8,
-            **({"interpolate": "step-after"} if chart.stepped else {}),
-        },
-        "encoding": {
-            "y": y, "color": color, "detail": {"field": "line"},
-            "strokeDash": {"field": "path", "type": "ordinal", "scale": DASH, "legend": None},
-            **({"size": _widths(names)} if chart.stepped else {}),
-        },
-    }  # fmt: skip
-    dots = {
-        "data": {"name": "lines"},
-        "transform": [{"filter": "datum.spot"}],
-        "mark": {"type": "point", "filled": True, "clip": True, "size": 26 if chart.dots else 40},
-        "encoding": {
-            "y": y, "color": {**color, "legend": None}, "tooltip": _tooltip(chart),
-            **({} if chart.dots else {"opacity": {"value": 0}}),
-        },
-    }  # fmt: skip
-    shared = {
-        "x": {"field": "step", "type": "quantitative", "title": "step", "axis": STEPS},
-        "opacity": {"field": "path", "type": "ordinal", "scale": FAINT, "legend": None},
-    }
-    return {
-        "height": 230, "padding": PADDING, "encoding": shared, "layer": [_mark_layers(), line, dots],
-        "usermeta": SVG, "resolve": {"scale": {"color": "independent", "strokeDash": "independent"}},
-    }  # fmt: skip
+    """Return the specification of one chart of the run page; constant for a run."""
+    return _chart_of(chart, tuple(map(layer_name, range(layers))) if chart.prefix else chart.names)
 
 
-def _tooltip(chart: MetricChart) -> list[Spec]:
+def make_ahead() -> None:
+    """Make the charts that every run shows: 50 ms each, which the first page would wait for."""
+    for chart in METRIC_CHARTS.values():
+        if not (chart.prefix or chart.optional):
+            metric_spec(chart, 0)
+
+
+@cache
+def _chart_of(chart: MetricChart, names: tuple[str, ...]) -> Spec:
+    """Return the chart of these series; it travels with every refresh: what layers share stands once."""
+    y = alt.Y("value:Q", title=chart.unit, scale=alt.Scale(zero=chart.stepped),
+              axis=alt.Axis(format=chart.format, tickCount=5))  # fmt: skip
+    legend = alt.Legend(orient="top", title=None, offset=16) if len(names) > 1 else None
+    color = alt.Color(field="series", scale=alt.Scale(domain=list(names)), legend=legend)
+    line = (
+        table("lines")
+        .mark_line(clip=True, strokeWidth=1.8, interpolate="step-after" if chart.stepped else alt.Undefined)
+        .encode(
+            y,
+            color,
+            alt.Detail(field="line"),
+            alt.StrokeDash("path:O", scale=DASH, legend=None),
+            size=_widths(names) if chart.stepped else alt.Undefined,
+        )
+        .add_params(ZOOM)
+    )
+    dots = (
+        table("lines")
+        .mark_point(filled=True, clip=True, size=26 if chart.dots else 40)
+        .encode(
+            y,
+            color.legend(None),
+            tooltip=_tooltip(chart),
+            opacity=alt.Undefined if chart.dots else alt.OpacityValue(0),
+        )
+        .transform_filter("datum.spot")
+    )
+    layered = (
+        alt.layer(_mark_layers(), line, dots)
+        .encode(
+            alt.X("step:Q", title="step", axis=STEPS),
+            alt.Opacity("path:O", scale=FAINT, legend=None),
+        )
+        .resolve_scale(color="independent", strokeDash="independent")
+    )
+    return specification(layered, 230)
+
+
+def _tooltip(chart: MetricChart) -> list[alt.Tooltip]:
     return [
-        {"field": "series", "title": chart.title},
-        {"field": "step", "type": "quantitative", "title": "step", "format": ","},
-        {"field": "value", "type": "quantitative", "title": chart.unit, "format": chart.format},
-        {"field": "path", "title": "path"},
+        alt.Tooltip(field="series", title=chart.title),
+        alt.Tooltip("step:Q", title="step", format=","),
+        alt.Tooltip("value:Q", title=chart.unit, format=chart.format),
+        alt.Tooltip(field="path", title="path"),
     ]
 
 
-def _widths(names: Sequence[str]) -> Spec:
-    """The first series widest: where series coincide, each can still be seen."""
+def _widths(names: Sequence[str]) -> alt.Size:
+    """Return widths, of the first series the widest: where series coincide, each can still be seen."""
     widest = 6.5 if len(names) > 1 else 2.0
     widths = [widest - (widest - 1.5) * i / max(1, len(names) - 1) for i in range(len(names))]
-    scale = {"domain": list(names), "range": widths}
-    return {"field": "series", "type": "ordinal", "scale": scale, "legend": None}
+    return alt.Size("series:O", scale=kinds(list(names), widths), legend=None)
 
 
-def _mark_layers() -> Spec:
-    """Interventions: a line, a wider one that cannot be seen and is easier to hover over, a sign."""
-    kinds = [*MARKS, "axis"]
-    colors = {"domain": kinds, "range": [*(color for _, color, _ in MARKS.values()), "transparent"]}
-    dashes = {"domain": kinds, "range": [*(dash for _, _, dash in MARKS.values()), [1, 0]]}
-    rule = {
-        "mark": {"type": "rule", "strokeWidth": 1.4, "clip": True},
-        "encoding": {"strokeDash": {"field": "kind", "scale": dashes, "legend": None}},
-    }
-    touch = {
-        "mark": {"type": "rule", "strokeWidth": {"expr": "datum.kind == 'axis' ? 0 : 12"}, "clip": True},
-        "encoding": {"opacity": {"value": 0}},
-    }
-    sign = {
-        "mark": {"type": "text", "fontSize": 13, "fontWeight": 700, "clip": False, "dy": -6},
-        "encoding": {"y": {"value": 0}, "text": {"field": "sign"}},
-    }
-    shared = {
-        "color": {"field": "kind", "scale": colors, "legend": None},
-        "tooltip": [{"field": "step", "format": ",", "title": "step"}, {"field": "text", "title": "what"}],
-    }
-    return {"data": {"name": "marks"}, "encoding": shared, "layer": [rule, touch, sign]}
+@cache
+def _mark_layers() -> alt.LayerChart | alt.FacetChart:
+    """Return interventions: a line, a wider one that cannot be seen and is easier to hover over, a sign."""
+    marks = [*MARKS, "axis"]
+    hues = kinds(marks, [*(color for _, color, _ in MARKS.values()), "transparent"])
+    dashes = kinds(marks, [*(dash for _, _, dash in MARKS.values()), [1, 0]])
+    rule = (
+        alt.Chart()
+        .mark_rule(strokeWidth=1.4, clip=True)
+        .encode(alt.StrokeDash(field="kind", scale=dashes, legend=None))
+    )
+    touch = (
+        alt.Chart()
+        .mark_rule(strokeWidth=alt.expr("datum.kind == 'axis' ? 0 : 12"), clip=True)
+        .encode(opacity=alt.OpacityValue(0))
+    )
+    sign = (
+        alt.Chart()
+        .mark_text(fontSize=13, fontWeight=700, clip=False, dy=-6)
+        .encode(y=alt.value(0), text=alt.Text(field="sign"))
+    )
+    return alt.layer(rule, touch, sign, data=alt.NamedData("marks")).encode(
+        alt.Color(field="kind", scale=hues, legend=None),
+        tooltip=[
+            alt.Tooltip(field="step", format=",", title="step"),
+            alt.Tooltip(field="text", title="what"),
+        ],
+    )

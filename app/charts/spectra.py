@@ -3,24 +3,25 @@
 import contextlib
 import math
 from collections.abc import Sequence
-from typing import Any
+from functools import cache
 
+import altair as alt
 import numpy as np
 import pyarrow as pa
 
-from hankelboard.app.charts.metrics import CANVAS, PADDING, STEPS, SVG, ZOOM, Spec, names_column
-from hankelboard.app.charts.parts import LEGEND, QUIET_COLOR, by, mark, told
-from hankelboard.storage.records import Record
+from hankelboard.app.charts.metrics import names_column
+from hankelboard.app.charts.parts import LEGEND, STEPS, ZOOM, kinds
+from hankelboard.app.data.run_cache import SpectrumRow
+from hankelboard.comparison import colors
+from hankelboard.comparison.specification import Spec, specification, table, tooltip
 from hankelboard.storage.spectrum import discarded_shares, rank_for_tolerance
 
 TOLERANCES = (0.01, 0.02, 0.05, 0.1, 0.2)
 SNAPSHOTS, STATES, LEVELS = 120, 128, 2**16 - 1
 N_NAME = "N, all states"
-COLORS = (QUIET_COLOR, "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#D55E00")
-"""N in grey, then a colour per tolerance that colour-blind eyes tell apart."""
 
 
-def thinned(snapshots: Sequence[Record]) -> list[Record]:
+def thinned(snapshots: Sequence[SpectrumRow]) -> list[SpectrumRow]:
     """At most SNAPSHOTS of them: those around a cut, the first and the last always, the rest evenly."""
     count = len(snapshots)
     if count <= SNAPSHOTS:
@@ -35,7 +36,7 @@ def thinned(snapshots: Sequence[Record]) -> list[Record]:
     return [snapshots[i] for i in sorted(evenly | cuts)]
 
 
-def heat_table(snapshots: Sequence[Record], last_step: int) -> pa.Table:
+def heat_table(snapshots: Sequence[SpectrumRow], last_step: int) -> pa.Table:
     """The heat map, one row per column that is drawn: start, end, stride, and its values as 16-bit levels.
 
         log σ = base + spacing · level,  level = 256 · high + low,  level 0: nothing to draw
@@ -76,51 +77,47 @@ def _levels(hsv: np.ndarray) -> tuple[np.ndarray, float, float]:
     return levels, float(logs.min()) - spacing, spacing
 
 
-def not_drawable(snapshots: Sequence[Record]) -> int:
+def not_drawable(snapshots: Sequence[SpectrumRow]) -> int:
     """How many values of these snapshots have no place on a log scale: zero, negative, not a number."""
     return sum(int(np.count_nonzero(~(np.asarray(s["hsv"], dtype=np.float64) > 0))) for s in snapshots)
 
 
+@cache
 def heat_spec(importance: str) -> Spec:
-    """σ by colour, over training (across) and state by importance (upwards). Drawn on a canvas."""
-    color = {
-        "field": "value",
-        "type": "quantitative",
-        "title": importance,
-        "scale": {"type": "log", "scheme": "viridis"},
-        "legend": {"orient": "top", "format": "~g", "columns": 6, "tickCount": 2},  # digits below 2 decades
-    }
-    cells = {
-        "data": {"name": "columns"},
-        "transform": _UNPACKED,
-        "mark": {"type": "rect", "clip": True, "strokeWidth": 1},
-        "encoding": {
-            "x": {"field": "start", "type": "quantitative", "title": "step", "axis": STEPS,
-                  "scale": {"nice": False}},
-            "x2": {"field": "end"},
-            "y": {"field": "index", "type": "quantitative", "title": "state, by importance",
-                  "scale": {"nice": False, "zero": False}, "axis": {"grid": False, "tickMinStep": 1}},
-            "y2": {"field": "upper"},
-            "color": color,
-            "stroke": {**color, "legend": None},  # no seams between cells
-            "tooltip": told(("start", "step", ",d"), ("index", "state"), ("value", importance, ".3e")),
-        },
-    }  # fmt: skip
-    return {"height": 300, "padding": PADDING, "layer": [cells], "usermeta": CANVAS}
+    """Return σ by colour, over training (across) and state by importance (upwards), drawn on a canvas."""
+    scale = alt.Scale(type="log", scheme="viridis")
+    legend = alt.Legend(orient="top", format="~g", columns=6, tickCount=2)  # digits below 2 decades
+    cells = (
+        _unpacked()
+        .mark_rect(clip=True, strokeWidth=1)
+        .encode(
+            alt.X("start:Q", title="step", axis=STEPS, scale=alt.Scale(nice=False)),
+            alt.X2("end"),
+            alt.Y("index:Q", title="state, by importance", scale=alt.Scale(nice=False, zero=False),
+                  axis=alt.Axis(grid=False, tickMinStep=1)),
+            alt.Y2("upper"),
+            alt.Color("value:Q", title=importance, scale=scale, legend=legend),
+            alt.Stroke("value:Q", title=importance, scale=scale, legend=None),  # no seams between cells
+            tooltip=tooltip(("start", "step", ",d"), ("index", "state"), ("value", importance, ".3e")),
+        )
+    )  # fmt: skip
+    return specification(alt.layer(cells), 300, renderer="canvas")
 
 
-_UNPACKED = [
-    {"calculate": "sequence(length(datum.low))", "as": "place"},
-    {"flatten": ["place", "high", "low"]},
-    {"filter": "datum.high + datum.low > 0"},
-    {"calculate": "exp(datum.base + datum.spacing * (256 * datum.high + datum.low))", "as": "value"},
-    {"calculate": "datum.place * datum.stride + 1", "as": "index"},
-    {"calculate": "datum.index + datum.stride", "as": "upper"},
-]
-"""What the browser makes of the rows of `heat_table`: one of each cell."""
+def _unpacked() -> alt.Chart:
+    """Return what the browser makes of the rows of `heat_table`: one of each cell."""
+    return (
+        table("columns")
+        .transform_calculate(place="sequence(length(datum.low))")
+        .transform_flatten(["place", "high", "low"])
+        .transform_filter("datum.high + datum.low > 0")
+        .transform_calculate(value="exp(datum.base + datum.spacing * (256 * datum.high + datum.low))")
+        .transform_calculate(index="datum.place * datum.stride + 1")
+        .transform_calculate(upper="datum.index + datum.stride")
+    )
 
 
-def rank_table(snapshots: Sequence[Record]) -> pa.Table:
+def rank_table(snapshots: Sequence[SpectrumRow]) -> pa.Table:
     """Rank (step, rank, tolerance) that each tolerance would leave at each snapshot, and N itself."""
     rows: list[tuple[int, int, str]] = []
     for snapshot in thinned(snapshots):
@@ -139,7 +136,7 @@ def rank_table(snapshots: Sequence[Record]) -> pa.Table:
     )
 
 
-def kept_table(snapshots: Sequence[Record]) -> pa.Table:
+def kept_table(snapshots: Sequence[SpectrumRow]) -> pa.Table:
     """Share of the sum (step, share, tolerance) that the ranks of the newest spectrum would have kept.
 
     The ranks are those that the tolerances leave of the newest spectrum; snapshots of another state
@@ -168,7 +165,7 @@ def kept_table(snapshots: Sequence[Record]) -> pa.Table:
     )
 
 
-def _shares(snapshot: Record) -> list[float]:
+def _shares(snapshot: SpectrumRow) -> list[float]:
     return discarded_shares(list(map(float, snapshot["hsv"])))
 
 
@@ -176,47 +173,49 @@ def kept_name(tolerance: float) -> str:
     return f"{1 - tolerance:.0%} kept at last"
 
 
+@cache
 def kept_spec() -> Spec:
-    """Share that the last spectrum's ranks would have kept at each step."""
-    names = [kept_name(tolerance) for tolerance in TOLERANCES]
-    lines = {
-        "data": {"name": "kept"},
-        "params": [ZOOM],
-        "mark": mark("line", strokeWidth=1.8, point={"filled": True, "size": 22}),
-        "encoding": {
-            "x": {"field": "step", "type": "quantitative", "title": "step", "axis": STEPS},
-            "y": {"field": "share", "type": "quantitative", "title": "share kept",
-                  "scale": {"zero": False}, "axis": {"format": ".3~%", "tickCount": 5}},
-            "color": by("tolerance", names, COLORS[1:], LEGEND),
-            "tooltip": told(("tolerance", "ranks"), ("step", "step", ",d"), ("share", "kept", ".2%")),
-        },
-    }  # fmt: skip
-    return {"height": 240, "padding": PADDING, "layer": [lines], "usermeta": SVG}
+    """Return the chart of the share that the last spectrum's ranks would have kept at each step."""
+    looks = kinds([kept_name(tolerance) for tolerance in TOLERANCES], list(colors.TOLERANCES))
+    lines = (
+        table("kept")
+        .mark_line(clip=True, strokeWidth=1.8, point={"filled": True, "size": 22})
+        .encode(
+            alt.X("step:Q", title="step", axis=STEPS),
+            alt.Y("share:Q", title="share kept", scale=alt.Scale(zero=False),
+                  axis=alt.Axis(format=".3~%", tickCount=5)),
+            alt.Color("tolerance:N", scale=looks, legend=LEGEND),
+            tooltip=tooltip(("tolerance", "ranks"), ("step", "step", ",d"), ("share", "kept", ".2%")),
+        )
+        .add_params(ZOOM)
+    )  # fmt: skip
+    return specification(alt.layer(lines), 240)
 
 
 def name_of(tolerance: float) -> str:
     return f"{tolerance:.0%} discarded"
 
 
+@cache
 def rank_spec() -> Spec:
-    """Rank trajectories: what a cut at each tolerance would leave, had it been made then."""
-    names = [N_NAME, *(name_of(tolerance) for tolerance in TOLERANCES)]
-    encoding: dict[str, Any] = {
-        "x": {"field": "step", "type": "quantitative", "title": "step", "axis": STEPS},
-        "y": {"field": "rank", "type": "quantitative", "title": "rank r", "axis": {"tickMinStep": 1}},
-        "color": by("tolerance", names, COLORS, LEGEND),
-    }
-    lines = {
-        "data": {"name": "ranks"},
-        "params": [ZOOM],
-        "mark": mark("line", interpolate="step-after", strokeWidth=1.8),
-        "encoding": encoding,
-    }
-    points = {
-        "data": {"name": "ranks"},
-        "mark": mark("point", filled=True, size=28),
-        "encoding": {
-            **encoding, "tooltip": told(("tolerance", "tolerance"), ("step", "step", ",d"), ("rank", "rank")),
-        },
-    }  # fmt: skip
-    return {"height": 300, "padding": PADDING, "layer": [lines, points], "usermeta": SVG}
+    """Return the rank trajectories: what a cut at each tolerance would leave, had it been made then."""
+    looks = kinds([N_NAME, *map(name_of, TOLERANCES)], [colors.QUIET, *colors.TOLERANCES])
+    channels = (
+        alt.X("step:Q", title="step", axis=STEPS),
+        alt.Y("rank:Q", title="rank r", axis=alt.Axis(tickMinStep=1)),
+        alt.Color("tolerance:N", scale=looks, legend=LEGEND),
+    )
+    lines = (
+        table("ranks")
+        .mark_line(clip=True, interpolate="step-after", strokeWidth=1.8)
+        .encode(*channels)
+        .add_params(ZOOM)
+    )
+    points = (
+        table("ranks")
+        .mark_point(clip=True, filled=True, size=28)
+        .encode(
+            *channels, tooltip=tooltip(("tolerance", "tolerance"), ("step", "step", ",d"), ("rank", "rank"))
+        )
+    )
+    return specification(alt.layer(lines, points), 300)

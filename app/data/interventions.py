@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from hankelboard.app.words import events
+from hankelboard.comparison import colors
 from hankelboard.storage.history import History
 from hankelboard.storage.schema import Event
 from hankelboard.storage.vocabulary import EventKind, Verdict
@@ -21,14 +22,14 @@ MARK_OF_EVENT: dict[str, str] = {  # of each kind in INTERVENTIONS
     EventKind.REDUCTION_JUDGED: "judged",
     EventKind.LOSS_NOT_FINITE: "not finite",
 }
-MARKS = {  # kind: (sign above the line, colour for both grounds, dash); the later kind wins at one step
-    "pause": ("II", "#7C8798", [2, 3]),
-    "judged": ("✓", "#7C8798", [2, 3]),
-    "rejected": ("×", "#7C8798", [4, 2]),
-    "proposal": ("?", "#C98A00", [6, 3]),
-    "cut": ("▼", "#E0591B", [1, 0]),
-    "rollback": ("↺", "#8E63D9", [8, 2]),
-    "not finite": ("!", "#DC2626", [2, 2]),
+MARKS = {  # kind: (sign above the line, colour, dash); the later kind wins at one step
+    "pause": ("II", colors.QUIET, [2, 3]),
+    "judged": ("✓", colors.QUIET, [2, 3]),
+    "rejected": ("×", colors.QUIET, [4, 2]),
+    "proposal": ("?", colors.WAITING, [6, 3]),
+    "cut": ("▼", colors.CUT, [1, 0]),
+    "rollback": ("↺", colors.BACK, [8, 2]),
+    "not finite": ("!", colors.BROKEN, [2, 2]),
 }
 MARKS_SHOWN = 300
 

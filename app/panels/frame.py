@@ -6,9 +6,9 @@ from typing import Any
 import streamlit as st
 
 from hankelboard.app.charts.export import svg_export
-from hankelboard.app.charts.metrics import Spec
 from hankelboard.app.data import installation, proposals, runs
 from hankelboard.app.words import labels
+from hankelboard.comparison.specification import Spec
 from hankelboard.storage.errors import RunError
 from hankelboard.storage.layout import RUN_ID
 from hankelboard.storage.vocabulary import CommandState, RunState

@@ -4,19 +4,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
-import pyarrow as pa
 import streamlit as st
 
-from hankelboard.app.charts.metrics import Spec
-from hankelboard.app.charts.parts import CUT_COLOR, LEGEND, QUIET_COLOR, by, chart, mark, told
+from hankelboard.app.charts import outcomes
 from hankelboard.app.data import proposals
 from hankelboard.app.data.proposals import Outcome
 from hankelboard.app.panels import frame
 from hankelboard.app.words import labels
-
-HERE, ELSEWHERE = "this run", "other runs"
-SIGNED_POINTS = "datum.value == 0 ? '0' : format(100 * datum.value, '+.3~g')"
-"""Changes of accuracy are differences: points, not percent."""
 
 
 def show(run_id: str) -> None:
@@ -31,8 +25,9 @@ def show(run_id: str) -> None:
     st.caption(labels.plain(_summary(rows)))
     with st.container(border=True, key="outcomes"):
         frame.draw(
-            spec(), f"outcomes-{run_id}", "Measured change of accuracy against the predicted one",
-            points=points_table(rows, run_id), line=diagonal_table(rows),
+            outcomes.outcomes_spec(), f"outcomes-{run_id}",
+            "Measured change of accuracy against the predicted one",
+            points=outcomes.points_table(rows, run_id), line=outcomes.diagonal_table(rows),
         )  # fmt: skip
     with st.expander("All cuts as a table", key="outcomes_table"):
         st.dataframe(pd.DataFrame(map(_row, rows)), hide_index=True, alt="Cuts with prediction and outcome")
@@ -59,53 +54,3 @@ def _row(row: Outcome) -> dict[str, Any]:
         "Predicted change": labels.points(row["predicted"]),
         "Measured change": labels.points(row["measured"]),
     }
-
-
-def points_table(rows: Sequence[Outcome], run_id: str) -> pa.Table:
-    return pa.table(
-        {
-            "predicted": pa.array([row["predicted"] for row in rows], pa.float64()),
-            "measured": pa.array([row["measured"] for row in rows], pa.float64()),
-            "where": pa.array([HERE if row["run"] == run_id else ELSEWHERE for row in rows], pa.string()),
-            "name": pa.array([f"{row['name']}, proposal {row['proposal']}" for row in rows], pa.string()),
-        }
-    )
-
-
-def diagonal_table(rows: Sequence[Outcome]) -> pa.Table:
-    """Return two ends of the line on which predictions hold exactly."""
-    values = [row[key] for row in rows for key in ("predicted", "measured")]
-    ends = [min(values), max(values)]
-    return pa.table({"predicted": pa.array(ends, pa.float64()), "measured": pa.array(ends, pa.float64())})
-
-
-def spec() -> Spec:
-    """Return measured against predicted change, with the diagonal."""
-
-    def axis(field: str, title: str) -> Spec:
-        return {
-            "field": field, "type": "quantitative", "title": title, "scale": {"zero": True, "padding": 10},
-            "axis": {"format": "~g", "labelExpr": SIGNED_POINTS, "tickCount": 5},
-        }  # fmt: skip
-
-    x, y = (
-        axis("predicted", "predicted change of accuracy, points"),
-        axis("measured", "measured change, points"),
-    )
-    line = {
-        "data": {"name": "line"},
-        "mark": mark("line", color=QUIET_COLOR, strokeDash=[4, 3]),
-        "encoding": {"x": x, "y": y},
-    }
-    points = {
-        "data": {"name": "points"},
-        "mark": mark("point", filled=True, size=70, opacity=0.85),
-        "encoding": {
-            "x": x, "y": y,
-            "color": by("where", [HERE, ELSEWHERE], [CUT_COLOR, QUIET_COLOR], LEGEND),
-            "shape": by("where", [HERE, ELSEWHERE], ["diamond", "circle"], LEGEND),
-            "tooltip": told(("name", "cut"), ("predicted", "predicted", "+.2%"),
-                             ("measured", "measured", "+.2%")),
-        },
-    }  # fmt: skip
-    return chart(260, line, points)

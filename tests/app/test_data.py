@@ -204,7 +204,7 @@ def test_a_heat_map_is_bounded_and_keeps_the_snapshots_around_a_cut():
 
 
 def unpacked(column):
-    """The values of a column of the heat map as the browser reads them: app/charts/spectra.py `_UNPACKED`."""
+    """The values of a column of the heat map as the browser reads them: app/charts/spectra.py `_unpacked`."""
     levels = [256 * high + low for high, low in zip(column["high"], column["low"], strict=True)]
     return [math.exp(column["base"] + column["spacing"] * level) if level else None for level in levels]
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from hankelboard.app.charts import analysis, metric_tables
+from hankelboard.app.charts import analysis, metric_tables, outcomes
 from hankelboard.app.data import (
     analyses,
     columns,
@@ -14,7 +14,6 @@ from hankelboard.app.data import (
     runs as data,
 )
 from hankelboard.app.panels import baseline as uncut
-from hankelboard.app.panels import predictions
 from hankelboard.storage import commands
 from hankelboard.storage.history import History
 from hankelboard.storage.journal import read_journal
@@ -116,8 +115,8 @@ def test_predictions_of_all_runs_beside_their_outcomes(open_page, waiting):
     assert [(row["run"], row["predicted"], row["measured"]) for row in rows] == [
         (waiting.id, predicted - before, after - before)
     ]
-    table = predictions.points_table(rows, waiting.id)
-    assert table.column("where").to_pylist() == [predictions.HERE]
+    table = outcomes.points_table(rows, waiting.id)
+    assert table.column("where").to_pylist() == [outcomes.HERE]
     assert "How far predictions held" in str(
         [s.value for s in open_page("truncation", run=waiting.id).subheader]
     )

@@ -2,15 +2,17 @@
 
 import math
 
+import altair as alt
 import pytest
 import vl_convert
 
 from hankelboard.app.charts.evidence import layer_tables
-from hankelboard.app.charts.parts import chart, log_y, mark, whole_x
+from hankelboard.app.charts.outcomes import outcomes_spec
+from hankelboard.app.charts.parts import log_y, whole_x
 from hankelboard.app.data import runs
-from hankelboard.app.panels import predictions
 from hankelboard.app.panels.evidence import left_out_words
 from hankelboard.app.words import events
+from hankelboard.comparison.specification import specification, table
 from tests.app.synthetic_run import SyntheticRun
 
 
@@ -47,12 +49,9 @@ def test_what_was_not_measured_is_said_in_words_and_percent():
 
 def ticks(values):
     rows = [{"rank": i + 1, "value": value} for i, value in enumerate(values)]
-    encoding = {"x": whole_x("rank", "rank"), "y": log_y("value", "bound")}
-    spec = {
-        **chart(142, {"data": {"values": rows}, "mark": mark("line"), "encoding": encoding}),
-        "width": 200,
-    }
-    svg = vl_convert.vegalite_to_svg(spec)
+    line = table("ranks").mark_line().encode(whole_x("rank", "rank"), log_y("value", "bound"))
+    spec = specification(alt.layer(line), 142, width=200)
+    svg = vl_convert.vegalite_to_svg({**spec, "datasets": {"ranks": rows}})
     axis = svg[svg.index('aria-label="Y-axis') :].split("role-axis-title")[0]
     texts = [part.split("<")[0] for part in axis.split(">")]
     return [float(text) for text in texts if text.replace(".", "", 1).isdigit()]
@@ -69,7 +68,7 @@ def test_a_log_axis_of_less_than_two_decades_names_twice_and_five_times_them_too
 
 
 def test_differences_of_accuracy_are_drawn_in_points():
-    axes = predictions.spec()["layer"][1]["encoding"]
+    axes = outcomes_spec()["layer"][1]["encoding"]
     assert all(
         "points" in axes[name]["title"] and "%" not in axes[name]["axis"]["labelExpr"] for name in "xy"
     )
