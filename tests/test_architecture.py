@@ -27,12 +27,17 @@ def modules(package):
 
 def imported(path):
     """What a module imports, wherever in it: our own packages by their second name, others by their first."""
+    return map(short, full_names(path))
+
+
+def full_names(path):
+    """What a module imports, wherever in it, by its whole name."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            yield from (short(alias.name) for alias in node.names)
+            yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}:{node.lineno}: imports are absolute"
-            yield from (short(f"{node.module}.{alias.name}") for alias in node.names)
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
 def short(name):
@@ -82,6 +87,47 @@ def test_comparison_knows_neither_trainer_nor_page():
     }
     for path in modules("comparison"):
         assert set(imported(path)) <= allowed, path
+
+
+def test_settings_import_storage_and_the_standard_library_only():
+    for path in modules("settings"):
+        assert set(imported(path)) <= set(sys.stdlib_module_names) | {"settings", "storage"}, path
+
+
+def test_app_reads_by_storage_settings_and_comparison():
+    for path in modules("app"):
+        assert set(imported(path)) & set(PACKAGES) <= {"app", "storage", "settings", "comparison"}, path
+
+
+MAY_IMPORT = {
+    "reduction": set(),
+    "layers": {"reduction", "data"},  # of data: what a network asks of its task
+    "data": {"layers"},  # the precision that losses are computed in
+    "compression": {"reduction", "layers"},
+    "training": {"reduction", "layers", "data", "compression"},
+    "export": {"layers", "data"},
+    "work": {"compression"},
+    "cli": {"compression", "training", "work", "data", "export"},
+}
+"""Wings of trainer, and the other ones that each of them may import."""
+
+
+def test_every_wing_of_trainer_has_its_place_in_the_order():
+    folders = {path.parent.name for path in (ROOT / "trainer").glob("*/__init__.py")}
+    assert folders == set(MAY_IMPORT)
+
+
+@pytest.mark.parametrize("wing", MAY_IMPORT)
+def test_wings_of_trainer_import_in_one_direction(wing):
+    for path in modules(f"trainer/{wing}"):
+        ours = [name.split(".") for name in full_names(path) if name.startswith("hankelboard.trainer.")]
+        assert {parts[2] for parts in ours} <= {wing, *MAY_IMPORT[wing]}, path
+
+
+def test_comparison_is_of_the_command_line_alone():
+    for wing in MAY_IMPORT.keys() - {"cli"}:
+        for path in modules(f"trainer/{wing}"):
+            assert "comparison" not in set(imported(path)), path
 
 
 def test_reduction_is_numpy_but_for_the_bridge():

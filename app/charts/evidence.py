@@ -219,11 +219,11 @@ def rank_curve_spec(
 def measured_tables(proposal: Proposal, ranks: Sequence[int]) -> dict[str, pa.Table]:
     """Measured points against the number of states kept, and the choice with its values where measured."""
     full = [layer["state_dim"] for layer in proposal["layers"]]
-    measured = proposal.get("measured") or {}
-    rows = [(NOW, full, measured.get("before") or {})]
+    measured: Mapping[str, Any] = proposal.get("measured") or {}
+    rows: list[tuple[str, list[int], Mapping[str, Any]]] = [(NOW, full, measured.get("before") or {})]
     for point in measured.get("points", []):
         rows.append((RULE if point.get("rule") else MEASURED, point["ranks"], point))
-    chosen = next((values for _, at, values in rows if list(at) == list(ranks)), {})
+    chosen: Mapping[str, Any] = next((values for _, at, values in rows if list(at) == list(ranks)), {})
     points = {
         **_intervals(measured.get("before") or {}, [values for _, _, values in rows]),
         "states": pa.array([sum(at) for _, at, _ in rows], pa.int32()),
@@ -298,7 +298,7 @@ def measured_spec(field: str, title: str, format: str) -> Spec:
 
 def response_table(layer: ProposalLayer) -> pa.Table:
     """Largest singular values over frequency (omega, value, curve): layer now, cut, and their difference."""
-    response = layer["response"]
+    response: Mapping[str, Any] = layer["response"]
     omega = response["omega"]
     rows = [
         (at, value, name)

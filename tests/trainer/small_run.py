@@ -2,6 +2,7 @@
 
 import contextlib
 import threading
+import time
 
 from hankelboard.settings.config import parse
 from hankelboard.settings.preset import find_preset
@@ -34,12 +35,15 @@ ENDLESS = 1_000_000
 class SmallRun:
     """A run directory with a small configuration, and what a test asks of it."""
 
+    clock = time
+    """By which its trainer waits."""
+
     def __init__(self, folder, **keys):
         config = parse(merge(merge(find_preset("digits-lru").tables, SMALL), keys))
         self.paths = run_paths(folder, create_run(folder, name="small", config=config.as_dict()).id)
 
     def train(self):
-        return loop.train_run(self.paths, keep_log=False)
+        return loop.train_run(self.paths, keep_log=False, clock=self.clock)
 
     @property
     def history(self):
@@ -131,7 +135,7 @@ def at_steps(monkeypatch, actions):
 
     def acting(session):
         loss = update(session)
-        left.pop(session.state.step, lambda: None)()
+        left.pop(session.run.state.step, lambda: None)()
         return loss
 
     monkeypatch.setattr(loop, "optimizer_step", acting)

@@ -18,7 +18,7 @@ NEGLIGIBLE = 0.01
 
 
 def badge(proposal: Record) -> Record:
-    """Colour and reasons for the ranks as proposed.
+    """Return colour and reasons for the ranks as proposed.
 
     Red: the write-back is ill-conditioned. Amber: the cut costs validation significantly (paired bootstrap,
     95 %), changes a layer's output by 10 % or more, takes from a flat spectrum, keeps about as many states as
@@ -37,8 +37,8 @@ def badge(proposal: Record) -> Record:
 
 def _point(proposal: Record) -> Record | None:
     points = proposal["measured"]["points"]
-    found: Record | None = next((p for p in points if p["ranks"] == proposal["ranks"]), None)
-    return found
+    point: Record | None = next((each for each in points if each["ranks"] == proposal["ranks"]), None)
+    return point
 
 
 def _ill_conditioned(layer: Record) -> list[str]:
@@ -71,7 +71,7 @@ def _points(low: float, high: float) -> str:
 
 
 def is_flat(layer: Record) -> bool:
-    """Whether the layer's states matter about equally, by energy: σ² where the importances are σ."""
+    """Return whether the layer's states matter about equally, by energy: σ² where the importances are σ."""
     limit = FLAT_SUM if layer["importance"] == "key_query_energy" else FLAT
     return layer["state_dim"] > 1 and evenness(_energies(layer)) >= limit
 

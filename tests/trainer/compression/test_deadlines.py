@@ -1,15 +1,22 @@
 """Deadlines: when nobody decides, the default does, as a decision like any other."""
 
 import threading
+import time
 
 import pytest
 
 from hankelboard.storage.errors import AlreadyDecided
 from hankelboard.storage.proposals import read_decision
+from tests.trainer.small_run import SmallRun
 
 
 class Clock:
-    """The clock of deadlines: each look at it takes `pace` seconds, by its own count."""
+    """The clock of deadlines: each look at it takes `pace` seconds, by its own count.
+
+    It sleeps in earnest: people and their threads go by the clock on the wall.
+    """
+
+    sleep = staticmethod(time.sleep)
 
     def __init__(self):
         self.seconds, self.pace = 0.0, 0.0
@@ -18,13 +25,11 @@ class Clock:
         self.seconds += self.pace
         return self.seconds
 
-    time = monotonic
-
 
 @pytest.fixture
 def clock(monkeypatch):
     clock = Clock()
-    monkeypatch.setattr("hankelboard.trainer.compression.deadline.time", clock)
+    monkeypatch.setattr(SmallRun, "clock", clock)
     return clock
 
 
