@@ -21,7 +21,7 @@ class Scores(TypedDict):
 
     loss: float | None
     """Mean cross-entropy, nats."""
-    accuracy: float | None
+    accuracy: float
     bits_per_character: NotRequired[float | None]
     """Of a text."""
 
@@ -149,10 +149,11 @@ class Text(TypedDict):
     sha256: str
 
 
-_StateDimsBefore = TypedDict("_StateDimsBefore", {"from": list[int]}, total=False)
+StateDimsBefore = TypedDict("StateDimsBefore", {"from": list[int]}, total=False)
+"""Apart, because `from` is no name of Python."""
 
 
-class _Fields(_StateDimsBefore, total=False):
+class _Fields(StateDimsBefore, total=False):
     # The answer to somebody: what is answered, whose it was, and why not.
     by: str
     via: str
@@ -200,6 +201,14 @@ class _Fields(_StateDimsBefore, total=False):
     from_step: int
     attempts_consumed: int
     undone: list[int]
+
+
+class CommandAnswered(TypedDict):
+    """Which command an event answers, and whose it was."""
+
+    command_id: str
+    command: str
+    by: str
 
 
 class EventFields(_Fields, total=False):
@@ -286,8 +295,18 @@ class ProposalLayer(LayerFigures):
     parameters: Required[list[int]]
 
 
-class Point(TypedDict):
-    """What a cut to these ranks does to validation, measured on a copy. Changes are 95 % intervals."""
+class Effects(Scores):
+    """What a cut does to validation, measured on a copy. Changes are 95 % intervals."""
+
+    loss_change: NotRequired[list[float]]
+    accuracy_change: NotRequired[list[float]]
+    kl: NotRequired[float]
+    output_error: NotRequired[list[float]]
+    """Of each layer, relative."""
+
+
+class Point(Effects):
+    """A cut that was measured."""
 
     tolerance: float
     ranks: list[int]
@@ -297,13 +316,6 @@ class Point(TypedDict):
     """A person asked for them."""
     seconds_per_step: NotRequired[float]
     seconds_per_step_now: NotRequired[float]
-    loss: float | None
-    accuracy: float | None
-    loss_change: NotRequired[list[float]]
-    accuracy_change: NotRequired[list[float]]
-    kl: NotRequired[float]
-    output_error: NotRequired[list[float]]
-    """Of each layer, relative."""
 
 
 class Measured(TypedDict):
