@@ -5,9 +5,8 @@ from pathlib import Path
 from setuptools import setup
 
 HERE = Path(__file__).parent / "hankelboard"
-LOST = [
-    name for name in ("app", "comparison", "settings", "storage", "trainer") if not (HERE / name).is_dir()
-]
+LINKS = ("app", "comparison", "docs", "settings", "storage", "trainer")
+LOST = [name for name in LINKS if not (HERE / name).is_dir()]
 if LOST:
     raise SystemExit(
         f"hankelboard/{LOST[0]} is no folder: symbolic links were lost. "

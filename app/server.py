@@ -1,6 +1,6 @@
 """The web server: Streamlit's application with a push socket, a guard and one watch on the runs.
 
-Start it with `hankelboard up`, or `python -m streamlit run app/server.py`.
+Start it with `hankelboard up`, or alone with `hankelboard web`.
 """
 
 import asyncio
@@ -8,6 +8,7 @@ import base64
 import contextlib
 import hashlib
 import importlib
+import pkgutil
 import re
 import threading
 from collections.abc import AsyncIterator
@@ -21,6 +22,8 @@ from starlette.routing import WebSocketRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from hankelboard import comparison
+from hankelboard.app import charts, data, live, panels, words
 from hankelboard.app.charts import metrics
 from hankelboard.app.data import runs
 from hankelboard.app.live.watch import Watch
@@ -28,23 +31,7 @@ from hankelboard.storage.layout import RUN_ID, runs_directory
 
 PUSH_PATH = "/api/push"
 PUSH_PAUSE_S = 0.2
-MODULES_OF_PAGES = (
-    "hankelboard.app.data.compared_runs",
-    "hankelboard.app.panels.rank_sliders",
-    "hankelboard.app.panels.controls",
-    "hankelboard.app.panels.decisions",
-    "hankelboard.app.panels.evidence",
-    "hankelboard.app.panels.measurement",
-    "hankelboard.app.charts.metric_tables",
-    "hankelboard.app.panels.predictions",
-    "hankelboard.app.panels.regret",
-    "hankelboard.app.charts.spectra_tables",
-    "hankelboard.app.charts.export",
-    "hankelboard.app.panels.baseline",
-    "hankelboard.app.panels.rollback",
-    "hankelboard.app.live.pulse",
-    "hankelboard.comparison.tables",
-)
+PACKAGES_OF_PAGES = (charts, data, live, panels, words, comparison)
 LOOPBACK = {"localhost", "127.0.0.1", "[::1]", "::1"}
 HOST = re.compile(r"(?P<name>[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::(?P<port>\d{1,5}))?")
 
@@ -154,15 +141,23 @@ async def _tell(socket: WebSocket, run_id: str | None, ignored: frozenset[str]) 
             await asyncio.sleep(PUSH_PAUSE_S)
 
 
+def import_modules_of_pages() -> None:
+    """Import what pages import, once: two sessions that import a module at the same time disturb each other.
+
+    Views are left out: they are scripts, which run when they are imported.
+    """
+    for package in PACKAGES_OF_PAGES:
+        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            importlib.import_module(module.name)
+
+
 @contextlib.asynccontextmanager
 async def lifespan(app: Any) -> AsyncIterator[dict[str, Any]]:
     """One watch for the life of the server.
 
-    The pages' modules are imported here, once: two sessions that import them at the same time disturb
-    each other. Runs are read and charts are made ahead, so that the first page is not the one that waits.
+    Runs are read and charts are made ahead, so that the first page is not the one that waits.
     """
-    for name in MODULES_OF_PAGES:
-        importlib.import_module(name)
+    import_modules_of_pages()
     watch = Watch(runs_directory(), runs.index)
     watch.start()
     runs.tell_when_warm(watch.notice)

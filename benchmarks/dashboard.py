@@ -15,7 +15,6 @@ from typing import Any
 
 from benchmarks.repetitions import Missing
 
-ROOT = Path(__file__).parent.parent
 QUIET_S = 0.7
 """A page that got nothing for so long has got everything."""
 
@@ -26,7 +25,7 @@ def dashboard(runs: Path) -> Iterator["Dashboard"]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = int(probe.getsockname()[1])
-    command = ["-m", "streamlit", "run", str(ROOT / "app" / "server.py"), "--server.port", str(port)]
+    command = ["-P", "-m", "hankelboard", "web", "--port", str(port)]
     environment = {**os.environ, "HANKELBOARD_RUNS": str(runs)}
     process = subprocess.Popen(
         [sys.executable, *command], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL

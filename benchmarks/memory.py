@@ -17,7 +17,6 @@ import tempfile
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).parent.parent
 RUN = (
     "training.steps=10000000", "training.threads=1", "reduction.policy='keep'", "reduction.steps=[500, 5000]",
     "training.spectra_every=500", "training.checkpoint_every=2000",
@@ -38,8 +37,7 @@ def measure(runs: Path, minutes: float, tabs: int) -> None:
 
     environment = {**os.environ, "HANKELBOARD_RUNS": str(runs)}
     port = free_port()
-    web = spawn(["-m", "streamlit", "run", str(ROOT / "app" / "server.py"), "--server.port", str(port)],
-                environment, runs)  # fmt: skip
+    web = spawn(["-P", "-m", "hankelboard", "web", "--port", str(port)], environment, runs)
     worker = spawn(["-P", "-m", "hankelboard", "worker"], environment, runs)
     try:
         keys = [part for key in RUN for part in ("--set", key)]

@@ -1,19 +1,24 @@
 """People's own models and data: `package.module:Name` in a configuration."""
 
+import contextlib
 import importlib
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 from hankelboard.storage.errors import ConfigError
 
+FORMER_NAMES = ("app", "comparison", "storage", "trainer")
+"""Packages of ours that lie in hankelboard now."""
+
 
 def import_object(name: str, *, key: str, builtin: tuple[str, ...], folder: str = "") -> Any:
-    """What `package.module:Name` names.
+    """Return what `package.module:Name` names.
 
     Parameters
     ----------
     key, builtin : the configuration key and the names it knows, for the error message
-    folder : put on sys.path first, when given
+    folder : searched first while the module is imported, and last from then on, when given
 
     Raises
     ------
@@ -23,11 +28,33 @@ def import_object(name: str, *, key: str, builtin: tuple[str, ...], folder: str 
     module, colon, attribute = name.partition(":")
     if not colon or not module or not attribute:
         raise ConfigError(f"{key} = {name!r}: must be {', '.join(builtin)} or package.module:Name")
-    if folder and folder not in sys.path:
-        sys.path.insert(0, folder)
     try:
-        return getattr(importlib.import_module(module), attribute)
+        with _searched_first(folder):
+            return getattr(importlib.import_module(module), attribute)
     except ImportError as error:
-        raise ConfigError(f"{key} = {name!r}: {error}; is the folder in the key path right?") from None
+        raise ConfigError(f"{key} = {name!r}: {error}; {_advice(error)}") from None
     except AttributeError:
         raise ConfigError(f"{key} = {name!r}: module {module} has no {attribute}") from None
+
+
+@contextlib.contextmanager
+def _searched_first(folder: str) -> Iterator[None]:
+    """Afterwards the folder stays last: a queue.py in it must not be taken for the one of Python."""
+    if not folder:
+        yield
+        return
+    known = folder in sys.path
+    sys.path.insert(0, folder)
+    try:
+        yield
+    finally:
+        sys.path.remove(folder)
+        if not known:
+            sys.path.append(folder)
+
+
+def _advice(error: ImportError) -> str:
+    package = (error.name or "").partition(".")[0]
+    if isinstance(error, ModuleNotFoundError) and package in FORMER_NAMES:
+        return f"Hankelboard's own modules are called hankelboard.{package}… now"
+    return "is the folder in the key path right?"

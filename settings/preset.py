@@ -1,8 +1,11 @@
 """Presets: TOML files with what a configuration starts from. No torch here."""
 
+import functools
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
+from types import MappingProxyType
 from typing import Any
 
 from hankelboard.settings.config import Config, parse
@@ -24,11 +27,15 @@ class Preset:
     """Keys that name a run and have no sensible default."""
 
 
-def presets() -> dict[str, Preset]:
-    """The presets that ship with Hankelboard, by name. One may extend another: its file says what differs."""
+@functools.cache  # a suite asks for one per series
+def presets() -> Mapping[str, Preset]:
+    """Return the presets that ship with Hankelboard, by name.
+
+    One may extend another: its file says what differs.
+    """
     folder = resources.files("hankelboard.settings") / "presets"
     files = {file.name.removesuffix(".toml"): tomllib.loads(file.read_text()) for file in folder.iterdir()}
-    return {name: _preset(name, files) for name in sorted(files)}
+    return MappingProxyType({name: _preset(name, files) for name in sorted(files)})
 
 
 PRESET_KEYS = ("role", "description", "extends", "requires")

@@ -3,15 +3,14 @@
 import dataclasses
 import difflib
 import math
+import operator
 import types
 import typing
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import field
 from typing import Any
 
 from hankelboard.storage.errors import ConfigError
-
-LIMITS = ("minimum", "maximum", "above", "below", "choices")
 
 
 def setting(default: Any, help: str, **limits: Any) -> Any:
@@ -43,25 +42,36 @@ def check_value(key: str, value: Any, item: dataclasses.Field[Any]) -> None:
     if isinstance(value, list) and any(isinstance(v, bool) or not isinstance(v, wanted) for v in value):
         raise ConfigError(f"{key} = {value!r}: must be a list of numbers")
     for each in values:
-        problem = _limit_problem(each, item.metadata)
+        problem = limit_problem(each, item.metadata)
         if problem:
             raise ConfigError(f"{key} = {value!r}: {problem}")
 
 
-def _limit_problem(value: Any, limits: Mapping[str, Any]) -> str | None:
-    if "choices" in limits and value not in limits["choices"]:
-        return f"must be one of {', '.join(limits['choices'])}"
+BOUNDS: dict[str, tuple[str, Callable[[Any, Any], bool]]] = {
+    "minimum": ("at least", operator.ge),
+    "maximum": ("at most", operator.le),
+    "above": ("above", operator.gt),
+    "below": ("below", operator.lt),
+}
+LIMITS = (*BOUNDS, "choices")
+
+
+def limit_problem(value: Any, limits: Mapping[str, Any]) -> str:
+    """Return what is wrong with a value, or nothing; limits that are None do not count.
+
+    >>> limit_problem(0, {"minimum": 1}), limit_problem(2, {"minimum": 1, "maximum": None})
+    ('must be at least 1', '')
+    """
+    choices = limits.get("choices")
+    if choices is not None and value not in choices:
+        return f"must be one of {', '.join(choices)}"
     if isinstance(value, float) and not math.isfinite(value):
         return "must be finite"
-    if "minimum" in limits and value < limits["minimum"]:
-        return f"must be at least {limits['minimum']}"
-    if "maximum" in limits and value > limits["maximum"]:
-        return f"must be at most {limits['maximum']}"
-    if "above" in limits and value <= limits["above"]:
-        return f"must be above {limits['above']}"
-    if "below" in limits and value >= limits["below"]:
-        return f"must be below {limits['below']}"
-    return None
+    for name, (words, holds) in BOUNDS.items():
+        limit = limits.get(name)
+        if limit is not None and not holds(value, limit):
+            return f"must be {words} {limit}"
+    return ""
 
 
 def suggest(name: str, known: Collection[str]) -> str:

@@ -62,17 +62,26 @@ def spelt_out(tables: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def folder_of_work() -> Path:
+    """Return the folder that relative paths are meant from: $HANKELBOARD_FOLDER, else the current one.
+
+    The dashboard runs in a folder of its own; there the variable holds the one in which it was started.
+    """
+    return Path(os.environ.get("HANKELBOARD_FOLDER") or Path.cwd())
+
+
 def with_absolute_paths(tables: dict[str, Any]) -> dict[str, Any]:
     """What is meant from the folder in which a run is created, in full: a worker may start it elsewhere."""
     return _with_absolute_file(_with_import_folders(tables))
 
 
 def _with_import_folders(tables: dict[str, Any]) -> dict[str, Any]:
-    """One's own model or data is imported from the folder in which the run is created."""
+    """One's own model or data is imported from `path`, by default the folder in which the run is created."""
     for section, key in SHORT.items():
         part = tables.get(section, {})
-        if isinstance(part, dict) and ":" in str(part.get(key, "")) and not part.get("path"):
-            tables = merge(tables, {section: {"path": str(Path.cwd())}})
+        if isinstance(part, dict) and ":" in str(part.get(key, "")) and isinstance(part.get("path", ""), str):
+            path = folder_of_work() / Path(part.get("path", "")).expanduser()
+            tables = merge(tables, {section: {"path": str(path)}})
     return tables
 
 
@@ -83,7 +92,7 @@ def _with_absolute_file(tables: dict[str, Any]) -> dict[str, Any]:
     file = options.get("file") if isinstance(options, dict) else None
     if isinstance(data, dict) and data.get("task") == "text" and file and isinstance(file, str):
         folder = str(data.get("folder") or os.environ.get("HANKELBOARD_DATA", ""))
-        path = Path(folder).expanduser() / Path(file).expanduser()
+        path = folder_of_work() / Path(folder).expanduser() / Path(file).expanduser()
         if path.is_file():
-            return merge(tables, {"data": {"options": {"file": str(path.absolute())}}})
+            return merge(tables, {"data": {"options": {"file": str(path)}}})
     return tables

@@ -1,100 +1,69 @@
-"""Asking Hankelboard's command line, in a process of its own: the app does not import the trainer."""
+"""What `hankelboard new` and `hankelboard suite` do, done from a page, and what to type for the same.
+
+People's own code is not imported here: a configuration holds its name only.
+"""
 
 import json
 import shlex
-import subprocess
-import sys
-import threading
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from hankelboard.app.data import installation
+from hankelboard.settings import new_run, suite
+from hankelboard.settings.new_run import NewRun
+from hankelboard.settings.suite import Planned
+from hankelboard.storage.errors import HankelboardError
 from hankelboard.storage.layout import runs_directory
 
-TIMEOUT_S = 60.0
-KEEP_S = 300.0
-_lock = threading.Lock()
-_kept: dict[tuple[str, ...], tuple[float, Any]] = {}
+
+class CreationRefused(Exception):
+    """Nothing was created; the message is the one of the command line."""
 
 
-class CommandLineError(Exception):
-    """The command line refused or could not be asked; the message is its own."""
+def create(chosen: NewRun) -> str:
+    """Create a run and return its id; raise CreationRefused."""
+    try:
+        return new_run.create(runs_directory(), chosen, by=installation.user()).id
+    except (HankelboardError, OSError) as error:
+        raise CreationRefused(_in_words(error)) from None
 
 
-def presets() -> list[dict[str, Any]]:
-    """Presets: name, family, task, role, description, config."""
-    return _kept_answer("presets", "--json")
+def create_suite(name: str, seeds: str = "", group: str = "") -> list[Planned]:
+    """Queue what is missing of a suite and return all its runs; raise CreationRefused."""
+    numbers = [int(seed) for seed in seeds.split(",")] if seeds else None
+    try:
+        found = suite.load_suite(name)
+        return suite.create_suite(runs_directory(), found, seeds=numbers, group=group, by=installation.user())
+    except (HankelboardError, OSError) as error:
+        raise CreationRefused(_in_words(error)) from None
 
 
-def fields() -> list[dict[str, Any]]:
-    """Configuration keys: key, type, default, limits, choices, help."""
-    return _kept_answer("presets", "--fields", "--json")
-
-
-def suites() -> list[dict[str, Any]]:
-    """Built-in suites: suite, description, series (name, role, seeds, needs)."""
-    return _kept_answer("suite", "--json")
+def _in_words(error: HankelboardError | OSError) -> str:
+    if isinstance(error, OSError):
+        return f"{error.filename or ''}: {error.strerror or error}"
+    return str(error)
 
 
 def suite_arguments(name: str, seeds: str = "", group: str = "") -> list[str]:
-    """Arguments of `hankelboard suite` for these choices."""
+    """Return the arguments of `hankelboard suite` for these choices."""
     seeds = seeds.replace(" ", "")
     return ["suite", name, *([f"--seeds={seeds}"] if seeds else []), *([f"--group={group}"] if group else [])]
 
 
-def create_suite(arguments: Sequence[str]) -> list[dict[str, Any]]:
-    """Queue what is missing of a suite; its runs, each with `created`. Raises CommandLineError."""
-    answer = _ask([*arguments, "--runs-dir", str(runs_directory().resolve()), "--json"])
-    return list(answer)
+def assignments(changed: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the keys that differ from the preset as `--set` takes them.
 
-
-def _kept_answer(*arguments: str) -> Any:
-    with _lock:
-        known = _kept.get(arguments)
-        if known is None or time.monotonic() - known[0] > KEEP_S:
-            known = _kept[arguments] = (time.monotonic(), _ask(arguments))
-        return known[1]
-
-
-def create(arguments: Sequence[str]) -> str:
-    """Create a run; returns its id. Raises CommandLineError with the reason when it was refused."""
-    folder = str(runs_directory().resolve())
-    answer = _ask([*arguments, "--runs-dir", folder, "--json"])
-    return str(answer["run"])
-
-
-def new_arguments(
-    preset: str, changed: Mapping[str, Any], *, policy: str = "", name: str = "", group: str = ""
-) -> list[str]:
-    """Arguments of `hankelboard new` for these choices; what equals the preset is left out."""
-    arguments = ["new", "--preset", preset]
-    for option, value in (("--name", name), ("--group", group), ("--policy", policy)):
-        arguments += [f"{option}={value}"] if value else []
-    for key, value in changed.items():
-        arguments += ["--set", f"{key}={written(value)}"]
-    return arguments
+    >>> assignments({"training.steps": 300, "data.task": "tones"})
+    ('training.steps=300', 'data.task=tones')
+    """
+    return tuple(f"{key}={written(value)}" for key, value in changed.items())
 
 
 def written(value: Any) -> str:
-    """A value as `--set` takes it: text as it is, everything else as JSON."""
+    """Return a value as `--set` takes it: text as it is, everything else as JSON."""
     return value if isinstance(value, str) else json.dumps(value)
 
 
 def shown(arguments: Sequence[str]) -> str:
-    """The command to type."""
+    """Return the command to type."""
     return shlex.join(["hankelboard", *arguments])
-
-
-def _ask(arguments: Sequence[str]) -> Any:
-    command = [sys.executable, "-P", "-m", "hankelboard", *arguments]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise CommandLineError(f"the command line could not be asked: {error}") from None
-    if done.returncode != 0:
-        lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
-        raise CommandLineError(lines[-1].removeprefix("hankelboard: "))
-    try:
-        return json.loads(done.stdout)
-    except ValueError:
-        raise CommandLineError("the command line gave an answer that is not JSON") from None

@@ -1,28 +1,22 @@
 """The form that queues a suite: what it holds, its seeds, and the command line that does the same."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
-
 import streamlit as st
 
 from hankelboard.app.data import command_line
-from hankelboard.app.data.command_line import CommandLineError
+from hankelboard.app.data.command_line import CreationRefused
 from hankelboard.app.words import labels
 from hankelboard.comparison import tables
+from hankelboard.settings.suite import SuiteSeries, built_in, load_suite
 
 
 def form() -> None:
     """Choose a built-in suite and queue what is missing of it."""
-    try:
-        suites = {suite["suite"]: suite for suite in command_line.suites()}
-    except CommandLineError as error:
-        st.error(f"The suites cannot be listed: {labels.plain(error)}", icon=":material/error:")
-        return
     with st.container(border=True, key="suite_what"):
-        name = st.selectbox("Suite", list(suites), key="suite", bind="query-params", on_change=forget)
-        st.caption(labels.plain(suites[name]["description"]))
+        name = st.selectbox("Suite", built_in(), key="suite", bind="query-params", on_change=forget)
+        suite = load_suite(name)
+        st.caption(labels.plain(suite.description))
         st.dataframe(
-            [_row(series) for series in suites[name]["series"]], hide_index=True,
+            [_row(series) for series in suite.series], hide_index=True,
             alt="Series of the suite with role and seeds",
         )  # fmt: skip
         with st.grid(2, min_column_width=240):
@@ -35,18 +29,18 @@ def form() -> None:
     wrong = seeds_problem(seeds)
     if wrong:
         st.markdown(f":red[:material/error: {labels.plain(wrong)}]")
-    arguments = command_line.suite_arguments(name, seeds.strip(), group.strip())
+    choices = (name, seeds.strip(), group.strip())
     st.markdown("**The same at the command line**")
-    st.code(command_line.shown(arguments), language="bash", wrap_lines=True)
+    st.code(command_line.shown(command_line.suite_arguments(*choices)), language="bash", wrap_lines=True)
     st.button("Queue what is missing", key="create_suite", type="primary", icon=":material/add:",
-              disabled=bool(wrong), on_click=create, args=(arguments, group.strip() or name))  # fmt: skip
+              disabled=bool(wrong), on_click=create, args=choices)  # fmt: skip
     _say_what_happened()
 
 
-def _row(series: Mapping[str, Any]) -> dict[str, str]:
+def _row(series: SuiteSeries) -> dict[str, str]:
     return {
-        "Series": series["name"], "Role": series["role"], "Seeds": ", ".join(map(str, series["seeds"])),
-        "Needs": ", ".join(dict.fromkeys(series["needs"].values())),
+        "Series": series.name, "Role": series.role, "Seeds": ", ".join(map(str, series.seeds)),
+        "Needs": ", ".join(dict.fromkeys(series.needs().values())),
     }  # fmt: skip
 
 
@@ -57,19 +51,19 @@ def seeds_problem(text: str) -> str:
     ('', True)
     """
     parts = [part.strip() for part in text.split(",")] if text.strip() else []
-    return "" if all(part.isdigit() for part in parts) else f"{text}: must be whole numbers with commas"
+    return "" if all(part.isdecimal() for part in parts) else f"{text}: must be whole numbers with commas"
 
 
-def create(arguments: Sequence[str], group: str) -> None:
+def create(name: str, seeds: str, group: str) -> None:
     """Queue the runs (a callback)."""
     forget()
     try:
-        rows = command_line.create_suite(arguments)
-    except CommandLineError as error:
+        planned = command_line.create_suite(name, seeds, group)
+    except CreationRefused as error:
         st.session_state["suite_refusal"] = str(error)
         return
-    created, other = (sum(bool(row[key]) for row in rows) for key in ("created", "differs"))
-    st.session_state["suite_created"] = (group, created, other, len(rows))
+    created, other = sum(run.created for run in planned), sum(bool(run.differs) for run in planned)
+    st.session_state["suite_created"] = (group or name, created, other, len(planned))
 
 
 def forget() -> None:

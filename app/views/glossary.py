@@ -1,12 +1,12 @@
 """What the words mean, what each figure says and what it does not; the documents of the project."""
 
-from pathlib import Path
+from importlib import resources
 
 import streamlit as st
 
 from hankelboard.storage.importances import IMPORTANCES
 
-DOCS = Path(__file__).resolve().parent.parent.parent / "docs"
+DOCS = resources.files("hankelboard") / "docs"
 DOCUMENTS = {
     "NUMERICS.md": "The mathematics: every formula, where it comes from, what it does not promise",
     "FORMAT.md": "What a run directory holds",
@@ -140,12 +140,9 @@ def page() -> None:
 
 
 def documents() -> None:
-    """The project's documents, where they lie beside the app."""
-    present = {name: what for name, what in DOCUMENTS.items() if (DOCS / name).is_file()}
-    if not present:
-        return
+    """The project's documents."""
     st.subheader("Documents", anchor=False)
-    for name, what in present.items():
+    for name, what in DOCUMENTS.items():
         with st.expander(
             f"{what} (docs/{name})", key=f"doc_{name.partition('.')[0]}", on_change="rerun"
         ) as part:

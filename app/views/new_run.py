@@ -6,9 +6,13 @@ from typing import Any
 import streamlit as st
 
 from hankelboard.app.data import command_line, installation, runs
-from hankelboard.app.data.command_line import CommandLineError
+from hankelboard.app.data.command_line import CreationRefused
 from hankelboard.app.panels import frame, suite_form
 from hankelboard.app.words import labels
+from hankelboard.settings.config import Config
+from hankelboard.settings.new_run import NewRun
+from hankelboard.settings.preset import Preset, presets
+from hankelboard.settings.setting import describe_fields, limit_problem
 from hankelboard.storage.commands import POLICIES
 
 MAIN = (
@@ -32,12 +36,6 @@ SECTIONS = {
 
 def page() -> None:
     st.title("New run", anchor=False)
-    try:
-        presets, fields = command_line.presets(), command_line.fields()
-    except CommandLineError as error:
-        st.error(f"The presets cannot be listed: {labels.plain(error)}", icon=":material/error:")
-        st.caption("`hankelboard presets` at the command line says more.")
-        return
     if not installation.is_writable():
         st.info(labels.READ_ONLY, icon=":material/lock:")
     elif not runs.workers():
@@ -49,14 +47,13 @@ def page() -> None:
     if what == KINDS[1]:
         suite_form.form()
         return
-    by_name = {preset["name"]: preset for preset in presets}
-    arguments, problems = form(by_name, fields)
+    chosen, problems = form(presets())
     st.markdown("**The same at the command line**")
-    st.code(command_line.shown(arguments), language="bash", wrap_lines=True)
+    st.code(command_line.shown(chosen.arguments()), language="bash", wrap_lines=True)
     why_not = "Correct the marked fields first" if problems else ""
     why_not = why_not if installation.is_writable() else labels.READ_ONLY
     st.button("Queue the run", key="create", type="primary", icon=":material/add:", disabled=bool(why_not),
-              on_click=create, args=(arguments,), help=why_not or None)  # fmt: skip
+              on_click=create, args=(chosen,), help=why_not or None)  # fmt: skip
     refusal = st.session_state.get("refusal")
     if refusal:
         st.error(labels.plain(refusal), icon=":material/block:")
@@ -68,17 +65,15 @@ def page() -> None:
                          query_params={"run": done})  # fmt: skip
 
 
-def form(
-    presets: Mapping[str, Mapping[str, Any]], fields: Sequence[Mapping[str, Any]]
-) -> tuple[list[str], list[str]]:
-    """The choices as arguments of `hankelboard new`, and what is wrong with them."""
+def form(presets: Mapping[str, Preset]) -> tuple[NewRun, list[str]]:
+    """The choices, and the keys that are wrong."""
     with st.container(border=True, key="what"):
         name = st.selectbox("Preset", list(presets), key="preset", index=default_preset(presets),
                             bind="query-params", on_change=forget_answers)  # fmt: skip
         preset = presets[name]
-        kind = f"Model {preset['family']}, task {preset['task']}, role {preset['role']}."
-        st.caption(labels.plain(f"{preset['description']}. {kind}"))
-        preset_policy = preset["config"]["reduction"]["policy"]
+        kind = f"Model {preset.family}, task {preset.task}, role {preset.role}."
+        st.caption(labels.plain(f"{preset.description}. {kind}"))
+        preset_policy = preset.config.reduction.policy
         policy = st.segmented_control(
             "Who decides on cuts", POLICIES, default=preset_policy, key=f"policy-{name}", required=True,
             on_change=forget_answers,
@@ -87,18 +82,18 @@ def form(
         with st.grid(2, min_column_width=240):
             title = st.text_input("Name", key=f"name-{name}", placeholder=name, max_chars=100)
             group = st.text_input("Group", key="group", placeholder="runs that belong together", max_chars=60)
-    changed, problems = settings(name, preset["config"], fields)
-    arguments = command_line.new_arguments(
-        name,
-        changed,
+    changed, problems = settings(name, preset.config.as_dict(), describe_fields(Config()))
+    chosen = NewRun(
+        preset=name,
+        assignments=command_line.assignments(changed),
         policy=policy if policy and policy != preset_policy else "",
         name=title.strip(),
         group=group.strip(),
     )
-    return arguments, problems
+    return chosen, problems
 
 
-def default_preset(presets: Mapping[str, Mapping[str, Any]]) -> int:
+def default_preset(presets: Mapping[str, Preset]) -> int:
     """A preset that compresses, on embedded data: what this board is for."""
     return list(presets).index(DEFAULT_PRESET) if DEFAULT_PRESET in presets else 0
 
@@ -170,23 +165,8 @@ def parse(text: str, field: Mapping[str, Any], default: Any) -> tuple[Any, str]:
                 default,
                 f"{text or 'nothing'}: must be {'a whole number' if kind == 'int' else 'a number'}",
             )
-        problem = limit_problem(value, field)
-        return (value if value != default else default), problem
+        return (value if value != default else default), limit_problem(value, field)
     return (default if text == command_line.written(default) else text), ""
-
-
-def limit_problem(value: float, field: Mapping[str, Any]) -> str:
-    checks = (
-        ("minimum", "at least", lambda limit: value >= limit),
-        ("maximum", "at most", lambda limit: value <= limit),
-        ("above", "above", lambda limit: value > limit),
-        ("below", "below", lambda limit: value < limit),
-    )
-    for name, words_, holds in checks:
-        limit = field.get(name)
-        if limit is not None and not holds(limit):
-            return f"must be {words_} {limit:g}"
-    return ""
 
 
 def forget_answers() -> None:
@@ -194,12 +174,12 @@ def forget_answers() -> None:
         st.session_state.pop(key, None)
 
 
-def create(arguments: Sequence[str]) -> None:
+def create(chosen: NewRun) -> None:
     """Queue the run (a callback); a refusal is shown beside the field that it names."""
     forget_answers()
     try:
-        st.session_state["created"] = command_line.create(arguments)
-    except CommandLineError as error:
+        st.session_state["created"] = command_line.create(chosen)
+    except CreationRefused as error:
         st.session_state["refusal"] = str(error)
         words_ = str(error).replace(":", " ").split()
         st.session_state["refused_key"] = next((word for word in words_ if "." in word), "")

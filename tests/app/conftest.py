@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from hankelboard.app.data import command_line
 from hankelboard.app.data import runs as data
 from hankelboard.app.data.run_cache import RunCache
 from hankelboard.app.data.run_index import RunIndex
@@ -27,7 +26,6 @@ def runs(tmp_path, monkeypatch):
     monkeypatch.setenv("HANKELBOARD_RUNS", str(folder))
     monkeypatch.setenv("HANKELBOARD_USER", "ada")
     monkeypatch.setattr(data, "PATIENCE_S", 0.0)
-    monkeypatch.setattr(command_line, "TIMEOUT_S", PATIENCE_S)
     data._caches.clear()
     data._refreshed.clear()
     yield folder

@@ -1,11 +1,15 @@
 """Every page on every kind of run: it opens, says what matters, and acts only when confirmed."""
 
 import json
+import shlex
+import sys
 
 import pytest
 
 from hankelboard.storage import commands, proposals
 from hankelboard.storage.layout import run_paths
+from hankelboard.storage.runs import list_runs, read_run
+from hankelboard.trainer.cli import main
 from tests.app.conftest import SyntheticRun, of_choice, showcase, text_of, with_history
 
 ONE_RUN = ("run", "spectra", "truncation", "checkpoints")
@@ -180,7 +184,48 @@ def test_buttons_of_an_ended_run_are_closed_with_the_reason(open_page, runs):
 def test_the_form_makes_the_run_that_its_command_line_says(open_page, runs):
     page = open_page("new_run")
     page.text_input(key="name-digits-lru").set_value("Mine").run()
-    assert "hankelboard new --preset digits-lru" in page.code[0].value
+    page.text_input(key="training.steps-digits-lru").set_value("300").run()
+    page.text_input(key="model.state_dim-digits-lru").set_value("[8, 9]").run()
+    typed = shlex.split(page.code[0].value)
+    assert typed[:4] == ["hankelboard", "new", "--preset", "digits-lru"]
+    page.button(key="create").click().run()
+    assert not page.exception and main(typed[1:]) == 0
+    first, second = ({**vars(read_run(paths)), "id": "", "created": ""} for paths in list_runs(runs))
+    assert first == second and first["config"]["training"]["steps"] == 300
+    assert first["name"] == "Mine" and first["config"]["model"]["state_dim"] == [8, 9]
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"), [("-3", "must be at least 0"), ("many", "must be a whole number"), ("1e9", "whole")]
+)
+def test_a_value_outside_its_limits_is_marked_and_not_queued(open_page, text, problem):
+    page = open_page("new_run")
+    page.text_input(key="training.steps-digits-lru").set_value(text).run()
+    assert problem in text_of(page) and page.button(key="create").disabled
+
+
+def test_what_the_command_line_refuses_is_said_beside_its_field(open_page, runs):
+    page = open_page("new_run")
+    page.text_input(key="training.steps-digits-lru").set_value("3").run()
+    page.text_input(key="reduction.steps-digits-lru").set_value("[5]").run()
+    page.button(key="create").click().run()
+    assert "5 is beyond 3 steps" in text_of(page) and not list_runs(runs)
+
+
+def test_ones_own_code_is_named_and_not_imported_by_the_page(open_page, runs, tmp_path, monkeypatch):
+    (tmp_path / "no_code_for_pages.py").write_text("raise SystemExit\n")
+    monkeypatch.setenv("HANKELBOARD_FOLDER", str(tmp_path))
+    page = open_page("new_run")
+    page.text_input(key="model.family-digits-lru").set_value("no_code_for_pages:Model").run()
+    page.button(key="create").click().run()
+    model = read_run(list_runs(runs)[0]).config["model"]
+    assert (model["family"], model["path"]) == ("no_code_for_pages:Model", str(tmp_path))
+    assert "no_code_for_pages" not in sys.modules
+
+
+def test_the_glossary_shows_the_documents(open_page):
+    page = open_page("glossary")
+    assert len(page.expander) == 4 and "Documents" in text_of(page)
 
 
 def test_what_waits_stands_first_in_the_list(open_page, runs):

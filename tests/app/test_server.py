@@ -7,6 +7,8 @@ import asyncio
 import base64
 import contextlib
 import hashlib
+import subprocess
+import sys
 import tomllib
 from itertools import pairwise
 from pathlib import Path
@@ -175,10 +177,32 @@ def test_other_names_are_served_when_they_are_configured_or_the_network_is(optio
     assert get(host="evil.example")[0] == 200
 
 
-def test_the_configuration_listens_to_this_machine_only():
+def test_the_configuration_says_what_protects_so_that_no_other_one_changes_it():
     config = tomllib.loads((Path(server.__file__).parent / ".streamlit" / "config.toml").read_text())
-    assert config["server"]["address"] == "127.0.0.1"
-    assert "enableXsrfProtection" not in config["server"] and "enableCORS" not in config["server"]
+    assert config["server"].items() >= {
+        "address": "127.0.0.1", "baseUrlPath": "", "enableXsrfProtection": True, "enableCORS": True,
+        "corsAllowedOrigins": [], "fileWatcherType": "none", "maxUploadSize": 1,
+    }.items()  # fmt: skip
+    assert config["client"]["showErrorDetails"] == "none"
+
+
+def test_every_module_that_a_page_imports_is_there_before_the_first_visitor():
+    program = """
+import sys
+from hankelboard.app import server
+server.import_modules_of_pages()
+there = set(sys.modules)
+import ast, importlib, pathlib
+for view in pathlib.Path(server.__file__).parent.glob("views/*.py"):
+    for node in ast.walk(ast.parse(view.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module.startswith("hankelboard"):
+            importlib.import_module(node.module)
+            [getattr(importlib.import_module(node.module), name.name) for name in node.names]
+late = {name for name in set(sys.modules) - there if name.startswith("hankelboard")}
+assert not late, late
+assert not {"torch", "hankelboard.trainer"} & set(sys.modules)
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)
 
 
 # The push socket.

@@ -8,13 +8,12 @@ import socket
 import subprocess
 import sys
 import urllib.request
-from pathlib import Path
 
 import pytest
 
+from tests.hostile_folder import hostile_folder
 from tests.waiting import PATIENCE_S, until
 
-ROOT = Path(__file__).parent.parent.parent
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking"]
 
 
@@ -43,16 +42,18 @@ class Services:
 
     def __init__(self, runs):
         self.runs = runs
+        self.folder = runs.with_name(f"{runs.name}-started-here")
+        self.folder.mkdir()
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.environment = {**os.environ, "HANKELBOARD_RUNS": str(runs), "HANKELBOARD_USER": "ada"}
         self._processes = []
 
     def start(self):
-        # From another folder than the project: the configuration beside the script must be found.
-        web = ["-m", "streamlit", "run", str(ROOT / "app" / "server.py"), "--server.port", str(self.port)]
-        self._spawn("web", web)
-        self._spawn("worker", ["-P", "-m", "hankelboard", "worker"])
+        # From a folder whose files are called like parts of Hankelboard: none of them may matter.
+        hostile_folder(self.folder)
+        self._spawn("web", "--port", str(self.port))
+        self._spawn("worker")
         until(self._answers, every_s=0.2)
 
     def _answers(self):
@@ -64,11 +65,12 @@ class Services:
             return answer.status == 200
         return False
 
-    def _spawn(self, name, arguments):
+    def _spawn(self, name, *arguments):
         with (self.runs / f"{name}.log").open("wb") as log:
             process = subprocess.Popen(
-                [sys.executable, *arguments], cwd=self.runs, env=self.environment, stdout=log, stderr=log
-            )
+                [sys.executable, "-P", "-m", "hankelboard", name, *arguments],
+                cwd=self.folder, env=self.environment, stdout=log, stderr=log,
+            )  # fmt: skip
         self._processes.append(process)
 
     def command(self, *arguments):

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from hankelboard.storage.errors import ConfigError, HankelboardError
 from hankelboard.trainer.cli import acting, comparing, exporting, reading, serving, suites
+from hankelboard.trainer.cli.arguments import Command
 
 EXAMPLES = """\
 examples:
@@ -25,8 +26,9 @@ RUN is a run id, or its beginning or end. Exit code: 0, 1 for a refusal or failu
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
     options = build_parser().parse_args(arguments)
+    command: Command = options.command
     try:
-        return options.command(options)
+        return command(options)
     except ConfigError as error:
         print(f"hankelboard: {error}", file=sys.stderr)
         return 2

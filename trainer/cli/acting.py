@@ -5,25 +5,24 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from hankelboard.settings.config import Config, parse
-from hankelboard.settings.preset import Preset, find_preset
-from hankelboard.settings.toml import merge, parse_assignment, read_toml, spelt_out, with_absolute_paths
 from hankelboard.storage import commands
 from hankelboard.storage.commands import KINDS, POLICIES, WAITING
-from hankelboard.storage.errors import CommandRefused, ConfigError, RunNotFound
+from hankelboard.storage.errors import CommandRefused, ConfigError
 from hankelboard.storage.history import read_history
 from hankelboard.storage.layout import RunPaths
 from hankelboard.storage.proposals import VERDICTS, decide, read_evidence
-from hankelboard.storage.records import Record
-from hankelboard.storage.references import references
-from hankelboard.storage.runs import create_run, find_run, is_held
+from hankelboard.storage.runs import is_held
+from hankelboard.storage.schema import Analysis, Point
 from hankelboard.storage.systems import publish_analysis
 from hankelboard.storage.workers import present
 from hankelboard.trainer.cli.arguments import add_command, run_of, runs_of, user, whole_numbers
 from hankelboard.trainer.cli.reading import point_in_words, print_json
 from hankelboard.trainer.work import orphans
+
+if TYPE_CHECKING:
+    from hankelboard.settings.new_run import NewRun
 
 WITH_ARGUMENTS = ("rollback", "policy", "measure")
 """Kinds of commands that `send` leaves to commands of their own."""
@@ -130,20 +129,9 @@ def _ranks(text: str) -> list[int]:
 
 
 def new(options: argparse.Namespace) -> int:
-    preset = find_preset(options.preset)
-    config = resolve(preset, options.config, options.assignments, options.policy)
-    config = with_references(runs_of(options), preset, config)
-    run = create_run(
-        runs_of(options),
-        name=options.name or preset.name,
-        config=config.as_dict(),
-        preset=preset.name,
-        group=options.group,
-        role=preset.role,
-        seed=config.training.seed,
-        queued=not options.no_queue,
-        by=user(),
-    )
+    from hankelboard.settings.new_run import create  # reads presets: only where they are wanted
+
+    run = create(runs_of(options), chosen(options), by=user())
     if options.json:
         print_json({"run": run.id})
     else:
@@ -154,35 +142,19 @@ def new(options: argparse.Namespace) -> int:
     return 0
 
 
-def resolve(preset: Preset, file: Path | None, assignments: list[str], policy: str | None) -> Config:
-    """Preset, then file, then --set, then --policy; ConfigError names the first key that is wrong."""
-    tables = preset.tables
-    if file is not None:
-        tables = merge(tables, spelt_out(read_toml(file)))
-    for assignment in assignments:
-        tables = merge(tables, spelt_out(parse_assignment(assignment)))
-    if policy:
-        tables = merge(tables, {"reduction": {"policy": policy}})
-    return parse(with_absolute_paths(tables))
+def chosen(options: argparse.Namespace) -> "NewRun":
+    """Return what the options of `new` choose."""
+    from hankelboard.settings.new_run import NewRun
 
-
-def with_references(runs: Path, preset: Preset, config: Config) -> Config:
-    """Runs that the configuration names, by their whole ids.
-
-    ConfigError when a run is not there, or when the preset needs one and none is named.
-    """
-    tables: dict[str, Any] = config.as_dict()
-    named = references(tables)
-    for key in preset.requires:
-        if key not in named:
-            raise ConfigError(f"{key}: preset {preset.name} needs a run here: --set {key}=RUN")
-    for key, run in named.items():
-        section, _, name = key.partition(".")
-        try:
-            tables[section][name] = find_run(runs, run).run_id
-        except RunNotFound as error:
-            raise ConfigError(f"{key}: {error}") from None
-    return parse(tables)
+    return NewRun(
+        preset=options.preset,
+        file=options.config,
+        assignments=tuple(options.assignments),
+        policy=options.policy or "",
+        name=options.name or "",
+        group=options.group,
+        queued=not options.no_queue,
+    )
 
 
 def analyse(options: argparse.Namespace) -> int:
@@ -204,7 +176,7 @@ def analyse(options: argparse.Namespace) -> int:
     return 0
 
 
-def _print_regret(record: dict[str, Any]) -> None:
+def _print_regret(record: Analysis) -> None:
     until = "so far" if record["provisional"] else "at the end"
     print(f"share of the summed importance that an earlier choice misses, of what is best {until} "
           f"(step {record['until_step']})")  # fmt: skip
@@ -275,10 +247,10 @@ def _send(options: argparse.Namespace, kind: str, **arguments: Any) -> int:
     return 1 if state == "refused" else 0
 
 
-def _points(paths: RunPaths, proposal: int, ranks: list[int] | None) -> list[Record]:
+def _points(paths: RunPaths, proposal: int, ranks: list[int] | None) -> list[Point]:
     """What is measured for a proposal by now: at these ranks, or with None at all that were measured."""
     evidence = read_evidence(paths, proposal)
-    points: list[Record] = evidence["measured"]["points"] if evidence else []
+    points: list[Point] = evidence["measured"]["points"] if evidence else []
     return [point for point in points if ranks in (None, point["ranks"])]
 
 

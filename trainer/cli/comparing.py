@@ -4,7 +4,6 @@ import argparse
 import shlex
 import sys
 from collections.abc import Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +31,8 @@ def add_commands(commands: Any) -> None:
 
 
 def compare(options: argparse.Namespace) -> int:
+    from importlib import metadata
+
     from hankelboard.comparison import report as reports  # scipy and Vega: only where they are wanted
     from hankelboard.comparison import tables
     from hankelboard.comparison.reading import read_csv, read_curves, read_finals, read_origins

@@ -2,20 +2,18 @@
 
 import argparse
 import json
-import os
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from hankelboard.settings.config import Config
-from hankelboard.settings.preset import presets
-from hankelboard.settings.setting import describe_fields
 from hankelboard.storage import checkpoints
 from hankelboard.storage.history import History, read_history
 from hankelboard.storage.importances import importance_of
 from hankelboard.storage.proposals import proposal_numbers, read_decision, read_proposal
 from hankelboard.storage.records import Record
 from hankelboard.storage.runs import list_runs
+from hankelboard.storage.schema import Point
 from hankelboard.storage.scores import bits_in_words
 from hankelboard.storage.summary import Summary, summarise
 from hankelboard.storage.verification import verify_run
@@ -48,6 +46,10 @@ def print_table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
 
 
 def list_presets(options: argparse.Namespace) -> int:
+    from hankelboard.settings.config import Config  # no other command of these needs settings
+    from hankelboard.settings.preset import presets
+    from hankelboard.settings.setting import describe_fields
+
     if options.fields:
         fields = describe_fields(Config())
         if options.json:
@@ -91,7 +93,7 @@ def _row(summary: Summary) -> tuple[object, ...]:
     )
 
 
-def _score(accuracy: float, record: Record) -> str:
+def _score(accuracy: float, record: Mapping[str, Any]) -> str:
     """94.12%; of a text also its bits per character."""
     return ", ".join(filter(None, (f"{accuracy:.2%}", bits_in_words(record))))
 
@@ -137,7 +139,7 @@ def _commands(history: History) -> list[dict[str, Any]]:
     return [{"command_id": key, **asdict(outcome)} for key, outcome in history.commands.items()]
 
 
-def point_in_words(point: Record) -> str:
+def point_in_words(point: Point) -> str:
     """A measured cut in one line: N 20,24: loss 0.2312, accuracy 94.12% (-1.2 to +0.3 points, …), …"""
     low, high = (100 * change for change in point["accuracy_change"])
     errors = ", ".join(f"{error:.1%}" for error in point["output_error"])
@@ -151,7 +153,7 @@ def point_in_words(point: Record) -> str:
 def show_proposals(options: argparse.Namespace) -> int:
     paths = run_of(options)
     history = read_history(paths)
-    rows = []
+    rows: list[Record] = []
     for number in proposal_numbers(paths):
         proposal, outcome = read_proposal(paths, number), history.proposals.get(number)
         decision = read_decision(paths, number)
@@ -185,7 +187,7 @@ def show_proposals(options: argparse.Namespace) -> int:
     return 0
 
 
-def _tolerance(proposal: Record) -> str:
+def _tolerance(proposal: Mapping[str, Any]) -> str:
     """5% of Σσ."""
     if proposal["tolerance"] is None:
         return ""
@@ -194,7 +196,7 @@ def _tolerance(proposal: Record) -> str:
 
 def show_checkpoints(options: argparse.Namespace) -> int:
     good, damaged = checkpoints.list_checkpoints(run_of(options))
-    rows = [
+    rows: list[Record] = [
         {
             "checkpoint": str(c.name), "branch": c.name.branch, "step": c.name.step, "cause": c.cause,
             "pinned": c.pinned, "state_dims": c.state_dims, "bytes": c.bytes, "metrics": c.metrics, "t": c.t,
@@ -210,7 +212,7 @@ def show_checkpoints(options: argparse.Namespace) -> int:
               f"{r['metrics'].get('val/accuracy', 0):.2%}", r["bytes"] // 1000) for r in rows],
         )  # fmt: skip
     for message in damaged:
-        print(f"damaged: {message}", file=os.sys.stderr)
+        print(f"damaged: {message}", file=sys.stderr)
     return 1 if damaged else 0
 
 

@@ -1,4 +1,4 @@
-"""Commands that keep running: demo, up, run, worker."""
+"""Commands that keep running: demo, up, web, run, worker."""
 
 import argparse
 import os
@@ -8,32 +8,29 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from hankelboard.settings.config import parse
-from hankelboard.settings.preset import find_preset
-from hankelboard.settings.toml import merge
 from hankelboard.storage.errors import CommandRefused, DamagedRun, HankelboardError
 from hankelboard.storage.history import read_history
 from hankelboard.storage.references import state_beside, waits_for
-from hankelboard.storage.runs import create_run, list_runs, read_run
+from hankelboard.storage.runs import list_runs, read_run
 from hankelboard.trainer.cli.arguments import add_command, run_of, runs_of, user
 from hankelboard.trainer.cli.side_by_side import Kept, SideBySide
 from hankelboard.trainer.compression.inbox import unanswered
 
 DEMO_GROUP = "demo"
 # (preset, name, keys that differ). One CPU thread each: two runs train side by side on two cores.
-DEMO_RUNS: tuple[tuple[str, str, dict[str, Any]], ...] = (
+DEMO_RUNS = (
     (
         "digits-lru",
         "Digits, cut while it trains",
-        {"reduction": {"policy": "ask", "steps": [450, 900, 1500], "tolerance": 0.07}},
+        ("reduction.policy=ask", "reduction.steps=[450, 900, 1500]", "reduction.tolerance=0.07"),
     ),
-    ("digits-baseline", "Digits, full size", {}),
-    ("digits-scratch", "Digits, small from scratch", {}),
+    ("digits-baseline", "Digits, full size", ()),
+    ("digits-scratch", "Digits, small from scratch", ()),
 )
+DEMO_TRAINING = ("training.threads=1", "training.steps=6000")
 WEB_PATIENCE_S = 5.0
 WORKER_PATIENCE_S = 30.0
 """More than the worker gives its own children to save."""
-DEMO_TRAINING = {"training": {"threads": 1, "steps": 6000}}
 
 
 def add_commands(commands: Any) -> None:
@@ -42,6 +39,7 @@ def add_commands(commands: Any) -> None:
     parser = add_command(commands, "up", up, "start the dashboard and a worker")
     _add_port(parser)
     _add_jobs(parser)
+    _add_port(add_command(commands, "web", web, "start the dashboard alone"))
     parser = add_command(commands, "run", run, "train one run in the foreground; Ctrl-C stops and saves",
                          example="hankelboard run RUN")  # fmt: skip
     parser.add_argument("run", metavar="RUN")
@@ -67,15 +65,17 @@ def demo(options: argparse.Namespace) -> int:
     if any(_is_demo(paths) for paths in list_runs(runs)):
         print(f"the demo's runs are in {runs} already; starting the servers")
     else:
-        for preset_name, name, keys in DEMO_RUNS:
-            preset = find_preset(preset_name)
-            config = parse(merge(merge(preset.tables, DEMO_TRAINING), keys))
-            create_run(
-                runs, name=name, config=config.as_dict(), preset=preset.name, group=DEMO_GROUP,
-                role=preset.role, seed=config.training.seed, by=user(),
-            )  # fmt: skip
+        _queue_demo(runs)
         print(f"three runs queued in {runs}; the first one will ask you for a decision within two minutes")
     return serve(options, jobs=2)
+
+
+def _queue_demo(runs: Path) -> None:
+    from hankelboard.settings.new_run import NewRun, create
+
+    for preset, name, keys in DEMO_RUNS:
+        chosen = NewRun(preset=preset, name=name, group=DEMO_GROUP, assignments=(*DEMO_TRAINING, *keys))
+        create(runs, chosen, by=user())
 
 
 def _is_demo(paths: Any) -> bool:
@@ -104,21 +104,46 @@ def _refuse_used_port(options: argparse.Namespace) -> None:
 
 def serve(options: argparse.Namespace, *, jobs: int) -> int:
     """Web and worker side by side, as in the Procfile, until a signal comes; who dies is started again."""
-    runs = str(runs_of(options).resolve())
-    web = ["streamlit", "run", str(dashboard()), "--server.port", str(options.port), "--server.address",
-           options.host]  # fmt: skip
-    worker = ["hankelboard", "worker", "--jobs", str(jobs)]
+    hankelboard = [sys.executable, "-P", "-m", "hankelboard"]
+    web = [*hankelboard, "web", "--port", str(options.port), "--host", options.host]
+    worker = [*hankelboard, "worker", "--jobs", str(jobs)]
     both = SideBySide(
         [
-            Kept(name="web", command=[sys.executable, "-P", "-m", *web], patience_s=WEB_PATIENCE_S),
-            Kept(name="worker", command=[sys.executable, "-P", "-m", *worker], patience_s=WORKER_PATIENCE_S),
+            Kept(name="web", command=web, patience_s=WEB_PATIENCE_S),
+            Kept(name="worker", command=worker, patience_s=WORKER_PATIENCE_S),
         ],
-        {**os.environ, "HANKELBOARD_RUNS": runs, "PYTHONUNBUFFERED": "1"},
+        {**os.environ, "HANKELBOARD_RUNS": str(runs_of(options).resolve()), "PYTHONUNBUFFERED": "1"},
     )
     both.stop_at_signals()
     address = f"http://{options.host}:{options.port}"
     print(f"\n    Hankelboard: {address}    (Ctrl-C ends it; runs are saved)\n", flush=True)
     return both.run()
+
+
+def web(options: argparse.Namespace) -> int:
+    """Turn this process into the web server.
+
+    It runs in the folder of the dashboard, so that nothing in the current one is imported or, as another
+    project's .streamlit/config.toml, read. What is meant from here is handed on in full.
+    """
+    _refuse_used_port(options)
+    script = dashboard()
+    command = [sys.executable, "-P", "-m", "streamlit", "run", str(script),
+               "--server.port", str(options.port), "--server.address", options.host]  # fmt: skip
+    environment = {**os.environ, **_places(options)}
+    os.chdir(script.parent)
+    os.execve(sys.executable, command, environment)
+
+
+def _places(options: argparse.Namespace) -> dict[str, str]:
+    """Return the variables that hold folders, none of them relative."""
+    here = Path.cwd()
+    places = {"HANKELBOARD_FOLDER": str(here), "HANKELBOARD_RUNS": str(runs_of(options).resolve())}
+    if data := os.environ.get("HANKELBOARD_DATA"):
+        places["HANKELBOARD_DATA"] = str(here / Path(data).expanduser())
+    if path := os.environ.get("PYTHONPATH"):
+        places["PYTHONPATH"] = os.pathsep.join(str(here / part) for part in path.split(os.pathsep))
+    return places
 
 
 def dashboard() -> Path:

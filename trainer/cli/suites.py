@@ -2,14 +2,16 @@
 
 import argparse
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from hankelboard.settings import suite as suites
 from hankelboard.storage.errors import CommandRefused
 from hankelboard.storage.layout import run_paths
 from hankelboard.storage.summary import Summary, summarise
 from hankelboard.trainer.cli.arguments import add_command, runs_of, user, whole_numbers
 from hankelboard.trainer.cli.reading import dims_in_words, print_json, print_table
+
+if TYPE_CHECKING:
+    from hankelboard.settings.suite import Planned
 
 
 def add_commands(commands: Any) -> None:
@@ -31,6 +33,8 @@ def _seeds(text: str) -> list[int]:
 
 
 def suite(options: argparse.Namespace) -> int:
+    from hankelboard.settings import suite as suites  # reads presets: only where they are wanted
+
     if options.suite is None:
         return _list(options)
     if options.jobs < 0:
@@ -53,6 +57,8 @@ def suite(options: argparse.Namespace) -> int:
 
 
 def _list(options: argparse.Namespace) -> int:
+    from hankelboard.settings import suite as suites
+
     rows = [(name, suites.load_suite(name)) for name in suites.built_in()]
     if options.json:
         print_json([
@@ -69,7 +75,7 @@ def _list(options: argparse.Namespace) -> int:
     return 0
 
 
-def _record(item: suites.Planned, summary: Summary) -> dict[str, Any]:
+def _record(item: "Planned", summary: Summary) -> dict[str, Any]:
     return {
         "run": item.run, "series": item.series.name, "seed": item.seed, "role": item.series.role,
         "created": item.created, "differs": item.differs, "state": summary.state,
@@ -77,7 +83,7 @@ def _record(item: suites.Planned, summary: Summary) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _print(planned: list[suites.Planned], summaries: list[Summary]) -> None:
+def _print(planned: "list[Planned]", summaries: list[Summary]) -> None:
     rows = [
         (item.series.name, item.seed, summary.state, dims_in_words(summary), _accuracy(summary), item.run)
         for item, summary in zip(planned, summaries, strict=True)

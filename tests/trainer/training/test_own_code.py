@@ -1,5 +1,8 @@
 """People's own models and data come in by their names and are cut like ours."""
 
+import importlib
+import sys
+
 import pytest
 
 from hankelboard.settings.imports import import_object
@@ -40,9 +43,33 @@ def test_a_name_that_leads_nowhere(name, words):
     assert words in str(caught.value)
 
 
-def test_a_module_beside_the_configuration_is_found(tmp_path):
+@pytest.fixture
+def sought(monkeypatch):
+    """What Python searches; as before when the test is over."""
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    return sys.path
+
+
+def test_a_module_beside_the_configuration_is_found(tmp_path, sought):
     (tmp_path / "beside_it.py").write_text("value = 3\n")
     assert import_object("beside_it:value", key="data.task", builtin=(), folder=str(tmp_path)) == 3
+
+
+def test_ones_own_module_comes_first_and_later_pythons_and_the_installed_ones_do(tmp_path, sought):
+    (tmp_path / "colorsys.py").write_text("value = 'own'\n")
+    first, folder = list(sought), str(tmp_path)
+    for _ in range(2):
+        sys.modules.pop("colorsys", None)
+        assert import_object("colorsys:value", key="data.task", builtin=(), folder=folder) == "own"
+        assert sought == [*first, folder]
+    del sys.modules["colorsys"]
+    assert not hasattr(importlib.import_module("colorsys"), "value")
+
+
+@pytest.mark.parametrize("module", ["trainer.task", "storage.run", "app.live_data", "comparison.frame"])
+def test_a_module_that_used_to_be_ours_is_said_where_it_is_now(module):
+    with pytest.raises(ConfigError, match=rf"are called hankelboard\.{module.partition('.')[0]}"):
+        import_object(f"{module}:x", key="data.task", builtin=())
 
 
 def test_data_of_the_wrong_kind_fails_the_run_with_what_is_wanted(small_run):

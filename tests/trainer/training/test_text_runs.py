@@ -6,10 +6,9 @@ import math
 
 import pytest
 
-from hankelboard.settings.preset import find_preset
+from hankelboard.settings.new_run import NewRun
 from hankelboard.storage.journal import read_journal
 from hankelboard.trainer.cli import main
-from hankelboard.trainer.cli.acting import resolve
 from hankelboard.trainer.export import export_checkpoint
 
 TEXT = {"task": "text", "options": {"length": 16, "characters": 4000}}
@@ -104,12 +103,12 @@ def test_the_text_is_that_of_the_folder_in_which_a_run_is_created(tmp_path, monk
     (tmp_path / "texts").mkdir()
     monkeypatch.chdir(tmp_path)
     (tmp_path / folder / "own.txt").write_text("abc")
-    given = ["data.task=text", 'data.options.file="own.txt"', f'data.folder="{folder}"']
-    config = resolve(find_preset("text-mamba"), None, given, None)
+    given = ("data.task=text", 'data.options.file="own.txt"', f'data.folder="{folder}"')
+    config = NewRun(preset="text-mamba", assignments=given).config()
     assert config.data.options["file"] == str(tmp_path / folder / "own.txt")
 
 
 def test_a_text_that_is_not_there_keeps_its_relative_path(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    config = resolve(find_preset("text-mamba"), None, ['data.options.file="own.txt"'], None)
+    config = NewRun(preset="text-mamba", assignments=('data.options.file="own.txt"',)).config()
     assert config.data.options["file"] == "own.txt"
