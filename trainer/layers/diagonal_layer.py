@@ -106,7 +106,7 @@ class SharedStates(DiagonalLayer):
         self.form_used: Form | None = None
         """Form of the last forward pass."""
         self.form_kept: Form | None = None
-        """Form of "auto" until the next cut, for all shapes: see `Monitor.settle_forms`."""
+        """Form of "auto" until the next cut, for all shapes: see `Session.settle_forms`."""
 
     @property
     def form(self) -> str:

@@ -12,7 +12,7 @@ class KernelChoice(nn.Module):
 
     kernel: InstalledKernel
     form_kept: str | None = None
-    """What computes until the next cut: see `Monitor.settle_forms`. None: not settled yet."""
+    """What computes until the next cut: see `Session.settle_forms`. None: not settled yet."""
 
     def kernel_sizes(self) -> tuple[int, ...]:
         """Sizes that the kernel is compared at."""
