@@ -71,7 +71,7 @@ def _points(low: float, high: float) -> str:
 
 
 def is_flat(layer: ProposalLayer) -> bool:
-    """Whether the layer's states matter about equally, by energy: σ² where the importances are σ."""
+    """Return whether the states matter about equally, by energy: σ² where the importances are σ."""
     limit = FLAT_SUM if layer["importance"] == "key_query_energy" else FLAT
     return layer["state_dim"] > 1 and evenness(_energies(layer)) >= limit
 
