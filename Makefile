@@ -9,7 +9,7 @@ PORT ?= 8501
 demo: .venv/.installed
 	$(BIN)/hankelboard demo --runs-dir $(RUNS) --port $(PORT)
 
-test: .venv/.installed .venv/.chromium
+test: check .venv/.chromium
 	$(BIN)/python -m pytest tests --numprocesses 3 --dist loadfile
 
 check: .venv/.installed

@@ -31,7 +31,7 @@ from hankelboard.storage.layout import RUN_ID, runs_directory
 
 PUSH_PATH = "/api/push"
 PUSH_PAUSE_S = 0.2
-PACKAGES_OF_PAGES = (charts, data, live, panels, words, comparison)
+IMPORTED_BY_PAGES = (charts, data, live, panels, words, comparison)
 LOOPBACK = {"localhost", "127.0.0.1", "[::1]", "::1"}
 HOST = re.compile(r"(?P<name>[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::(?P<port>\d{1,5}))?")
 
@@ -146,7 +146,7 @@ def import_modules_of_pages() -> None:
 
     Views are left out: they are scripts, which run when they are imported.
     """
-    for package in PACKAGES_OF_PAGES:
+    for package in IMPORTED_BY_PAGES:
         for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
             importlib.import_module(module.name)
 

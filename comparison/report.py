@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import vl_convert
-
 from hankelboard.comparison import tables
 from hankelboard.comparison.curves import AXES, METRICS, Curve
 from hankelboard.comparison.reading import Origin
@@ -187,7 +185,9 @@ def drawings(report: Report) -> list[tuple[str, str]]:
 
 
 def draw(spec: Mapping[str, Any], rows: Mapping[str, Sequence[Record]], width: int = 860) -> str:
-    """Return a chart as SVG."""
+    """Return a chart as SVG. Raise ModuleNotFoundError without the extra `report`."""
+    import vl_convert
+
     whole = {**spec, "width": width, "datasets": dict(rows), "config": CONFIG, "usermeta": {}}
     return str(vl_convert.vegalite_to_svg(whole))
 

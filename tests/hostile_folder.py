@@ -8,6 +8,8 @@ port = 1
 address = "0.0.0.0"
 enableCORS = false
 enableXsrfProtection = false
+sslCertFile = "there-is-none"
+sslKeyFile = "there-is-none"
 enableStaticServing = false
 headless = false
 [client]

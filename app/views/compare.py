@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from functools import partial
+from importlib.util import find_spec
 
 import pandas as pd
 import streamlit as st
@@ -254,12 +255,13 @@ def table_section(series: Sequence[Series], baseline: Series | None) -> None:
 def take_away(series: Sequence[Series], baseline: Series | None, left_out: Sequence[str]) -> None:
     """Offer the comparison as files. The report is made on demand, not at every refresh."""
     report = partial(compared_runs.report, list(series), baseline, left_out)
+    drawable = find_spec("vl_convert") is not None
     with st.container(horizontal=True):
         st.download_button(
             "Report (HTML)", lambda: reports.as_html(report()), "comparison.html", "text/html", key="html",
-            icon=":material/article:", on_click="ignore",
+            icon=":material/article:", on_click="ignore", disabled=not drawable,
             help="One file with the charts as vectors, all tables and where the figures come from; "
-            "it needs no network",
+            "it needs no network" if drawable else "Needs vl_convert: `pip install 'hankelboard[report]'`",
         )  # fmt: skip
         st.download_button(
             "Markdown", lambda: reports.markdown(report()), "comparison.md", "text/markdown", key="markdown",

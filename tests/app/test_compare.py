@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import sys
 
 import pytest
 
@@ -204,3 +205,13 @@ def test_the_report_of_the_page_is_the_one_of_the_command_line(
     table = [line for line in made.splitlines() if line.startswith("|")]
     assert [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")] == table
     assert "hankelboard compare demo --baseline" in made
+
+
+def test_a_report_that_cannot_be_drawn_is_not_offered(open_page, three_seeds, monkeypatch):
+    def button():
+        return next(one for one in open_page("compare", group="demo").get("download_button")
+                    if one.proto.label == "Report (HTML)")  # fmt: skip
+
+    assert not button().proto.disabled
+    monkeypatch.setitem(sys.modules, "vl_convert", None)
+    assert button().proto.disabled and "pip install 'hankelboard[report]'" in button().proto.help

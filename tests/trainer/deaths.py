@@ -12,7 +12,7 @@ from tests.waiting import PATIENCE_S
 
 _context = multiprocessing.get_context("forkserver")
 # Imported once, before the fork: what every training would import for some seconds.
-_context.set_forkserver_preload(["hankelboard.trainer.training.loop", "sklearn.datasets", "torch._dynamo"])
+_context.set_forkserver_preload(["hankelboard.trainer.training.loop", "torch._dynamo"])
 
 
 def train_until(paths, dies):

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from hankelboard.storage.errors import ConfigError, HankelboardError
 from hankelboard.trainer.cli import acting, comparing, exporting, reading, serving, suites
 from hankelboard.trainer.cli.arguments import Command
+from hankelboard.trainer.cli.version import PrintVersion
 
 EXAMPLES = """\
 examples:
@@ -50,6 +51,7 @@ def build_parser() -> argparse.ArgumentParser:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--version", action=PrintVersion)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     serving.add_commands(commands)
     acting.add_commands(commands)

@@ -4,9 +4,11 @@ import argparse
 import getpass
 import os
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from hankelboard.storage.errors import ConfigError
 from hankelboard.storage.layout import RunPaths, runs_directory
 from hankelboard.storage.runs import find_run
 
@@ -57,6 +59,13 @@ def whole_numbers(text: str, what: str) -> list[int]:
         return [int(part) for part in text.split(",")]
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r}: must be whole numbers, {what}") from None
+
+
+def need(purpose: str, *packages: str, install: str) -> None:
+    """Raise ConfigError with what to install where a package is missing."""
+    missing = [package for package in packages if find_spec(package) is None]
+    if missing:
+        raise ConfigError(f"{purpose} needs {', '.join(missing)}: pip install {install}")
 
 
 def user() -> str:

@@ -12,7 +12,7 @@ from hankelboard.storage.errors import ConfigError, RunError
 from hankelboard.storage.layout import RunPaths
 from hankelboard.storage.records import now
 from hankelboard.storage.runs import find_run
-from hankelboard.trainer.cli.arguments import add_command, runs_of
+from hankelboard.trainer.cli.arguments import add_command, need, runs_of
 
 
 def add_commands(commands: Any) -> None:
@@ -33,11 +33,13 @@ def add_commands(commands: Any) -> None:
 def compare(options: argparse.Namespace) -> int:
     from importlib import metadata
 
-    from hankelboard.comparison import report as reports  # scipy and Vega: only where they are wanted
+    from hankelboard.comparison import report as reports  # scipy: only where it is wanted
     from hankelboard.comparison import tables
     from hankelboard.comparison.reading import read_csv, read_curves, read_finals, read_origins
     from hankelboard.comparison.series import baseline_named
 
+    if options.html:
+        need("--html", "vl_convert", install="'hankelboard[report]'")
     tabled = [Path(name) for name in options.what if name.endswith(".csv")]
     listed, left_out = chosen(runs_of(options), [name for name in options.what if not name.endswith(".csv")])
     finals, problems = read_finals(listed)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from hankelboard.storage.errors import ConfigError
-from hankelboard.trainer.cli.arguments import add_command, run_of
+from hankelboard.trainer.cli.arguments import add_command, need, run_of
 
 
 def add_commands(commands: Any) -> None:
@@ -44,6 +44,7 @@ def export(options: argparse.Namespace) -> int:
         raise ConfigError("export: needs CHECKPOINT and DIR together")
     if not (options.checkpoint or options.metrics or options.spectra):
         raise ConfigError("export: name CHECKPOINT and DIR, or --metrics FILE, or --spectra FILE")
+    _need_tables(options.metrics, options.spectra)
     if options.checkpoint:
         from hankelboard.trainer.export import LOADER, export_checkpoint
 
@@ -60,3 +61,10 @@ def export(options: argparse.Namespace) -> int:
             frames.write(table, file)
             print(f"{file}: {len(table)} rows")
     return 0
+
+
+def _need_tables(*files: Path | None) -> None:
+    """Raise ConfigError where a package that writes these files is missing."""
+    if any(files):
+        parquet = any(file.suffix == ".parquet" for file in files if file)
+        need("a table", "pandas", *(["pyarrow"] if parquet else []), install="pandas pyarrow")

@@ -12,7 +12,7 @@ from hankelboard.storage.errors import CommandRefused, DamagedRun, HankelboardEr
 from hankelboard.storage.history import read_history
 from hankelboard.storage.references import state_beside, waits_for
 from hankelboard.storage.runs import list_runs, read_run
-from hankelboard.trainer.cli.arguments import add_command, run_of, runs_of, user
+from hankelboard.trainer.cli.arguments import add_command, need, run_of, runs_of, user
 from hankelboard.trainer.cli.side_by_side import Kept, SideBySide
 from hankelboard.trainer.compression.inbox import unanswered
 
@@ -31,6 +31,7 @@ DEMO_TRAINING = ("training.threads=1", "training.steps=6000")
 WEB_PATIENCE_S = 5.0
 WORKER_PATIENCE_S = 30.0
 """More than the worker gives its own children to save."""
+PACKAGES_OF_PAGES = ("streamlit", "pandas", "altair", "pyarrow", "watchdog")
 
 
 def add_commands(commands: Any) -> None:
@@ -60,6 +61,7 @@ def _add_jobs(parser: argparse.ArgumentParser) -> None:
 
 
 def demo(options: argparse.Namespace) -> int:
+    need("the dashboard", *PACKAGES_OF_PAGES, install="hankelboard")
     _refuse_used_port(options)
     runs = runs_of(options)
     if any(_is_demo(paths) for paths in list_runs(runs)):
@@ -86,6 +88,7 @@ def _is_demo(paths: Any) -> bool:
 
 
 def up(options: argparse.Namespace) -> int:
+    need("the dashboard", *PACKAGES_OF_PAGES, install="hankelboard")
     _refuse_used_port(options)
     return serve(options, jobs=options.jobs)
 
@@ -126,6 +129,7 @@ def web(options: argparse.Namespace) -> int:
     It runs in the folder of the dashboard, so that nothing in the current one is imported or, as another
     project's .streamlit/config.toml, read. What is meant from here is handed on in full.
     """
+    need("the dashboard", *PACKAGES_OF_PAGES, install="hankelboard")
     _refuse_used_port(options)
     script = dashboard()
     command = [sys.executable, "-P", "-m", "streamlit", "run", str(script),

@@ -123,6 +123,9 @@ class Recorder:
         if self._tensorboard:
             try:
                 self._tensorboard.scalars(state, values)
+            except ImportError as error:
+                self._tensorboard = None
+                self.say(f"no TensorBoard events in this attempt: {error}; pip install tensorboard")
             except (OSError, RuntimeError) as error:
                 self._tensorboard = None
                 self.say(f"no more TensorBoard events in this attempt: {error}")

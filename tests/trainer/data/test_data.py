@@ -1,5 +1,6 @@
 import doctest
 import gzip
+import hashlib
 import struct
 import sys
 
@@ -11,6 +12,7 @@ from hankelboard.settings.config import DataConfig
 from hankelboard.storage.errors import ConfigError
 from hankelboard.trainer.data import cifar, listops, load_task
 from hankelboard.trainer.data.cifar import TEST_FILE, TRAIN_FILES
+from hankelboard.trainer.data.digits import read_digits
 from hankelboard.trainer.data.download import download
 from hankelboard.trainer.data.listops import SYMBOLS
 from hankelboard.trainer.data.task import Split, Task, batch_indices
@@ -27,6 +29,15 @@ def write_idx(folder, compress=True):
         path = folder / f"{name}-idx{3 if images else 1}-ubyte{'.gz' if compress else ''}"
         with gzip.open(path, "wb") if compress else path.open("wb") as file:
             file.write(header + body)
+
+
+def test_digits_are_those_of_scikit_learn_to_the_bit():
+    images, labels = read_digits()
+    assert (images.dtype, images.shape, labels.dtype, labels.shape) == ("f8", (1797, 64), "i8", (1797,))
+    assert [hashlib.sha256(array.tobytes()).hexdigest() for array in (images, labels)] == [
+        "20def7f70a702f0af9732fbba4375e147a7d54fe70d8c45569b8e7c1c7010c10",
+        "a3c91c262eddcf7ba8f0e37507c30284493c9b20412ffe4af30d536401f7ba21",
+    ]
 
 
 def test_digits_are_sequences_of_64_and_split_without_overlap():

@@ -70,7 +70,7 @@ def test_the_regression_is_least_squares_over_all_steps_and_value_channels():
     reduction = layer.reduce(layer.extract(), 3)
     kept = reduction.kept[0]
     removed = np.setdiff1d(np.arange(8), kept)
-    wanted = np.linalg.lstsq(rows[:, kept], rows[:, removed])[0]
+    wanted = np.linalg.lstsq(rows[:, kept], rows[:, removed], rcond=None)[0]
     assert pytest.approx(wanted, abs=1e-6) == reduction.mixing[0, removed].T
 
 

@@ -58,7 +58,7 @@ def test_regression_is_least_squares_and_survives_dependent_states():
     h[:, 4] = h[:, 0]  # one kept state is the copy of another
     kept, removed = np.array([0, 2, 4]), np.array([1, 3])
     K = regression(h.T @ h, kept, removed)
-    wanted = np.linalg.lstsq(h[:, kept], h[:, removed])[0]
+    wanted = np.linalg.lstsq(h[:, kept], h[:, removed], rcond=None)[0]
     assert np.linalg.norm(h[:, removed] - h[:, kept] @ K.T) == pytest.approx(
         np.linalg.norm(h[:, removed] - h[:, kept] @ wanted), rel=1e-6
     )
