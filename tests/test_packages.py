@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-CARD = ("torch", "streamlit", "pandas", "scipy", "tensorboard", "watchdog")
+CARD = ("torch", "streamlit", "pandas", "altair", "scipy", "tensorboard", "watchdog")
 """Packages that the user asked for, besides pytest, which runs this."""
 TRAINER = {"torch", "numpy", "scipy", "safetensors", "threadpoolctl"}
 

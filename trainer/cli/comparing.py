@@ -39,7 +39,7 @@ def compare(options: argparse.Namespace) -> int:
     from hankelboard.comparison.series import baseline_named
 
     if options.html:
-        need("--html", "vl_convert", install="'hankelboard[report]'")
+        need("--html", "altair", "vl_convert", install="'hankelboard[report]'")
     tabled = [Path(name) for name in options.what if name.endswith(".csv")]
     listed, left_out = chosen(runs_of(options), [name for name in options.what if not name.endswith(".csv")])
     finals, problems = read_finals(listed)
