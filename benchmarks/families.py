@@ -30,7 +30,7 @@ from hankelboard.comparison import report, tables
 from hankelboard.comparison.reading import read_csv
 from hankelboard.comparison.series import series_of
 from hankelboard.settings.config import Config, parse
-from hankelboard.settings.families import METHODS
+from hankelboard.settings.families import FAMILIES, importance_of
 from hankelboard.storage import atomic, checkpoints
 from hankelboard.storage.layout import RunPaths
 from hankelboard.storage.runs import list_runs, read_run
@@ -53,8 +53,6 @@ DELETION = "deletion"
 """The family's own choice without compensation, which is what the shares predict."""
 SEQUENCES = 256
 CALIBRATION = 128
-SQUARED = ("hsv_squared", "output_energy")
-"""Importances whose discarded share is the square of a relative output error."""
 Row = dict[str, Any]
 
 
@@ -105,10 +103,10 @@ def measured_rows(paths: RunPaths, config: Config, series: str) -> list[Row]:
     name = checkpoints.checkpoint_names(paths)[-1]
     model = teacher_of(Source(paths, name), task, torch.device("cpu"))
     calibrate(model, task.train.inputs[:CALIBRATION])
-    known = METHODS[config.model.family]
+    known = FAMILIES[config.model.family].methods
     comparison = Comparison(model, TaskWorkload(config, task, torch.device("cpu")), SEQUENCES)
     rows = []
-    compensated = any(layer.importance == "output_energy" for _, layer in reducible_layers(model))
+    compensated = "reduction.compensation" in FAMILIES[config.model.family].keys
     others = [DELETION] if compensated else []
     for method in (known[0], *others, *(each for each in BASELINES if each in known)):
         for share in SHARES:
@@ -145,13 +143,13 @@ def measure(model: nn.Module, task: Task, comparison: Comparison, ranks: list[in
 def predicted(model: nn.Module, trial: nn.Module, task: Task, ranks: list[int]) -> float | str:
     """Mean over layers of √(discarded share), or of the error for white noise; "" where nothing predicts."""
     layers: list[Any] = [layer for _, layer in reducible_layers(model)]
-    if all(hasattr(layer, "predicted_error") for layer in layers):
+    if all(layer.offers("predicted_error") for layer in layers):
         systems = [layer.extract() for layer in layers]
         return statistics.fmean(
             layer.predicted_error(system, layer.reduce(system, rank))
             for layer, system, rank in zip(layers, systems, ranks, strict=True)
         )
-    if all(layer.importance in SQUARED for layer in layers):
+    if all(importance_of(layer.importance).squared for layer in layers):
         tables = [layer.propose(layer.extract()) for layer in layers]
         shares = [table.discarded_share[rank] for table, rank in zip(tables, ranks, strict=True)]
         return statistics.fmean(share**0.5 for share in shares)
@@ -213,7 +211,7 @@ def read_rows() -> list[Row]:
 def table(rows: list[Row], series: str) -> str:
     """Errors of one series: mean ± standard deviation over seeds."""
     mine = [row for row in rows if row["series"] == series]
-    own = METHODS[mine[0]["family"]][0]
+    own = FAMILIES[mine[0]["family"]].methods[0]
     others = [each for each in (DELETION, *BASELINES) if any(row["method"] == each for row in mine)]
     head = [
         "states",

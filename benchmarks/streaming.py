@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from hankelboard.settings.config import parse
-from hankelboard.settings.families import METHODS
+from hankelboard.settings.families import FAMILIES
 from hankelboard.trainer.compression.calibration import calibrate
 from hankelboard.trainer.compression.what_if import cut_copy, evaluating
 from hankelboard.trainer.layers.families import make_mixer
@@ -35,7 +35,7 @@ def rows() -> list[tuple[str, ...]]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        return [head, *(row(family) for family in METHODS)]
+        return [head, *(row(family) for family in FAMILIES)]
     finally:
         torch.set_num_threads(threads)
 

@@ -12,14 +12,15 @@ from typing import Any
 
 from hankelboard.settings.families import (
     AUTO,
-    FAMILIES_WITH,
-    METHODS,
+    FAMILIES,
+    all_methods,
     check_family,
+    families_by_key,
     method_of,
     refuse_ignored,
 )
 from hankelboard.settings.setting import check_value, setting, suggest
-from hankelboard.settings.tasks import WITHOUT_OPTIONS, check_task
+from hankelboard.settings.tasks import TASKS, check_task, takes_no_options
 from hankelboard.settings.toml import spelt_out
 from hankelboard.storage.commands import POLICIES, WAITING
 from hankelboard.storage.errors import ConfigError
@@ -28,7 +29,9 @@ from hankelboard.storage.proposals import VERDICTS
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
-    family: str = setting("lru", f"{', '.join(METHODS)}, or package.module:Class for a model of your own")
+    family: str = setting(
+        "lru", lambda: f"{', '.join(FAMILIES)}, or package.module:Class for a model of your own"
+    )
     layers: int = setting(2, "blocks of norm, state-space layer, GELU, GLU", minimum=1, maximum=64)
     width: int = setting(32, "channels H between the layers", minimum=1, maximum=8192)
     state_dim: int | list[int] = setting(
@@ -61,8 +64,7 @@ class ModelConfig:
 class DataConfig:
     task: str = setting(
         "digits",
-        "digits, tones, listops, copying, induction, mqar, text, smnist, cifar, or package.module:function "
-        "of your own",
+        lambda: f"{', '.join(TASKS)}, or package.module:function of your own",
     )
     folder: str = setting("", "folder with the data files; default: $HANKELBOARD_DATA")
     validation: float = setting(
@@ -152,11 +154,14 @@ class ReductionConfig:
         "states that a cut keeps; auto: as the family does it best (docs/FAMILIES.md). balanced truncation; "
         "energy: those whose loss costs least of the output; baselines: smallest, random, last, aire, "
         "diagonal, mean_lti",
-        choices=(AUTO, *dict.fromkeys(method for known in METHODS.values() for method in known)),
+        choices=all_methods,
     )
     compensation: bool = setting(
         True,
-        "after a selection (mamba, gla) fold the regression of removed states on kept ones into the layer",
+        lambda: (
+            f"after a selection ({', '.join(families_by_key()['reduction.compensation'])}) fold the "
+            "regression of removed states on kept ones into the layer"
+        ),
     )
     allocation: str = setting(
         "layer",
@@ -269,7 +274,7 @@ class Config:
     def _check_family(self) -> None:
         """Refuse unknown families and options, and keys that the family would ignore."""
         check_family(self.model.family, self.model.options)
-        for key in FAMILIES_WITH:
+        for key in families_by_key():
             section, _, name = key.partition(".")
             part = getattr(self, section)
             if getattr(part, name) != getattr(type(part)(), name):
@@ -335,7 +340,7 @@ def parse_recorded(tables: Mapping[str, Any]) -> Config:
     As `parse`, but options of a task that takes none are left out: once they were ignored, not refused.
     """
     data = tables.get("data")
-    if isinstance(data, Mapping) and data.get("task") in WITHOUT_OPTIONS:
+    if isinstance(data, Mapping) and takes_no_options(data.get("task")):
         tables = {**tables, "data": {**data, "options": {}}}
     return parse(tables)
 

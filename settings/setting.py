@@ -13,8 +13,11 @@ from typing import Any
 from hankelboard.storage.errors import ConfigError
 
 
-def setting(default: Any, help: str, **limits: Any) -> Any:
-    """A field with its help and limits: minimum, maximum, above, below, choices."""
+def setting(default: Any, help: str | Callable[[], str], **limits: Any) -> Any:
+    """Return a field with its help and limits: minimum, maximum, above, below, choices.
+
+    Help and choices may be functions, where they follow from what is registered.
+    """
     metadata = {"help": help, **limits}
     if isinstance(default, list | dict):
         return field(default_factory=lambda: type(default)(default), metadata=metadata)
@@ -62,7 +65,7 @@ def limit_problem(value: Any, limits: Mapping[str, Any]) -> str:
     >>> limit_problem(0, {"minimum": 1}), limit_problem(2, {"minimum": 1, "maximum": None})
     ('must be at least 1', '')
     """
-    choices = limits.get("choices")
+    choices = _now(limits.get("choices"))
     if choices is not None and value not in choices:
         return f"must be one of {', '.join(choices)}"
     if isinstance(value, float) and not math.isfinite(value):
@@ -72,6 +75,11 @@ def limit_problem(value: Any, limits: Mapping[str, Any]) -> str:
         if limit is not None and not holds(value, limit):
             return f"must be {words} {limit}"
     return ""
+
+
+def _now(value: Any) -> Any:
+    """Return what a function gives now, and anything else as it is."""
+    return value() if callable(value) else value
 
 
 def suggest(name: str, known: Collection[str]) -> str:
@@ -91,8 +99,8 @@ def describe_fields(config: Any) -> list[dict[str, Any]]:
             "key": f"{section.name}.{item.name}",
             "type": getattr(item.type, "__name__", str(item.type)),
             "default": getattr(part, item.name),
-            **{name: item.metadata.get(name) for name in LIMITS},
-            "help": item.metadata["help"],
+            **{name: _now(item.metadata.get(name)) for name in LIMITS},
+            "help": _now(item.metadata["help"]),
         }
         for section in dataclasses.fields(config)
         for part in [getattr(config, section.name)]

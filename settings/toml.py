@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from hankelboard.settings.tasks import TASKS
 from hankelboard.storage.errors import ConfigError
 
 
@@ -86,13 +87,14 @@ def _with_import_folders(tables: dict[str, Any]) -> dict[str, Any]:
 
 
 def _with_absolute_file(tables: dict[str, Any]) -> dict[str, Any]:
-    """The text of `data.options.file` is that of the folder in which the run is created, if it is there."""
+    """Read a file among `data.options` in the folder in which the run is created, if it is there."""
     data = tables.get("data")
     options = data.get("options") if isinstance(data, dict) else None
-    file = options.get("file") if isinstance(options, dict) else None
-    if isinstance(data, dict) and data.get("task") == "text" and file and isinstance(file, str):
+    task = TASKS.get(str(data.get("task"))) if isinstance(data, dict) else None
+    file = options.get(task.file) if task and isinstance(options, dict) else None
+    if isinstance(data, dict) and task and file and isinstance(file, str):
         folder = str(data.get("folder") or os.environ.get("HANKELBOARD_DATA", ""))
         path = folder_of_work() / Path(folder).expanduser() / Path(file).expanduser()
         if path.is_file():
-            return merge(tables, {"data": {"options": {"file": str(path)}}})
+            return merge(tables, {"data": {"options": {task.file: str(path)}}})
     return tables

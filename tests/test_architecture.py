@@ -10,13 +10,25 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("app", "comparison", "settings", "storage", "trainer")
-WINGS = {  # of app: what each may import besides itself
-    "words": set(),
-    "data": {"words"},
-    "live": {"data"},
-    "charts": {"words", "data"},
-    "panels": {"words", "data", "charts"},
-    "views": {"words", "data", "charts", "panels", "live"},
+WINGS = {  # what each wing may import of its package besides itself
+    "app": {
+        "words": set(),
+        "data": {"words"},
+        "live": {"data"},
+        "charts": {"words", "data"},
+        "panels": {"words", "data", "charts"},
+        "views": {"words", "data", "charts", "panels", "live"},
+    },
+    "trainer": {
+        "reduction": set(),
+        "layers": {"reduction", "data"},  # of data: what a network asks of its task
+        "data": {"layers"},  # the precision that losses are computed in
+        "compression": {"reduction", "layers"},
+        "training": {"reduction", "layers", "data", "compression"},
+        "export": {"layers", "data"},
+        "work": {"compression"},
+        "cli": {"compression", "training", "work", "data", "export"},
+    },
 }
 FORBIDDEN_NAMES = {"utils", "common", "helpers", "base"}
 
@@ -57,12 +69,19 @@ def test_app_never_imports_trainer_or_torch():
         assert not {"trainer", "torch"} & set(imported(path)), path
 
 
-def test_wings_of_app_point_one_way():
-    assert WINGS.keys() == {path.name for path in (ROOT / "app").iterdir() if (path / "__init__.py").exists()}
-    for wing, allowed in WINGS.items():
-        for path in modules(f"app/{wing}"):
-            found = set(re.findall(r"hankelboard\.app\.(\w+)", path.read_text()))
-            assert found & WINGS.keys() <= allowed | {wing}, path
+@pytest.mark.parametrize(("package", "wings"), WINGS.items())
+def test_each_wing_has_its_place_in_the_order(package, wings):
+    assert wings.keys() == {path.parent.name for path in (ROOT / package).glob("*/__init__.py")}
+
+
+@pytest.mark.parametrize(
+    ("package", "wing"), [(name, wing) for name, wings in WINGS.items() for wing in wings]
+)
+def test_wings_import_by_their_order_only(package, wing):
+    for path in modules(f"{package}/{wing}"):
+        names = [name.split(".") for name in full_names(path)]
+        reached = {name[2] for name in names if name[:2] == ["hankelboard", package]}
+        assert reached & WINGS[package].keys() <= {wing, *WINGS[package][wing]}, path
 
 
 def test_trainer_never_imports_app_or_streamlit():
@@ -99,33 +118,8 @@ def test_app_reads_by_storage_settings_and_comparison():
         assert set(imported(path)) & set(PACKAGES) <= {"app", "storage", "settings", "comparison"}, path
 
 
-MAY_IMPORT = {
-    "reduction": set(),
-    "layers": {"reduction", "data"},  # of data: what a network asks of its task
-    "data": {"layers"},  # the precision that losses are computed in
-    "compression": {"reduction", "layers"},
-    "training": {"reduction", "layers", "data", "compression"},
-    "export": {"layers", "data"},
-    "work": {"compression"},
-    "cli": {"compression", "training", "work", "data", "export"},
-}
-"""Wings of trainer, and the other ones that each of them may import."""
-
-
-def test_every_wing_of_trainer_has_its_place_in_the_order():
-    folders = {path.parent.name for path in (ROOT / "trainer").glob("*/__init__.py")}
-    assert folders == set(MAY_IMPORT)
-
-
-@pytest.mark.parametrize("wing", MAY_IMPORT)
-def test_wings_of_trainer_import_in_one_direction(wing):
-    for path in modules(f"trainer/{wing}"):
-        ours = [name.split(".") for name in full_names(path) if name.startswith("hankelboard.trainer.")]
-        assert {parts[2] for parts in ours} <= {wing, *MAY_IMPORT[wing]}, path
-
-
 def test_comparison_is_of_the_command_line_alone():
-    for wing in MAY_IMPORT.keys() - {"cli"}:
+    for wing in WINGS["trainer"].keys() - {"cli"}:
         for path in modules(f"trainer/{wing}"):
             assert "comparison" not in set(imported(path)), path
 

@@ -7,9 +7,10 @@ from typing import TypedDict, cast
 
 from hankelboard.app.data.run_cache import RunCache
 from hankelboard.app.data.runs import cache_of, caches_within
+from hankelboard.settings.families import importance_of
+from hankelboard.settings.importances import Importance
 from hankelboard.storage import proposals as proposal_files
 from hankelboard.storage.history import ProposalOutcome
-from hankelboard.storage.importances import Importance, importance_of
 from hankelboard.storage.schema import (
     DecisionRecord,
     Event,

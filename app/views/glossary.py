@@ -5,7 +5,9 @@ from importlib import resources
 import streamlit as st
 
 from hankelboard.app.words.labels import ROLES
-from hankelboard.storage.importances import IMPORTANCES
+from hankelboard.settings.families import FAMILIES, importances
+from hankelboard.settings.importances import HSV
+from hankelboard.settings.tasks import TASKS
 
 DOCS = resources.files("hankelboard") / "docs"
 DOCUMENTS = {
@@ -14,7 +16,6 @@ DOCUMENTS = {
     "ARCHITECTURE.md": "How Hankelboard is built",
     "LOG.md": "Decisions and failed experiments, dated",
 }
-HSV = IMPORTANCES["hsv"].title
 TERMS = {
     "The model": {
         "state dimension N": "How many internal states a layer has now. A state-space layer keeps what it "
@@ -47,7 +48,7 @@ TERMS = {
     "A cut": {
         "importance": "What a layer's states are ordered by when it is cut. It differs by family, and every "
         "proposal names its own.",
-        **{f"{one.title}, an importance": one.meaning for one in IMPORTANCES.values() if one.title != HSV},
+        **{f"{one.title}, an importance": one.meaning for one in importances().values() if one != HSV},
         "tolerance τ": "The share of the summed importances (Σσ, Σσ² or an energy, as the proposal says) "
         "that a cut may discard in each layer. It is no error in percent: the output may change by less, "
         "or by more.",
@@ -101,6 +102,10 @@ TERMS = {
         "Kendall τ": "Whether matched directions keep their order of strength: 1 all do, −1 it is reversed.",
         "Weyl's bound": "No σ can have moved by more than this between two snapshots, whatever training did.",
     },
+    "Families of layers": {
+        row.title: f"{row.description} (`model.family = {name}`)" for name, row in FAMILIES.items()
+    },
+    "Tasks": {row.title: f"{row.description} (`data.task = {name}`)" for name, row in TASKS.items()},
     "Deciding": {
         "ask": "A person decides on every proposal; training waits, or goes on, as the run is set.",
         "auto": "The rule approves what lies within the tolerance.",

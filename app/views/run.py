@@ -18,7 +18,7 @@ from hankelboard.app.live.watch import HEARTBEAT, LOG, METRICS, SPECTRA
 from hankelboard.app.panels import baseline, controls, frame
 from hankelboard.app.words import events as event_words
 from hankelboard.app.words import labels
-from hankelboard.storage.importances import importance_of
+from hankelboard.settings.families import importance_of
 from hankelboard.storage.scores import bits
 from hankelboard.storage.vocabulary import RunState, Waiting
 

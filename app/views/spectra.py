@@ -12,7 +12,8 @@ from hankelboard.app.live.pulse import RARELY_MS, live_region
 from hankelboard.app.live.watch import HEARTBEAT, LOG, METRICS, SPECTRA
 from hankelboard.app.panels import frame, regret
 from hankelboard.app.words import labels
-from hankelboard.storage.importances import Importance, importance_of
+from hankelboard.settings.families import importance_of
+from hankelboard.settings.importances import Importance
 
 
 @live_region(ignore=(HEARTBEAT, METRICS, LOG, SPECTRA))

@@ -2,9 +2,10 @@
 
 import pytest
 
-from hankelboard.storage.importances import IMPORTANCES, importance_of
+from hankelboard.settings.families import importance_of, importances
 from tests.app.conftest import SyntheticRun, of_choice, text_of
 
+IMPORTANCES = importances()
 OTHERS = [name for name in IMPORTANCES if name != "hsv"]
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from hankelboard.settings.families import METHODS
+from hankelboard.settings.families import FAMILIES
 from hankelboard.settings.preset import presets
 from hankelboard.trainer.data import load_task
 from hankelboard.trainer.data.scoring import cross_entropy
@@ -56,8 +56,8 @@ def test_a_preset_makes_a_network_that_learns_from_its_data(task_of, name):
 
 
 def test_every_family_has_a_preset_on_digits():
-    assert {f"digits-{family}" for family in METHODS} <= set(presets())
-    assert {presets()[f"digits-{family}"].family for family in METHODS} == set(METHODS)
+    assert {f"digits-{family}" for family in FAMILIES} <= set(presets())
+    assert {presets()[f"digits-{family}"].family for family in FAMILIES} == set(FAMILIES)
 
 
 def test_families_of_the_literature_that_normalise_layers_do_so():

@@ -9,7 +9,6 @@ from typing import Any
 
 from hankelboard.storage import checkpoints
 from hankelboard.storage.history import History, read_history
-from hankelboard.storage.importances import importance_of
 from hankelboard.storage.proposals import proposal_numbers, read_decision, read_proposal
 from hankelboard.storage.records import Record
 from hankelboard.storage.runs import list_runs
@@ -188,6 +187,8 @@ def show_proposals(options: argparse.Namespace) -> int:
 
 
 def _tolerance(proposal: Mapping[str, Any]) -> str:
+    from hankelboard.settings.families import importance_of  # only where a proposal is printed
+
     """5% of Σσ."""
     if proposal["tolerance"] is None:
         return ""

@@ -10,7 +10,7 @@ from functools import partial
 
 import numpy as np
 
-from hankelboard.settings.families import METHODS, WITH_SYSTEMS
+from hankelboard.settings.families import FAMILIES
 from hankelboard.storage.errors import HankelboardError
 from hankelboard.storage.history import read_history
 from hankelboard.storage.layout import RunPaths
@@ -69,11 +69,12 @@ def analyse(paths: RunPaths, progress: Progress = lambda done, total: None) -> A
 
 def _why_too_few(paths: RunPaths, kept: int) -> str:
     config = read_run(paths).config
-    family = config.get("model", {}).get("family")
-    if family in METHODS and family not in WITH_SYSTEMS:
+    family = FAMILIES.get(config.get("model", {}).get("family"))
+    if family is not None and not family.systems:
+        others = ", ".join(each.name for each in FAMILIES.values() if each.systems)
         return (
-            f"only linear time-invariant layers ({', '.join(WITH_SYSTEMS)}) keep their systems; in a run of "
-            f"family {family} there is nothing to analyse"
+            f"only linear time-invariant layers ({others}) keep their systems; in a run of "
+            f"family {family.name} there is nothing to analyse"
         )
     if not config.get("output", {}).get("systems", True):
         return "output.systems = false: it keeps no systems, so there is nothing to analyse"

@@ -2,17 +2,12 @@
 
 from collections.abc import Sequence
 
+from hankelboard.settings.families import importance_of
 from hankelboard.storage.schema import Badge, Evidence, Point, ProposalLayer
 from hankelboard.storage.spectrum import evenness, tail_sums
 
 SMALL_ERROR = 0.10
 ILL_CONDITIONED = 1e4
-FLAT = 0.4
-"""Evenness from which on a spectrum is flat: layers that recall about as many pairs of keys and values as
-they have states had 0.42 to 0.89, trained layers of LRU and linear attention on digits, tones, text, copying
-and induction at most 0.28 (docs/log/proposals.md, 2026-11-26)."""
-FLAT_SUM = 0.8
-"""The same for key_query_energy, which adds two spectra and is flatter: 0.98, and at most 0.70."""
 NEGLIGIBLE = 0.01
 """Share of the energy that a cut may discard of a flat spectrum: empty states beside full ones may go."""
 
@@ -72,12 +67,12 @@ def _points(low: float, high: float) -> str:
 
 def is_flat(layer: ProposalLayer) -> bool:
     """Return whether the states matter about equally, by energy: σ² where the importances are σ."""
-    limit = FLAT_SUM if layer["importance"] == "key_query_energy" else FLAT
+    limit = importance_of(layer["importance"]).flat_from
     return layer["state_dim"] > 1 and evenness(_energies(layer)) >= limit
 
 
 def _energies(layer: ProposalLayer) -> list[float]:
-    power = 2 if layer["importance"] == "hsv" else 1
+    power = importance_of(layer["importance"]).energy_power
     return [max(0.0, value) ** power for value in layer["hsv"]]
 
 

@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from torch import Tensor, nn
 
 from hankelboard.trainer.compression.what_if import EVALUATED_STEPS, evaluating
-from hankelboard.trainer.reduction.reducible import Calibrated, Reducible
+from hankelboard.trainer.reduction.reducible import ReducibleLayer
 from hankelboard.trainer.reduction.surgery import reducible_layers
 
 
@@ -19,7 +19,7 @@ def calibrate(model: nn.Module, inputs: Tensor) -> nn.Module:
     ----------
     inputs : (samples, L, channels)
     """
-    layers = [layer for _, layer in reducible_layers(model) if isinstance(layer, Calibrated)]
+    layers = [layer for _, layer in reducible_layers(model) if layer.offers("observing")]
     if layers:
         with ExitStack() as stack:
             for layer in layers:
@@ -31,6 +31,6 @@ def calibrate(model: nn.Module, inputs: Tensor) -> nn.Module:
     return model
 
 
-def monitored(layer: Reducible) -> str:
-    """What `spectrum` shows: the importance, unless the layer says otherwise."""
-    return getattr(layer, "monitored", layer.importance)
+def monitored(layer: ReducibleLayer) -> str:
+    """Return the importance that `spectrum` shows."""
+    return layer.monitored or layer.importance

@@ -32,7 +32,7 @@ from hankelboard.trainer.compression.null_ranks import LEARNED, add_null_ranks
 from hankelboard.trainer.compression.what_if import Comparison, cut_copy
 from hankelboard.trainer.compression.workload import Workload
 from hankelboard.trainer.reduction.linear.kept_modes import MODAL, allocate
-from hankelboard.trainer.reduction.reducible import Inspectable, RankTable, Reducible
+from hankelboard.trainer.reduction.reducible import RankTable, ReducibleLayer
 from hankelboard.trainer.reduction.surgery import reducible_layers
 
 TIMING_ROUNDS = 5
@@ -202,7 +202,7 @@ def layers_record(model: nn.Module, config: ReductionConfig) -> RankTables:
     }
 
 
-def _layer_record(index: int, name: str, layer: Reducible, table: RankTable) -> ProposalLayer:
+def _layer_record(index: int, name: str, layer: ReducibleLayer, table: RankTable) -> ProposalLayer:
     """Return what every rank of a layer would mean, not cut so far."""
     record: ProposalLayer = {
         "layer": index,
@@ -219,7 +219,7 @@ def _layer_record(index: int, name: str, layer: Reducible, table: RankTable) -> 
         "realised_modes": table.realised_modes,
         "parameters": table.parameters,
     }
-    if hasattr(layer, "note"):
+    if layer.note:
         record["note"] = layer.note
     return record
 
@@ -263,7 +263,7 @@ def _inspect(model: nn.Module, proposal: Evidence, earlier: Sequence[Any] | None
     """Add responses, gain, error interval and stability of the layers whose family knows them."""
     before = earlier or [None] * len(proposal["layers"])
     for (_, layer), record, then in zip(reducible_layers(model), proposal["layers"], before, strict=True):
-        if isinstance(layer, Inspectable):
+        if layer.offers("inspect"):
             system = layer.extract()
             try:
                 figures = layer.inspect(system, layer.reduce(system, record["rank"]), then)

@@ -12,7 +12,6 @@ from hankelboard.trainer.compression.run import Run
 from hankelboard.trainer.compression.systems import encode
 from hankelboard.trainer.compression.workload import Workload
 from hankelboard.trainer.layers.recurrences.installed_kernels import OWN
-from hankelboard.trainer.reduction.reducible import Realisable
 
 PRIMARY = "val/accuracy"
 
@@ -106,8 +105,8 @@ class Monitor:
     def record_systems(self) -> None:
         """Keep (λ, B, C) of all layers for a later analysis, where every layer has such a system."""
         run = self._run
-        layers = [layer for _, layer in run.layers if isinstance(layer, Realisable)]
-        if not self._keep_systems or len(layers) < len(run.layers):
+        layers = [layer for _, layer in run.layers]
+        if not self._keep_systems or not all(layer.offers("realisation") for layer in layers):
             return
         weights = self._weights()
         name = SystemsName(
@@ -135,9 +134,8 @@ class Monitor:
         version would choose, and rounds as it would have done.
         """
         run, state = self._run, self._run.state
-        layers: list[Any] = [layer for _, layer in run.layers]
         batch, length = self._workload.batch_shape
-        forms = [layer.form_for(batch, length) if hasattr(layer, "form_for") else None for layer in layers]
+        forms = [layer.form_for(batch, length) for _, layer in run.layers]
         if (forms, run.state_dims) != (state.forms, state.forms_of):
             state.forms, state.forms_of = forms, run.state_dims
             run.event(EventKind.KERNEL_CHOSEN, forms=forms)
@@ -147,7 +145,7 @@ class Monitor:
         """Bind layers to the forms that were settled for their dimensions; free those that have none yet."""
         state = self._run.state
         settled = state.forms_of == self._run.state_dims
-        layers: list[Any] = [layer for _, layer in self._run.layers]
+        layers = [layer for _, layer in self._run.layers]
         for layer, form in zip(layers, state.forms if settled else [None] * len(layers), strict=True):
-            if hasattr(layer, "form_kept"):
+            if layer.offers("form_for"):
                 layer.form_kept = form or (OWN if settled else None)  # no name: of before there were kernels

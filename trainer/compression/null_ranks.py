@@ -12,7 +12,7 @@ from hankelboard.settings.config import ReductionConfig
 from hankelboard.storage.proposals import ranks_at
 from hankelboard.storage.records import Record
 from hankelboard.storage.schema import ProposalLayer, RankTables
-from hankelboard.trainer.reduction.reducible import Estimated, Reducible
+from hankelboard.trainer.reduction.reducible import ReducibleLayer
 from hankelboard.trainer.reduction.surgery import reducible_layers
 
 NULL_SEEDS = 5
@@ -45,14 +45,9 @@ def add_null_ranks(
             record["null_ranks"].append(rank)
 
 
-def untrained_layer(layer: Reducible) -> Record:
+def untrained_layer(layer: ReducibleLayer) -> Record:
     """What the rule looks at: state_dim, and for every rank discarded_share and realisable."""
-    system = layer.extract()
-    if isinstance(layer, Estimated):
-        shares, realisable = layer.estimate(system)
-    else:
-        table = layer.propose(system)
-        shares, realisable = table.discarded_share, table.realisable
+    shares, realisable = layer.estimate(layer.extract())
     return {"state_dim": layer.state_dim, "discarded_share": shares, "realisable": realisable}
 
 

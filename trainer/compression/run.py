@@ -23,7 +23,7 @@ from hankelboard.trainer.compression.clock import Clock
 from hankelboard.trainer.compression.loop_state import LoopState
 from hankelboard.trainer.compression.recorder import Recorder
 from hankelboard.trainer.compression.retention import superfluous
-from hankelboard.trainer.reduction.reducible import Reducible
+from hankelboard.trainer.reduction.reducible import ReducibleLayer
 from hankelboard.trainer.reduction.surgery import reducible_layers
 
 UNREPEATED = (Cause.SCHEDULED, Cause.BEFORE_REDUCTION, Cause.STOP, Cause.FINISH)
@@ -60,7 +60,7 @@ class Run:
     """What the newest checkpoint holds, so that the same state is not written twice."""
 
     def __post_init__(self) -> None:
-        self.layers: list[tuple[str, Reducible]] = reducible_layers(self.model)
+        self.layers: list[tuple[str, ReducibleLayer]] = reducible_layers(self.model)
         """Name and module of each layer that can be cut. A cut changes their parameters, not the modules."""
         self.recorder.follow(self)
 

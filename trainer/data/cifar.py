@@ -23,7 +23,7 @@ TEST_FILE = "test_batch.bin"
 
 
 def load_cifar_task(config: DataConfig) -> Task:
-    """CIFAR-10's own test set; validation is held out of its training set."""
+    """Return CIFAR-10's own test set; validation is held out of its training set."""
     folder = find_folder(config.folder, TEST_FILE, ("cifar10", "cifar-10-batches-bin"), "cifar10")
     parts = [read_batch(folder / name) for name in TRAIN_FILES]
     images, labels = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))

@@ -23,7 +23,7 @@ BLANK = 0
 
 
 def load_copying_task(config: DataConfig) -> Task:
-    """The task. Inputs: 0 blank, 1 … V tokens, V + 1 the question.
+    """Return the task. Inputs: 0 blank, 1 … V tokens, V + 1 the question.
 
     Options: steps in all, tokens to copy, how many different ones, sequences.
     """
@@ -37,7 +37,7 @@ def load_copying_task(config: DataConfig) -> Task:
 
 
 def sequences(count: int, generator: torch.Generator, *, length: int, tokens: int, vocabulary: int) -> Split:
-    """Sequences of `length` steps: the last `tokens` of them ask for what was read, in order."""
+    """Return sequences of `length` steps: the last `tokens` of them ask for what was read, in order."""
     before = length - tokens
     places = torch.rand(count, before, generator=generator).argsort(1)[:, :tokens].sort(1).values
     content = torch.randint(1, vocabulary + 1, (count, tokens), generator=generator)  # (count, tokens)

@@ -14,13 +14,14 @@ TEST_SHARE = 0.2
 
 def load_digits_task(config: DataConfig) -> Task:
     """Return the embedded default task: it needs no download."""
-    images, labels = read_digits()
+    images, digits = read_digits()
     inputs = torch.as_tensor(images / 16.0, dtype=torch.float32)[:, :, None]  # (1797, 64, 1)
-    labels = torch.as_tensor(labels, dtype=torch.int64)  # (1797,)
+    labels = torch.as_tensor(digits, dtype=torch.int64)  # (1797,)
     rest, test = hold_out(len(labels), TEST_SHARE, config.split_seed)
     kept, held = hold_out(len(rest), config.validation, config.split_seed + 1)
-    train, val = rest[kept], rest[held]
-    return Task(*(Split(inputs[part], labels[part]) for part in (train, val, test)), classes=10)
+    splits = (Split(inputs[part], labels[part]) for part in (rest[kept], rest[held], test))
+    train, val, last = splits
+    return Task(train, val, last, classes=10)
 
 
 def read_digits() -> tuple[np.ndarray, np.ndarray]:

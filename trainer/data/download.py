@@ -67,7 +67,7 @@ def _cifar10(load: Load, folder: Path) -> list[Path]:
 
 
 def _arrays(rows: Iterable[Any], column: str, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """Images and labels as bytes; ConfigError when the source is not what it was."""
+    """Return images and labels as bytes; ConfigError when the source is not what it was."""
     images, labels = [], []
     for row in rows:
         images.append(np.asarray(row[column], dtype=np.uint8))

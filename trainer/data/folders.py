@@ -8,7 +8,7 @@ from hankelboard.storage.errors import ConfigError
 
 
 def find_folder(configured: str, file: str, subfolders: Sequence[str], name: str) -> Path:
-    """The folder that holds `file` (or it with .gz): the configured one, or a subfolder of it.
+    """Return the folder that holds `file` (or it with .gz): the configured one, or a subfolder of it.
 
     Raises
     ------

@@ -18,7 +18,7 @@ def drawn_task(
     Parameters
     ----------
     draw : callable
-        Makes so many sequences from a generator: inputs (count, L, 1) tokens, labels (count, L).
+        Draws a number of sequences from a generator: inputs (count, L, 1) tokens, labels (count, L).
     sequences, test : int
         How many for training and validation together, and for test.
     """

@@ -20,7 +20,7 @@ from hankelboard.trainer.data.task import Split, Task
 
 
 def load_induction_task(config: DataConfig) -> Task:
-    """The task. Inputs: 0 … V − 1 tokens, V the trigger.
+    """Return the task. Inputs: 0 … V − 1 tokens, V the trigger.
 
     Options: steps, different tokens besides the trigger, sequences.
     """
@@ -34,7 +34,7 @@ def load_induction_task(config: DataConfig) -> Task:
 
 
 def sequences(count: int, generator: torch.Generator, *, length: int, vocabulary: int) -> Split:
-    """Sequences of `length` steps whose last one asks."""
+    """Return sequences of `length` steps whose last one asks."""
     inputs = torch.randint(vocabulary, (count, length), generator=generator)
     place = torch.randint(length - 2, (count, 1), generator=generator)
     answer = inputs.gather(1, place + 1)  # (count, 1)

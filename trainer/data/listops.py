@@ -31,7 +31,7 @@ Tree = int | tuple[str, list["Tree"]]
 
 
 def load_listops_task(config: DataConfig) -> Task:
-    """The task; the seed of the split draws the lists, too.
+    """Return the task; the seed of the split draws the lists, too.
 
     Options: sequences for training and validation, and for test; limits of the lists.
     """
@@ -53,7 +53,7 @@ def _split(draw: random.Random, count: int, options: dict[str, int]) -> Split:
 
 
 def _fitting(draw: random.Random, options: dict[str, int]) -> Tree:
-    """The next list whose length lies within the limits."""
+    """Return the next list whose length lies within the limits."""
     for _ in range(100_000):
         found = tree(draw, 1, options["max_depth"], options["max_args"])
         if options["min_length"] <= sum(1 for _ in symbols(found)) <= options["max_length"]:
@@ -65,7 +65,7 @@ def _fitting(draw: random.Random, options: dict[str, int]) -> Tree:
 
 
 def tree(draw: random.Random, depth: int, max_depth: int, max_args: int) -> Tree:
-    """A digit at the largest depth, and elsewhere with the probability of one; else an operator."""
+    """Return a digit at the largest depth, and elsewhere with the probability of one; else an operator."""
     if depth >= max_depth or (depth > 1 and draw.random() < DIGIT_PROBABILITY):
         return draw.randrange(10)
     name = draw.choice(list(OPERATORS))
@@ -74,7 +74,7 @@ def tree(draw: random.Random, depth: int, max_depth: int, max_args: int) -> Tree
 
 
 def symbols(found: Tree) -> Iterator[str]:
-    """The list as a sequence of SYMBOLS.
+    """Return the list as a sequence of SYMBOLS.
 
     >>> " ".join(symbols(("MAX", [2, ("MIN", [4, 7])])))
     '[MAX 2 [MIN 4 7 ] ]'
@@ -90,7 +90,7 @@ def symbols(found: Tree) -> Iterator[str]:
 
 
 def value(found: Tree) -> int:
-    """What a list evaluates to, 0 to 9; MED takes the whole part.
+    """Return what a list evaluates to, 0 to 9; MED takes the whole part.
 
     >>> value(("SM", [9, ("MED", [1, 4]), 8]))
     9

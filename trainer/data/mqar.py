@@ -25,7 +25,7 @@ BLANK, POWER = 0, 0.01
 
 
 def load_mqar_task(config: DataConfig) -> Task:
-    """The task. Inputs: 0 blank, 1 … V/2 − 1 keys, V/2 … V − 1 values.
+    """Return the task. Inputs: 0 blank, 1 … V/2 − 1 keys, V/2 … V − 1 values.
 
     Options: steps, pairs of key and value, tokens (half are values), sequences.
     """
@@ -39,7 +39,7 @@ def load_mqar_task(config: DataConfig) -> Task:
 
 
 def sequences(count: int, generator: torch.Generator, *, length: int, pairs: int, vocabulary: int) -> Split:
-    """Sequences of `length` steps: 2 · pairs steps of keys and values, then questions among blanks."""
+    """Return sequences of `length` steps: 2 · pairs steps of keys and values, then questions among blanks."""
     half, context = vocabulary // 2, 2 * pairs
     keys = 1 + torch.rand(count, half - 1, generator=generator).argsort(1)[:, :pairs]  # (count, pairs)
     values = torch.randint(half, vocabulary, (count, pairs), generator=generator)  # (count, pairs)

@@ -51,7 +51,7 @@ def sample_text(characters: int, seed: int = 0) -> str:
 
 
 def paragraph(draw: Random) -> str:
-    """One paragraph about one person in one place, ending in an empty line."""
+    """Return one paragraph about one person in one place, ending in an empty line."""
     she = draw.random() < 0.5
     name, place = _one(draw, SHE if she else HE), _one(draw, PLACES)
     pronoun = "she" if she else "he"
@@ -77,7 +77,7 @@ def _sentence(draw: Random, pronoun: str) -> str:
 
 
 def _clause(draw: Random, depth: int) -> str:
-    """Subject, perhaps a relative clause between, and a verb that agrees with the subject."""
+    """Return subject, perhaps a relative clause between, and a verb that agrees with the subject."""
     singular = draw.random() < 0.5
     subject = _subject(draw, singular)
     if depth < 2 and draw.random() < 0.45:
@@ -103,7 +103,7 @@ def _thing(draw: Random) -> str:
 
 
 def _quoted(draw: Random, depth: int) -> str:
-    """A quotation; inner ones change their marks, and every one is closed."""
+    """Return a quotation; inner ones change their marks, and every one is closed."""
     left, right = ("“", "”") if depth % 2 == 0 else ("‘", "’")
     inner = _clause(draw, 1)
     if depth + 1 < DEPTH and draw.random() < 0.4:
@@ -113,7 +113,7 @@ def _quoted(draw: Random, depth: int) -> str:
 
 
 def _bracket(draw: Random, depth: int) -> str:
-    """A remark in brackets, round and square ones in turn."""
+    """Return a remark in brackets, round and square ones in turn."""
     left, right = ("(", ")") if depth % 2 == 0 else ("[", "]")
     more = f" {_bracket(draw, depth + 1)}" if depth + 1 < DEPTH and draw.random() < 0.5 else ""
     return f"{left}{_clause(draw, 1)}{more}{right}"

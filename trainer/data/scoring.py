@@ -15,7 +15,7 @@ UNSCORED = -100
 
 @in_float32
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Mean cross-entropy in nats over what is scored.
+    """Return mean cross-entropy in nats over what is scored.
 
     Parameters
     ----------
@@ -27,7 +27,7 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
 
 @in_float32
 def judged(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Sums over what is scored in each sequence, (batch,) float64 on the CPU.
+    """Return sums over what is scored in each sequence, (batch,) float64 on the CPU.
 
     Returns
     -------

@@ -16,7 +16,7 @@ IMAGES, LABELS = 0x803, 0x801  # magic numbers of the idx format
 
 
 def load_smnist_task(config: DataConfig) -> Task:
-    """MNIST's own test set; validation is held out of its training set."""
+    """Return MNIST's own test set; validation is held out of its training set."""
     folder = find_folder(config.folder, "train-images-idx3-ubyte", ("mnist",), "mnist")
     images, labels = (
         read_idx(folder, "train-images-idx3-ubyte", IMAGES),

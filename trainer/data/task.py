@@ -67,14 +67,14 @@ class Task:
 
 
 def hold_out(count: int, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Indices kept and held out: a share of `count`, drawn without replacement by a seed."""
+    """Return indices kept and held out: a share of `count`, drawn without replacement by a seed."""
     order = np.random.default_rng(seed).permutation(count)
     held = max(1, round(share * count))
     return np.sort(order[held:]), np.sort(order[:held])
 
 
 def batch_indices(count: int, batch: int, position: int, seed: int) -> np.ndarray:
-    """The samples of the batch that begins at `position`, counted in samples since the start.
+    """Return the samples of the batch that begins at `position`, counted in samples since the start.
 
     Every epoch has its own order, drawn from (seed, epoch): the position alone says what comes next, so a
     resumed run sees the data that the interrupted one would have seen. A batch may span two epochs.

@@ -3,7 +3,7 @@ do.
 
     T h e   b a k e r   →   h e   b a k e r s
 
-The loss is told in bits per character, too: loss / ln 2; perplexity per character is 2 to that power.
+The loss is shown in bits per character, too: loss / ln 2; perplexity per character is 2 to that power.
 Without a file the text comes from a small grammar (trainer/data/sample_text.py): 51 characters, so 5.67
 bits by a uniform guess, 4.28 by their frequencies, 2.90 after the last character, 0.73 after the last four.
 What is below needs words, agreement and what stands further back.
@@ -82,7 +82,7 @@ def check_same_text(config: DataConfig, task: Task, recorded: Mapping[str, Any])
 
 
 def read_text(config: DataConfig) -> str:
-    """The characters of `data.options.file`; line ends are \\n whatever the file has."""
+    """Return the characters of `data.options.file`; line ends are \\n whatever the file has."""
     given = config.options["file"]
     key = f"data.options.file = {given!r}"
     folder = config.folder or os.environ.get("HANKELBOARD_DATA", "")
@@ -115,7 +115,7 @@ def _parts(codes: np.ndarray, length: int, validation: float) -> list[np.ndarray
 
 
 def _split(codes: np.ndarray, length: int) -> Split:
-    """Sequences one after the other, without overlap; what is left at the end is not used."""
+    """Return sequences one after the other, without overlap; what is left at the end is not used."""
     count = (len(codes) - 1) // length
     inputs, labels = (
         codes[start : start + count * length].reshape(count, length) for start in (0, 1)

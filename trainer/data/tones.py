@@ -19,7 +19,7 @@ TEST_SEQUENCES = 2000
 
 
 def load_tones_task(config: DataConfig) -> Task:
-    """The task; the seed of the split draws the sequences, too.
+    """Return the task; the seed of the split draws the sequences, too.
 
     Options: K, steps, sequences for training and validation, amplitude of the tone.
     """

@@ -2,23 +2,24 @@
 
 config.json  model.safetensors      what was trained
 loader.py                           the network around any sequence layer (trainer/export/loader.py)
-mixer.py                            the layer of the run's family (trainer/export/mixers/)
+mixer.py                            the family's streaming form (trainer/layers/streaming/)
 """
 
 import json
 import shutil
-from importlib import resources
+from importlib import resources, util
 from pathlib import Path
 from typing import Any
 
 from hankelboard.settings.config import parse
+from hankelboard.settings.families import FAMILIES
+from hankelboard.settings.tasks import TASKS
 from hankelboard.storage import atomic, checkpoints
 from hankelboard.storage.errors import CheckpointError, ConfigError
 from hankelboard.storage.history import read_history
 from hankelboard.storage.layout import CheckpointName, RunPaths
 from hankelboard.storage.runs import read_run
 from hankelboard.trainer.data import answers_every_step, load_task
-from hankelboard.trainer.layers.families import MIXERS
 
 WEIGHTS = "model.safetensors"  # as in a checkpoint
 LOADER = "loader.py"
@@ -27,7 +28,7 @@ LOADER = "loader.py"
 def export_checkpoint(paths: RunPaths, wanted: str, folder: Path) -> list[str]:
     """Write the checkpoint's weights, the run's configuration and the loader into a new folder.
 
-    A model of one's own gets no loader: its class is the user's.
+    There is no loader where the family has no streaming form, or the model is the user's.
 
     Parameters
     ----------
@@ -67,27 +68,36 @@ def export_checkpoint(paths: RunPaths, wanted: str, folder: Path) -> list[str]:
         described["alphabet"] = alphabet
     text = json.dumps(described, indent=2, ensure_ascii=False) + "\n"
     atomic.create_bytes(folder / "config.json", text.encode())
-    if model["family"] in MIXERS:
-        code = resources.files("hankelboard.trainer.export")
-        atomic.create_bytes(folder / LOADER, code.joinpath(LOADER).read_bytes())
-        mixer = code.joinpath("mixers", f"{model['family']}.py")
-        atomic.create_bytes(folder / "mixer.py", mixer.read_bytes())
+    family = FAMILIES.get(model["family"])
+    if family is not None and family.streaming:
+        loader = resources.files("hankelboard.trainer.export").joinpath(LOADER)
+        atomic.create_bytes(folder / LOADER, loader.read_bytes())
+        atomic.create_bytes(folder / "mixer.py", _source(family.streaming))
     return sorted(path.name for path in folder.iterdir())
 
 
+def _source(module: str) -> bytes:
+    """Return the source text of a module."""
+    found = util.find_spec(module)
+    if found is None or found.origin is None:
+        raise ConfigError(f"{module}: there is no such module to go along with the model")
+    return Path(found.origin).read_bytes()
+
+
 def _described_model(config: dict[str, Any]) -> dict[str, Any]:
-    """[model] of a run's configuration, with pooling = "none" where the model answers at every step."""
+    """Return [model] of a configuration, with pooling = "none" where the model answers at every step."""
     model = dict(config["model"])
-    if model["family"] in MIXERS:
+    if model["family"] in FAMILIES:
         parsed = parse(config)
         model["pooling"] = "none" if answers_every_step(parsed.data) else parsed.model.pooling
     return model
 
 
 def _alphabet(paths: RunPaths, config: dict[str, Any]) -> str:
-    """What the tokens of a text mean. Older runs did not record it: then from the text, if it is there."""
+    """Return what the tokens of a text mean. Older runs did not record it: then it is read from the text."""
     recorded: str = read_history(paths).text.get("alphabet", "")
-    if recorded or config["data"]["task"] != "text":
+    task = TASKS.get(config["data"]["task"])
+    if recorded or task is None or not task.text:
         return recorded
     try:
         return load_task(parse(config).data).alphabet

@@ -14,9 +14,9 @@ logits, is the character config["alphabet"][i] of config.json.
 
 import json
 import sys
-from collections.abc import Callable
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -24,8 +24,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.functional import embedding, gelu, glu, layer_norm, linear
 
-CONSTANT = ("running_mean", "running_var", "num_batches_tracked", "log_decay", "map.weight")
-"""Ends of the names of tensors that are not trained."""
+CONSTANT = ("running_mean", "running_var", "num_batches_tracked")
+"""Ends of the names of tensors that are not trained; those of the layer are in CONSTANT of mixer.py."""
 
 
 class Model(nn.Module):
@@ -36,23 +36,27 @@ class Model(nn.Module):
     Parameters
     ----------
     tensors : dict of str to Tensor
-    mixer_step : callable
-        `step` of mixer.py: tensors of the layer, input (batch, H), states before; output and states after.
+    mixer : module
+        mixer.py: its `step` takes the layer's tensors, the input (batch, H) and the states before, and
+        returns the output and the states after.
     layers : int
     pooling : str
         "mean" over all steps, "masked": over those where not all channels are 0; "none": every step answers.
     """
 
-    def __init__(
-        self, tensors: dict[str, Tensor], mixer_step: Callable[..., Any], *, layers: int, pooling: str
-    ) -> None:
+    encoder: Any
+    blocks: Any
+    head: Any
+
+    def __init__(self, tensors: dict[str, Tensor], mixer: ModuleType, *, layers: int, pooling: str) -> None:
         super().__init__()
-        self.mixer_step, self.layers, self.pooling = mixer_step, layers, pooling
+        self.mixer_step, self.layers, self.pooling = mixer.step, layers, pooling
+        constant = (*CONSTANT, *getattr(mixer, "CONSTANT", ()))
         for name, tensor in tensors.items():
-            _plant(self, name, tensor)
+            _plant(self, name, tensor, trained=not name.endswith(constant))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits of sequences (batch, L, channels)."""
+        """Return logits of sequences (batch, L, channels)."""
         state, answers = None, []
         for now in x.unbind(1):
             logits, state = self.step(now, state)
@@ -60,7 +64,7 @@ class Model(nn.Module):
         return torch.stack(answers, 1) if self.pooling == "none" else answers[-1]
 
     def step(self, x: Tensor, state: list[Any] | None = None) -> tuple[Tensor, list[Any]]:
-        """Logits (batch, classes) after one step more, x (batch, channels), and the next state."""
+        """Return logits (batch, classes) after one step more, x (batch, channels), and the next state."""
         total, steps, *states = state or [0.0, 0, *(() for _ in range(self.layers))]
         h = self._encoded(x)  # (batch, H)
         for i in range(self.layers):
@@ -76,52 +80,53 @@ class Model(nn.Module):
             return embedding(x[:, 0].long(), self.encoder.weight)
         return linear(x.to(self.encoder.weight.dtype), self.encoder.weight, self.encoder.bias)
 
-    def _block(self, block: nn.Module, h: Tensor, *states: Tensor) -> tuple[Tensor, ...]:
-        """h (batch, H) behind a block, and the next states of its layer."""
+    def _block(self, block: Any, h: Tensor, *states: Tensor) -> tuple[Tensor, ...]:
+        """Return h (batch, H) behind a block, and the next states of its layer."""
         z, *states = self.mixer_step(block.mixer, _normalised(block, h), *states)
         if hasattr(block, "glu"):
             z = glu(linear(gelu(z), block.glu.weight, block.glu.bias))
         return h + z, *states
 
     def _counts(self, x: Tensor) -> Tensor:
-        """1 where this step counts in the mean, 0 where it is padding; (batch, 1)."""
+        """Return 1 where this step counts in the mean, 0 where it is padding; (batch, 1)."""
         if self.pooling == "masked":
             return (x != 0).any(1, keepdim=True).long()
         return x.new_ones(len(x), 1, dtype=torch.long)
 
 
 def load(folder: str | Path = Path(__file__).parent) -> Model:
-    """The model of an exported folder, on the CPU, in evaluation mode."""
+    """Return the model of an exported folder, on the CPU, in evaluation mode."""
     folder = Path(folder).resolve()
     described = json.loads((folder / "config.json").read_text(encoding="utf-8"))["model"]
     tensors = load_file(folder / "model.safetensors")
     mixer = _module(f"mixer_of_{folder.name}", folder / "mixer.py")
-    return Model(tensors, mixer.step, layers=described["layers"], pooling=described["pooling"]).eval()
+    return Model(tensors, mixer, layers=described["layers"], pooling=described["pooling"]).eval()
 
 
-def _plant(module: nn.Module, name: str, tensor: Tensor) -> None:
+def _plant(module: nn.Module, name: str, tensor: Tensor, *, trained: bool) -> None:
     """Put a tensor at its dotted name: blocks.0.mixer.D is model.blocks.0.mixer.D."""
     *path, leaf = name.split(".")
     for part in path:
         if part not in dict(module.named_children()):
             module.add_module(part, nn.Module())
         module = module.get_submodule(part)
-    if name.endswith(CONSTANT):
-        module.register_buffer(leaf, tensor)
-    else:
+    if trained:
         module.register_parameter(leaf, nn.Parameter(tensor))
+    else:
+        module.register_buffer(leaf, tensor)
 
 
-def _normalised(block: nn.Module, h: Tensor) -> Tensor:
+def _normalised(block: Any, h: Tensor) -> Tensor:
     """By the statistics of batch normalisation where there are some, else over the channels."""
     if not hasattr(block, "norm"):
         return layer_norm(h, h.shape[-1:])
     return (h - block.norm.running_mean) / torch.sqrt(block.norm.running_var + 1e-5)
 
 
-def _module(name: str, file: Path) -> Any:
-    """A module by its file, so that folders of different families can be loaded side by side."""
+def _module(name: str, file: Path) -> ModuleType:
+    """Return a module by its file, so that folders of different families can be loaded side by side."""
     spec = spec_from_file_location(name, file)
+    assert spec is not None and spec.loader is not None
     module = sys.modules[name] = module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

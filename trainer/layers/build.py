@@ -3,22 +3,23 @@
 from torch import nn
 
 from hankelboard.settings.config import Config
+from hankelboard.settings.families import FAMILIES
 from hankelboard.settings.imports import import_object
 from hankelboard.storage.errors import ConfigError
 from hankelboard.trainer.data.task import Task
-from hankelboard.trainer.layers.families import MIXERS, make_mixer
+from hankelboard.trainer.layers.families import make_mixer
 from hankelboard.trainer.layers.network import SequenceModel
 from hankelboard.trainer.reduction.surgery import reducible_layers
 
 
 def build_model(config: Config, task: Task) -> nn.Module:
-    """The network, freshly initialised from PyTorch's generator.
+    """Return the network, freshly initialised from PyTorch's generator.
 
-    A model of one's own is called as Class(channels=…, classes=…, **model.options); its layers that
+    A model of the user's is called as Class(channels=…, classes=…, **model.options); its layers that
     implement `hankelboard.trainer.reduction.reducible.Reducible` can be cut.
     """
     model = config.model
-    if model.family in MIXERS:
+    if model.family in FAMILIES:
         dims = enumerate(config.state_dims)
         return SequenceModel(
             input_dim=task.channels,
@@ -31,13 +32,13 @@ def build_model(config: Config, task: Task) -> nn.Module:
             pooling="none" if task.per_step else model.pooling,
             vocabulary=task.vocabulary,
         )
-    family = import_object(model.family, key="model.family", builtin=tuple(MIXERS), folder=model.path)
+    model_class = import_object(model.family, key="model.family", builtin=tuple(FAMILIES), folder=model.path)
     try:
-        return family(channels=task.channels, classes=task.classes, **model.options)
+        return model_class(channels=task.channels, classes=task.classes, **model.options)
     except TypeError as error:
         raise ConfigError(f"model.family = {model.family}: {error}") from None
 
 
 def state_dims(model: nn.Module) -> list[int]:
-    """State dimension of each reducible layer now."""
+    """Return the state dimension of each reducible layer."""
     return [layer.state_dim for _, layer in reducible_layers(model)]

@@ -15,17 +15,10 @@ class CausalConvolution(nn.Module):
         self.bias = nn.Parameter(bound * (2.0 * torch.rand(channels) - 1.0))  # (D,)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(batch, L, D) to (batch, L, D), as a sum of shifted copies."""
+        """Map (batch, L, D) to (batch, L, D), as a sum of shifted copies."""
         taps = self.weight.shape[1]
         padded = functional.pad(x, (0, 0, taps - 1, 0))  # (batch, L + taps − 1, D)
-        y = self.bias
+        y: Tensor = self.bias
         for tap in range(taps):
             y = torch.addcmul(y, padded[:, tap : tap + x.shape[1]], self.weight[:, tap])
         return y
-
-    def step(self, x: Tensor, window: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """One step (batch, D), and the inputs that the next one needs, (batch, taps − 1, D)."""
-        taps = self.weight.shape[1]
-        before = x.new_zeros(len(x), taps - 1, x.shape[1]) if window is None else window
-        seen = torch.cat([before, x[:, None]], dim=1)  # (batch, taps, D)
-        return (seen * self.weight.T).sum(1) + self.bias, seen[:, 1:]

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -48,11 +49,11 @@ class Compiled:
                 "set training.device = cuda or training.cuda_graphs = false"
             )
         torch.compiler.reset()
-        options = {**OPTIONS, **CUDA_GRAPHS} if cuda_graphs else OPTIONS
+        options: dict[str, Any] = {**OPTIONS, **CUDA_GRAPHS} if cuda_graphs else {**OPTIONS}
         self._forward = torch.compile(model, dynamic=False, options=options)
 
     def __call__(self, inputs: Tensor) -> Tensor:
-        """Logits of the model. Raises ConfigError where this machine cannot compile."""
+        """Return logits of the model. Raise ConfigError where this machine cannot compile."""
         if not self._compared:
             self._compared = True
             if difference := self._difference(inputs):
@@ -74,7 +75,7 @@ class Compiled:
         return logits
 
     def _difference(self, inputs: Tensor) -> str:
-        """What differs too much between both passes; nothing where the plain one diverged."""
+        """Return what differs too much between both passes; nothing where the plain one diverged."""
         wanted, found = self._pass(self._model, inputs), self._pass(self._run, inputs)
         allowed = TOLERANCE_16 if torch.is_autocast_enabled(self._device.type) else TOLERANCE
         for name, plain, compiled in zip(("logits", "gradients"), wanted, found, strict=True):
@@ -84,7 +85,7 @@ class Compiled:
         return ""
 
     def _pass(self, forward: Callable[[Tensor], Tensor], inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits, and all gradients of a random combination of them in one row; leaves no trace."""
+        """Return logits, and all gradients of a random combination of them in one row; leaves no trace."""
         buffers = [(buffer, buffer.clone()) for buffer in self._model.buffers()]
         with (
             torch.random.fork_rng([self._device] if self._device.type == "cuda" else []),

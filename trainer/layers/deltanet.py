@@ -19,9 +19,11 @@ from hankelboard.trainer.layers.gated_output import GatedOutput
 from hankelboard.trainer.layers.initial import time_step_bias
 from hankelboard.trainer.layers.kernel_choice import KernelChoice
 from hankelboard.trainer.layers.measured_states import MeasuredParameters, Sums
-from hankelboard.trainer.layers.recurrences.delta_rule import delta_rule_states, delta_rule_step
+from hankelboard.trainer.layers.recurrences.delta_rule import delta_rule_states
 from hankelboard.trainer.layers.recurrences.installed_kernels import DELTA_RULE
+from hankelboard.trainer.layers.sequence_layer import SequenceLayer
 from hankelboard.trainer.layers.state_map import StateMap
+from hankelboard.trainer.layers.streaming import deltanet as streaming_form
 from hankelboard.trainer.reduction.families import deltanet_reduction
 from hankelboard.trainer.reduction.families.deltanet_reduction import (
     EPSILON,
@@ -35,10 +37,8 @@ from hankelboard.trainer.reduction.reducible import Arrays
 A_RANGE = (1.0, 16.0)
 """exp(A_log) at initialisation, uniform over heads."""
 
-DeltaNetState = tuple[Tensor, Tensor]
 
-
-class DeltaNet(nn.Module):
+class DeltaNet(SequenceLayer):
     """A gated DeltaNet layer with H inputs and outputs.
 
     Parameters
@@ -61,7 +61,8 @@ class DeltaNet(nn.Module):
         If a size is below 1.
     """
 
-    whole = True
+    gated = True
+    streaming = streaming_form
 
     def __init__(
         self,
@@ -81,14 +82,9 @@ class DeltaNet(nn.Module):
         self.output = GatedOutput(width, heads, value_dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(batch, L, H) to (batch, L, H)."""
+        """Map (batch, L, H) to (batch, L, H)."""
         y: Tensor = self.output(self.rule(x), x)
         return y
-
-    def step(self, x: Tensor, state: DeltaNetState | None = None) -> tuple[Tensor, DeltaNetState]:
-        """One step, (batch, H) to (batch, H), and the next state: last inputs of the convolution, and S."""
-        o, state = self.rule.step(x, state)
-        return self.output(o, x), state
 
 
 class Observer:
@@ -105,7 +101,7 @@ class Observer:
         self._sums.add(P, torch.einsum("blhn,blhm->hnm", q, q))
 
     def statistics(self) -> Statistics:
-        """What was measured. Raises ValueError when nothing was seen."""
+        """Return what was measured. Raise ValueError when nothing was seen."""
         P, Q = self._sums.totals()
         return Statistics(P=P, Q=Q)
 
@@ -120,7 +116,7 @@ class GatedDeltaRule(KernelChoice, MeasuredParameters[Statistics]):
     kernel = DELTA_RULE
     importance = "key_query_energy"
     observer = Observer
-    answers, system = deltanet_reduction, DeltaNetSystem
+    answers, system_class = deltanet_reduction, DeltaNetSystem
     ssm_parameters = ("A_log", "dt_bias")
 
     def __init__(
@@ -143,28 +139,19 @@ class GatedDeltaRule(KernelChoice, MeasuredParameters[Statistics]):
         return self.map.state_dim
 
     def forward(self, x: Tensor) -> Tensor:
-        """o of x, (batch, L, H) to (batch, L, heads, d_v)."""
+        """Return o of x, (batch, L, H) to (batch, L, heads, d_v)."""
         q, k, v = self._keys_and_values(self.convolution(self.inner(x)))
         beta, log_decay = self._strength_and_decay(x)
         self.observe(q, k, v, beta, log_decay)
         return self.computed(q, k, v, beta, log_decay)
 
     def kernel_sizes(self) -> tuple[int, ...]:
-        """Heads, d_k and d_v."""
+        """Return heads, d_k and d_v."""
         heads, _, size = self.map.weight.shape
         return heads, self.state_dim, self.inner.out_features // heads - 2 * size
 
-    def step(self, x: Tensor, state: DeltaNetState | None = None) -> tuple[Tensor, DeltaNetState]:
-        """One step, (batch, H) to (batch, heads, d_v), and the next state; None is the state 0."""
-        window, S = state or (None, None)
-        mixed, window = self.convolution.step(self.inner(x), window)
-        q, k, v = self._keys_and_values(mixed)
-        S = k.new_zeros(*k.shape, v.shape[-1]) if S is None else S  # (batch, heads, d_k, d_v)
-        S, o = delta_rule_step(S, q, k, v, *self._strength_and_decay(x))
-        return o, (window, S)
-
     def _keys_and_values(self, mixed: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """q, k and v, (…, heads, d) each, of what the convolution gives."""
+        """Return q, k and v, (…, heads, d) each, of what the convolution gives."""
         heads, _, size = self.map.weight.shape
         mixed = functional.silu(mixed)
         sizes = (heads * size, heads * size, mixed.shape[-1] - 2 * heads * size)
@@ -172,12 +159,12 @@ class GatedDeltaRule(KernelChoice, MeasuredParameters[Statistics]):
         return self.map(_normalised(q)), self.map(_normalised(k)), v
 
     def _strength_and_decay(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """β and log a, (…, heads) each."""
+        """Return β and log a, (…, heads) each."""
         delta = functional.softplus(self.decay(x) + self.dt_bias)
         return self.strength(x).sigmoid(), -delta * self.A_log.exp()
 
     def predicted_error(self, system: DeltaNetSystem, reduction: DeltaNetReduction) -> float:
-        """Relative error of the output, as if erasures were whole; no share says it."""
+        """Return relative error of the output, as if erasures were whole; no share says it."""
         return deltanet_reduction.predicted_error(system, reduction)
 
     def write_back(self, reduction: DeltaNetReduction) -> None:
@@ -189,7 +176,7 @@ class GatedDeltaRule(KernelChoice, MeasuredParameters[Statistics]):
     def transport_moments(
         self, reduction: DeltaNetReduction, first: Arrays, second: Arrays
     ) -> tuple[Arrays, Arrays]:
-        """Adam's moments as they are: a cut changes only maps, which are not trained."""
+        """Return Adam's moments as they are: a cut changes only maps, which are not trained."""
         return first, second
 
     def extra_repr(self) -> str:

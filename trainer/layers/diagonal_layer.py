@@ -1,19 +1,20 @@
 """What LRU, S4D and S5 share: layers that are diagonal linear systems, known in full by their parameters."""
 
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from hankelboard.trainer.layers.parameters import parameters64, replace_parameters
 from hankelboard.trainer.layers.recurrences.diagonal import FORMS, Form, choose_form, lru_recurrence
+from hankelboard.trainer.layers.sequence_layer import SequenceLayer
 from hankelboard.trainer.reduction.linear.kept_modes import IMPORTANCE
 from hankelboard.trainer.reduction.method import BALANCED, Method
-from hankelboard.trainer.reduction.reducible import Arrays, FloatArray, RankTable
+from hankelboard.trainer.reduction.reducible import Arrays, FloatArray, RankTable, ReducibleLayer
 
 
-class DiagonalLayer(nn.Module):
+class DiagonalLayer(ReducibleLayer, SequenceLayer):
     """A linear time-invariant layer with a diagonal state matrix and D ∘ u besides: `Reducible`.
 
     Parameters
@@ -51,19 +52,19 @@ class DiagonalLayer(nn.Module):
         raise NotImplementedError
 
     def extract(self) -> Arrays:
-        """The layer's parameters as float64 arrays, by name."""
+        """Return the layer's parameters as float64 arrays, by name."""
         return parameters64(self)
 
     def spectrum(self, system: Arrays) -> FloatArray:
-        """Hankel singular values for monitoring."""
+        """Return Hankel singular values for monitoring."""
         return self.answers.spectrum(system)
 
     def propose(self, system: Arrays) -> RankTable:
-        """What every rank would mean."""
+        """Return what every rank would mean."""
         return self.answers.propose(system, self.method)
 
     def reduce(self, system: Arrays, rank: int) -> Any:
-        """The layer at exactly this rank."""
+        """Return the layer at exactly this rank."""
         return self.answers.reduce(system, rank, self.method)
 
     def write_back(self, reduction: Any) -> None:
@@ -71,11 +72,11 @@ class DiagonalLayer(nn.Module):
         replace_parameters(self, {name: reduction.parameters[name] for name in self.mode_parameters})
 
     def transport_moments(self, reduction: Any, first: Arrays, second: Arrays) -> tuple[Arrays, Arrays]:
-        """Adam's moments in the coordinates of the reduction; called before `write_back`."""
+        """Return Adam's moments in the coordinates of the reduction; called before `write_back`."""
         return self.answers.transport_moments(self.extract(), reduction, first, second)
 
     def verify(self, reduction: Any) -> float:
-        """Relative error between the layer now and the dense reduced system."""
+        """Return relative error between the layer now and the dense reduced system."""
         return self.answers.verify(self.extract(), reduction)
 
     def extra_repr(self) -> str:
@@ -105,8 +106,6 @@ class SharedStates(DiagonalLayer):
         self.form = form
         self.form_used: Form | None = None
         """Form of the last forward pass."""
-        self.form_kept: Form | None = None
-        """Form of "auto" until the next cut, for all shapes: see `Session.settle_forms`."""
 
     @property
     def form(self) -> str:
@@ -120,32 +119,25 @@ class SharedStates(DiagonalLayer):
         self._form = form
 
     def form_for(self, batch: int, length: int) -> Form:
-        """What was asked for; else what is kept, at any shape; else what is cheaper at this one."""
+        """Return what was asked for; else what is kept, at any shape; else what is cheaper at this one."""
         if self._form == "auto":
-            return self.form_kept or choose_form(batch, length, self.width, self.state_dim)
+            return cast(Form | None, self.form_kept) or choose_form(batch, length, self.width, self.state_dim)
         return "scan" if self._form == "scan" else "kernel"
 
     def modes(self) -> tuple[Tensor, Tensor, Tensor]:
-        """λ (N,), B (N, H) and C (H, N) of the recurrence; complex, and differentiable."""
+        """Return λ (N,), B (N, H) and C (H, N) of the recurrence; complex, and differentiable."""
         raise NotImplementedError
 
     def system(self) -> tuple[Tensor, Tensor, Tensor]:
-        """λ, B and C of the whole linear map: the modes, where their partners are not left out."""
+        """Return λ, B and C of the whole linear map: the modes, where their partners are not left out."""
         return self.modes()
 
     @torch.compiler.disable  # nothing here but the recurrence and its complex parameters
     def forward(self, u: Tensor) -> Tensor:
-        """(batch, L, H) to (batch, L, H)."""
+        """Map (batch, L, H) to (batch, L, H)."""
         self.form_used = self.form_for(*u.shape[:2])
         y = lru_recurrence(u, *self.modes(), self.form_used)  # (batch, L, H)
         return torch.addcmul(y, self.D, u)  # (batch, L, H)
-
-    def step(self, u: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """One step, (batch, H) to (batch, H), and the next state (batch, N); None is the state 0."""
-        eigenvalues, B, C = self.modes()
-        driven = u.to(B.dtype) @ B.T  # (batch, N)
-        state = driven if state is None else torch.addcmul(driven, eigenvalues, state)  # (batch, N)
-        return (state @ C.T).real + self.D * u, state
 
     def write_back(self, reduction: Any) -> None:
         """Replace the parameters of the modes; the next form is chosen anew."""

@@ -25,7 +25,7 @@ class GatedOutput(nn.Module):
         self.outer = nn.Linear(heads * value_dim, width, bias=False)
 
     def forward(self, o: Tensor, x: Tensor) -> Tensor:
-        """o (…, heads, d_v) and x (…, H) to (…, H)."""
+        """Map o (…, heads, d_v) and x (…, H) to (…, H)."""
         o = functional.rms_norm(o, self.scale.shape, self.scale, self.EPSILON)
         gated: Tensor = self.outer(o.flatten(-2) * functional.silu(self.gate(x)))
         return gated

@@ -17,8 +17,10 @@ from hankelboard.trainer.layers.gated_output import GatedOutput
 from hankelboard.trainer.layers.initial import projection
 from hankelboard.trainer.layers.kernel_choice import KernelChoice
 from hankelboard.trainer.layers.measured_states import MeasuredParameters, OutputSample, Sums
-from hankelboard.trainer.layers.recurrences.channel_decay import channel_decay_states, channel_decay_step
+from hankelboard.trainer.layers.recurrences.channel_decay import channel_decay_states
 from hankelboard.trainer.layers.recurrences.installed_kernels import CHANNEL_DECAY
+from hankelboard.trainer.layers.sequence_layer import SequenceLayer
+from hankelboard.trainer.layers.streaming import gla as streaming_form
 from hankelboard.trainer.reduction.families import gla_reduction
 from hankelboard.trainer.reduction.families.gla_reduction import SHARPNESS, GlaSystem, Statistics
 from hankelboard.trainer.reduction.measured.compensation import Samples
@@ -27,7 +29,7 @@ from hankelboard.trainer.reduction.method import Method
 ENERGY = Method("energy")
 
 
-class GLA(nn.Module):
+class GLA(SequenceLayer):
     """A layer of gated linear attention with H inputs and outputs.
 
     Parameters
@@ -50,7 +52,8 @@ class GLA(nn.Module):
         If a size is below 1.
     """
 
-    whole = True
+    gated = True
+    streaming = streaming_form
 
     def __init__(
         self,
@@ -70,14 +73,9 @@ class GLA(nn.Module):
         self.output = GatedOutput(width, heads, value_dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(batch, L, H) to (batch, L, H)."""
+        """Map (batch, L, H) to (batch, L, H)."""
         y: Tensor = self.output(self.attention(x), x)
         return y
-
-    def step(self, x: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """One step, (batch, H) to (batch, H), and the next state."""
-        o, state = self.attention.step(x, state)
-        return self.output(o, x), state
 
 
 class Observer:
@@ -105,7 +103,7 @@ class Observer:
         self._sums.add(M, P)
 
     def statistics(self) -> Statistics:
-        """What was measured. Raises ValueError when nothing was seen."""
+        """Return what was measured. Raise ValueError when nothing was seen."""
         M, P = self._sums.totals()
         drawn = self._sample.samples()  # (S, heads, d_k)
         by_head = (Samples(drawn.reads[:, head], drawn.states[:, head]) for head in range(len(M)))
@@ -122,7 +120,7 @@ class ChannelDecayAttention(KernelChoice, MeasuredParameters[Statistics]):
     kernel = CHANNEL_DECAY
     importance = "output_energy"
     observer = Observer
-    answers, system, cut_parameters = gla_reduction, GlaSystem, gla_reduction.CUT
+    answers, system_class, cut_parameters = gla_reduction, GlaSystem, gla_reduction.CUT
     ssm_parameters = ("gate_bias",)
 
     def __init__(
@@ -149,24 +147,17 @@ class ChannelDecayAttention(KernelChoice, MeasuredParameters[Statistics]):
         return self.W_q.shape[1]
 
     def forward(self, x: Tensor) -> Tensor:
-        """o of x, (batch, L, H) to (batch, L, heads, d_v)."""
+        """Return o of x, (batch, L, H) to (batch, L, heads, d_v)."""
         q, k, v, log_decay = self._inputs(x)
         self.observe(q, k, v, log_decay)
         return self.computed(q, k, v, log_decay)
 
     def kernel_sizes(self) -> tuple[int, ...]:
-        """Heads, d_k and d_v."""
+        """Return heads, d_k and d_v."""
         return (*self.W_q.shape[:2], self.W_v.shape[1])
 
-    def step(self, x: Tensor, S: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """One step, (batch, H) to (batch, heads, d_v), and the next state; None is the state 0."""
-        q, k, v, log_decay = self._inputs(x)
-        S = k.new_zeros(*k.shape, v.shape[-1]) if S is None else S  # (batch, heads, d_k, d_v)
-        S, o = channel_decay_step(S, q, k, v, log_decay)
-        return o, S
-
     def _inputs(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """q, k, v and log α for inputs x (…, H): (…, heads, d) each."""
+        """Return q, k, v and log α for inputs x (…, H): (…, heads, d) each."""
         q, k, v = (_by_head(x, W) for W in (self.W_q, self.W_k, self.W_v))
         gate = _by_head(x @ self.W_down.T, self.W_up) + self.gate_bias  # (…, heads, d_k)
         return q, k, v, functional.logsigmoid(gate) / SHARPNESS
@@ -177,5 +168,5 @@ class ChannelDecayAttention(KernelChoice, MeasuredParameters[Statistics]):
 
 
 def _by_head(x: Tensor, W: Tensor) -> Tensor:
-    """x (…, H) through W (heads, d, H): (…, heads, d)."""
+    """Return x (…, H) through W (heads, d, H): (…, heads, d)."""
     return (x @ W.flatten(0, 1).T).unflatten(-1, W.shape[:2])

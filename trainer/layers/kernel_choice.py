@@ -5,17 +5,16 @@ from torch import Tensor, nn
 from hankelboard.trainer.layers.recurrences import installed_kernels
 from hankelboard.trainer.layers.recurrences.installed_kernels import InstalledKernel
 from hankelboard.trainer.layers.recurrences.precision import recurrence
+from hankelboard.trainer.reduction.reducible import ReducibleLayer
 
 
-class KernelChoice(nn.Module):
+class KernelChoice(ReducibleLayer, nn.Module):
     """Mixin of a layer: `computed` is its recurrence, by what `form_for` names."""
 
     kernel: InstalledKernel
-    form_kept: str | None = None
-    """What computes until the next cut: see `Session.settle_forms`. None: not settled yet."""
 
     def kernel_sizes(self) -> tuple[int, ...]:
-        """Sizes that the kernel is compared at."""
+        """Return sizes that the kernel is compared at."""
         raise NotImplementedError
 
     def form_for(self, batch: int, length: int) -> str:
@@ -23,12 +22,7 @@ class KernelChoice(nn.Module):
         device = next(self.parameters()).device
         return installed_kernels.choose(self.kernel, self.form_kept, device, self.kernel_sizes())
 
-    def forget(self) -> None:
-        """After a cut the kernel is chosen anew, besides what the layer itself forgets."""
-        super().forget()
-        self.form_kept = None
-
     @recurrence
     def computed(self, *parts: Tensor) -> Tensor:
-        """Output of the recurrence; arguments as ours takes them."""
+        """Return output of the recurrence; arguments as ours takes them."""
         return installed_kernels.compute(self.kernel, self.form_for(*parts[0].shape[:2]), parts)

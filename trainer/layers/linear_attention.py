@@ -17,8 +17,9 @@ from torch import Tensor, nn
 from hankelboard.trainer.layers.gated_output import GatedOutput
 from hankelboard.trainer.layers.initial import projection
 from hankelboard.trainer.layers.parameters import replace_parameters
-from hankelboard.trainer.layers.recurrences.scalar_decay import scalar_decay_step
 from hankelboard.trainer.layers.scalar_decay_core import ScalarDecayCore
+from hankelboard.trainer.layers.sequence_layer import SequenceLayer
+from hankelboard.trainer.layers.streaming import attention as streaming_form
 from hankelboard.trainer.reduction.method import BALANCED, Method
 from hankelboard.trainer.reduction.reducible import FloatArray
 
@@ -26,7 +27,7 @@ FORGOTTEN = (1 / 32, 1 / 512)
 """1 − a of the first and of the last head, log-uniform in between: RetNet's range for 5 heads."""
 
 
-class LinearAttention(nn.Module):
+class LinearAttention(SequenceLayer):
     """A layer of linear attention with H inputs and outputs.
 
     Parameters
@@ -47,7 +48,8 @@ class LinearAttention(nn.Module):
         If a size is below 1.
     """
 
-    whole = True
+    gated = True
+    streaming = streaming_form
 
     def __init__(
         self,
@@ -66,14 +68,9 @@ class LinearAttention(nn.Module):
         self.output = GatedOutput(width, heads, value_dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(batch, L, H) to (batch, L, H)."""
+        """Map (batch, L, H) to (batch, L, H)."""
         y: Tensor = self.output(self.retention(x), x)
         return y
-
-    def step(self, x: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """One step, (batch, H) to (batch, H), and the next state."""
-        o, state = self.retention.step(x, state)
-        return self.output(o, x), state
 
 
 class Retention(ScalarDecayCore):
@@ -103,27 +100,22 @@ class Retention(ScalarDecayCore):
         return self.W_k.shape[1]
 
     def forward(self, x: Tensor) -> Tensor:
-        """o of x, (batch, L, H) to (batch, L, heads, P)."""
+        """Return o of x, (batch, L, H) to (batch, L, heads, P)."""
         return self.recurrence(*self._projected(x), self.log_decay)
 
     def kernel_sizes(self) -> tuple[int, ...]:
-        """Groups, heads, N and P; every head is a group."""
+        """Return groups, heads, N and P; every head is a group."""
         heads, values, _ = self.W_v.shape
         return heads, heads, self.state_dim, values
 
-    def step(self, x: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """One step, (batch, H) to o (batch, heads, P), and the next state (batch, heads, N, P)."""
-        state, o = scalar_decay_step(state, *self._projected(x), self.log_decay)
-        return o, state
-
     def _projected(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """q, k (…, heads, N) and v (…, heads, P) of x (…, H)."""
+        """Return q, k (…, heads, N) and v (…, heads, P) of x (…, H)."""
         q, k, v = ((x @ W.flatten(0, 1).T).unflatten(-1, W.shape[:2]) for W in (self.W_q, self.W_k, self.W_v))
         drive = torch.sqrt(-torch.expm1(2.0 * self.log_decay))  # (heads,)
         return q, k, v * drive[:, None]
 
     def linear_maps(self) -> tuple[FloatArray, FloatArray]:
-        """W_k and W_q."""
+        """Return W_k and W_q."""
         k, q = (W.detach().cpu().double().numpy().copy() for W in (self.W_k, self.W_q))
         return k, q
 

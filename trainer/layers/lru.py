@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from hankelboard.trainer.layers.diagonal_layer import SharedStates
+from hankelboard.trainer.layers.streaming import lru as streaming_form
 from hankelboard.trainer.reduction.families import lru_evidence, lru_reduction
 from hankelboard.trainer.reduction.families.lru_parameters import SYSTEM_NAMES, system_from_parameters
 from hankelboard.trainer.reduction.families.lru_reduction import LruReduction
@@ -45,6 +46,7 @@ class LRU(SharedStates):
         If an argument is outside these limits.
     """
 
+    streaming = streaming_form
     ssm_parameters = ("nu_log", "theta_log", "gamma_log", "B_re", "B_im")
     """Parameters of the optimizer's group without weight decay and with its own learning rate."""
     answers = lru_reduction
@@ -79,7 +81,7 @@ class LRU(SharedStates):
         return self.nu_log.shape[0]
 
     def modes(self) -> tuple[Tensor, Tensor, Tensor]:
-        """λ (N,), B with γ folded in (N, H), C (H, N); complex, and differentiable."""
+        """Return λ (N,), B with γ folded in (N, H), C (H, N); complex, and differentiable."""
         eigenvalues = torch.exp(torch.complex(-self.nu_log.exp(), self.theta_log.exp()))  # (N,)
         B = self.gamma_log.exp()[:, None] * torch.complex(self.B_re, self.B_im)  # (N, H)
         return eigenvalues, B, torch.complex(self.C_re, self.C_im)
@@ -88,15 +90,15 @@ class LRU(SharedStates):
         return f"width={self.width}, state_dim={self.state_dim}, form={self.form!r}"
 
     def estimate(self, system: Arrays) -> tuple[list[float], list[bool | None]]:
-        """Discarded shares and ranks that can be chosen, of a layer that is not to be cut."""
+        """Return discarded shares and ranks that can be chosen, of a layer that is not to be cut."""
         return lru_reduction.estimate(system, self.method)
 
     def inspect(self, system: Arrays, reduction: LruReduction, earlier: Arrays | None) -> dict[str, Any]:
-        """Responses, gain, error interval and stability."""
+        """Return responses, gain, error interval and stability."""
         return lru_evidence.inspect(system, reduction, earlier)
 
     def realisation(self, system: Arrays) -> DiagonalSystem:
-        """λ, B with γ folded in, and C."""
+        """Return λ, B with γ folded in, and C."""
         return system_from_parameters(system)
 
 

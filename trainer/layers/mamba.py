@@ -20,7 +20,9 @@ from hankelboard.trainer.layers.initial import projection, time_step_bias
 from hankelboard.trainer.layers.kernel_choice import KernelChoice
 from hankelboard.trainer.layers.measured_states import MeasuredParameters, OutputSample, Sums
 from hankelboard.trainer.layers.recurrences.installed_kernels import SELECTIVE
-from hankelboard.trainer.layers.recurrences.selective import selective_states, selective_step
+from hankelboard.trainer.layers.recurrences.selective import selective_states
+from hankelboard.trainer.layers.sequence_layer import SequenceLayer
+from hankelboard.trainer.layers.streaming import mamba as streaming_form
 from hankelboard.trainer.reduction.families import mamba_reduction
 from hankelboard.trainer.reduction.families.mamba_reduction import SelectiveSystem, Statistics
 from hankelboard.trainer.reduction.method import Method
@@ -29,10 +31,9 @@ from hankelboard.trainer.reduction.reducible import FloatArray
 ENERGY = Method("energy")
 SAMPLED_STEPS = 512
 """Steps of a batch of calibration sequences, evenly spaced, of which averages of a, b and C are taken."""
-MambaState = tuple[Tensor, Tensor]
 
 
-class Mamba(nn.Module):
+class Mamba(SequenceLayer):
     """A Mamba-1 layer with H inputs and outputs and N states in each of D = expand · H channels.
 
     Parameters
@@ -56,7 +57,8 @@ class Mamba(nn.Module):
         If a size is below 1.
     """
 
-    whole = True
+    gated = True
+    streaming = streaming_form
 
     def __init__(
         self,
@@ -79,19 +81,10 @@ class Mamba(nn.Module):
         self.outer = nn.Linear(channels, width, bias=False)
 
     def forward(self, u: Tensor) -> Tensor:
-        """(batch, L, H) to (batch, L, H)."""
+        """Map (batch, L, H) to (batch, L, H)."""
         x, z = self.inner(u).chunk(2, dim=-1)  # (batch, L, D) each
         x = functional.silu(self.convolution(x))  # (batch, L, D)
         return self._gated(self.ssm(x), x, z)
-
-    def step(self, u: Tensor, state: MambaState | None = None) -> tuple[Tensor, MambaState]:
-        """One step, (batch, H) to (batch, H), and the next state: last inputs of the convolution, and h."""
-        window, h = state or (None, None)
-        x, z = self.inner(u).chunk(2, dim=-1)  # (batch, D) each
-        x, window = self.convolution.step(x, window)
-        x = functional.silu(x)
-        y, h = self.ssm.step(x, h)
-        return self._gated(y, x, z), (window, h)
 
     def _gated(self, y: Tensor, x: Tensor, z: Tensor) -> Tensor:
         gated: Tensor = self.outer(torch.addcmul(y, self.D_skip, x) * functional.silu(z))
@@ -133,7 +126,7 @@ class Observer:
         self._sampled.append([part.cpu().double().numpy() for part in sampled])
 
     def statistics(self) -> Statistics:
-        """What was measured. Raises ValueError when nothing was seen."""
+        """Return what was measured. Raise ValueError when nothing was seen."""
         M, P = self._sums.totals()
         a, driven, b, C = (np.concatenate(parts) for parts in zip(*self._sampled, strict=True))
         return Statistics(
@@ -157,7 +150,8 @@ class SelectiveSSM(KernelChoice, MeasuredParameters[Statistics]):
     kernel = SELECTIVE
     importance = "output_energy"
     observer = Observer
-    answers, system, cut_parameters = mamba_reduction, SelectiveSystem, tuple(mamba_reduction.STATE_AXIS)
+    answers, system_class = mamba_reduction, SelectiveSystem
+    cut_parameters = tuple(mamba_reduction.STATE_AXIS)
     monitored = "hsv"
     ssm_parameters = ("A_log", "dt_bias")
 
@@ -176,29 +170,22 @@ class SelectiveSSM(KernelChoice, MeasuredParameters[Statistics]):
         return self.W_B.shape[0]
 
     def forward(self, x: Tensor) -> Tensor:
-        """y of x, (batch, L, D) to (batch, L, D)."""
+        """Return y of x, (batch, L, D) to (batch, L, D)."""
         delta, A, B, C = self._coefficients(x)
         self.observe(x, delta, A, B, C)
         return self.computed(x, delta, A, B, C)
 
     def kernel_sizes(self) -> tuple[int, ...]:
-        """Channels and states."""
+        """Return channels and states."""
         return tuple(self.A_log.shape)
 
-    def step(self, x: Tensor, h: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """One step, (batch, D) to (batch, D), and the next state (batch, D, N); None is the state 0."""
-        delta, A, B, C = self._coefficients(x)
-        h = x.new_zeros(len(x), *A.shape) if h is None else h
-        h, y = selective_step(h, x, delta, A, B, C)
-        return y, h
-
     def _coefficients(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Δ (…, D), A (D, N), B and C (…, N) for inputs x (…, D)."""
+        """Return Δ (…, D), A (D, N), B and C (…, N) for inputs x (…, D)."""
         delta = functional.softplus(x @ self.W_down.T @ self.W_up.T + self.dt_bias)
         return delta, -self.A_log.exp(), x @ self.W_B.T, x @ self.W_C.T
 
     def spectrum(self, system: SelectiveSystem) -> FloatArray:
-        """Hankel singular values from second-moment Gramians, summed over channels."""
+        """Return Hankel singular values from second-moment Gramians, summed over channels."""
         return mamba_reduction.spectrum(system)
 
     def extra_repr(self) -> str:

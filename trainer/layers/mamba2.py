@@ -15,19 +15,18 @@ from torch.nn import functional
 
 from hankelboard.trainer.layers.causal_convolution import CausalConvolution
 from hankelboard.trainer.layers.initial import time_step_bias
-from hankelboard.trainer.layers.recurrences.scalar_decay import scalar_decay_step
 from hankelboard.trainer.layers.scalar_decay_core import ScalarDecayCore
+from hankelboard.trainer.layers.sequence_layer import SequenceLayer
 from hankelboard.trainer.layers.state_map import StateMap
+from hankelboard.trainer.layers.streaming import mamba2 as streaming_form
 from hankelboard.trainer.reduction.method import BALANCED, Method
 from hankelboard.trainer.reduction.reducible import FloatArray
 
 A_RANGE = (1.0, 16.0)
 """exp(A_log) at initialisation, uniform over heads."""
 
-Mamba2State = tuple[Tensor, Tensor]
 
-
-class Mamba2(nn.Module):
+class Mamba2(SequenceLayer):
     """A Mamba-2 layer with H inputs and outputs, and heads of P channels with N states each.
 
     Parameters
@@ -53,7 +52,8 @@ class Mamba2(nn.Module):
         If a size is below 1, or one is no multiple of another where it must be.
     """
 
-    whole = True
+    gated = True
+    streaming = streaming_form
 
     def __init__(
         self,
@@ -86,19 +86,10 @@ class Mamba2(nn.Module):
         self.outer = nn.Linear(channels, width, bias=False)
 
     def forward(self, u: Tensor) -> Tensor:
-        """(batch, L, H) to (batch, L, H)."""
+        """Map (batch, L, H) to (batch, L, H)."""
         z, convolved, dt = self.inner(u).split(self.sizes, dim=-1)
         convolved = functional.silu(self.convolution(convolved))  # (batch, L, D + 2 groups N)
         return self._gated(self.ssd(torch.cat([convolved, dt], dim=-1)), convolved, z)
-
-    def step(self, u: Tensor, state: Mamba2State | None = None) -> tuple[Tensor, Mamba2State]:
-        """One step, (batch, H) to (batch, H), and the next state: last inputs of the convolution, and S."""
-        window, states = state or (None, None)
-        z, convolved, dt = self.inner(u).split(self.sizes, dim=-1)
-        convolved, window = self.convolution.step(convolved, window)
-        convolved = functional.silu(convolved)
-        y, states = self.ssd.step(torch.cat([convolved, dt], dim=-1), states)
-        return self._gated(y, convolved, z), (window, states)
 
     def _gated(self, y: Tensor, convolved: Tensor, z: Tensor) -> Tensor:
         x = convolved[..., : z.shape[-1]].unflatten(-1, y.shape[-2:])  # (…, heads, P)
@@ -139,20 +130,15 @@ class SSD(ScalarDecayCore):
         return self.map_B.state_dim
 
     def forward(self, parts: Tensor) -> Tensor:
-        """y, (batch, L, heads, P), of (batch, L, heads P + 2 groups N + heads)."""
+        """Return y, (batch, L, heads, P), of (batch, L, heads P + 2 groups N + heads)."""
         return self.recurrence(*self._coefficients(parts))
 
     def kernel_sizes(self) -> tuple[int, ...]:
-        """Groups, heads, N and P."""
+        """Return groups, heads, N and P."""
         return self.groups, len(self.A_log), self.state_dim, self.head_dim
 
-    def step(self, parts: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """One step, without the axis of time, and the next state (batch, heads, N, P)."""
-        state, y = scalar_decay_step(state, *self._coefficients(parts))
-        return y, state
-
     def _coefficients(self, parts: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """C and B (…, groups, N), Δ x (…, heads, P) and log a (…, heads)."""
+        """Return C and B (…, groups, N), Δ x (…, heads, P) and log a (…, heads)."""
         shared = self.groups * self.map_B.weight.shape[-1]  # groups · N as they come in
         sizes = (len(self.A_log) * self.head_dim, shared, shared, len(self.A_log))
         x, B, C, dt = parts.split(sizes, dim=-1)
@@ -165,7 +151,7 @@ class SSD(ScalarDecayCore):
         return C, B, driven, -delta * self.A_log.exp()
 
     def linear_maps(self) -> tuple[FloatArray, FloatArray]:
-        """M_B and M_C, identities until the first cut."""
+        """Return M_B and M_C, identities until the first cut."""
         return self.map_B.matrices(), self.map_C.matrices()
 
     def replace(self, keys: FloatArray, queries: FloatArray) -> None:

@@ -1,4 +1,4 @@
-"""Layers whose states depend on data: what is measured of them, and when (`Calibrated` of the seam)."""
+"""Layers whose states depend on data: what is measured of them, and when (`ReducibleLayer.observing`)."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -12,7 +12,7 @@ from hankelboard.trainer.layers.parameters import parameters64, replace_paramete
 from hankelboard.trainer.layers.recurrences.precision import in_float32
 from hankelboard.trainer.reduction.measured.compensation import SAMPLED_NUMBERS, SAMPLED_OUTPUTS, Samples
 from hankelboard.trainer.reduction.method import Method
-from hankelboard.trainer.reduction.reducible import Arrays, FloatArray, RankTable
+from hankelboard.trainer.reduction.reducible import Arrays, FloatArray, RankTable, ReducibleLayer
 
 Statistics = TypeVar("Statistics")
 
@@ -24,10 +24,10 @@ class Observer(Protocol):
         """Add one batch of sequences."""
 
     def statistics(self) -> Any:
-        """What was measured. Raises ValueError when nothing was seen."""
+        """Return what was measured. Raise ValueError when nothing was seen."""
 
 
-class MeasuredStates(nn.Module, Generic[Statistics]):
+class MeasuredStates(ReducibleLayer, nn.Module, Generic[Statistics]):
     """A layer that can be cut once forward passes over training sequences have measured its states.
 
     `forward` hands to `observe` what the observer of the subclass wants to see. Statistics are no parameters
@@ -58,14 +58,14 @@ class MeasuredStates(nn.Module, Generic[Statistics]):
             self._observer = None
 
     def measured(self) -> Statistics:
-        """The statistics. Raises ValueError when there are none since the last cut."""
+        """Return the statistics. Raise ValueError when there are none since the last cut."""
         if self.statistics is None:
             raise ValueError("the layer was not calibrated since its last cut: its states depend on data")
         return self.statistics
 
     def forget(self) -> None:
-        """What was measured is of the layer before the cut."""
-        self.statistics = None
+        """Forget what was measured and which form computes: both are of the layer before the cut."""
+        self.statistics = self.form_kept = None
 
 
 class MeasuredParameters(MeasuredStates[Statistics]):
@@ -77,25 +77,25 @@ class MeasuredParameters(MeasuredStates[Statistics]):
 
     answers: ModuleType
     """Its functions propose, reduce, transport_moments and verify are what the layer answers."""
-    system: type[Any]
+    system_class: type[Any]
     """Made of parameters and statistics: what these functions take."""
     cut_parameters: Iterable[str]
     """Parameters that a cut replaces; the others stay."""
 
     def extract(self) -> Any:
-        """Parameters in double precision and what was measured with them."""
-        return self.system(parameters64(self), self.measured())
+        """Return parameters in double precision and what was measured with them."""
+        return self.system_class(parameters64(self), self.measured())
 
     def spectrum(self, system: Any) -> FloatArray:
-        """Importances, descending."""
+        """Return importances, descending."""
         return self.propose(system).hsv
 
     def propose(self, system: Any) -> RankTable:
-        """What every rank would mean."""
+        """Return what every rank would mean."""
         return self.answers.propose(system, self.method)
 
     def reduce(self, system: Any, rank: int) -> Any:
-        """The layer at exactly this rank."""
+        """Return the layer at exactly this rank."""
         return self.answers.reduce(system, rank, self.method)
 
     def write_back(self, reduction: Any) -> None:
@@ -104,11 +104,11 @@ class MeasuredParameters(MeasuredStates[Statistics]):
         self.forget()
 
     def transport_moments(self, reduction: Any, first: Arrays, second: Arrays) -> tuple[Arrays, Arrays]:
-        """Adam's moments of the states that stay."""
+        """Return Adam's moments of the states that stay."""
         return self.answers.transport_moments(reduction, first, second)
 
     def verify(self, reduction: Any) -> float:
-        """Relative error between the layer now and what the reduction says of the layer before."""
+        """Return relative error between the layer now and what the reduction says of the layer before."""
         return self.answers.verify(parameters64(self), reduction)
 
 
@@ -124,7 +124,7 @@ class Sums:
         self._totals = [a + b for a, b in zip(self._totals, new, strict=True)] if self._totals else new
 
     def totals(self) -> list[FloatArray]:
-        """Every sum. Raises ValueError when nothing was seen."""
+        """Return every sum. Raise ValueError when nothing was seen."""
         if not self._totals:
             raise ValueError("no calibration sequence was seen")
         return [total.numpy() for total in self._totals]
@@ -142,19 +142,19 @@ class OutputSample:
 
     @staticmethod
     def size(numbers: int) -> int:
-        """How many to draw from a part, where c and h hold so many numbers."""
+        """Return how many to draw from a part, where c and h hold that many numbers."""
         return max(1, min(SAMPLED_OUTPUTS, SAMPLED_NUMBERS // numbers))
 
     @classmethod
     def draw(cls, outputs: int, numbers: int) -> Tensor:
-        """Which of a part's outputs to keep, ascending: all of them where they are few."""
+        """Return which of a part's outputs to keep, ascending: all of them where they are few."""
         wanted = cls.size(numbers)
         if outputs <= wanted:
             return torch.arange(outputs)
         return torch.randint(outputs, (wanted,), generator=torch.Generator().manual_seed(0)).sort().values
 
     def add(self, reads: Tensor, states: Tensor, outputs: int) -> None:
-        """Draws c and h (S, …, N) from a part of so many outputs."""
+        """Draws c and h (S, …, N) from a part with this number of outputs."""
         self._seen += outputs
         rows = torch.stack([reads, states]).cpu().double()  # (2, S, …, N)
         if self._rows is not None:
@@ -166,7 +166,7 @@ class OutputSample:
         self._rows = rows
 
     def samples(self) -> Samples:
-        """c and h in double precision, (S, …, N) each. Raises ValueError when nothing was seen."""
+        """Return c and h in double precision, (S, …, N) each. Raise ValueError when nothing was seen."""
         if self._rows is None:
             raise ValueError("no calibration sequence was seen")
         reads, states = self._rows.numpy()

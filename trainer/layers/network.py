@@ -1,7 +1,7 @@
 """The network around any sequence layer: encoder, residual blocks, and a head over time or at every step."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
@@ -75,7 +75,7 @@ class SequenceModel(nn.Module):
         self.head = nn.Linear(width, classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits (batch, classes) or (batch, L, classes) of sequences (batch, L, input_dim)."""
+        """Return logits (batch, classes) or (batch, L, classes) of sequences (batch, L, input_dim)."""
         h = self._encoded(x)  # (batch, L, H)
         for block in self.blocks:
             h = block(h)  # (batch, L, H)
@@ -88,7 +88,7 @@ class SequenceModel(nn.Module):
         return self.head(total / inside.sum(dim=1).clamp_min(1))  # (batch, classes)
 
     def step(self, x: Tensor, state: list[Any] | None = None) -> tuple[Tensor, list[Any]]:
-        """One step of a sequence: the streaming form, whose memory does not grow with the length.
+        """Compute one step of a sequence: the streaming form, whose memory does not grow with the length.
 
         Equal to `forward` in evaluation mode: with pooling = "none" always, with "mean" after the last step.
 
@@ -109,7 +109,7 @@ class SequenceModel(nn.Module):
         total, steps, *states = state or [0.0, 0, *(None for _ in self.blocks)]
         h = self._encoded(x)  # (batch, H)
         for index, block in enumerate(self.blocks):
-            h, states[index] = block.step(h, states[index])
+            h, states[index] = cast(Block, block).step(h, states[index])
         total, steps = total + h, steps + 1
         return self.head(h if self.pooling == "none" else total / steps), [total, steps, *states]
 
@@ -120,10 +120,10 @@ class SequenceModel(nn.Module):
 
 
 class Block(nn.Module):
-    """h + dropout(GLU(GELU(mixer(norm(h))))), or h + dropout(mixer(norm(h))) for a mixer that is `whole`.
+    """h + dropout(GLU(GELU(mixer(norm(h))))), or h + dropout(mixer(norm(h))) for a layer that is `gated`.
 
-    The norm, not affine, is over batch and time, or over channels. A whole mixer has its own gate and output
-    projection (Mamba, linear attention).
+    The norm, not affine, is over batch and time, or over channels. The layer is a
+    `hankelboard.trainer.layers.sequence_layer.SequenceLayer`; without a streaming form any module will do.
     """
 
     def __init__(self, width: int, mixer: nn.Module, *, norm: str = "batch", dropout: float = 0.0) -> None:
@@ -133,16 +133,16 @@ class Block(nn.Module):
         if not 0.0 <= dropout < 1.0:
             raise ValueError(f"dropout must be in [0, 1); it is {dropout}")
         self.norm = BatchNorm(width) if norm == "batch" else nn.LayerNorm(width, elementwise_affine=False)
-        self.mixer = mixer
-        self.glu = None if getattr(mixer, "whole", False) else nn.Linear(width, 2 * width)
+        self.mixer: Any = mixer
+        self.glu = None if getattr(mixer, "gated", False) else nn.Linear(width, 2 * width)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, h: Tensor) -> Tensor:
-        """(batch, L, H) to (batch, L, H)."""
+        """Map (batch, L, H) to (batch, L, H)."""
         return h + self.dropout(self._gated(self.mixer(self.norm(h))))  # (batch, L, H)
 
     def step(self, h: Tensor, state: Any) -> tuple[Tensor, Any]:
-        """One step, (batch, H) to (batch, H), and the mixer's next state."""
+        """Return the output of one step, (batch, H), and the layer's next state."""
         z, state = self.mixer.step(self.norm(h[:, None])[:, 0], state)
         return h + self.dropout(self._gated(z)), state
 

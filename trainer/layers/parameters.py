@@ -10,7 +10,7 @@ from hankelboard.trainer.reduction.reducible import FloatArray
 
 
 def parameters64(layer: nn.Module) -> dict[str, FloatArray]:
-    """Copies of all parameters by name, in double precision."""
+    """Return copies of all parameters by name, in double precision."""
     return {name: p.detach().cpu().double().numpy().copy() for name, p in layer.named_parameters()}
 
 

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from hankelboard.trainer.layers.diagonal_layer import DiagonalLayer
 from hankelboard.trainer.layers.initial import log_time_steps
-from hankelboard.trainer.layers.recurrences.siso import siso_convolution, siso_kernel, siso_step
+from hankelboard.trainer.layers.recurrences.siso import siso_convolution, siso_kernel
 from hankelboard.trainer.layers.recurrences.zero_order_hold import hold, poles
+from hankelboard.trainer.layers.streaming import s4d as streaming_form
 from hankelboard.trainer.reduction.families import s4d_evidence, s4d_reduction
 from hankelboard.trainer.reduction.families.s4d_reduction import S4dReduction, S4dSystem
 from hankelboard.trainer.reduction.method import BALANCED, Method
@@ -49,6 +50,7 @@ class S4D(DiagonalLayer):
         "Every channel is a system of its own with one input and one output, and needs most of its states: "
         "expect modest gains from cutting this family."
     )
+    streaming = streaming_form
     ssm_parameters = ("log_dt", "A_re_log", "A_im")
     """Parameters of the optimizer's group without weight decay and with its own learning rate."""
     answers = s4d_reduction
@@ -80,35 +82,28 @@ class S4D(DiagonalLayer):
         return self.A_im.shape[1]
 
     def modes(self) -> tuple[Tensor, Tensor]:
-        """log λ and ρ, (H, N) complex each, differentiable."""
+        """Return log λ and ρ, (H, N) complex each, differentiable."""
         A = poles(self.A_re_log, self.A_im)  # (H, N)
         logarithms, gain = hold(A, self.log_dt.exp()[:, None])  # (H, N) each
         return logarithms, torch.complex(self.C_re, self.C_im) * gain
 
     @torch.compiler.disable  # nothing here but the recurrence and its complex parameters
     def forward(self, u: Tensor) -> Tensor:
-        """(batch, L, H) to (batch, L, H)."""
+        """Map (batch, L, H) to (batch, L, H)."""
         K = siso_kernel(*self.modes(), u.shape[1])  # (H, L)
         return torch.addcmul(siso_convolution(u, K), self.D, u)  # (batch, L, H)
 
-    def step(self, u: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """One step, (batch, H) to (batch, H), and the next state (batch, H, N); None is the state 0."""
-        logarithms, residues = self.modes()
-        state = logarithms.new_zeros(len(u), *logarithms.shape) if state is None else state
-        y, state = siso_step(u, logarithms, residues, state)
-        return y + self.D * u, state
-
     def estimate(self, system: S4dSystem) -> tuple[list[float], list[bool | None]]:
-        """Discarded shares and ranks that can be chosen, of a layer that is not to be cut."""
+        """Return discarded shares and ranks that can be chosen, of a layer that is not to be cut."""
         return s4d_reduction.estimate(system, self.method)
 
     def inspect(self, system: S4dSystem, reduction: S4dReduction, earlier: Any) -> dict[str, Any]:
-        """Responses, gain and error interval of the layer's real map."""
+        """Return responses, gain and error interval of the layer's real map."""
         return s4d_evidence.inspect(system, reduction)
 
 
 def _frequencies(init: str, state_dim: int) -> Tensor:
-    """Im A_n at the start, (N,)."""
+    """Return Im A_n at the start, (N,)."""
     n = torch.arange(state_dim, dtype=torch.float32)
     if init == "lin":
         return math.pi * n

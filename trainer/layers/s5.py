@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from hankelboard.trainer.layers.diagonal_layer import SharedStates
 from hankelboard.trainer.layers.initial import log_time_steps
 from hankelboard.trainer.layers.recurrences.zero_order_hold import hold, poles
+from hankelboard.trainer.layers.streaming import s5 as streaming_form
 from hankelboard.trainer.reduction.families import s5_reduction
 from hankelboard.trainer.reduction.families.s5_reduction import S5Reduction
 from hankelboard.trainer.reduction.linear.hankel import DiagonalSystem
@@ -45,6 +46,7 @@ class S5(SharedStates):
         If an argument is outside these limits.
     """
 
+    streaming = streaming_form
     ssm_parameters = ("log_dt", "A_re_log", "A_im", "B_re", "B_im")
     """Parameters of the optimizer's group without weight decay and with its own learning rate."""
     answers = s5_reduction
@@ -79,7 +81,7 @@ class S5(SharedStates):
         return self.A_im.shape[0]
 
     def modes(self) -> tuple[Tensor, Tensor, Tensor]:
-        """λ (N,), B̄ (N, H) and 2 C (H, N), complex and differentiable: y = Re(2 C x) + D ∘ u."""
+        """Return λ (N,), B̄ (N, H) and 2 C (H, N), complex and differentiable: y = Re(2 C x) + D ∘ u."""
         logarithms, gain = hold(poles(self.A_re_log, self.A_im), self.log_dt.exp())  # (N,) each
         B = gain[:, None] * torch.complex(self.B_re, self.B_im)  # (N, H)
         return logarithms.exp(), B, 2.0 * torch.complex(self.C_re, self.C_im)
@@ -91,15 +93,15 @@ class S5(SharedStates):
         return both, torch.cat((B, B.conj())), 0.5 * torch.cat((C, C.conj()), dim=1)
 
     def estimate(self, system: Arrays) -> tuple[list[float], list[bool | None]]:
-        """Discarded shares and ranks that can be chosen, of a layer that is not to be cut."""
+        """Return discarded shares and ranks that can be chosen, of a layer that is not to be cut."""
         return s5_reduction.estimate(system, self.method)
 
     def inspect(self, system: Arrays, reduction: S5Reduction, earlier: Arrays | None) -> dict[str, Any]:
-        """Responses, gain, error interval and stability of the layer's real map."""
+        """Return responses, gain, error interval and stability of the layer's real map."""
         return s5_reduction.inspect(system, reduction, earlier)
 
     def realisation(self, system: Arrays) -> DiagonalSystem:
-        """The real map as a diagonal system of order 2N."""
+        """Return the real map as a diagonal system of order 2N."""
         return s5_reduction.real_map(system)
 
 

@@ -33,7 +33,7 @@ class StateMoments:
         self._steps += q.shape[0] * q.shape[1]
 
     def statistics(self) -> tuple[FloatArray, FloatArray]:
-        """P and Q, (G, N, N) each. Raises ValueError when nothing was seen."""
+        """Return P and Q, (G, N, N) each. Raise ValueError when nothing was seen."""
         (P,), (Q,) = self._P.totals(), self._Q.totals()
         return P / self._steps, Q / self._steps
 
@@ -62,7 +62,7 @@ class ScalarDecayCore(KernelChoice, MeasuredStates[Moments]):
         raise NotImplementedError
 
     def linear_maps(self) -> tuple[FloatArray, FloatArray]:
-        """Those of keys and queries in double precision, (groups, N, D) each."""
+        """Return those of keys and queries in double precision, (groups, N, D) each."""
         raise NotImplementedError
 
     def replace(self, keys: FloatArray, queries: FloatArray) -> None:
@@ -70,20 +70,20 @@ class ScalarDecayCore(KernelChoice, MeasuredStates[Moments]):
         raise NotImplementedError
 
     def recurrence(self, q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor) -> Tensor:
-        """o, (batch, L, heads, P). Arguments as `scalar_decay_scan`."""
+        """Return o, (batch, L, heads, P). Arguments as `scalar_decay_scan`."""
         self.observe(q, k, v, log_decay)
         return self.computed(q, k, v, log_decay)
 
     def extract(self) -> MatrixSystem:
-        """Both maps in double precision, and what was measured with them."""
+        """Return both maps in double precision, and what was measured with them."""
         return MatrixSystem(*self.linear_maps(), *self.measured())
 
     def spectrum(self, system: MatrixSystem) -> FloatArray:
-        """Importances σ_i², summed over groups."""
+        """Return importances σ_i², summed over groups."""
         return matrix_states.spectrum(system)
 
     def propose(self, system: MatrixSystem) -> RankTable:
-        """What every rank would mean."""
+        """Return what every rank would mean."""
         maps = [parameter for name, parameter in self.named_parameters() if name in (self.keys, self.queries)]
         now = sum(parameter.numel() for parameter in self.parameters())
         fixed = now - sum(parameter.numel() for parameter in maps)
@@ -92,7 +92,7 @@ class ScalarDecayCore(KernelChoice, MeasuredStates[Moments]):
         return matrix_states.propose(system, self.method, [*parameters, now])
 
     def reduce(self, system: MatrixSystem, rank: int) -> MatrixReduction:
-        """The layer at exactly this rank."""
+        """Return the layer at exactly this rank."""
         return matrix_states.reduce(system, rank, self.method)
 
     def write_back(self, reduction: MatrixReduction) -> None:
@@ -104,14 +104,14 @@ class ScalarDecayCore(KernelChoice, MeasuredStates[Moments]):
     def transport_moments(
         self, reduction: MatrixReduction, first: Arrays, second: Arrays
     ) -> tuple[Arrays, Arrays]:
-        """Adam's moments of the two maps in the coordinates of the reduction."""
+        """Return Adam's moments of the two maps in the coordinates of the reduction."""
         return matrix_states.transport_moments(reduction, first, second, keys=self.keys, queries=self.queries)
 
     def verify(self, reduction: MatrixReduction) -> float:
-        """Relative error between the maps now and those of the reduction."""
+        """Return relative error between the maps now and those of the reduction."""
         return matrix_states.verify(*self.linear_maps(), reduction)
 
 
 def _second_moment(samples: Tensor) -> Tensor:
-    """Σ x xᵀ of (G, N, samples), (G, N, N)."""
+    """Return Σ x xᵀ of (G, N, samples), (G, N, N)."""
     return torch.matmul(samples, samples.mT)

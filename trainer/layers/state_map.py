@@ -37,13 +37,13 @@ class StateMap(nn.Module):
         return rows or columns
 
     def forward(self, keys: Tensor) -> Tensor:
-        """(…, groups, N) to (…, groups, r)."""
+        """Map (…, groups, N) to (…, groups, r)."""
         if self.weight.shape[1] == 0:
             return keys
         return torch.einsum("...gn,grn->...gr", keys, self.weight)
 
     def matrices(self) -> FloatArray:
-        """M in double precision, (groups, r, N): identities while there is no map."""
+        """Return M in double precision, (groups, r, N): identities while there is no map."""
         groups, rows, columns = self.weight.shape
         if rows == 0:
             return np.tile(np.eye(columns), (groups, 1, 1))

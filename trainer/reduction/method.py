@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Method:
-    """One for each layer; families know different names (`hankelboard.settings.families.METHODS`)."""
+    """One for each layer; families have different names (`hankelboard.settings.families.Family.methods`)."""
 
     name: str = "balanced"
     seed: int = 0

@@ -1,13 +1,14 @@
 """The seam: what loop, evidence, checkpoints and pages know of a layer that can be reduced.
 
-A family, one of ours (`hankelboard.trainer.layers.families`) or anybody's own layer, implements `Reducible`
-on its module. Everything outside the family talks to this Protocol and to nothing else.
+`Reducible` is what any layer has to answer: its importance, its state dimension and seven methods. A layer
+may answer more: `ReducibleLayer` lists that, with defaults, and families inherit from it. A user's layer need
+not; `with_defaults` gives its class what is missing. Nothing outside a family asks a layer for more.
 """
 
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, cast, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -43,93 +44,31 @@ class RankTable:
 
 
 @runtime_checkable
-class Inspectable(Protocol):
-    """What a Reducible may offer besides: figures for people, on which nothing else depends."""
-
-    def extract(self) -> Any:
-        """As in Reducible."""
-
-    def reduce(self, system: Any, rank: int) -> Any:
-        """As in Reducible."""
-
-    def inspect(self, system: Any, reduction: Any, earlier: Any | None) -> dict[str, Any]:
-        """Of these keys those that the family can tell: gain, error_interval, response, stability (see
-        trainer/reduction/families/lru_evidence.py). `earlier` is a system extracted at the last snapshot."""
-
-
-@runtime_checkable
-class Estimated(Protocol):
-    """What a Reducible may offer whose `propose` takes long: what the rule looks at, of untrained layers."""
-
-    def extract(self) -> Any:
-        """As in Reducible."""
-
-    def estimate(self, system: Any) -> tuple[list[float], list[bool | None]]:
-        """`discarded_share` and `realisable` of a RankTable, as the rule of a proposal would meet them.
-
-        From fewer digits or a part of the layer, if that says the same; nothing is checked by doing it.
-        """
-
-
-@runtime_checkable
-class Calibrated(Protocol):
-    """What a Reducible whose states depend on data asks for: training sequences to measure them on."""
-
-    def observing(self) -> AbstractContextManager[None]:
-        """While it is open, forward passes add to the statistics that `extract` gives on; what was there
-        before is forgotten. Statistics are no parameters or buffers; `write_back` forgets them."""
-
-
-@runtime_checkable
-class Realisable(Protocol):
-    """What a Reducible that is a linear time-invariant system may offer: the system itself, for analyses."""
-
-    def extract(self) -> Any:
-        """As in Reducible."""
-
-    def realisation(self, system: Any) -> Any:
-        """The `hankelboard.trainer.reduction.linear.hankel.DiagonalSystem` that a system is."""
-
-
-@runtime_checkable
-class LinearSystem(Protocol):
-    """What a Reducible that is a diagonal linear system may offer to a loss: its differentiable matrices."""
-
-    def system(self) -> Any:
-        """λ (N,), B (N, H) with any normalisation folded in, and C (M, N): complex torch tensors."""
-
-
-@runtime_checkable
 class Reducible(Protocol):
     """A layer whose state dimension can be cut while it trains."""
 
-    importance: str
-    """What a tolerance is a share of: hsv, hsv_squared, output_energy or key_query_energy."""
+    @property
+    def importance(self) -> str:
+        """What a tolerance is a share of, by the name of its words (`hankelboard.settings.importances`)."""
 
     @property
     def state_dim(self) -> int:
-        """States of the layer now, N."""
+        """The number of states now, N."""
 
     def extract(self) -> Any:
-        """Float64 copy of the system that the reduction works on; opaque to all callers.
+        """Return a float64 copy of the system that the reduction works on; opaque to all callers.
 
-        Raises ValueError when it needs statistics (`Calibrated`) and has none.
+        Raise ValueError when it needs statistics (`ReducibleLayer.observing`) and has none.
         """
 
     def spectrum(self, system: Any) -> FloatArray:
-        """Importances for monitoring, descending; may be cheaper and less precise than a proposal's.
-
-        A layer with an attribute `monitored` shows that instead, for example hsv where importances are not.
-        """
+        """Return importances to watch, descending; may be cheaper and less precise than a proposal's."""
 
     def propose(self, system: Any) -> RankTable:
-        """Spectrum and consequences of every rank. Raises ValueError when no cut can be proposed.
-
-        What people should know of every cut of this kind of layer is an attribute `note`, one sentence.
-        """
+        """Return the consequences of every rank. Raise ValueError when there can be no cut."""
 
     def reduce(self, system: Any, rank: int) -> Any:
-        """The reduced system at exactly this rank. Raises ValueError when it cannot be realised."""
+        """Return the reduced system at exactly this rank. Raise ValueError when it cannot be realised."""
 
     def write_back(self, reduction: Any) -> None:
         """Replace the layer's parameters by those of the reduction: new Parameters, never written in place.
@@ -138,11 +77,139 @@ class Reducible(Protocol):
         """
 
     def transport_moments(self, reduction: Any, first: Arrays, second: Arrays) -> tuple[Arrays, Arrays]:
-        """Adam's moments, by parameter name, carried into the coordinates of the reduction.
+        """Return Adam's moments, by parameter name, in the coordinates of the reduction.
 
         Called before `write_back`, with bias-corrected averages of the gradient and of its square, for all
         parameters of the layer; so a family may compare the two.
         """
 
     def verify(self, reduction: Any) -> float:
-        """Relative error between the layer as written back and the dense reduced system."""
+        """Return the relative error between the layer as written back and the dense reduced system."""
+
+
+class ReducibleLayer:
+    """A layer whose state dimension can be cut: what it has to answer, and defaults of what it may answer.
+
+    A mixin for torch modules, without torch. `offers` says whether a layer answers more than by default.
+    """
+
+    monitored: str = ""
+    """Importance that `spectrum` returns, where it is another one."""
+    note: str = ""
+    """One sentence that people should read beside every cut of this kind of layer."""
+    ssm_parameters: tuple[str, ...] = ()
+    """Parameters that are trained at the state-space learning rate and without weight decay."""
+    form_kept: str | None = None
+    """Form of the recurrence until the next cut, see `form_for`. None: not chosen."""
+
+    @property
+    def importance(self) -> str:
+        """See `Reducible`."""
+        raise NotImplementedError
+
+    @property
+    def state_dim(self) -> int:
+        """See `Reducible`."""
+        raise NotImplementedError
+
+    def extract(self) -> Any:
+        """See `Reducible`."""
+        raise NotImplementedError
+
+    def spectrum(self, system: Any) -> FloatArray:
+        """See `Reducible`."""
+        raise NotImplementedError
+
+    def propose(self, system: Any) -> RankTable:
+        """See `Reducible`."""
+        raise NotImplementedError
+
+    def reduce(self, system: Any, rank: int) -> Any:
+        """See `Reducible`."""
+        raise NotImplementedError
+
+    def write_back(self, reduction: Any) -> None:
+        """See `Reducible`."""
+        raise NotImplementedError
+
+    def transport_moments(self, reduction: Any, first: Arrays, second: Arrays) -> tuple[Arrays, Arrays]:
+        """See `Reducible`."""
+        raise NotImplementedError
+
+    def verify(self, reduction: Any) -> float:
+        """See `Reducible`."""
+        raise NotImplementedError
+
+    def observing(self) -> AbstractContextManager[None]:
+        """Measure states on training sequences: what forward passes meanwhile compute is for `extract`.
+
+        Of layers whose states depend on data. Statistics are no parameters or buffers; beginning again and
+        `write_back` forget them. By default nothing is measured, and `extract` needs nothing.
+        """
+        return nullcontext()
+
+    def estimate(self, system: Any) -> tuple[list[float], list[bool | None]]:
+        """Return `discarded_share` and `realisable` of a RankTable, of a layer that is not to be cut.
+
+        A layer whose `propose` takes long may compute them from fewer digits or a part of the layer, if that
+        says the same. The default is what `propose` says.
+        """
+        table = self.propose(system)
+        return table.discarded_share, table.realisable
+
+    def inspect(self, system: Any, reduction: Any, earlier: Any | None) -> dict[str, Any]:
+        """Return figures for people, on which nothing else depends: none by default.
+
+        Of the keys gain, error_interval, response and stability those that the family knows (see
+        trainer/reduction/families/lru_evidence.py). `earlier` is a system extracted at the last snapshot.
+        """
+        return {}
+
+    def predicted_error(self, system: Any, reduction: Any) -> float:
+        """Return the predicted relative error of the output, of a family whose shares do not say it."""
+        raise NotImplementedError
+
+    def realisation(self, system: Any) -> Any:
+        """Return the `hankelboard.trainer.reduction.linear.hankel.DiagonalSystem` that a system is.
+
+        Of linear time-invariant layers, for analyses.
+        """
+        raise NotImplementedError
+
+    def system(self) -> Any:
+        """Return λ (N,), B (N, H) with any normalisation folded in, and C (M, N): complex torch tensors.
+
+        Of layers that are diagonal linear systems, for the regulariser: differentiable.
+        """
+        raise NotImplementedError
+
+    def form_for(self, batch: int, length: int) -> str | None:
+        """Return the form of the recurrence at this shape: `form_kept` where it is set.
+
+        Of layers that choose between forms, which round differently: a run keeps the form that it began with.
+        """
+        return None
+
+    @classmethod
+    def offers(cls, name: str) -> bool:
+        """Return whether the class has a method of its own in place of the default of this name."""
+        return getattr(cls, name, None) is not getattr(ReducibleLayer, name)
+
+
+OPTIONAL = (
+    "monitored", "note", "ssm_parameters", "form_kept", "observing", "estimate", "inspect", "predicted_error",
+    "realisation", "system", "form_for", "offers",
+)  # fmt: skip
+"""What `Reducible` does not ask for."""
+
+
+def with_defaults(layer: Reducible) -> ReducibleLayer:
+    """Return the layer itself, after its class was given the defaults of what it does not answer.
+
+    So the layer of a user's that knows nothing of `ReducibleLayer` is asked like any other.
+    """
+    if not isinstance(layer, ReducibleLayer):
+        for name in OPTIONAL:
+            if not hasattr(layer, name):
+                setattr(type(layer), name, vars(ReducibleLayer)[name])
+    return cast(ReducibleLayer, layer)

@@ -11,17 +11,23 @@ import numpy as np
 import torch
 from torch import nn
 
-from hankelboard.trainer.reduction.reducible import Arrays, FloatArray, Reducible
+from hankelboard.trainer.reduction.reducible import (
+    Arrays,
+    FloatArray,
+    Reducible,
+    ReducibleLayer,
+    with_defaults,
+)
 
 MOMENTS = ("transport", "reset", "slice")
 MOMENT_NAMES = ("exp_avg", "exp_avg_sq")
 State = dict[str, Any]
 
 
-def reducible_layers(model: nn.Module) -> list[tuple[str, Reducible]]:
-    """Name and module of every layer that can be cut, in module order."""
+def reducible_layers(model: nn.Module) -> list[tuple[str, ReducibleLayer]]:
+    """Return name and module of every layer that can be cut, in module order."""
     modules = cast(Iterable[tuple[str, Any]], model.named_modules())
-    return [(name, module) for name, module in modules if isinstance(module, Reducible)]
+    return [(name, with_defaults(module)) for name, module in modules if isinstance(module, Reducible)]
 
 
 def apply_reduction(
@@ -85,7 +91,7 @@ def apply_reduction(
 def _adam_states(
     parameters: dict[str, nn.Parameter], optimizer: torch.optim.Optimizer | None
 ) -> dict[str, State]:
-    """Adam's state by parameter name, for the parameters that have one."""
+    """Return Adam's state by parameter name, for the parameters that have one."""
     if optimizer is None:
         return {}
     states = {name: optimizer.state[p] for name, p in parameters.items() if optimizer.state.get(p)}
@@ -101,7 +107,7 @@ def _adam_states(
 def _bias_corrections(
     parameter: nn.Parameter, optimizer: torch.optim.Optimizer | None, state: State
 ) -> tuple[float, float]:
-    """1 − β^step for both moments; 1 where there was no step yet."""
+    """Return 1 − β^step for both moments; 1 where there was no step yet."""
     assert optimizer is not None
     step = float(state["step"])
     group = next(g for g in optimizer.param_groups if any(p is parameter for p in g["params"]))
@@ -112,7 +118,7 @@ def _bias_corrections(
 def _averages(
     states: dict[str, State], corrections: dict[str, tuple[float, float]]
 ) -> tuple[dict[str, FloatArray], dict[str, FloatArray]]:
-    """Bias-corrected averages of gradient and squared gradient, float64."""
+    """Return bias-corrected averages of gradient and squared gradient, float64."""
     first, second = (
         {
             name: state[moment].detach().to("cpu", torch.float64).numpy() / corrections[name][index]

@@ -93,11 +93,7 @@ def make_optimizer(model: nn.Module, config: Config) -> torch.optim.AdamW:
 
     A layer names them in `ssm_parameters` (the LRU: ν, θ, γ, B).
     """
-    ssm = {
-        id(getattr(layer, name))
-        for _, layer in reducible_layers(model)
-        for name in getattr(layer, "ssm_parameters", ())
-    }
+    ssm = {id(getattr(layer, name)) for _, layer in reducible_layers(model) for name in layer.ssm_parameters}
     parameters = list(model.parameters())
     training = config.training
     groups = [

@@ -9,13 +9,12 @@ import pytest
 from safetensors.numpy import load_file
 
 from hankelboard.settings.config import parse
-from hankelboard.settings.families import METHODS, WITH_SYSTEMS
+from hankelboard.settings.families import FAMILIES
 from hankelboard.storage.systems import latest_analysis, systems_on_path
 from hankelboard.trainer.compression import systems
 from hankelboard.trainer.compression.analysis import AnalysisRefused, analyse
 from hankelboard.trainer.layers.families import make_mixer
 from hankelboard.trainer.reduction.linear.hankel import DiagonalSystem, hankel_singular_values
-from hankelboard.trainer.reduction.reducible import Realisable
 from hankelboard.trainer.reduction.surgery import reducible_layers
 from tests.trainer.small_run import SmallRun
 
@@ -70,13 +69,13 @@ def test_a_run_without_steps_is_told_how_much_is_missing(small_run):
 
 
 def test_families_with_linear_systems_are_those_whose_layers_can_tell_them():
-    mixers = {family: make_mixer(parse({"model": {"family": family}}), 0, 4) for family in METHODS}
+    mixers = {family: make_mixer(parse({"model": {"family": family}}), 0, 4) for family in FAMILIES}
     can = {
         family
         for family, mixer in mixers.items()
-        if all(isinstance(layer, Realisable) for _, layer in reducible_layers(mixer))
+        if all(layer.offers("realisation") for _, layer in reducible_layers(mixer))
     }
-    assert can == set(WITH_SYSTEMS)
+    assert can == {family for family, row in FAMILIES.items() if row.systems}
 
 
 def test_the_analysis_of_a_run(uncut):

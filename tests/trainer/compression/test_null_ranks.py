@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from hankelboard.settings.config import ReductionConfig, parse
-from hankelboard.settings.families import METHODS
+from hankelboard.settings.families import FAMILIES
 from hankelboard.storage.spectrum import discarded_shares
 from hankelboard.trainer.compression.calibration import calibrate
 from hankelboard.trainer.compression.null_ranks import null_ranks, untrained_layer
@@ -47,7 +47,7 @@ def test_a_rank_that_a_proposal_could_not_choose_is_no_null_rank():
 
 
 @pytest.mark.parametrize(
-    ("family", "symmetry"), [*((family, "complex") for family in METHODS), ("lru", "real")]
+    ("family", "symmetry"), [*((family, "complex") for family in FAMILIES), ("lru", "real")]
 )
 def test_an_untrained_layer_is_what_a_proposal_of_its_family_would_say(family, symmetry):
     reduction = {"symmetry": symmetry, **({"moments": "reset"} if symmetry == "real" else {})}

@@ -12,14 +12,15 @@ import torch
 from safetensors.torch import load_file
 
 from hankelboard.settings.config import DataConfig, parse
+from hankelboard.settings.families import FAMILIES
+from hankelboard.settings.tasks import TASKS
 from hankelboard.storage.errors import CheckpointError, ConfigError
 from hankelboard.storage.runs import read_run
-from hankelboard.trainer import export
 from hankelboard.trainer.cli import main
 from hankelboard.trainer.compression.checkpoint import load_tensors
-from hankelboard.trainer.data import BUILT_IN, answers_every_step, load_task
+from hankelboard.trainer.data import answers_every_step, load_task
 from hankelboard.trainer.export import export_checkpoint
-from hankelboard.trainer.layers.families import MIXERS
+from hankelboard.trainer.layers import streaming
 from hankelboard.trainer.training.references import Source, teacher_of
 from tests.trainer.training.test_families import family_run
 
@@ -43,7 +44,7 @@ try:
 except ModuleNotFoundError:
     print("bare")
 """  # fmt: skip
-MIXER_FILES = sorted((Path(export.__file__).parent / "mixers").glob("[!_]*.py"))
+MIXER_FILES = sorted(Path(streaming.__file__).parent.glob("[!_]*.py"))
 FOLDER = ["config.json", "loader.py", "mixer.py", "model.safetensors"]
 SHORT = {
     "training": {"steps": 12, "evaluate_every": 12, "checkpoint_every": 4},
@@ -86,7 +87,7 @@ def test_the_exported_model_predicts_the_same_without_hankelboard(small_run, tmp
     assert json.loads((folder / "config.json").read_text())["state_dims"] == last.state_dims
 
 
-@pytest.mark.parametrize("family", MIXERS)
+@pytest.mark.parametrize("family", FAMILIES)
 def test_every_family_predicts_the_same_before_and_after_a_cut(small_run, tmp_path, family):
     norm = {"lru": "batch", "mamba2": "batch"}.get(family, "layer")
     run = family_run(small_run, family, model={"norm": norm}, data=PARITY, **SHORT)
@@ -157,7 +158,7 @@ def test_a_model_of_ones_own_goes_without_a_loader_and_that_is_said(small_run, t
     assert "without a loader" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("task", sorted(set(BUILT_IN) - {"smnist", "cifar"}))  # these need files
+@pytest.mark.parametrize("task", sorted(set(TASKS) - {"smnist", "cifar"}))  # these need files
 def test_which_tasks_ask_at_every_step_is_known_without_their_data(task):
     config = DataConfig(task=task, options=FEW.get(task, {}))
     assert answers_every_step(config) == load_task(config).per_step

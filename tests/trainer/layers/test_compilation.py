@@ -8,13 +8,13 @@ import torch
 from torch._dynamo.utils import counters
 
 from hankelboard.settings.config import parse
+from hankelboard.settings.families import FAMILIES
 from hankelboard.storage.errors import ConfigError
 from hankelboard.trainer.compression.calibration import calibrate
 from hankelboard.trainer.compression.what_if import cut
 from hankelboard.trainer.data.task import Split, Task
 from hankelboard.trainer.layers.build import build_model
 from hankelboard.trainer.layers.compilation import CUDA_GRAPHS, Compiled
-from hankelboard.trainer.layers.families import MIXERS
 from tests.trainer.layers.recurrences.test_precision import KEYS, drawn, loss_and_gradients, network
 
 pytestmark = [  # PyTorch's own, while it compiles
@@ -52,7 +52,7 @@ def step(forward, model, split):
     return loss_and_gradients(stand_in, split, "float32")
 
 
-@pytest.mark.parametrize("family", MIXERS)
+@pytest.mark.parametrize("family", FAMILIES)
 def test_a_family_is_compiled_once_for_each_set_of_state_dimensions(traced_only, family):
     """Although it is evaluated and measured between the steps; no loop over time becomes part of a graph."""
     model, split = network(family)
@@ -172,7 +172,7 @@ def test_cuda_graphs_are_of_compiled_code():
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
-@pytest.mark.parametrize("family", MIXERS)
+@pytest.mark.parametrize("family", FAMILIES)
 def test_replayed_graphs_train_as_the_plain_model(family):
     """More steps than the graphs need to be recorded; a warning would be an error."""
     plain, graphs = (network(family)[0].cuda() for _ in range(2))

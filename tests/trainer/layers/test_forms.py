@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from hankelboard.settings.config import parse
-from hankelboard.trainer.layers.families import MIXERS, make_mixer
+from hankelboard.settings.families import FAMILIES
+from hankelboard.trainer.layers.families import make_mixer
 
 WIDTH = 8
 
@@ -33,7 +34,7 @@ def with_gradients(form, layer, u):
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 5e-5), (torch.float64, 1e-10)])
 @pytest.mark.parametrize(("batch", "length"), [(1, 1), (3, 1), (1, 37), (2, 131)])
-@pytest.mark.parametrize("family", MIXERS)
+@pytest.mark.parametrize("family", FAMILIES)
 def test_the_training_form_is_the_streaming_form(family, batch, length, dtype, tolerance):
     layer = layer_of(family, dtype)
     draw = torch.Generator().manual_seed(1)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from hankelboard.trainer.compression.checkpoint import load_tensors
-from hankelboard.trainer.reduction.reducible import Calibrated, Reducible
+from hankelboard.trainer.reduction.reducible import Reducible
 from hankelboard.trainer.reduction.surgery import apply_reduction, reducible_layers
 from tests.trainer.layers.test_deltanet import deltanet
 from tests.trainer.layers.test_gla import gla, inputs
@@ -49,7 +49,7 @@ def test_what_is_cut_is_the_recurrence(family):
     ((name, core),) = reducible_layers(family.make())
     assert name == family.core
     assert isinstance(core, Reducible)
-    assert isinstance(core, Calibrated)
+    assert core.offers("observing")
     assert (core.state_dim, core.importance) == (8, family.importance)
 
 

@@ -27,7 +27,7 @@ def test_step_by_step_it_is_the_same(length, batch):
             y, state = layer.step(x[:, t], state)
             found.append(y)
     assert torch.allclose(torch.stack(found, 1), wanted, atol=1e-12)
-    assert state.shape == (batch, 2, 8, 3)
+    assert [part.shape for part in state] == [(batch, 2, 8, 3)]
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 1e-10)])

@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional
 
 from hankelboard.trainer.layers.linear_attention import LinearAttention
-from hankelboard.trainer.reduction.reducible import Calibrated, Reducible
+from hankelboard.trainer.reduction.reducible import Reducible
 from hankelboard.trainer.reduction.surgery import apply_reduction, reducible_layers
 
 
@@ -79,7 +79,7 @@ def test_what_is_cut_are_the_states():
     ((name, core),) = reducible_layers(attention())
     assert name == "retention"
     assert isinstance(core, Reducible)
-    assert isinstance(core, Calibrated)
+    assert core.offers("observing")
     assert (core.state_dim, core.importance) == (8, "hsv_squared")
 
 

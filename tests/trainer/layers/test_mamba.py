@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from hankelboard.trainer.layers.mamba import Mamba
-from hankelboard.trainer.reduction.reducible import Calibrated, Reducible
+from hankelboard.trainer.reduction.reducible import Reducible
 from hankelboard.trainer.reduction.surgery import apply_reduction, reducible_layers
 
 
@@ -44,7 +44,7 @@ def test_what_is_cut_is_the_selective_part():
     ((name, core),) = reducible_layers(layer)
     assert name == "ssm"
     assert isinstance(core, Reducible)
-    assert isinstance(core, Calibrated)
+    assert core.offers("observing")
     assert (core.state_dim, core.importance) == (8, "output_energy")
 
 

@@ -8,7 +8,7 @@ from torch.nn import functional
 from hankelboard.trainer.layers.mamba2 import Mamba2
 from hankelboard.trainer.layers.recurrences.scalar_decay import scalar_decay_states
 from hankelboard.trainer.reduction.method import Method
-from hankelboard.trainer.reduction.reducible import Calibrated, Reducible
+from hankelboard.trainer.reduction.reducible import Reducible
 from hankelboard.trainer.reduction.surgery import apply_reduction, reducible_layers
 
 
@@ -111,7 +111,7 @@ def test_what_is_cut_are_the_states():
     ((name, core),) = reducible_layers(mamba2())
     assert name == "ssd"
     assert isinstance(core, Reducible)
-    assert isinstance(core, Calibrated)
+    assert core.offers("observing")
     assert (core.state_dim, core.importance) == (8, "hsv_squared")
 
 

@@ -10,7 +10,7 @@ import torch
 from hankelboard.trainer.layers.recurrences.siso import siso_sequential
 from hankelboard.trainer.layers.s4d import S4D
 from hankelboard.trainer.reduction.method import Method
-from hankelboard.trainer.reduction.reducible import Inspectable, Reducible
+from hankelboard.trainer.reduction.reducible import Reducible
 from hankelboard.trainer.reduction.surgery import apply_reduction, reducible_layers
 
 
@@ -25,9 +25,9 @@ def inputs(length=33, batch=2, width=5, dtype=torch.float64):
 
 def test_it_is_reducible_and_not_a_whole_block():
     layer = s4d()
-    assert isinstance(layer, Reducible) and isinstance(layer, Inspectable)
+    assert isinstance(layer, Reducible) and layer.offers("inspect")
     assert reducible_layers(layer) == [("", layer)]
-    assert not getattr(layer, "whole", False)
+    assert not layer.gated
     assert (layer.state_dim, layer.width, layer.importance) == (8, 5, "hsv")
 
 

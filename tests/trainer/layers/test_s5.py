@@ -11,7 +11,7 @@ from hankelboard.trainer.layers.recurrences.diagonal import lru_sequential
 from hankelboard.trainer.layers.s5 import S5, legs_modes
 from hankelboard.trainer.reduction.linear.hankel import hankel_singular_values
 from hankelboard.trainer.reduction.method import Method
-from hankelboard.trainer.reduction.reducible import Inspectable, LinearSystem, Realisable, Reducible
+from hankelboard.trainer.reduction.reducible import Reducible
 from hankelboard.trainer.reduction.surgery import apply_reduction, reducible_layers
 from hankelboard.trainer.training.objective.nuclear_norm import hankel_nuclear_norm
 
@@ -27,8 +27,9 @@ def inputs(length=33, batch=2, width=5, dtype=torch.float64):
 
 def test_it_is_a_linear_system_that_can_be_cut():
     layer = s5()
-    for protocol in (Reducible, Inspectable, Realisable, LinearSystem):
-        assert isinstance(layer, protocol)
+    assert isinstance(layer, Reducible)
+    assert all(layer.offers(name) for name in ("inspect", "realisation", "system", "form_for"))
+    assert not any(layer.offers(name) for name in ("observing", "predicted_error"))
     assert reducible_layers(layer) == [("", layer)]
     assert (layer.state_dim, layer.width, layer.importance) == (8, 5, "hsv")
 
@@ -72,7 +73,7 @@ def test_a_layer_is_its_continuous_system_held_for_a_step():
         assert layer(u)[0, t].tolist() == pytest.approx(wanted, abs=1e-12)
 
 
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 1e-10)])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 3e-5), (torch.float64, 1e-10)])
 @pytest.mark.parametrize(("length", "batch"), [(33, 2), (1, 1), (100, 1)])
 @pytest.mark.parametrize("form", ["scan", "kernel"])
 def test_parallel_sequential_and_step_form_are_one(dtype, tolerance, length, batch, form):

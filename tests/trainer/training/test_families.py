@@ -1,13 +1,15 @@
 """Every family through the same life: proposed, cut, trained on, rolled back."""
 
+import inspect
+
 import pytest
 
 from hankelboard.settings.config import parse
-from hankelboard.settings.families import METHODS, TYPE_NAMES
-from hankelboard.settings.families import OPTIONS as OPTIONS_KNOWN
+from hankelboard.settings.families import FAMILIES, TYPE_NAMES
 from hankelboard.storage.errors import ConfigError
 from hankelboard.storage.proposals import read_proposal
-from hankelboard.trainer.layers.families import MIXERS, make_mixer, options_of
+from hankelboard.trainer.layers.families import make_mixer, model_keys
+from hankelboard.trainer.reduction.surgery import reducible_layers
 
 SIZES = {"model": {"width": 8, "state_dim": 12, "layers": 2, "norm": "layer"}}
 OPTIONS = {}
@@ -19,19 +21,30 @@ def family_run(small_run, family, **keys):
     return small_run(model=model, **keys)
 
 
-def test_every_family_has_methods_and_a_layer():
-    assert set(METHODS) == set(MIXERS)
+def options_of(family):
+    """What the class has defaults for, with types, besides its method and the keys of [model]."""
+    elsewhere = {"method", *model_keys(family)}
+    parameters = inspect.signature(type(mixer_of(family))).parameters.values()
+    keywords = [each for each in parameters if each.kind is each.KEYWORD_ONLY]
+    return {each.name: type(each.default) for each in keywords if each.name not in elsewhere}
 
 
-def test_the_configuration_knows_the_options_that_the_layers_take():
-    assert {family: options_of(family) for family in MIXERS} == OPTIONS_KNOWN
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_row_of_a_family_says_what_its_layer_says(family):
+    row, mixer = FAMILIES[family], mixer_of(family)
+    ((_, layer),) = reducible_layers(mixer)
+    assert row.options == options_of(family)
+    assert row.importance.name == layer.importance
+    assert row.systems == layer.offers("realisation")
+    assert row.streaming == mixer.streaming.__name__
+    assert row.kernel_package == (layer.kernel.package if hasattr(layer, "kernel") else "")
 
 
 def mixer_of(family, **options):
     return make_mixer(parse({"model": {"family": family, "width": 8, "options": options}}), 0, 4)
 
 
-@pytest.mark.parametrize("family", MIXERS)
+@pytest.mark.parametrize("family", FAMILIES)
 def test_options_of_a_family_are_numbers_and_texts_that_its_layer_takes(family):
     options = options_of(family)
     assert set(options.values()) <= set(TYPE_NAMES) and bool(options) == (family != "lru")
@@ -67,7 +80,7 @@ def test_a_number_of_seconds_may_be_whole():
     assert mixer_of("s4d", dt_min=1, dt_max=2).state_dim == 4
 
 
-@pytest.mark.parametrize("family", MIXERS)
+@pytest.mark.parametrize("family", FAMILIES)
 def test_a_family_is_cut_while_it_trains(small_run, family):
     run = family_run(small_run, family, reduction={"tolerance": 0.3})
     assert run.train() == "finished"
@@ -79,7 +92,7 @@ def test_a_family_is_cut_while_it_trains(small_run, family):
     assert all("nothing to cut" in event["reason"] for event in run.events("reduction_refused"))
 
 
-@pytest.mark.parametrize("family", MIXERS)
+@pytest.mark.parametrize("family", FAMILIES)
 def test_a_resumed_run_of_a_family_ends_with_the_same_bits(small_run, family):
     whole = family_run(small_run, family)
     assert whole.train() == "finished"
@@ -91,7 +104,7 @@ def test_a_resumed_run_of_a_family_ends_with_the_same_bits(small_run, family):
     assert parted.final_weights() == whole.final_weights()
 
 
-@pytest.mark.parametrize("family", MIXERS)
+@pytest.mark.parametrize("family", FAMILIES)
 def test_a_family_that_a_person_cut_and_rolled_back_ends_as_if_it_had_not_been_cut(small_run, family):
     keys = {"model": {"layers": 1}, "training": {"steps": 14, "checkpoint_every": 0}}
     rule = {"steps": [6], "tolerance": 0.3, "measure_share": 0.0}
@@ -109,7 +122,7 @@ def test_a_family_that_a_person_cut_and_rolled_back_ends_as_if_it_had_not_been_c
     assert run.final_weights() == uncut.final_weights()
 
 
-@pytest.mark.parametrize("method", METHODS["attention"])
+@pytest.mark.parametrize("method", FAMILIES["attention"].methods)
 def test_methods_of_a_family_with_matrix_valued_states(small_run, method):
     run = family_run(small_run, "attention", reduction={"method": method, "tolerance": 0.3})
     assert run.train() == "finished"
@@ -125,7 +138,7 @@ def test_a_siso_family_notes_with_its_proposals_that_gains_are_modest(small_run)
     assert not any("note" in layer for layer in read_proposal(other.paths, 1)["layers"])
 
 
-@pytest.mark.parametrize("method", METHODS["mamba"])
+@pytest.mark.parametrize("method", FAMILIES["mamba"].methods)
 def test_methods_of_a_selective_family(small_run, method):
     run = family_run(small_run, "mamba", reduction={"method": method, "tolerance": 0.3})
     assert run.train() == "finished"

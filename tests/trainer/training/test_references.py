@@ -7,13 +7,13 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
+from hankelboard.settings.families import FAMILIES
 from hankelboard.storage.errors import CheckpointMisfit
 from hankelboard.storage.journal import read_journal
 from hankelboard.storage.records import read_record
 from hankelboard.storage.summary import summarise
 from hankelboard.trainer.cli import main
 from hankelboard.trainer.compression.checkpoint import load_tensors
-from hankelboard.trainer.layers.families import MIXERS
 from tests.trainer.deaths import AtStep, NotAtAll, train_until
 
 SHORT = {"steps": 30, "checkpoint_every": 10}
@@ -180,7 +180,7 @@ def test_weights_that_do_not_fit_are_refused(small_run, compressed):
     assert "does not fit the model" in run.history.reason
 
 
-@pytest.mark.parametrize("family", MIXERS)
+@pytest.mark.parametrize("family", FAMILIES)
 def test_weights_of_another_width_are_refused_and_of_other_states_taken(small_run, family):
     keys = {"model": {"family": family, "layers": 1, "norm": "layer"}, "training": {"steps": 8}}
     source = small_run(**keys, reduction={"steps": [5], "tolerance": 0.3})

@@ -29,7 +29,7 @@ CHUNK = 64
 
 
 def channel_decay_sequential(q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor) -> Tensor:
-    """The system, one step after the other. Arguments as `channel_decay`."""
+    """Return the system, one step after the other. Arguments as `channel_decay`."""
     S = _first_state(k, v)  # (batch, heads, d_k, d_v)
     outputs = []
     for t in range(q.shape[1]):
@@ -49,7 +49,7 @@ def channel_decay_step(
 
 @recurrence
 def channel_decay(q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor) -> Tensor:
-    """Output of the system in chunks of time.
+    """Return output of the system in chunks of time.
 
     With D the loss's derivative and S' the state at the end of a chunk, the backward pass needs no
     derivative of a product of decays: these enter only as q[t] α[1] ··· α[t] and k[s] / (α[1] ··· α[s]), so
@@ -73,7 +73,7 @@ def channel_decay(q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor) -> Tensor:
 
 
 def channel_decay_states(k: Tensor, v: Tensor, log_decay: Tensor) -> Iterator[Tensor]:
-    """S[t] for t = 0, 1, …, (batch, heads, d_k, d_v) each."""
+    """Return S[t] for t = 0, 1, …, (batch, heads, d_k, d_v) each."""
     S = _first_state(k, v)
     for t in range(k.shape[1]):
         S = torch.addcmul(k[:, t, ..., None] * v[:, t, :, None], log_decay[:, t].exp()[..., None], S)
@@ -123,7 +123,7 @@ class _Chunks(torch.autograd.Function):
 
 
 def _chunks(length: int) -> list[tuple[slice, int]]:
-    """Steps of each chunk, and to how many they are filled up: a power of 2."""
+    """Return steps of each chunk, and to how many they are filled up: a power of 2."""
     size = min(CHUNK, 1 << (length - 1).bit_length())
     return [(slice(start, min(start + size, length)), size) for start in range(0, length, size)]
 
@@ -184,17 +184,17 @@ def _doubling(before: Tensor, after: Tensor) -> Iterator[int]:
 
 
 def without_tiny(decay: Tensor, *, inplace: bool = False) -> Tensor:
-    """Decays, (…), with 0 for those whose product with another one would be subnormal."""
+    """Return decays, (…), with 0 for those whose product with another one would be subnormal."""
     return functional.threshold(decay, torch.finfo(decay.dtype).tiny ** 0.5, 0.0, inplace=inplace)
 
 
 def _first(part: Tensor, half: int) -> Tensor:
-    """The first half of every block of 2 · half steps, a view (n, blocks, half, d)."""
+    """Return the first half of every block of 2 · half steps, a view (n, blocks, half, d)."""
     return part.view(part.shape[0], -1, 2, half, part.shape[2])[:, :, 0]
 
 
 def _second(part: Tensor, half: int) -> Tensor:
-    """The second half."""
+    """Return the second half."""
     return part.view(part.shape[0], -1, 2, half, part.shape[2])[:, :, 1]
 
 

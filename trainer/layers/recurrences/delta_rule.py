@@ -33,7 +33,7 @@ CHUNK = 32
 
 
 def delta_rule_sequential(q: Tensor, k: Tensor, v: Tensor, beta: Tensor, log_decay: Tensor) -> Tensor:
-    """The system, one step after the other. Arguments as `delta_rule`."""
+    """Return the system, one step after the other. Arguments as `delta_rule`."""
     outputs = [
         _read(S, q[:, t]) for t, S in enumerate(delta_rule_states(k, v, beta, log_decay))
     ]  # (batch, heads, d_v) each
@@ -50,7 +50,7 @@ def delta_rule_step(
 
 
 def delta_rule_states(k: Tensor, v: Tensor, beta: Tensor, log_decay: Tensor) -> Iterator[Tensor]:
-    """S[t] for t = 0, 1, …, (batch, heads, d_k, d_v) each."""
+    """Return S[t] for t = 0, 1, …, (batch, heads, d_k, d_v) each."""
     S = k.new_zeros(*k.shape[::2], k.shape[3], v.shape[3])
     for t in range(k.shape[1]):
         S = _next(S, k[:, t], v[:, t], beta[:, t], log_decay[:, t])
@@ -64,13 +64,13 @@ def _next(S: Tensor, k: Tensor, v: Tensor, beta: Tensor, log_decay: Tensor) -> T
 
 
 def _read(S: Tensor, q: Tensor) -> Tensor:
-    """Sᵀ q, (batch, heads, d_v)."""
+    """Return Sᵀ q, (batch, heads, d_v)."""
     return (q[..., None, :] @ S)[..., 0, :]
 
 
 @recurrence
 def delta_rule(q: Tensor, k: Tensor, v: Tensor, beta: Tensor, log_decay: Tensor) -> Tensor:
-    """Output of the system in chunks of time.
+    """Return output of the system in chunks of time.
 
     Parameters
     ----------
@@ -96,7 +96,7 @@ class _Chunks(torch.autograd.Function):
         n = k.shape[0] * k.shape[2]  # batch · heads
         begins = [k.new_zeros(n, k.shape[3], v.shape[3])]  # (n, d_k, d_v)
         for steps in _chunks(v.shape[1]):
-            out, end = _within(*(_chunk(part, steps) for part in parts), begins[-1])
+            out, end = _within(*[*(_chunk(part, steps) for part in parts), begins[-1]])
             _put(o, steps, out)
             begins.append(end)
         ctx.save_for_backward(*parts, *begins[:-1])
@@ -109,8 +109,8 @@ class _Chunks(torch.autograd.Function):
         gradients = tuple(torch.empty_like(part) for part in parts)
         d_end = torch.zeros_like(begins[0])
         for steps, S in zip(reversed(_chunks(do.shape[1])), reversed(begins), strict=True):
-            inputs = (_chunk(part, steps) for part in parts)
-            *found, d_end = _within_backward(*inputs, S, _chunk(do, steps), d_end)
+            inputs = [*(_chunk(part, steps) for part in parts), S, _chunk(do, steps), d_end]
+            *found, d_end = _within_backward(*inputs)
             for gradient, chunk in zip(gradients, found, strict=True):
                 _put(gradient, steps, chunk)
         return gradients
@@ -129,7 +129,7 @@ def _within(
 def _written(
     k: Tensor, v: Tensor, beta: Tensor, D: Tensor, gamma: Tensor, S: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Strictly lower part of D∘K Kᵀ (n, T, T), V − γ K S and U (n, T, d_v) each."""
+    """Return strictly lower part of D∘K Kᵀ (n, T, T), V − γ K S and U (n, T, d_v) each."""
     overlap = (D * (k @ k.mT)).tril(-1)
     rest = torch.addcmul(v, gamma, k @ S, value=-1.0)
     U = torch.linalg.solve_triangular(beta * overlap, beta * rest, upper=False, unitriangular=True)
@@ -180,7 +180,7 @@ def _chunks(length: int) -> list[slice]:
 
 
 def _chunk(part: Tensor, steps: slice) -> Tensor:
-    """(batch, L, heads, d) to the steps of a chunk, (n, T, d)."""
+    """Map (batch, L, heads, d) to the steps of a chunk, (n, T, d)."""
     return part[:, steps].transpose(1, 2).flatten(0, 1).contiguous()
 
 

@@ -50,7 +50,7 @@ def lru_sequential(u: Tensor, eigenvalues: Tensor, B: Tensor, C: Tensor) -> Tens
 
 
 def lru_scan(u: Tensor, eigenvalues: Tensor, B: Tensor, C: Tensor) -> Tensor:
-    """Output of the system by a scan in time, with a backward pass of its own.
+    """Return output of the system by a scan in time, with a backward pass of its own.
 
         x[t] = λ ∘ x[t−1] + B u[t],   x[−1] = 0,   y[t] = Re(C x[t])
 
@@ -81,7 +81,7 @@ def lru_scan(u: Tensor, eigenvalues: Tensor, B: Tensor, C: Tensor) -> Tensor:
 
 
 def lru_kernel(u: Tensor, eigenvalues: Tensor, B: Tensor, C: Tensor) -> Tensor:
-    """Output of the system by its impulse response.
+    """Return output of the system by its impulse response.
 
         K[l] = Re(C Λ^l B),   y[t] = Σ_{l=0}^{t} K[l] u[t−l]
 
@@ -93,7 +93,7 @@ def lru_kernel(u: Tensor, eigenvalues: Tensor, B: Tensor, C: Tensor) -> Tensor:
 
 @recurrence
 def lru_recurrence(u: Tensor, eigenvalues: Tensor, B: Tensor, C: Tensor, form: Form) -> Tensor:
-    """Output of the system in the given form; arguments as `lru_scan`.
+    """Return output of the system in the given form; arguments as `lru_scan`.
 
     Raises
     ------
@@ -109,7 +109,7 @@ def lru_recurrence(u: Tensor, eigenvalues: Tensor, B: Tensor, C: Tensor, form: F
 
 
 def choose_form(batch: int, length: int, width: int, state_dim: int) -> Form:
-    """The form whose forward and backward pass cost less, by a model of the cost in nanoseconds.
+    """Return the form whose forward and backward pass cost less, by a model of the cost in nanoseconds.
 
         scan      L (min(16000, 16 batch N) + batch N (10 + 0.2 H))
         kernel    1e6 + L (log2 2L (3.2 batch H + 2.5 H²) + (0.29 N + 0.35 batch) H² + 21 N)
@@ -234,7 +234,7 @@ class _Kernel(torch.autograd.Function):
 
 
 def _gains(B: Tensor, C: Tensor) -> Tensor:
-    """What turns powers of λ, as pairs of reals, into K: (2N, H in · H out)."""
+    """Return what turns powers of λ, as pairs of reals, into K: (2N, H in · H out)."""
     gains = B.T[:, None, :] * C  # (H in, H out, N)
     return _pairs(gains.conj().flatten(0, 1)).T
 
@@ -294,7 +294,7 @@ def _scan_chunks(x: Tensor, decay: Tensor, reverse: bool) -> None:
 
 
 def _powers(base: Tensor, count: int) -> Tensor:
-    """base^0 … base^(count−1), (count, N), by doubling: exact at 0, and no logarithm."""
+    """Return base^0 … base^(count−1), (count, N), by doubling: exact at 0, and no logarithm."""
     table = base.new_empty(count, base.shape[0])
     table[0] = 1.0
     done, factor = 1, base
@@ -306,12 +306,12 @@ def _powers(base: Tensor, count: int) -> Tensor:
 
 
 def _transform(rows: Tensor, points: int) -> Tensor:
-    """FFT of (K, L) in time, (F, K): products of transforms want one frequency after the other."""
+    """Return FFT of (K, L) in time, (F, K): products of transforms want one frequency after the other."""
     return torch.fft.rfft(rows, n=points).T.contiguous()
 
 
 def _inverse(x_hat: Tensor, points: int, length: int) -> Tensor:
-    """The first steps, (J, K, length), of what has the transform (F, J, K)."""
+    """Return the first steps, (J, K, length), of what has the transform (F, J, K)."""
     return torch.fft.irfft(x_hat.flatten(1).T, n=points)[:, :length].unflatten(0, x_hat.shape[1:])
 
 
@@ -329,7 +329,7 @@ def _check_shapes(u: Tensor, eigenvalues: Tensor, B: Tensor, C: Tensor) -> None:
 
 
 def _blocks(u: Tensor, decay: Tensor) -> list[slice]:
-    """Blocks of time: what fits the cache of a CPU, everything elsewhere."""
+    """Return blocks of time: what fits the cache of a CPU, everything elsewhere."""
     length, states = u.shape[0], decay.shape[0]
     block = BLOCK_STATES if states >= STEP_STATES else 2 * BLOCK_STATES
     size = length if u.device.type != "cpu" else max(1, block // states)
@@ -337,27 +337,27 @@ def _blocks(u: Tensor, decay: Tensor) -> list[slice]:
 
 
 def _states_of(length: int, u: Tensor, decay: Tensor) -> Tensor:
-    """Memory for so many steps of states, (length, batch, 2N)."""
+    """Return memory for a number of steps of states, (length, batch, 2N)."""
     return u.new_empty(length, u.shape[1], 2 * decay.shape[0] // u.shape[1])
 
 
 def _pairs(matrix: Tensor) -> Tensor:
-    """(H, N) complex to (H, 2N) real, each real part followed by its imaginary part."""
+    """Map (H, N) complex to (H, 2N) real, each real part followed by its imaginary part."""
     return torch.view_as_real(matrix.resolve_conj()).reshape(matrix.shape[0], -1)
 
 
 def _rows(x: Tensor) -> Tensor:
-    """(T, batch, K) to (T·batch, K), the same memory."""
+    """Map (T, batch, K) to (T·batch, K), the same memory."""
     return x.view(-1, x.shape[-1])
 
 
 def _complex(x: Tensor) -> Tensor:
-    """(T, batch, 2N) real to (T, batch·N) complex, the same memory."""
+    """Map (T, batch, 2N) real to (T, batch·N) complex, the same memory."""
     return torch.view_as_complex(x.view(x.shape[0], x.shape[1] * x.shape[2] // 2, 2))
 
 
 def _conjugate(pairs: Tensor) -> Tensor:
-    """(..., 2N) real to the conjugate (..., N) complex."""
+    """Map (..., 2N) real to the conjugate (..., N) complex."""
     return torch.view_as_complex(pairs.contiguous().unflatten(-1, (-1, 2))).conj().resolve_conj()
 
 

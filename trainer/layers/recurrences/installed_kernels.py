@@ -32,6 +32,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from hankelboard.settings.families import FAMILIES
 from hankelboard.storage.errors import ConfigError
 from hankelboard.trainer.layers.recurrences.channel_decay import channel_decay
 from hankelboard.trainer.layers.recurrences.delta_rule import delta_rule
@@ -76,7 +77,7 @@ class InstalledKernel:
 
 
 def choose(kernel: InstalledKernel, kept: str | None, device: torch.device, sizes: tuple[int, ...]) -> str:
-    """What computes a layer of these sizes: `OWN` or the kernel's package.
+    """Return what computes a layer of these sizes: `OWN` or the kernel's package.
 
     Parameters
     ----------
@@ -114,7 +115,7 @@ def compute(kernel: InstalledKernel, form: str, parts: Parts) -> Tensor:
 
 @functools.cache
 def refusal(kernel: InstalledKernel, device: torch.device, sizes: tuple[int, ...]) -> str:
-    """Why the kernel is not to be used for layers of these sizes; empty where it agrees with ours."""
+    """Return why the kernel is not to be used for layers of these sizes; empty where it agrees with ours."""
     if device.type not in DEVICES:
         return f"it needs {' or '.join(DEVICES)}, and the device is {device}"
     if importlib.util.find_spec(kernel.module.partition(".")[0]) is None:
@@ -133,7 +134,7 @@ def _asked_for() -> str:
 
 
 def _difference(kernel: InstalledKernel, device: torch.device, sizes: tuple[int, ...]) -> str:
-    """What differs between the kernel and our recurrence on a sample, output first."""
+    """Return what differs between the kernel and our recurrence on a sample, output first."""
     draw = _source(device)
     parts = tuple(part.detach().requires_grad_() for part in kernel.sample(draw, SEQUENCES, STEPS, *sizes))
     with torch.enable_grad():
@@ -153,7 +154,7 @@ def _difference(kernel: InstalledKernel, device: torch.device, sizes: tuple[int,
 
 
 def _source(device: torch.device) -> Function:
-    """Normal numbers of the same seed on every device, without touching PyTorch's own generators."""
+    """Return normal numbers of the same seed on every device, without touching PyTorch's own generators."""
     generator = torch.Generator().manual_seed(0)
     return lambda *shape: torch.randn(shape, generator=generator).to(device)
 
@@ -179,7 +180,7 @@ def _sample_selective(draw: Function, batch: int, length: int, channels: int, st
 def _call_scalar_decay(
     function: Callable[..., Parts], q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor
 ) -> Tensor:
-    """Every head has keys and queries of its own there; they are scaled by 1 / √N unless told otherwise."""
+    """Call chunk_simple_gla, where each head has its keys and queries, scaled by 1 / √N by default."""
     each = v.shape[2] // q.shape[2]
     q, k = (part.repeat_interleave(each, dim=2) for part in (q, k))  # (batch, L, heads, N)
     return function(q, k, v, g=log_decay.expand(v.shape[:3]), scale=1.0)[0]
@@ -252,9 +253,9 @@ KERNELS = (SELECTIVE, SCALAR_DECAY, CHANNEL_DECAY, DELTA_RULE)
 
 
 def kernel_versions() -> dict[str, str]:
-    """Of the packages that are installed: they round as their version does."""
-    found = {}
-    for package in (MAMBA_SSM, FLA):
-        with contextlib.suppress(metadata.PackageNotFoundError):
-            found[package] = metadata.version(package)
-    return found
+    """Return the versions of the packages that are installed: they round as their version does."""
+    versions = {}
+    for package in dict.fromkeys(family.kernel_package for family in FAMILIES.values()):
+        with contextlib.suppress(metadata.PackageNotFoundError, ValueError):  # ValueError: no package at all
+            versions[package] = metadata.version(package)
+    return versions

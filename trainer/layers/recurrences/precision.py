@@ -39,7 +39,7 @@ def check_precision(device: torch.device, precision: str) -> None:
 
 
 def in_float32(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
-    """The function, computed in single precision whatever autocast says.
+    """Return the function, computed in single precision whatever autocast says.
 
     Tensors of 16 bits among its arguments come in as float32, and their gradients go out as 16 bits; float32,
     float64 and complex ones are passed on as they are.
@@ -52,7 +52,7 @@ def in_float32(function: Callable[Arguments, Result]) -> Callable[Arguments, Res
         inside = torch.is_autocast_enabled(device)
         with torch.autocast(device, enabled=False) if inside else nullcontext():
             named = {name: _widened(each) for name, each in kwargs.items()}
-            return function(*map(_widened, args), **named)  # type: ignore[arg-type]
+            return function(*map(_widened, args), **named)
 
     return widened
 

@@ -33,7 +33,7 @@ BLOCK_STATES = 1 << 21
 
 
 def scalar_decay_sequential(q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor) -> Tensor:
-    """The system, one step after the other. Arguments as `scalar_decay_scan`."""
+    """Return the system, one step after the other. Arguments as `scalar_decay_scan`."""
     state, outputs = v.new_zeros(v.shape[0], v.shape[2], k.shape[-1], v.shape[-1]), []
     per_step = log_decay.expand(q.shape[0], q.shape[1], -1)  # (batch, L, heads)
     for parts in zip(*(part.unbind(1) for part in (q, k, v, per_step)), strict=True):
@@ -46,7 +46,7 @@ def scalar_decay_sequential(q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor) 
 def scalar_decay_step(
     state: Tensor | None, q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """State (batch, heads, N, P) and one step of the inputs, without time, to the next state and o.
+    """Map a state (batch, heads, N, P) and one step of the inputs, without time, to the next state and o.
 
     None is the state 0; o is (batch, heads, P).
     """
@@ -58,7 +58,7 @@ def scalar_decay_step(
 
 @recurrence
 def scalar_decay_scan(q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor) -> Tensor:
-    """Output of the system in chunks of time.
+    """Return output of the system in chunks of time.
 
     Kept for the backward pass: inputs, and the states at the beginnings of the chunks.
 
@@ -105,37 +105,37 @@ def scalar_decay_states(k: Tensor, v: Tensor, log_decay: Tensor) -> Iterator[tup
 
 
 def _chunked(part: Tensor, groups: int, chunks: int, size: int) -> Tensor:
-    """(batch, L, heads, D) to (batch, G, heads / G, n, C, D); padded with zeros at the end."""
+    """Map (batch, L, heads, D) to (batch, G, heads / G, n, C, D); padded with zeros at the end."""
     part = functional.pad(part, (0, 0, 0, 0, 0, chunks * size - part.shape[1]))
     shape = (part.shape[0], chunks, size, groups, -1, part.shape[-1])
     return part.reshape(shape).permute(0, 3, 4, 1, 2, 5).contiguous()
 
 
 def _from_start(decay: Tensor) -> Tensor:
-    """a[first] ⋯ a[t] of each step of a chunk."""
+    """Return a[first] ⋯ a[t] of each step of a chunk."""
     return decay.cumsum(-1).exp_()
 
 
 def _to_end(decay: Tensor) -> Tensor:
-    """a[s+1] ⋯ a[last] of each step of a chunk."""
+    """Return a[s+1] ⋯ a[last] of each step of a chunk."""
     return functional.pad(decay[..., 1:], (0, 1)).flip(-1).cumsum(-1).flip(-1).exp_()
 
 
 def _between(decay: Tensor) -> Tensor:
-    """a[s+1] ⋯ a[t] at [t, s], 0 above the diagonal, (…, C, C)."""
+    """Return a[s+1] ⋯ a[t] at [t, s], 0 above the diagonal, (…, C, C)."""
     upto = _triangle(decay).tril_()  # r <= t at [t, r]
     sums = upto @ (decay.clamp_min(NEVER)[..., None] * upto.tril(-1))  # Σ_{s < r ≤ t}; 0 · (−inf) is NaN
     return sums.exp_().tril_()
 
 
 def _triangle(like: Tensor) -> Tensor:
-    """Ones (C, C)."""
+    """Return ones (C, C)."""
     size = like.shape[-1]
     return torch.ones(size, size, dtype=like.dtype, device=like.device)
 
 
 def _carried(written: Tensor, whole: Tensor, backwards: bool = False) -> Tensor:
-    """x[i+1] = whole[i] x[i] + written[i] with x[0] = 0, along the chunks (dim 3), or from the end.
+    """Return x[i+1] = whole[i] x[i] + written[i] with x[0] = 0, along the chunks (dim 3), or from the end.
 
     written is (batch, G, R, n, N, P) and whole (batch, G, R, n): all n of the states before their chunks.
     """
@@ -150,14 +150,14 @@ def _carried(written: Tensor, whole: Tensor, backwards: bool = False) -> Tensor:
 
 
 def _slabs(v: Tensor) -> list[slice]:
-    """Chunks to be worked on at once."""
+    """Return chunks to be worked on at once."""
     batch, groups, heads, chunks, size, _ = v.shape
     several = max(1, AT_ONCE // (batch * groups * heads * size * size))
     return [slice(start, start + several) for start in range(0, chunks, several)]
 
 
 def _of(slab: slice, decay: Tensor) -> Tensor:
-    """The decays of some chunks; those that are the same for all of them as they are."""
+    """Return the decays of some chunks; those that are the same for all of them as they are."""
     return decay if decay.shape[3] == 1 else decay[:, :, :, slab]
 
 
@@ -203,7 +203,7 @@ class _Scan(torch.autograd.Function):
 
 
 def _decay_gradient(within: Tensor, read: Tensor, written: Tensor, whole: Tensor) -> Tensor:
-    """Gradient of log a[r] from those of the logarithms of all products of decays that hold a[r].
+    """Return gradient of log a[r] from those of the logarithms of all products of decays that hold a[r].
 
     within : (…, C, C) of a[s+1] ⋯ a[t], for s < r <= t;  read : (…, C) of a[first] ⋯ a[t], for t >= r;
     written : (…, C) of a[s+1] ⋯ a[last], for s < r;  whole : (…) of the whole chunk.

@@ -30,7 +30,7 @@ DEVICE_STEPS = 16
 
 
 def selective_sequential(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor) -> Tensor:
-    """The system, one step after the other. Arguments as `selective_scan`."""
+    """Return the system, one step after the other. Arguments as `selective_scan`."""
     h = x.new_zeros(*x.shape[::2], A.shape[1])  # (batch, D, N)
     outputs = []
     for t in range(x.shape[1]):
@@ -51,7 +51,7 @@ def selective_step(
 
 @recurrence
 def selective_scan(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor) -> Tensor:
-    """Output of the system by a scan in blocks of time, with a backward pass of its own.
+    """Return output of the system by a scan in blocks of time, with a backward pass of its own.
 
     Backward runs the adjoint g[t] = C[t] ⊗ ∂y[t] + a[t+1] ∘ g[t+1], with which
     dL = Σ_t ⟨g[t], da[t] ∘ h[t−1] + db[t]⟩ + ⟨∂y[t], h[t] dC[t]⟩, block by block from the end.
@@ -154,7 +154,7 @@ class _Scan(torch.autograd.Function):
 
 
 def _arranged(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor) -> tuple[Tensor, ...]:
-    """Δ and Δ ∘ x (L, batch, D), B and C (L, batch, N), A (N, D)."""
+    """Return Δ and Δ ∘ x (L, batch, D), B and C (L, batch, N), A (N, D)."""
     return (*map(_time_first, (delta, delta * x, B, C)), A.T.contiguous())
 
 
@@ -180,7 +180,7 @@ def _adjoint(a: Tensor, g: Tensor, later: Tensor) -> None:
 
 
 def _time_first(part: Tensor) -> Tensor:
-    """(batch, L, K) to (L, batch, K), or back."""
+    """Map (batch, L, K) to (L, batch, K), or back."""
     return part.transpose(0, 1).contiguous()
 
 

@@ -16,7 +16,7 @@ from hankelboard.trainer.layers.recurrences.precision import in_float32, recurre
 
 
 def siso_sequential(u: Tensor, logarithms: Tensor, residues: Tensor) -> Tensor:
-    """The systems, one step after the other.
+    """Return the systems, one step after the other.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ def siso_step(u: Tensor, logarithms: Tensor, residues: Tensor, x: Tensor) -> tup
 
 @recurrence
 def siso_kernel(logarithms: Tensor, residues: Tensor, length: int) -> Tensor:
-    """K[l] = 2 Re Σ_n ρ_n λ_n^l for l = 0 .. L − 1, (H, L).
+    """Return K[l] = 2 Re Σ_n ρ_n λ_n^l for l = 0 .. L − 1, (H, L).
 
     With l = q T + j, T about √L, it is a product of the matrices ρ_n λ_n^{qT} and λ_n^j: as many operations
     as a sum over all λ_n^l, and √L instead of L numbers in memory per mode.

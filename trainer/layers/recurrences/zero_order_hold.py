@@ -9,12 +9,12 @@ from torch import Tensor
 
 
 def poles(A_re_log: Tensor, A_im: Tensor) -> Tensor:
-    """A = −exp(A_re_log) + i A_im, complex: Re A < 0 for every value of the parameters."""
+    """Return A = −exp(A_re_log) + i A_im, complex: Re A < 0 for every value of the parameters."""
     return torch.complex(-A_re_log.exp(), A_im)
 
 
 def hold(A: Tensor, dt: Tensor) -> tuple[Tensor, Tensor]:
-    """log λ = Δ A and φ = (exp(Δ A) − 1) / A, of the shape of A.
+    """Return log λ = Δ A and φ = (exp(Δ A) − 1) / A, of the shape of A.
 
     The numerator is (e^a − 1) cos b − 2 sin²(b/2) + i e^a sin b for Δ A = a + ib: a difference of numbers
     near 1 would lose 4 of the 7 digits of single precision at Δ = 1e-3.

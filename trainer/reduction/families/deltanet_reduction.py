@@ -90,7 +90,7 @@ def propose(system: DeltaNetSystem, method: Method) -> RankTable:
 
 
 def energy(system: DeltaNetSystem) -> FloatArray:
-    """G (heads, N, N), of trace 2; 0 in a head that passes nothing on.
+    """Return G (heads, N, N), of trace 2; 0 in a head that passes nothing on.
 
     Raises
     ------
@@ -163,7 +163,7 @@ def predicted_error(system: DeltaNetSystem, reduction: DeltaNetReduction) -> flo
 
 
 def verify(parameters_now: Arrays, reduction: DeltaNetReduction, seed: int = 0) -> float:
-    """Relative error between the layer as written back and the layer before, with Uᵀ behind its map.
+    """Return relative error between the layer as written back and the layer before, with Uᵀ behind its map.
 
     Both are run step by step on 2 random sequences of 24 steps. inf where shapes disagree.
     """
@@ -177,7 +177,7 @@ def verify(parameters_now: Arrays, reduction: DeltaNetReduction, seed: int = 0) 
 
 
 def simulate(parameters: Arrays, x: FloatArray, basis: FloatArray | None = None) -> FloatArray:
-    """o (batch, L, heads, d_v) of x (batch, L, H), step by step, with Uᵀ of a basis behind the map."""
+    """Return o (batch, L, heads, d_v) of x (batch, L, H), step by step, with Uᵀ of a basis behind the map."""
     q, k, v = _keys_and_values(parameters, x)
     if basis is not None:
         q, k = (np.einsum("blhn,hnr->blhr", part, basis) for part in (q, k))
@@ -195,7 +195,7 @@ def simulate(parameters: Arrays, x: FloatArray, basis: FloatArray | None = None)
 
 
 def _keys_and_values(parameters: Arrays, x: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """q and k (batch, L, heads, N), normalised and mapped, and v (batch, L, heads, d_v)."""
+    """Return q and k (batch, L, heads, N), normalised and mapped, and v (batch, L, heads, d_v)."""
     weight = parameters["map.weight"]  # (heads, rows, N0)
     heads, rows, columns = weight.shape
     taps, length = parameters["convolution.weight"], x.shape[1]

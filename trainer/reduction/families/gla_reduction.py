@@ -41,7 +41,7 @@ class Statistics:
     samples: list[Samples]
     """Per head: q[t] and S[t]_v of the same steps and value channels, drawn at random."""
     choices: dict[Method, tuple[Indices, FloatArray]] = field(default_factory=dict, repr=False)
-    """What `choice` found."""
+    """Result of `choice`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +75,7 @@ class GlaReduction:
 
 
 def propose(system: GlaSystem, method: Method) -> RankTable:
-    """Share of the output's energy, over all heads, that each rank loses, and what it would save.
+    """Return share of the output's energy, over all heads, that each rank loses, and what it would save.
 
     Raises
     ------
@@ -119,7 +119,7 @@ def _choice(statistics: Statistics, method: Method) -> tuple[Indices, FloatArray
 
 
 def reduce(system: GlaSystem, rank: int, method: Method) -> GlaReduction:
-    """The layer with `rank` key channels in every head. Rank N is the layer as it is.
+    """Return the layer with `rank` key channels in every head. Rank N is the layer as it is.
 
     Raises
     ------
@@ -142,7 +142,7 @@ def reduce(system: GlaSystem, rank: int, method: Method) -> GlaReduction:
 def transport_moments(
     reduction: GlaReduction, first: Arrays, second: Arrays
 ) -> tuple[dict[str, FloatArray], dict[str, FloatArray]]:
-    """Adam's moments of the kept key channels.
+    """Return Adam's moments of the kept key channels.
 
     For W_q that is exact while the loss's derivative by o is: its gradient is Σ_t (S Do) xᵀ, and the rows of
     S that stay do not change, compensation or not. A kept key is now also read in the place of those that
@@ -164,7 +164,7 @@ def _kept(kept: Indices, arrays: Arrays) -> dict[str, FloatArray]:
 
 
 def verify(parameters_now: Arrays, reduction: GlaReduction, seed: int = 0) -> float:
-    """Relative error between the layer as written back and the layer before, read through `mixing`.
+    """Return relative error between the layer as written back and the layer before, read through `mixing`.
 
     Both are run step by step on 2 random sequences of 24 steps. inf where shapes disagree.
     """
@@ -178,7 +178,7 @@ def verify(parameters_now: Arrays, reduction: GlaReduction, seed: int = 0) -> fl
 
 
 def simulate(parameters: Arrays, x: FloatArray, reduction: GlaReduction | None = None) -> FloatArray:
-    """o (batch, L, heads, d_v) of sequences x (batch, L, H), one step after the other.
+    """Return o (batch, L, heads, d_v) of sequences x (batch, L, H), one step after the other.
 
     With a reduction all N rows of S run, and those that it keeps are read by mixingᵀ q.
     """

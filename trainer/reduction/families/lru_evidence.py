@@ -59,7 +59,7 @@ def inspect(parameters: Arrays, reduction: LruReduction, earlier: Arrays | None)
 
 
 def responses(system: DiagonalSystem, reduced: DiagonalSystem) -> dict[str, list[float]]:
-    """Largest singular value over frequency of a system, of its reduction, and of their difference.
+    """Return largest singular value over frequency of a system, of its reduction, and of their difference.
 
     The map that a network uses is real, y = Re(G u): what counts at ω counts at −ω, so both are looked at
     and the larger one is shown. The grid holds the pole angles; the strongest of them when there are many.
@@ -88,7 +88,7 @@ def _folded(G: ComplexArray) -> FloatArray:
 
 
 def stability(before: Arrays, now: Arrays, rank: int) -> dict[str, float] | None:
-    """How far the spectrum of a layer moved: subspace overlap at a rank, and Weyl's bound.
+    """Return how far the spectrum of a layer moved: subspace overlap at a rank, and Weyl's bound.
 
     `overlap` is ‖orth(V)ᴴ orth(V')‖²_F / r of the dominant controllable-and-observable subspaces, in the
     coordinates of the layer's own modes (γ folded into B). `weyl` bounds every |σ_i' − σ_i|. None when the

@@ -30,7 +30,7 @@ ANGLE_RESOLUTION = 1e-15
 
 
 def system_from_parameters(parameters: Arrays) -> DiagonalSystem:
-    """The layer's linear map u -> C x, with γ folded into B and log λ kept to all its digits.
+    """Return the layer's linear map u -> C x, with γ folded into B and log λ kept to all its digits.
 
     Raises
     ------
@@ -45,7 +45,7 @@ def system_from_parameters(parameters: Arrays) -> DiagonalSystem:
 
 
 def parameters_from_system(eigenvalues: ComplexArray, B: ComplexArray, C: ComplexArray) -> Parameters:
-    """LRU parameters of a diagonal system; the map is unchanged.
+    """Return LRU parameters of a diagonal system; the map is unchanged.
 
         ν = −log|λ|,   θ = arg λ mod 2π,   γ = sqrt(1 − |λ|²),   B̃ = B / γ
 
@@ -103,7 +103,7 @@ def with_lru_scale(parameters: Arrays, truncation: Truncation) -> Truncation:
 
 
 def reduced_parameters(parameters: Arrays, truncation: Truncation) -> Parameters:
-    """All parameters after the cut, D included; unchanged copies at rank N, digits of ν included."""
+    """Return all parameters after the cut, D included; unchanged copies at rank N, digits of ν included."""
     kept = {name: values.copy() for name, values in parameters.items()}
     if truncation.rank == parameters["nu_log"].size:
         return kept
@@ -111,7 +111,7 @@ def reduced_parameters(parameters: Arrays, truncation: Truncation) -> Parameters
 
 
 def transport_first_moments(parameters: Arrays, truncation: Truncation, moments: Arrays) -> Parameters:
-    """Adam's average gradient, carried into the coordinates of the reduced layer.
+    """Return Adam's average gradient, carried into the coordinates of the reduced layer.
 
         g_B' = V_nᴴ g_B,   g_C' = g_C W_n,   g_λ' = diag(V_nᴴ G_A W_n)
 
@@ -159,7 +159,7 @@ def transport_first_moments(parameters: Arrays, truncation: Truncation, moments:
 
 
 def transport_second_moments(parameters: Arrays, truncation: Truncation, moments: Arrays) -> Parameters:
-    """Adam's average squared gradient, carried over by the squared weights of the first moments' rule.
+    """Return Adam's average squared gradient, carried over by the squared weights of the first moments' rule.
 
     For g' = Σ_i w_i g_i with w = a + ib and independent real and imaginary parts, for λ' over g_λ,i alone
     (weights V̄_ik W_ik),
@@ -197,7 +197,7 @@ def transport_second_moments(parameters: Arrays, truncation: Truncation, moments
 
 
 def _state_matrix_gradient(parameters: Arrays, gradient: Arrays) -> ComplexArray:
-    """Gradient G_A of the dense state matrix at A = diag(λ), from the gradients of the parameters.
+    """Return gradient G_A of the dense state matrix at A = diag(λ), from the gradients of the parameters.
 
         (G_A)_ii = g_λ,i        (G_A)_ij (λ̄_j − λ̄_i) = (Cᴴ G_C − G_B Bᴴ)_ij
 
@@ -225,26 +225,26 @@ def _eigenvalue_weights(parameters: Arrays, truncation: Truncation) -> ComplexAr
 
 
 def _eigenvalues(parameters: Arrays) -> tuple[ComplexArray, ComplexArray]:
-    """λ and 1/λ, the latter 0 where |λ| is negligible, (N,) each."""
+    """Return λ and 1/λ, the latter 0 where |λ| is negligible, (N,) each."""
     eigenvalues = np.exp(_logarithms(parameters))  # (N,)
     vanished = np.abs(eigenvalues) < NEGLIGIBLE
     return eigenvalues, np.where(vanished, 0.0, 1.0 / np.where(vanished, 1.0, eigenvalues))
 
 
 def _input_weights(truncation: Truncation, per_gamma: FloatArray, after: Arrays) -> ComplexArray:
-    """(r, N) weights of g_B̃' = weights @ g_B̃: γ'_k V̄_ik / γ_i."""
+    """Return (r, N) weights of g_B̃' = weights @ g_B̃: γ'_k V̄_ik / γ_i."""
     weights: ComplexArray = np.exp(after["gamma_log"])[:, None] * truncation.V_n.conj().T * per_gamma
     return weights
 
 
 def _squared(weights: ComplexArray, real: FloatArray, imaginary: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Variances of Re and Im of weights @ (x + iy) from the variances of x and y."""
+    """Return variances of Re and Im of weights @ (x + iy) from the variances of x and y."""
     a, b = weights.real**2, weights.imag**2
     return a @ real + b @ imaginary, b @ real + a @ imaginary
 
 
 def _gamma(nu: FloatArray) -> FloatArray:
-    """sqrt(1 − e^{−2ν}), without cancellation for small ν."""
+    """Return sqrt(1 − e^{−2ν}), without cancellation for small ν."""
     return np.sqrt(-np.expm1(-2.0 * nu))
 
 
@@ -259,19 +259,19 @@ def _complex(arrays: Arrays, name: str) -> ComplexArray:
 
 
 def _inverse(values: FloatArray) -> FloatArray:
-    """1 / values, and 0 where the value is negligible: no gradient came through it."""
+    """Return 1 / values, and 0 where the value is negligible: no gradient came through it."""
     negligible = values < NEGLIGIBLE
     return np.where(negligible, 0.0, 1.0 / np.where(negligible, 1.0, values))
 
 
 def _factors(parameters: Arrays) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """1/ν, 1/θ, 1/γ of every state, (N,) each."""
+    """Return 1/ν, 1/θ, 1/γ of every state, (N,) each."""
     nu, theta, gamma = (_inverse(np.exp(parameters[name])) for name in ("nu_log", "theta_log", "gamma_log"))
     return nu, theta, gamma
 
 
 def _complete(parameters: Arrays, moments: Arrays) -> Parameters:
-    """Moments of all parameters as float64, zeros where none is given."""
+    """Return moments of all parameters as float64, zeros where none is given."""
     return {
         name: np.asarray(moments.get(name, np.zeros_like(values)), dtype=np.float64)
         for name, values in parameters.items()

@@ -56,7 +56,7 @@ class LruReduction:
 
 
 def spectrum(parameters: Arrays) -> FloatArray:
-    """Hankel singular values of the layer by the cheaper path, (N,) descending: for a picture only."""
+    """Return Hankel singular values of the layer by the cheaper path, (N,) descending: for a picture only."""
     return monitoring_spectrum(system_from_parameters(parameters))
 
 
@@ -101,7 +101,7 @@ def propose(parameters: Arrays, method: Method = BALANCED) -> RankTable:
 
 
 def estimate(parameters: Arrays, method: Method = BALANCED) -> tuple[list[float], list[bool | None]]:
-    """`discarded_share` and `realisable` as `propose` tells them of balanced truncation; no rank is tried."""
+    """`discarded_share` and `realisable` as `propose` gives them of balanced truncation; no rank is tried."""
     system = system_from_parameters(parameters)
     real = method.symmetry == "real"
     importances = pair_importances(balance_real(system).hsv) if real else monitoring_spectrum(system)
@@ -130,7 +130,7 @@ def _propose_real(
 
 
 def _shares_in_order(balanced: Balance) -> list[float]:
-    """Share of Σσ that each rank discards when states are kept in the order of a method."""
+    """Return share of Σσ that each rank discards when states are kept in the order of a method."""
     assert balanced.order is not None
     kept = np.concatenate([[0.0], np.cumsum(balanced.hsv[balanced.order])])  # (N+1,)
     if kept[-1] == 0.0:
@@ -140,7 +140,7 @@ def _shares_in_order(balanced: Balance) -> list[float]:
 
 
 def reduce(parameters: Arrays, rank: int, method: Method = BALANCED) -> LruReduction:
-    """The layer at exactly this rank. Rank N is the layer as it is.
+    """Return the layer at exactly this rank. Rank N is the layer as it is.
 
     Raises
     ------
@@ -161,7 +161,7 @@ def reduce(parameters: Arrays, rank: int, method: Method = BALANCED) -> LruReduc
 def transport_moments(
     parameters: Arrays, reduction: LruReduction, first: Arrays, second: Arrays
 ) -> tuple[Parameters, Parameters]:
-    """Adam's moments in the coordinates of the reduction, by parameter name.
+    """Return Adam's moments in the coordinates of the reduction, by parameter name.
 
     An average square is never below the square of the average. The second moments are raised to that, because
     weights that add up coherently in the first moments do not in the second: without it |m|/√v reached 8
@@ -191,7 +191,7 @@ def transport_moments(
 
 
 def verify(parameters_now: Arrays, reduction: LruReduction) -> float:
-    """Relative error between the layer as written back and the dense reduced system.
+    """Return relative error between the layer as written back and the dense reduced system.
 
         max_ω ‖G_now − C_r (e^{iω} − A_r)⁻¹ B_r‖_F / max_ω ‖C_r (e^{iω} − A_r)⁻¹ B_r‖_F
 

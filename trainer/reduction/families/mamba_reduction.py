@@ -55,7 +55,7 @@ class Statistics:
     samples: Samples
     """C and h of some steps and channels, drawn at random."""
     choices: dict[Method, tuple[Order, FloatArray]] = field(default_factory=dict, repr=False)
-    """What `choice` found."""
+    """Result of `choice`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +88,7 @@ class SelectiveReduction:
 
 
 def spectrum(system: SelectiveSystem) -> FloatArray:
-    """Hankel singular values from second-moment Gramians, (N,) descending: for a picture only.
+    """Return Hankel singular values from second-moment Gramians, (N,) descending: for a picture only.
 
     Raises
     ------
@@ -145,14 +145,14 @@ def _order(statistics: Statistics, method: Method) -> Order:
 
 
 def mean_lti_scores(statistics: Statistics) -> FloatArray:
-    """Σ over channels of √(P_nn Q_nn) of the averaged systems, (N,)."""
+    """Return Σ over channels of √(P_nn Q_nn) of the averaged systems, (N,)."""
     forgotten = 1.0 - np.minimum(statistics.decay**2, STABLE)  # (D, N)
     scores: FloatArray = (np.abs(statistics.drive) * np.abs(statistics.read) / forgotten).sum(axis=0)
     return scores
 
 
 def reduce(system: SelectiveSystem, rank: int, method: Method) -> SelectiveReduction:
-    """The layer with `rank` states. Rank N is the layer as it is.
+    """Return the layer with `rank` states. Rank N is the layer as it is.
 
     Raises
     ------
@@ -177,7 +177,7 @@ def reduce(system: SelectiveSystem, rank: int, method: Method) -> SelectiveReduc
 def transport_moments(
     reduction: SelectiveReduction, first: Arrays, second: Arrays
 ) -> tuple[dict[str, FloatArray], dict[str, FloatArray]]:
-    """Adam's moments of the kept states.
+    """Return Adam's moments of the kept states.
 
     For W_C that is exact, compensation or not: its gradient is Σ_t ∂y ∘ h xᵀ, and the states that stay do not
     change. Gradients of A and W_B also depend on what reads a state, which compensation changes a little.
@@ -193,7 +193,7 @@ def _kept(reduction: SelectiveReduction, moments: Arrays) -> dict[str, FloatArra
 
 
 def verify(parameters_now: Arrays, reduction: SelectiveReduction, seed: int = 0) -> float:
-    """Relative error between the layer as written back and the layer before, read through `mixing`.
+    """Return relative error between the layer as written back and the layer before, read through `mixing`.
 
     Both are run step by step on 2 random sequences of 24 steps. inf where shapes disagree.
     """
@@ -209,7 +209,7 @@ def verify(parameters_now: Arrays, reduction: SelectiveReduction, seed: int = 0)
 def simulate(
     parameters: Arrays, x: FloatArray, mixing: FloatArray | None = None, kept: Order | None = None
 ) -> FloatArray:
-    """The layer on sequences x (batch, L, D), one step after the other; y (batch, L, D).
+    """Return the layer on sequences x (batch, L, D), one step after the other; y (batch, L, D).
 
     With `mixing` (N, r) and `kept` (r,): all N states run, the kept ones are read by mixingᵀ C[t].
     """

@@ -11,7 +11,7 @@ SHOWN_ANGLES = 128
 
 
 def inspect(parameters: Arrays, reduction: S4dReduction) -> dict[str, Any]:
-    """What a person sees before a cut, of the real map u -> y: the largest channel decides everywhere.
+    """Return what a person sees before a cut, of the real map u -> y: the largest channel decides everywhere.
 
     Returns
     -------

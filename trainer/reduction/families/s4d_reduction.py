@@ -76,12 +76,12 @@ class S4dReduction:
 
 
 def hold_of(parameters: Arrays) -> Hold:
-    """A and Δ of all modes, (H, N)."""
+    """Return a and Δ of all modes, (H, N)."""
     return from_parameters(parameters["A_re_log"], parameters["A_im"], np.exp(parameters["log_dt"])[:, None])
 
 
 def channel_systems(parameters: Arrays) -> list[DiagonalSystem]:
-    """Every channel as λ (N,), B = 1 (N, 1), C = ρ (1, N), whose output is 2 Re(C x).
+    """Return every channel as λ (N,), B = 1 (N, 1), C = ρ (1, N), whose output is 2 Re(C x).
 
     Raises
     ------
@@ -98,7 +98,7 @@ def channel_systems(parameters: Arrays) -> list[DiagonalSystem]:
 
 
 def spectrum(parameters: Arrays) -> FloatArray:
-    """Σ over channels of the two Hankel singular values that a stored mode takes, (N,) descending.
+    """Return Σ over channels of the two Hankel singular values that a stored mode takes, (N,) descending.
 
     By the cheaper path: for a picture only.
     """
@@ -106,7 +106,7 @@ def spectrum(parameters: Arrays) -> FloatArray:
 
 
 def propose(parameters: Arrays, method: Method = BALANCED) -> RankTable:
-    """Importances and what every rank would mean.
+    """Return importances and what every rank would mean.
 
     Shares and bounds are those of the orders that the modes of a rank really hold: where real poles take a
     mode each, that is less than two singular values a mode. Between checked ranks they are those of the next
@@ -145,12 +145,12 @@ def _modal_table(parameters: Arrays, method: Method) -> RankTable:
 
 
 def _sizes(channels: int, state_dim: int) -> list[int]:
-    """Numbers in the parameters at each rank."""
+    """Return numbers in the parameters at each rank."""
     return [channels * (4 * rank + 2) for rank in range(state_dim + 1)]
 
 
 def estimate(parameters: Arrays, method: Method = BALANCED) -> tuple[list[float], list[bool | None]]:
-    """`discarded_share` and `realisable` as `propose` tells them, from the first ESTIMATED_CHANNELS."""
+    """`discarded_share` and `realisable` as `propose` gives them, from the first ESTIMATED_CHANNELS."""
     channels, n = parameters["A_im"].shape
     some = {name: values[:ESTIMATED_CHANNELS] for name, values in parameters.items()}
     checked = ranks_to_check(n, channels)
@@ -166,7 +166,7 @@ def _balances(parameters: Arrays, method: Method) -> list[RealBalance]:
 
 
 def reduce(parameters: Arrays, rank: int, method: Method = BALANCED) -> S4dReduction:
-    """The layer with exactly `rank` stored modes in every channel. Rank N is the layer as it is.
+    """Return the layer with exactly `rank` stored modes in every channel. Rank N is the layer as it is.
 
     Raises
     ------
@@ -201,7 +201,7 @@ def reduce(parameters: Arrays, rank: int, method: Method = BALANCED) -> S4dReduc
 
 
 def _taken(arrays: Arrays, kept: npt.NDArray[np.intp]) -> dict[str, FloatArray]:
-    """What belongs to these modes, (H, r) of the parameters of modes."""
+    """Return what belongs to these modes, (H, r) of the parameters of modes."""
     return {
         name: np.take_along_axis(values, kept, axis=1) if name in MODE_PARAMETERS else values.copy()
         for name, values in arrays.items()
@@ -209,7 +209,7 @@ def _taken(arrays: Arrays, kept: npt.NDArray[np.intp]) -> dict[str, FloatArray]:
 
 
 def _with_unit_input(modes: Modes) -> Modes:
-    """The same map with B = 1; a mode that nothing drives gets C = 0 instead."""
+    """Return the same map with B = 1; a mode that nothing drives gets C = 0 instead."""
     B = modes.B[:, 0]
     driven = B != 0.0
     unit = modes.scaled((1.0 / np.where(driven, B, 1.0)).astype(np.complex128))
@@ -217,7 +217,7 @@ def _with_unit_input(modes: Modes) -> Modes:
 
 
 def parameters_of(channels: Sequence[Modes], dt: FloatArray) -> dict[str, FloatArray]:
-    """A_re_log, A_im, C_re and C_im (H, r) of modes with B = 1; the map is unchanged.
+    """Return a_re_log, A_im, C_re and C_im (H, r) of modes with B = 1; the map is unchanged.
 
     Parameters
     ----------
@@ -233,7 +233,7 @@ def parameters_of(channels: Sequence[Modes], dt: FloatArray) -> dict[str, FloatA
 def transport_moments(
     parameters: Arrays, reduction: S4dReduction, first: Arrays, second: Arrays
 ) -> tuple[dict[str, FloatArray], dict[str, FloatArray]]:
-    """Adam's moments in the coordinates of the reduction, by parameter name; channel by channel.
+    """Return Adam's moments in the coordinates of the reduction, by parameter name; channel by channel.
 
     Δ and D do not change and keep theirs. B is 1 and no parameter; what its gradient would be follows from
     the free scale of a mode: G_B,n = ρ̄_n G_ρ,n. Second moments are raised to the square of the first where
@@ -273,7 +273,7 @@ Channel = tuple[Hold, ComplexArray]
 def _carry_first(
     system: DiagonalSystem, before: Channel, after: Channel, modes: Modes, given: HoldGradients
 ) -> HoldGradients:
-    """Average gradients of A and C of one channel."""
+    """Return average gradients of A and C of one channel."""
     discrete = discrete_gradients(*before, given)
     B = system.C.conj().T * discrete.carried  # (N, 1)
     reached = transport_first(system, Gradients(discrete.eigenvalues, B, discrete.carried.T), modes)
@@ -283,7 +283,7 @@ def _carry_first(
 def _carry_second(
     system: DiagonalSystem, before: Channel, after: Channel, modes: Modes, given: HoldGradients
 ) -> HoldGradients:
-    """Average squares of the gradients of A and C of one channel; B has none."""
+    """Return average squares of the gradients of A and C of one channel; B has none."""
     discrete = discrete_squares(before[0], given)
     nothing = np.zeros_like(system.B)
     reached = transport_second(Gradients(discrete.eigenvalues, nothing, discrete.carried.T), modes)
@@ -291,7 +291,7 @@ def _carry_second(
 
 
 def _channels(parameters: Arrays) -> list[Channel]:
-    """A with Δ, and C (N, 1), of every channel."""
+    """Return a with Δ, and C (N, 1), of every channel."""
     hold, C = hold_of(parameters), _complex(parameters, "C")
     return [(Hold(*of_channel), row[:, None]) for *of_channel, row in zip(hold.A, hold.dt, C, strict=True)]
 
@@ -302,7 +302,7 @@ def _split(moments: HoldGradients) -> list[HoldGradients]:
 
 
 def _continuous(parameters: Arrays, moments: Arrays, power: int) -> HoldGradients:
-    """Moments of A (H, N) and of C (H, N) from those by name: Re A = −exp(a)."""
+    """Return moments of A (H, N) and of C (H, N) from those by name: Re A = −exp(a)."""
     zeros = np.zeros_like(parameters["A_im"])
     a, omega, C_re, C_im = (moments.get(name, zeros) for name in MODE_PARAMETERS)
     return HoldGradients(a * (-np.exp(-parameters["A_re_log"])) ** power + 1j * omega, C_re + 1j * C_im)
@@ -339,7 +339,7 @@ def frequencies(parameters: Arrays) -> FloatArray:
 
 
 def verify(parameters_now: Arrays, reduction: S4dReduction) -> float:
-    """Relative error between the layer as written back and the dense reduced systems.
+    """Return relative error between the layer as written back and the dense reduced systems.
 
         max_h,ω |G_now − C_r (1 − A_r e^{−iω})⁻¹ B_r| / max_h,ω |C_r (1 − A_r e^{−iω})⁻¹ B_r|
 
@@ -360,7 +360,7 @@ def verify(parameters_now: Arrays, reduction: S4dReduction) -> float:
 
 
 def _dense(modes: Modes, omegas: FloatArray) -> ComplexArray:
-    """Response of one channel's dense system, (F,)."""
+    """Return response of one channel's dense system, (F,)."""
     shifted = np.eye(modes.order) - np.exp(-1j * omegas)[:, None, None] * modes.A_r  # (F, m, m)
     driven = np.broadcast_to(modes.B_r.astype(np.complex128), (len(omegas), modes.order, 1))
     response: ComplexArray = (modes.C_r @ np.linalg.solve(shifted, driven))[:, 0, 0]

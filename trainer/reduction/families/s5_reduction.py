@@ -84,12 +84,12 @@ class S5Reduction:
 
 
 def hold_of(parameters: Arrays) -> Hold:
-    """A and Δ of all modes, (N,)."""
+    """Return a and Δ of all modes, (N,)."""
     return from_parameters(parameters["A_re_log"], parameters["A_im"], np.exp(parameters["log_dt"]))
 
 
 def system_of(parameters: Arrays) -> DiagonalSystem:
-    """λ, B̄ and C of the stored modes, whose output is 2 Re(C x).
+    """Return λ, B̄ and C of the stored modes, whose output is 2 Re(C x).
 
     Raises
     ------
@@ -102,12 +102,12 @@ def system_of(parameters: Arrays) -> DiagonalSystem:
 
 
 def real_map(parameters: Arrays) -> DiagonalSystem:
-    """The layer with the partners of all modes, of order 2N: y = C x is its real map."""
+    """Return the layer with the partners of all modes, of order 2N: y = C x is its real map."""
     return doubled(system_of(parameters))
 
 
 def spectrum(parameters: Arrays) -> FloatArray:
-    """Hankel singular values of the real map, two added for each stored mode, (N,) descending.
+    """Return Hankel singular values of the real map, two added for each stored mode, (N,) descending.
 
     By the cheaper path: for a picture only.
     """
@@ -115,7 +115,7 @@ def spectrum(parameters: Arrays) -> FloatArray:
 
 
 def propose(parameters: Arrays, method: Method = BALANCED) -> RankTable:
-    """Importances and what every rank would mean.
+    """Return importances and what every rank would mean.
 
     Shares and bounds are those of the orders that the modes of a rank really hold; between checked ranks
     those of the next lower one, which are not smaller.
@@ -145,7 +145,7 @@ def propose(parameters: Arrays, method: Method = BALANCED) -> RankTable:
 
 
 def estimate(parameters: Arrays, method: Method = BALANCED) -> tuple[list[float], list[bool | None]]:
-    """`discarded_share` and `realisable` as `propose` tells them; of large layers as if no pole were real."""
+    """`discarded_share` and `realisable` as `propose` gives them; of large layers as if no pole were real."""
     balanced = _balanced(system_of(parameters), method)
     n = len(parameters["A_im"])
     checked = ranks_to_check(n)
@@ -161,7 +161,7 @@ def _balanced(system: DiagonalSystem, method: Method) -> RealBalance:
 
 
 def reduce(parameters: Arrays, rank: int, method: Method = BALANCED) -> S5Reduction:
-    """The layer with exactly `rank` stored modes. Rank N is the layer as it is.
+    """Return the layer with exactly `rank` stored modes. Rank N is the layer as it is.
 
     Raises
     ------
@@ -184,7 +184,7 @@ def reduce(parameters: Arrays, rank: int, method: Method = BALANCED) -> S5Reduct
 
 
 def _taken(arrays: Arrays, kept: npt.NDArray[np.intp]) -> dict[str, FloatArray]:
-    """What belongs to these modes: columns of C, rows of the other parameters of modes."""
+    """Return what belongs to these modes: columns of C, rows of the other parameters of modes."""
     return {
         name: np.take(values, kept, axis=1 if name.startswith("C_") else 0)
         if name in MODE_PARAMETERS
@@ -194,12 +194,12 @@ def _taken(arrays: Arrays, kept: npt.NDArray[np.intp]) -> dict[str, FloatArray]:
 
 
 def _steps_after(parameters: Arrays, rank: int) -> FloatArray:
-    """Δ of the modes after a cut, (r,): the median of those before."""
+    """Return Δ of the modes after a cut, (r,): the median of those before."""
     return np.full(rank, float(np.median(np.exp(parameters["log_dt"]))))
 
 
 def parameters_of(modes: Modes, hold: Hold) -> dict[str, FloatArray]:
-    """The parameters of modes whose λ are those of `hold`; the map is unchanged."""
+    """Return the parameters of modes whose λ are those of `hold`; the map is unchanged."""
     B = modes.B / hold.gain[:, None]  # (r, H)
     A_re_log, A_im = hold.parameters()
     return {
@@ -216,7 +216,7 @@ def parameters_of(modes: Modes, hold: Hold) -> dict[str, FloatArray]:
 def transport_moments(
     parameters: Arrays, reduction: S5Reduction, first: Arrays, second: Arrays
 ) -> tuple[dict[str, FloatArray], dict[str, FloatArray]]:
-    """Adam's moments in the coordinates of the reduction, by parameter name.
+    """Return Adam's moments in the coordinates of the reduction, by parameter name.
 
     Second moments are raised to the square of the first where they would be smaller. D keeps its own.
 
@@ -258,7 +258,7 @@ def transport_moments(
 
 
 def _continuous(parameters: Arrays, moments: Arrays, power: int) -> HoldGradients:
-    """Moments of A (N,) and B (N, H) from those by name: Re A = −exp(a)."""
+    """Return moments of A (N,) and B (N, H) from those by name: Re A = −exp(a)."""
     zeros = np.zeros_like(parameters["A_im"])
     a, omega = (moments.get(name, zeros) for name in ("A_re_log", "A_im"))
     scale = (-np.exp(-parameters["A_re_log"])) ** power
@@ -280,7 +280,7 @@ def _named(
 
 
 def verify(parameters_now: Arrays, reduction: S5Reduction) -> float:
-    """Relative error between the layer as written back and the dense reduced system.
+    """Return relative error between the layer as written back and the dense reduced system.
 
         max_ω ‖G_now − C_r (e^{iω} − A_r)⁻¹ B_r‖_F / max_ω ‖C_r (e^{iω} − A_r)⁻¹ B_r‖_F
 
@@ -307,14 +307,14 @@ def verify(parameters_now: Arrays, reduction: S5Reduction) -> float:
 
 
 def _dense(modes: Modes, omegas: FloatArray) -> ComplexArray:
-    """Response of the dense real system, (F, M, H)."""
+    """Return response of the dense real system, (F, M, H)."""
     shifted = np.exp(1j * omegas)[:, None, None] * np.eye(modes.order) - modes.A_r  # (F, m, m)
     driven = np.linalg.solve(shifted, modes.B_r[None].astype(np.complex128))  # (F, m, H)
     return np.asarray(modes.C_r @ driven, dtype=np.complex128)
 
 
 def inspect(parameters: Arrays, reduction: S5Reduction, earlier: Arrays | None) -> dict[str, Any]:
-    """What a person sees before a cut, of the real map u -> y.
+    """Return what a person sees before a cut, of the real map u -> y.
 
     Returns
     -------
@@ -334,7 +334,7 @@ def inspect(parameters: Arrays, reduction: S5Reduction, earlier: Arrays | None) 
 
 
 def _stability(before: DiagonalSystem, now: DiagonalSystem, order: int) -> dict[str, float] | None:
-    """Overlap of the kept subspaces and Weyl's bound; None where a cut lies between."""
+    """Return overlap of the kept subspaces and Weyl's bound; None where a cut lies between."""
     if before.state_dim != now.state_dim:
         return None
     kept = [kept_subspace(balance(system), order) for system in (before, now)]  # (2N, m) each
@@ -342,7 +342,7 @@ def _stability(before: DiagonalSystem, now: DiagonalSystem, order: int) -> dict[
 
 
 def _of(parameters: Arrays, moments: Arrays, name: str) -> ComplexArray:
-    """Moments of a complex parameter; 0 where there are none."""
+    """Return moments of a complex parameter; 0 where there are none."""
     zeros = {f"{name}_{part}": np.zeros_like(parameters[f"{name}_{part}"]) for part in ("re", "im")}
     return _complex(zeros | dict(moments), name)
 

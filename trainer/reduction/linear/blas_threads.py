@@ -15,7 +15,7 @@ LIBRARIES = ThreadpoolController()
 
 
 def one_blas_thread(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
-    """One thread of BLAS inside the function, and as many as before after it.
+    """Return one thread of BLAS inside the function, and as many as before after it.
 
     Matrices of a layer are small: a second thread gains little on an idle machine, and on a busy one
     OpenBLAS's threads wait for each other by spinning (the spectrum of 256 states took 3.8 steps of training

@@ -77,7 +77,7 @@ class Modes:
         return len(self.A_r)
 
     def scaled(self, factors: ComplexArray) -> "Modes":
-        """The same map with row k of B times factors[k]; real factors for real poles."""
+        """Return the same map with row k of B times factors[k]; real factors for real poles."""
         return replace(
             self,
             B=self.B * factors[:, None],
@@ -87,13 +87,13 @@ class Modes:
         )
 
     def with_row_norms(self, norms: npt.ArrayLike) -> "Modes":
-        """The same map with rows of B of these norms, one for all or (r,)."""
+        """Return the same map with rows of B of these norms, one for all or (r,)."""
         rows = np.maximum(np.linalg.norm(self.B, axis=1), np.finfo(np.float64).tiny)
         return self.scaled((np.asarray(norms) / rows).astype(np.complex128))
 
 
 def doubled(system: DiagonalSystem) -> DiagonalSystem:
-    """The real system as a diagonal one of order 2N: λ₂, B₂, C₂."""
+    """Return the real system as a diagonal one of order 2N: λ₂, B₂, C₂."""
     return DiagonalSystem(
         np.concatenate([system.eigenvalues, system.eigenvalues.conj()]),
         np.concatenate([system.B, system.B.conj()]),
@@ -115,7 +115,7 @@ def balance_pairs(system: DiagonalSystem) -> RealBalance:
 
 
 def shuffled(balanced: RealBalance, seed: int) -> RealBalance:
-    """The same balanced states, kept in a random order, two by two: a baseline.
+    """Return the same balanced states, kept in a random order, two by two: a baseline.
 
     Every choice of balanced states is stable. `hsv` is in the order in which states are kept.
     """
@@ -136,12 +136,12 @@ def shuffled(balanced: RealBalance, seed: int) -> RealBalance:
 
 
 def importances(balanced: RealBalance) -> FloatArray:
-    """(N,) of stored modes, descending: the two Hankel singular values that a pair takes."""
+    """Return (N,) of stored modes, descending: the two Hankel singular values that a pair takes."""
     return pair_importances(np.sort(balanced.hsv)[::-1])
 
 
 def monitoring_importances(system: DiagonalSystem) -> FloatArray:
-    """`importances` by the cheaper path, for a picture and not for a proposal: σ² = eig(L_cᵀ Q L_c).
+    """Return `importances` by the cheaper path, for a picture and not for a proposal: σ² = eig(L_cᵀ Q L_c).
 
     Resolved to about 1e-8 of the largest, in less than half of the time.
     """
@@ -152,7 +152,7 @@ def monitoring_importances(system: DiagonalSystem) -> FloatArray:
 
 
 def _with_doubled_output(system: DiagonalSystem) -> DiagonalSystem:
-    """What real_symmetry.py sees of y = 2 Re(C x): the output there is Re(C x)."""
+    """Return what real_symmetry.py sees of y = 2 Re(C x): the output there is Re(C x)."""
     return DiagonalSystem(system.eigenvalues, system.B, 2.0 * system.C, system.log_eigenvalues)
 
 
@@ -168,7 +168,7 @@ def ranks_to_check(state_dim: int, systems: int = 1) -> set[int]:
 
 
 def realisable_where(checked: Collection[int], state_dim: int) -> list[bool | None]:
-    """Which ranks 0..N can be chosen: those that were checked; rank 0 is none.
+    """Return which ranks 0..N can be chosen: those that were checked; rank 0 is none.
 
     >>> realisable_where({1, 3}, 3)
     [False, True, None, True]
@@ -177,7 +177,7 @@ def realisable_where(checked: Collection[int], state_dim: int) -> list[bool | No
 
 
 def order_for(balanced: RealBalance, rank: int, below: int | None = None) -> int:
-    """The largest real order that at most `rank` stored modes can hold; 0 where nothing is passed on.
+    """Return the largest real order that at most `rank` stored modes can hold; 0 where nothing is passed on.
 
     At least the rank itself, where there are so many states: its eigenvalues cannot be more than that.
 
@@ -218,7 +218,7 @@ def tails_of_ranks(
 
 
 def shares_of(tails: Sequence[FloatArray]) -> list[float]:
-    """Share of Σσ over all systems that each rank discards."""
+    """Return share of Σσ over all systems that each rank discards."""
     return [float(tail.sum() / tails[0].sum()) for tail in tails]
 
 
@@ -228,13 +228,13 @@ def _real(eigenvalues: npt.NDArray[np.inexact]) -> npt.NDArray[np.bool_]:
 
 
 def _kept(eigenvalues: npt.NDArray[np.inexact]) -> npt.NDArray[np.bool_]:
-    """Which eigenvalues are stored: one of each pair, and the real ones."""
+    """Return which eigenvalues are stored: one of each pair, and the real ones."""
     kept: npt.NDArray[np.bool_] = _real(eigenvalues) | (eigenvalues.imag > 0.0)
     return kept
 
 
 def truncate_pairs(balanced: RealBalance, rank: int, system: DiagonalSystem) -> Modes:
-    """The layer with `rank` stored modes, padding included.
+    """Return the layer with `rank` stored modes, padding included.
 
     An order that cannot be brought to diagonal form (cond(E) > 1e6, as where two real poles meet) gives way
     to the next lower one: the rank stays.
@@ -284,7 +284,7 @@ def _stacked(columns: ComplexArray) -> ComplexArray:
 
 
 def _padded(modes: Modes, rank: int, system: DiagonalSystem) -> Modes:
-    """Modes up to the rank: the former modes with the largest gain, with C = 0."""
+    """Return modes up to the rank: the former modes with the largest gain, with C = 0."""
     missing = rank - len(modes.eigenvalues)
     gains = np.linalg.norm(system.C, axis=0) * np.linalg.norm(system.B, axis=1)  # (N,)
     chosen = np.argsort(gains / np.expm1(system.logarithms.real), kind="stable")[:missing]  # expm1 < 0
@@ -312,7 +312,7 @@ class Gradients:
 
 
 def transport_first(system: DiagonalSystem, given: Gradients, modes: Modes) -> Gradients:
-    """Average gradients in the coordinates of the reduced layer: exact up to the discarded states.
+    """Return average gradients in the coordinates of the reduced layer: exact up to the discarded states.
 
         G_B' = Vᴴ G_B,   G_C' = G_C W,   g_λ' = diag(Vᴴ G_A W)
 
@@ -336,7 +336,7 @@ def transport_first(system: DiagonalSystem, given: Gradients, modes: Modes) -> G
 
 
 def transport_second(given: Gradients, modes: Modes) -> Gradients:
-    """Average squares by the squared weights of the first moments' rule, for λ' over g_λ,i alone.
+    """Return average squares by the squared weights of the first moments' rule, for λ' over g_λ,i alone.
 
     For independent real and imaginary parts; nothing is negative.
     """
@@ -355,7 +355,7 @@ def _multiplicity(modes: Modes) -> tuple[FloatArray, FloatArray]:
 
 
 def _squared(weights: ComplexArray, squares: ComplexArray) -> ComplexArray:
-    """Variances of Σ_i w_i g_i + w_{i+N} ḡ_i from those of g, real and imaginary parts apart."""
+    """Return variances of Σ_i w_i g_i + w_{i+N} ḡ_i from those of g, real and imaginary parts apart."""
     w, partner = np.split(weights, 2, axis=1)  # (r, N) each
     real = (w + partner).real ** 2 @ squares.real + (w - partner).imag ** 2 @ squares.imag
     imaginary = (w + partner).imag ** 2 @ squares.real + (w - partner).real ** 2 @ squares.imag
@@ -365,7 +365,7 @@ def _squared(weights: ComplexArray, squares: ComplexArray) -> ComplexArray:
 def _state_matrix_gradient(
     system: DiagonalSystem, g_eigenvalues: ComplexArray, G_B: ComplexArray, G_C: ComplexArray
 ) -> ComplexArray:
-    """Gradient G_A of the dense A at diag(λ₂), (2N, 2N), of a loss that no change of basis alters.
+    """Return gradient G_A of the dense A at diag(λ₂), (2N, 2N), of a loss that no change of basis alters.
 
         (G_A)_ij (λ̄_j − λ̄_i) = (Cᴴ G_C − G_B Bᴴ)_ij
 

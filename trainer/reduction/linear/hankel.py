@@ -88,7 +88,7 @@ class DiagonalSystem:
 
 
 def gramians(system: DiagonalSystem, *, horizon: int | None = None) -> tuple[ComplexArray, ComplexArray]:
-    """Controllability and observability Gramian in closed form.
+    """Return controllability and observability Gramian in closed form.
 
         P_ij = (B Bᴴ)_ij / (1 − λ_i λ̄_j)        Q_ij = (Cᴴ C)_ij / (1 − λ̄_i λ_j)
 
@@ -127,7 +127,7 @@ def gramians(system: DiagonalSystem, *, horizon: int | None = None) -> tuple[Com
 
 
 def _sums_of_powers(logarithms: ComplexArray) -> ComplexArray:
-    """Σ_k (λ_i λ̄_j)^k = 1 / (1 − λ_i λ̄_j) as (N, N), exactly Hermitian, from log λ.
+    """Return Σ_k (λ_i λ̄_j)^k = 1 / (1 − λ_i λ̄_j) as (N, N), exactly Hermitian, from log λ.
 
         1 − λ_i λ̄_j = p + 2 (1 − p) (T² − iT) / (1 + T²),   p = 1 − |λ_i λ_j|,   T = tan((θ_i − θ_j) / 2)
 
@@ -146,14 +146,14 @@ def _sums_of_powers(logarithms: ComplexArray) -> ComplexArray:
 
 
 def _times(logarithms: ComplexArray, factor: int) -> ComplexArray:
-    """Part by part: as a complex product −inf, of λ = 0, would become NaN."""
+    """Return part by part: as a complex product −inf, of λ = 0, would become NaN."""
     product: ComplexArray = np.empty_like(logarithms)
     product.real, product.imag = factor * logarithms.real, factor * logarithms.imag
     return product
 
 
 def _weighted(upper: ComplexArray, weight: ComplexArray) -> ComplexArray:
-    """The Hermitian matrix of this upper triangle, entry by entry times a Hermitian weight."""
+    """Return the Hermitian matrix of this upper triangle, entry by entry times a Hermitian weight."""
     upper *= weight
     whole: ComplexArray = np.conj(upper.T)  # (N, N)
     whole += upper
@@ -162,7 +162,7 @@ def _weighted(upper: ComplexArray, weight: ComplexArray) -> ComplexArray:
 
 
 def factor(G: Gramian) -> Gramian:
-    """L with G = L Lᴴ for a positive semidefinite G that may be exactly singular.
+    """Return L with G = L Lᴴ for a positive semidefinite G that may be exactly singular.
 
     Rows without a diagonal entry are left zero, the others equilibrated to a unit diagonal, which keeps the
     digits of weak states. Cholesky first; where a pivot is not positive, eigh with clipping at 0.
@@ -205,7 +205,7 @@ def _correlations(G: Gramian, scale: FloatArray) -> Gramian:
 
 
 def hankel_singular_values(eigenvalues: npt.ArrayLike, B: npt.ArrayLike, C: npt.ArrayLike) -> FloatArray:
-    """Hankel singular values of a stable diagonal discrete-time system.
+    """Return Hankel singular values of a stable diagonal discrete-time system.
 
         A P A^H - P + B B^H = 0      controllability
         A^H Q A - Q + C^H C = 0      observability
@@ -241,7 +241,7 @@ def hankel_singular_values(eigenvalues: npt.ArrayLike, B: npt.ArrayLike, C: npt.
 
 @one_blas_thread
 def monitoring_spectrum(system: DiagonalSystem) -> FloatArray:
-    """Hankel singular values by the cheaper path, for a picture and not for a proposal.
+    """Return Hankel singular values by the cheaper path, for a picture and not for a proposal.
 
         σ_i² = eigenvalues of L_cᴴ Q L_c,   P = L_c L_cᴴ
 
@@ -260,14 +260,14 @@ def monitoring_spectrum(system: DiagonalSystem) -> FloatArray:
 
 
 def resolvent(system: DiagonalSystem, omegas: npt.ArrayLike) -> ComplexArray:
-    """1 / (e^{iω} − λ_n) as (F, N), without cancellation where a pole touches the unit circle."""
+    """Return 1 / (e^{iω} − λ_n) as (F, N), without cancellation where a pole touches the unit circle."""
     angles = np.atleast_1d(np.asarray(omegas, dtype=np.float64))[:, None]  # (F, 1)
     weights: ComplexArray = -np.exp(-1j * angles) / np.expm1(system.logarithms - 1j * angles)  # (F, N)
     return weights
 
 
 def frequency_response(system: DiagonalSystem, omegas: npt.ArrayLike) -> ComplexArray:
-    """G(e^{iω}) = C (e^{iω} − diag(λ))⁻¹ B of the complex map.
+    """Return G(e^{iω}) = C (e^{iω} − diag(λ))⁻¹ B of the complex map.
 
     Parameters
     ----------
@@ -284,7 +284,7 @@ def frequency_response(system: DiagonalSystem, omegas: npt.ArrayLike) -> Complex
 
 
 def frequency_grid(system: DiagonalSystem, points: int = PEAK_GRID) -> FloatArray:
-    """Uniform frequencies and the pole angles ±θ, in [0, 2π), ascending.
+    """Return uniform frequencies and the pole angles ±θ, in [0, 2π), ascending.
 
     A uniform grid alone passes between the peaks of slow modes: half the gain was missed with 256 points.
     """
@@ -294,7 +294,7 @@ def frequency_grid(system: DiagonalSystem, points: int = PEAK_GRID) -> FloatArra
 
 
 def peak_gain(system: DiagonalSystem, *, points: int = PEAK_GRID) -> float:
-    """Largest gain ‖G‖_H∞ = max_ω σ_max(G(e^{iω})) of the complex map: an estimate from below.
+    """Return largest gain ‖G‖_H∞ = max_ω σ_max(G(e^{iω})) of the complex map: an estimate from below.
 
     The maximum is taken over `frequency_grid`, so it can only be too small, typically by less than a percent.
     A few power iterations rank the frequencies; the gain is then computed exactly at the 8 best.
@@ -325,7 +325,7 @@ def peak_gain(system: DiagonalSystem, *, points: int = PEAK_GRID) -> float:
 
 
 def difference(system: DiagonalSystem, other: DiagonalSystem) -> DiagonalSystem:
-    """The system whose response is G_system − G_other, of order N + N'."""
+    """Return the system whose response is G_system − G_other, of order N + N'."""
     return DiagonalSystem(
         np.concatenate([system.eigenvalues, other.eigenvalues]),
         np.concatenate([system.B, other.B]),

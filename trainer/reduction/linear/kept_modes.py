@@ -23,7 +23,7 @@ IMPORTANCE = {"last": "h_infinity_squared", "aire": "energy"}
 
 
 def reordered(balanced: Balance, method: str, seed: int) -> Balance:
-    """The same balanced states in the order in which a method keeps them.
+    """Return the same balanced states in the order in which a method keeps them.
 
     Those whose direction is rounding stay last; `hsv` stays descending, `order` says what is kept first.
     """
@@ -38,7 +38,7 @@ def reordered(balanced: Balance, method: str, seed: int) -> Balance:
 
 
 def mode_scores(system: DiagonalSystem, method: str) -> FloatArray:
-    """Score of every mode, (N,): what LAST and AIRE call the importance of a state."""
+    """Return score of every mode, (N,): what LAST and AIRE call the importance of a state."""
     gains = (np.abs(system.C) ** 2).sum(axis=0) * (np.abs(system.B) ** 2).sum(axis=1)  # (N,)
     nu = system.logarithms.real  # (N,) log |λ|: 1 − |λ| keeps its digits
     distance = np.expm1(nu) ** 2 if method == "last" else -np.expm1(2.0 * nu)
@@ -47,7 +47,7 @@ def mode_scores(system: DiagonalSystem, method: str) -> FloatArray:
 
 
 def strongest_modes(systems: Sequence[DiagonalSystem], method: str, rank: int) -> npt.NDArray[np.intp]:
-    """Which modes of each system have the largest scores, (systems, r) ascending."""
+    """Return which modes of each system have the largest scores, (systems, r) ascending."""
     scores = np.stack([mode_scores(system, method) for system in systems])  # (S, N)
     return np.sort(np.argsort(-scores, axis=1, kind="stable")[:, :rank], axis=1)
 
@@ -60,7 +60,7 @@ def importances_of_modes(systems: Sequence[DiagonalSystem], method: str) -> Floa
 
 
 def keep_modes(system: DiagonalSystem, method: str, rank: int) -> Truncation:
-    """The `rank` modes with the largest scores, untouched: columns of the identity change the basis.
+    """Return the `rank` modes with the largest scores, untouched: columns of the identity change the basis.
 
     Raises
     ------

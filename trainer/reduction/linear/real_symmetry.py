@@ -53,7 +53,7 @@ class RealBalance:
 
 
 def real_gramians(system: DiagonalSystem) -> tuple[FloatArray, FloatArray]:
-    """Gramians of z = [Re x; Im x], (2N, 2N) each."""
+    """Return Gramians of z = [Re x; Im x], (2N, 2N) each."""
     P, Q = gramians(system)
     exponent = system.logarithms[:, None] + system.logarithms[None, :]  # (N, N)
     weight = -1.0 / np.expm1(exponent)  # (N, N)
@@ -64,7 +64,7 @@ def real_gramians(system: DiagonalSystem) -> tuple[FloatArray, FloatArray]:
 
 
 def balance_real(system: DiagonalSystem) -> RealBalance:
-    """The real realisation in balanced coordinates.
+    """Return the real realisation in balanced coordinates.
 
     Raises
     ------
@@ -88,7 +88,7 @@ def balance_real(system: DiagonalSystem) -> RealBalance:
 
 
 def pair_importances(hsv: FloatArray) -> FloatArray:
-    """(N,) importance of a stored mode: the two singular values that a pair takes.
+    """Return (N,) importance of a stored mode: the two singular values that a pair takes.
 
     >>> pair_importances(np.array([4.0, 3.0, 2.0, 1.0])).tolist()
     [7.0, 3.0]
@@ -98,7 +98,7 @@ def pair_importances(hsv: FloatArray) -> FloatArray:
 
 
 def order_for(balanced: RealBalance, rank: int) -> int:
-    """The largest real order whose eigenvalues need exactly `rank` stored modes.
+    """Return the largest real order whose eigenvalues need exactly `rank` stored modes.
 
     Raises
     ------
@@ -113,14 +113,14 @@ def order_for(balanced: RealBalance, rank: int) -> int:
 
 
 def _stored(eigenvalues: ComplexArray) -> np.ndarray:
-    """Which eigenvalues are kept: one of each pair, and the real ones."""
+    """Return which eigenvalues are kept: one of each pair, and the real ones."""
     real = np.abs(eigenvalues.imag) <= REALNESS * np.abs(eigenvalues)
     kept: np.ndarray = real | (eigenvalues.imag > 0.0)
     return kept
 
 
 def truncate_real(balanced: RealBalance, rank: int) -> Truncation:
-    """The layer at this many stored modes.
+    """Return the layer at this many stored modes.
 
     V_n and W_n of the result are zero: moments are not transported through a real reduction.
 

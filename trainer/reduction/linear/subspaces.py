@@ -14,7 +14,7 @@ def kept_subspace(balanced: Balance, rank: int) -> ComplexArray:
 
 
 def overlap(V: ComplexArray, other: ComplexArray) -> float:
-    """‖orth(V)ᴴ orth(V')‖²_F / min(r, r') in [0, 1]: 1 when one subspace holds the other.
+    """Return ‖orth(V)ᴴ orth(V')‖²_F / min(r, r') in [0, 1]: 1 when one subspace holds the other.
 
     Parameters
     ----------
@@ -26,7 +26,7 @@ def overlap(V: ComplexArray, other: ComplexArray) -> float:
 
 
 def selection_regret(final: Balance, V: ComplexArray) -> float:
-    """How much less of the final system a subspace carries than the best one of its dimension.
+    """Return how much less of the final system a subspace carries than the best one of its dimension.
 
         regret = (Σ_{i≤r} σ_i − tr Π Σ) / Σσ
 
@@ -62,7 +62,7 @@ def selection_regret(final: Balance, V: ComplexArray) -> float:
 
 
 def random_regret(final: Balance, rank: int, seed: int) -> float:
-    """The regret of a subspace drawn at random, for scale."""
+    """Return the regret of a subspace drawn at random, for scale."""
     generator = np.random.default_rng(seed)
     shape = (final.system.state_dim, rank)
     return selection_regret(final, generator.standard_normal(shape) + 1j * generator.standard_normal(shape))

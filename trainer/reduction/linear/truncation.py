@@ -53,7 +53,7 @@ class Balance:
         return int(np.count_nonzero(self.hsv > NUMERICAL_RANK * self.hsv[0]))
 
     def bases(self, rank: int) -> tuple[ComplexArray, ComplexArray]:
-        """V and W of shape (N, rank) with Wᴴ V = I: those of a lower rank are their first columns."""
+        """Return V and W of shape (N, rank) with Wᴴ V = I: those of a lower rank are their first columns."""
         kept = slice(rank) if self.order is None else self.order[:rank]
         root = np.sqrt(self.hsv[kept])  # (r,)
         V: ComplexArray = self.L_c @ (self.Z[:, kept] / root)  # (N, r)
@@ -97,7 +97,7 @@ class Truncation:
 
 @one_blas_thread
 def balance(system: DiagonalSystem) -> Balance:
-    """Factors of both Gramians and the singular value decomposition L_oᴴ L_c = U Σ Zᴴ."""
+    """Return factors of both Gramians and the singular value decomposition L_oᴴ L_c = U Σ Zᴴ."""
     P, Q = gramians(system)
     L_c, L_o = factor(P), factor(Q)  # (N, N)
     U, hsv, Zh = np.linalg.svd(L_o.conj().T @ L_c)
@@ -167,7 +167,7 @@ def truncate(balanced: Balance, rank: int) -> Truncation:
 def balanced_truncation(
     eigenvalues: npt.ArrayLike, B: npt.ArrayLike, C: npt.ArrayLike, rank: int, symmetry: str = "complex"
 ) -> Truncation:
-    """Balanced truncation of a stable diagonal system: `truncate(balance(system), rank)`.
+    """Return balanced truncation of a stable diagonal system: `truncate(balance(system), rank)`.
 
     Parameters
     ----------
@@ -216,7 +216,7 @@ def scale_modes(truncation: Truncation, row_norms: npt.ArrayLike) -> Truncation:
 
 
 def median_row_norm(B: ComplexArray) -> float:
-    """Median norm of the rows of B that are not zero; 1 when all are.
+    """Return median norm of the rows of B that are not zero; 1 when all are.
 
     >>> median_row_norm(np.array([[3.0, 4.0], [0.0, 0.0]]))
     5.0
@@ -226,7 +226,7 @@ def median_row_norm(B: ComplexArray) -> float:
 
 
 def checked_ranks(state_dim: int) -> list[int]:
-    """Ranks below N whose realisation is checked for a proposal.
+    """Return ranks below N whose realisation is checked for a proposal.
 
     All of them for N <= 128. Above: 1..64, then multiples of 8 to 128, of 16 to 256 and of 32 beyond.
 
@@ -243,7 +243,7 @@ def checked_ranks(state_dim: int) -> list[int]:
 def realisable_ranks(
     balanced: Balance, ranks: Iterable[int] | None = None
 ) -> tuple[list[bool | None], list[float | None]]:
-    """Which ranks can be written back, found by doing it.
+    """Return which ranks can be written back, found by doing it.
 
     Parameters
     ----------
@@ -292,14 +292,14 @@ def _unchanged(balanced: Balance) -> Truncation:
 
 
 def _modes(A_r: ComplexArray) -> tuple[ComplexArray, ComplexArray, float]:
-    """Eigenvalues, unit eigenvectors E and cond(E), capped at 1/eps so that it can be stored."""
+    """Return eigenvalues, unit eigenvectors E and cond(E), capped at 1/eps so that it can be stored."""
     eigenvalues, E = np.linalg.eig(A_r)
     singular = np.linalg.svd(E, compute_uv=False)  # (r,)
     return eigenvalues, E, float(singular[0] / max(singular[-1], np.finfo(np.float64).eps * singular[0]))
 
 
 def _refusal(rank: int, eigenvalues: ComplexArray, condition: float | None) -> str:
-    """Why a rank cannot be realised, or an empty string."""
+    """Return why a rank cannot be realised, or an empty string."""
     modulus = float(np.abs(eigenvalues).max())
     if modulus >= 1.0:
         return f"rank {rank} cannot be realised: an eigenvalue has modulus {modulus:.16g} >= 1"

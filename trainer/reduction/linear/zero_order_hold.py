@@ -55,12 +55,12 @@ class Hold:
         return slope
 
     def parameters(self) -> tuple[FloatArray, FloatArray]:
-        """a = log(−Re A) and ω = Im A."""
+        """Return a = log(−Re A) and ω = Im A."""
         return np.log(-self.A.real), self.A.imag.copy()
 
 
 def from_parameters(A_re_log: FloatArray, A_im: FloatArray, dt: FloatArray) -> Hold:
-    """The modes of a layer's parameters. Raises ValueError where one is not finite."""
+    """Return the modes of a layer's parameters. Raise ValueError where one is not finite."""
     for name, values in {"A_re_log": A_re_log, "A_im": A_im, "log_dt": dt}.items():
         if not np.isfinite(values).all():
             raise ValueError(f"{name} holds a value that is not finite")
@@ -68,7 +68,7 @@ def from_parameters(A_re_log: FloatArray, A_im: FloatArray, dt: FloatArray) -> H
 
 
 def from_eigenvalues(eigenvalues: ComplexArray, dt: FloatArray) -> Hold:
-    """The modes with λ = exp(Δ A), Im A in (−π/Δ, π/Δ]: a real pole below 0 has Im A = π/Δ.
+    """Return the modes with λ = exp(Δ A), Im A in (−π/Δ, π/Δ]: a real pole below 0 has Im A = π/Δ.
 
     Raises
     ------
@@ -97,7 +97,7 @@ class HoldGradients:
 
 
 def discrete_gradients(hold: Hold, matrix: ComplexArray, given: HoldGradients) -> HoldGradients:
-    """Gradients of λ and φ X from those of A and X, with Δ fixed; X = `matrix`, (N, K)."""
+    """Return gradients of λ and φ X from those of A and X, with Δ fixed; X = `matrix`, (N, K)."""
     carried = _over(given.carried, hold.gain.conj()[:, None])  # (N, K)
     through_gain = (matrix.conj() * carried).sum(axis=1) * hold.gain_slope.conj()  # (N,)
     eigenvalues = _over(given.eigenvalues - through_gain, (hold.dt * hold.eigenvalues).conj())  # (N,)
@@ -105,7 +105,7 @@ def discrete_gradients(hold: Hold, matrix: ComplexArray, given: HoldGradients) -
 
 
 def continuous_gradients(hold: Hold, matrix: ComplexArray, given: HoldGradients) -> HoldGradients:
-    """Gradients of A and X from those of λ and φ X: the inverse of `discrete_gradients`."""
+    """Return gradients of A and X from those of λ and φ X: the inverse of `discrete_gradients`."""
     through_gain = (matrix.conj() * given.carried).sum(axis=1) * hold.gain_slope.conj()  # (N,)
     eigenvalues = (hold.dt * hold.eigenvalues).conj() * given.eigenvalues + through_gain  # (N,)
     return HoldGradients(eigenvalues, given.carried * hold.gain.conj()[:, None])
@@ -120,7 +120,7 @@ def step_gradients(hold: Hold, matrix: ComplexArray, given: HoldGradients) -> Fl
 
 
 def step_squares(hold: Hold, matrix: ComplexArray, given: HoldGradients) -> FloatArray:
-    """Average squares for log Δ from those for λ and φ X, (N,)."""
+    """Return average squares for log Δ from those for λ and φ X, (N,)."""
     slope = hold.eigenvalues * hold.dt  # (N,)
     through_matrix = turned_squares((slope[:, None] * matrix).conj(), given.carried).real.sum(axis=1)
     total: FloatArray = turned_squares((slope * hold.A).conj(), given.eigenvalues).real + through_matrix
@@ -139,7 +139,7 @@ def discrete_squares(hold: Hold, given: HoldGradients) -> HoldGradients:
 
 
 def continuous_squares(hold: Hold, given: HoldGradients) -> HoldGradients:
-    """Average squares for A and X from those for λ and φ X."""
+    """Return average squares for A and X from those for λ and φ X."""
     return HoldGradients(
         turned_squares((hold.dt * hold.eigenvalues).conj(), given.eigenvalues),
         turned_squares(hold.gain.conj()[:, None], given.carried),
@@ -147,7 +147,7 @@ def continuous_squares(hold: Hold, given: HoldGradients) -> HoldGradients:
 
 
 def turned_squares(factors: ComplexArray, squares: ComplexArray) -> ComplexArray:
-    """Average squares of both parts of factor · g, for independent parts of g."""
+    """Return average squares of both parts of factor · g, for independent parts of g."""
     a, b = factors.real**2, factors.imag**2
     turned: ComplexArray = a * squares.real + b * squares.imag + 1j * (b * squares.real + a * squares.imag)
     return turned

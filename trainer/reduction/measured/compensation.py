@@ -91,7 +91,7 @@ def _inverse(P: FloatArray) -> FloatArray:
 
 
 def _without(X: FloatArray, place: int) -> FloatArray:
-    """Inverse of a matrix without one row and column, from its inverse X."""
+    """Return inverse of a matrix without one row and column, from its inverse X."""
     rest = np.delete(X, place, axis=0)
     column = rest[:, place]
     smaller: FloatArray = np.delete(rest, place, axis=1) - np.outer(column, column) / X[place, place]
@@ -99,7 +99,7 @@ def _without(X: FloatArray, place: int) -> FloatArray:
 
 
 def shares_of(errors: FloatArray) -> FloatArray:
-    """Share of the output's energy that each rank loses, (N+1,): 1 at rank 0, 0 at rank N, falling.
+    """Return share of the output's energy that each rank loses, (N+1,): 1 at rank 0, 0 at rank N, falling.
 
     Raises
     ------

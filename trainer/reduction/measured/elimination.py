@@ -43,7 +43,7 @@ def eliminate(M: FloatArray) -> Order:
 
 
 def order_of(M: FloatArray, method: str, seed: int = 0) -> Order:
-    """The order in which a method keeps states: energy (`eliminate`), diagonal (by M_nn), random."""
+    """Return the order in which a method keeps states: energy (`eliminate`), diagonal (by M_nn), random."""
     if method == "diagonal":
         return np.argsort(-np.diag(M), kind="stable")
     if method == "random":
@@ -52,7 +52,7 @@ def order_of(M: FloatArray, method: str, seed: int = 0) -> Order:
 
 
 def lost_energy(M: FloatArray, order: Order) -> FloatArray:
-    """Share of the output's energy that each rank loses by deletion, (N+1,): 1 at rank 0, 0 at rank N.
+    """Return share of the output's energy that each rank loses by deletion, (N+1,): 1 at rank 0, 0 at rank N.
 
     Contributions can cancel each other: where fewer states would lose less, the larger loss of the higher
     rank is taken, so that shares fall with the rank.
@@ -75,7 +75,7 @@ def lost_energy(M: FloatArray, order: Order) -> FloatArray:
 
 
 def positive(P: FloatArray) -> FloatArray:
-    """Second moments with a ridge on the diagonal, so that they can be inverted.
+    """Return second moments with a ridge on the diagonal, so that they can be inverted.
 
     RIDGE of the diagonal, and where rounding of single precision has made them indefinite, ten times their
     most negative eigenvalue (in units of the diagonal).

@@ -75,7 +75,7 @@ class MatrixReduction:
 
 
 def spectrum(system: MatrixSystem) -> FloatArray:
-    """Importances σ_i², summed over groups, (N,) descending.
+    """Return importances σ_i², summed over groups, (N,) descending.
 
     Raises
     ------
@@ -87,7 +87,7 @@ def spectrum(system: MatrixSystem) -> FloatArray:
 
 
 def propose(system: MatrixSystem, method: Method, parameters: Sequence[int]) -> RankTable:
-    """Share of the output's energy that each rank loses: its root is the predicted relative error.
+    """Return share of the output's energy that each rank loses: its root is the predicted relative error.
 
     `condition` is the largest ‖v_i‖ ‖w_i‖ of a kept state, 1 where V Wᵀ is an orthogonal projection. It does
     not depend on the scale of keys and queries.
@@ -123,7 +123,7 @@ def propose(system: MatrixSystem, method: Method, parameters: Sequence[int]) -> 
 
 
 def reduce(system: MatrixSystem, rank: int, method: Method) -> MatrixReduction:
-    """The layer with keys of dimension `rank`. Rank N is the layer as it is.
+    """Return the layer with keys of dimension `rank`. Rank N is the layer as it is.
 
     Raises
     ------
@@ -145,7 +145,7 @@ def reduce(system: MatrixSystem, rank: int, method: Method) -> MatrixReduction:
 
 
 def balance(P: FloatArray, Q: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """V and W of rank N, (N, N) each, with Wᵀ V = I: those of a lower rank are their first columns.
+    """Return V and W of rank N, (N, N) each, with Wᵀ V = I: those of a lower rank are their first columns.
 
     Where σ is rounding, the columns are some that complete the basis.
     """
@@ -161,7 +161,7 @@ def balance(P: FloatArray, Q: FloatArray) -> tuple[FloatArray, FloatArray]:
 
 
 def scaled(V: FloatArray, W: FloatArray, keys: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """The same truncation with rows of K' = Wᵀ K as long as the median row of K; R' takes the inverse.
+    """Return the same truncation with rows of K' = Wᵀ K as long as the median row of K; R' takes the inverse.
 
     The scale of each state is free, but Adam and weight decay depend on it.
 
@@ -180,7 +180,7 @@ def scaled(V: FloatArray, W: FloatArray, keys: FloatArray) -> tuple[FloatArray, 
 def transport_moments(
     reduction: MatrixReduction, first: Arrays, second: Arrays, *, keys: str, queries: str
 ) -> tuple[dict[str, FloatArray], dict[str, FloatArray]]:
-    """Adam's moments of the two maps, named `keys` and `queries`; the others stay.
+    """Return Adam's moments of the two maps, named `keys` and `queries`; the others stay.
 
         ∂K' = Vᵀ ∂K,   ∂R' = Wᵀ ∂R      exactly, but for the error that the cut makes in the output
 
@@ -214,7 +214,7 @@ def _transposed(matrices: FloatArray) -> FloatArray:
 
 
 def _groups(system: MatrixSystem) -> list[tuple[FloatArray, FloatArray]]:
-    """P and Q of each group."""
+    """Return P and Q of each group."""
     if not (np.isfinite(system.P).all() and np.isfinite(system.Q).all()):
         raise ValueError("the states or the queries of the layer are not finite")
     return list(zip(system.P, system.Q, strict=True))
@@ -225,14 +225,14 @@ def _sigma(P: FloatArray, Q: FloatArray) -> FloatArray:
 
 
 def _condition(V: FloatArray, W: FloatArray) -> FloatArray:
-    """Largest ‖v_i‖ ‖w_i‖ of the first r states, (N,) for r = 1..N."""
+    """Return largest ‖v_i‖ ‖w_i‖ of the first r states, (N,) for r = 1..N."""
     products = np.linalg.norm(V, axis=0) * np.linalg.norm(W, axis=0)  # (N,)
     largest: FloatArray = np.maximum.accumulate(products)
     return largest
 
 
 def _complement(basis: FloatArray) -> FloatArray:
-    """(N, N − m) orthonormal, at right angles to the m columns."""
+    """Return (N, N − m) orthonormal, at right angles to the m columns."""
     n, m = basis.shape
     if m == 0:
         return np.eye(n)

@@ -7,7 +7,6 @@ from torch import Tensor, nn
 
 from hankelboard.settings.config import RegularisationConfig
 from hankelboard.storage.errors import ConfigError
-from hankelboard.trainer.reduction.reducible import LinearSystem
 from hankelboard.trainer.reduction.surgery import reducible_layers
 from hankelboard.trainer.training.objective.nuclear_norm import Majoriser, hankel_nuclear_norm
 
@@ -23,7 +22,7 @@ class HankelRegulariser:
 
     def __init__(self, config: RegularisationConfig, model: nn.Module):
         self._config = config
-        self._layers = [layer for _, layer in reducible_layers(model) if isinstance(layer, LinearSystem)]
+        self._layers = [layer for _, layer in reducible_layers(model) if layer.offers("system")]
         if not self._layers:
             raise ConfigError("regularisation.hankel_nuclear: the model has no layer that is a linear system")
         self._made_of: list[tuple[Tensor, ...]] = []

@@ -5,11 +5,11 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from hankelboard.settings.config import parse
+from hankelboard.settings.families import FAMILIES
 from hankelboard.storage.errors import ConfigError
 from hankelboard.trainer.compression.calibration import calibrate
 from hankelboard.trainer.data.task import Split, Task
 from hankelboard.trainer.layers.build import build_model
-from hankelboard.trainer.layers.families import MIXERS
 from hankelboard.trainer.layers.recurrences import (
     channel_decay,
     delta_rule,
@@ -19,7 +19,6 @@ from hankelboard.trainer.layers.recurrences import (
     siso,
 )
 from hankelboard.trainer.layers.recurrences.precision import autocast, check_precision, in_float32
-from hankelboard.trainer.reduction.reducible import Calibrated
 from hankelboard.trainer.reduction.surgery import reducible_layers
 
 CPU = torch.device("cpu")
@@ -49,7 +48,7 @@ def loss_and_gradients(model, split, precision):
 
 
 @pytest.mark.parametrize("pooling", ["mean", "masked"])
-@pytest.mark.parametrize("family", MIXERS)
+@pytest.mark.parametrize("family", FAMILIES)
 def test_a_step_in_bfloat16_is_near_the_one_in_float32(family, pooling):
     model, split = network(family, pooling)
     wanted, exact = loss_and_gradients(model, split, "float32")
@@ -62,12 +61,12 @@ def test_a_step_in_bfloat16_is_near_the_one_in_float32(family, pooling):
     assert (gradients["head.weight"] - head).norm() < 0.05 * head.norm()
 
 
-@pytest.mark.parametrize("family", MIXERS)
+@pytest.mark.parametrize("family", FAMILIES)
 def test_what_a_cut_needs_is_measured_without_bfloat16(family):
     """Although the forward pass around it is under autocast here, which a run's calibration is not."""
     model, _ = network(family)
     for _, layer in reducible_layers(model):
-        if not isinstance(layer, Calibrated):
+        if not layer.offers("observing"):
             continue
         watched = Watched(layer.observer())
         layer.observer = lambda watched=watched: watched

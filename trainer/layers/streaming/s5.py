@@ -4,12 +4,14 @@ x[t] = λ ∘ x[t−1] + B̄ u[t],   y[t] = 2 Re(C x[t]) + D ∘ u[t]
 A = −exp(A_re_log) + i A_im,   λ = exp(Δ A),   B̄ = (λ − 1) / A ∘ B,   Δ = exp(log_dt)        for every state
 """
 
+from typing import Any
+
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 
-def step(layer: nn.Module, u: Tensor, x: Tensor | float = 0.0) -> tuple[Tensor, Tensor]:
-    """Input (batch, H) and state (batch, N) to the output (batch, H) and the next state."""
+def step(layer: Any, u: Tensor, x: Any = 0.0) -> tuple[Tensor, Tensor]:
+    """Return the output and the next state of an input (batch, H) and a state (batch, N)."""
     A = torch.complex(-layer.A_re_log.exp(), layer.A_im)  # (N,)
     held = layer.log_dt.exp() * A  # (N,) Δ A
     B = (torch.expm1(held) / A)[:, None] * torch.complex(layer.B_re, layer.B_im)  # (N, H)

@@ -6,16 +6,19 @@ h[t] = exp(Δ[t] A) ∘ h[t−1] + (Δ[t] ∘ x[t]) B[t]ᵀ,   y[t] = h[t] C[t]
 output = W_out ((y + D_skip ∘ x) ∘ SiLU(z))
 """
 
+from typing import Any
+
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import linear, silu, softplus
 
 
-def step(
-    layer: nn.Module, u: Tensor, window: Tensor | None = None, h: Tensor | float = 0.0
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Input (batch, H), last inputs of the convolution (batch, taps, D) and state (batch, D, N) to the output
-    (batch, H) and the next."""
+def step(layer: Any, u: Tensor, window: Tensor | None = None, h: Any = 0.0) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the output (batch, H) and the next states.
+
+    Of the input (batch, H) and the states: last inputs of the convolution,
+    (batch, taps − 1, D) and (batch, D, N).
+    """
     x, z = linear(u, layer.inner.weight).chunk(2, dim=-1)  # (batch, D) each
     x, window = convolved(layer.convolution, x, window)
     x = silu(x)
@@ -27,9 +30,10 @@ def step(
     return linear((y + layer.D_skip * x) * silu(z), layer.outer.weight), window, h
 
 
-def convolved(layer: nn.Module, x: Tensor, window: Tensor | None) -> tuple[Tensor, Tensor]:
-    """The convolution at this step, (batch, D), and its last inputs with x, (batch, taps, D)."""
+def convolved(layer: Any, x: Tensor, window: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Return the convolution at this step, (batch, D), and its inputs for the next, (batch, taps − 1, D)."""
     if window is None:
-        window = x.new_zeros(len(x), *layer.weight.T.shape)  # before the beginning there is 0
-    window = torch.cat([window[:, 1:], x[:, None]], dim=1)
-    return (window * layer.weight.T).sum(1) + layer.bias, window
+        channels, taps = layer.weight.shape
+        window = x.new_zeros(len(x), taps - 1, channels)  # before the beginning there is 0
+    window = torch.cat([window, x[:, None]], dim=1)  # (batch, taps, ·)
+    return (window * layer.weight.T).sum(1) + layer.bias, window[:, 1:]

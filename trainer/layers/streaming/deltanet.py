@@ -6,16 +6,22 @@ q, k, v = SiLU(causal depthwise convolution of W_in x),   q and k to length 1, t
 output = W_out (norm(o) ∘ scale ∘ SiLU(W_gate x))
 """
 
+from typing import Any
+
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import linear, rms_norm, silu, softplus
 
+CONSTANT = ("map.weight",)
+"""Ends of the names of tensors that are not trained."""
 
-def step(
-    layer: nn.Module, x: Tensor, window: Tensor | None = None, S: Tensor | float = 0.0
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Input (batch, H), last inputs of the convolution (batch, taps, ·) and state (batch, heads, d_k, d_v) to
-    the output (batch, H) and the next."""
+
+def step(layer: Any, x: Tensor, window: Tensor | None = None, S: Any = 0.0) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the output (batch, H) and the next states.
+
+    Of the input (batch, H) and the states: last inputs of the convolution,
+    (batch, taps − 1, ·) and (batch, heads, d_k, d_v).
+    """
     rule = layer.rule
     mixed, window = convolved(rule.convolution, linear(x, rule.inner.weight), window)
     heads, _, N = rule.map.weight.shape
@@ -34,20 +40,21 @@ def step(
 
 
 def mapped(M: Tensor, each: Tensor) -> Tensor:
-    """q or k at length 1, then through its head's map (heads, r, N), none where r is 0."""
+    """Return q or k at length 1, then through its head's map (heads, r, N), none where r is 0."""
     each = each * torch.rsqrt(each.pow(2).sum(-1, keepdim=True) + 1e-6)
     return torch.einsum("bgn,grn->bgr", each, M) if M.shape[1] else each
 
 
-def convolved(layer: nn.Module, x: Tensor, window: Tensor | None) -> tuple[Tensor, Tensor]:
-    """The convolution at this step, (batch, ·), and its last inputs with x, (batch, taps, ·)."""
+def convolved(layer: Any, x: Tensor, window: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Return the convolution at this step, (batch, ·), and its inputs for the next, (batch, taps − 1, ·)."""
     if window is None:
-        window = x.new_zeros(len(x), *layer.weight.T.shape)  # before the beginning there is 0
-    window = torch.cat([window[:, 1:], x[:, None]], dim=1)
-    return (window * layer.weight.T).sum(1) + layer.bias, window
+        channels, taps = layer.weight.shape
+        window = x.new_zeros(len(x), taps - 1, channels)  # before the beginning there is 0
+    window = torch.cat([window, x[:, None]], dim=1)  # (batch, taps, ·)
+    return (window * layer.weight.T).sum(1) + layer.bias, window[:, 1:]
 
 
-def gated(layer: nn.Module, o: Tensor, x: Tensor) -> Tensor:
-    """o (batch, heads, d_v) and x (batch, H) to the output (batch, H)."""
+def gated(layer: Any, o: Tensor, x: Tensor) -> Tensor:
+    """Return the output (batch, H) of o (batch, heads, d_v) and x (batch, H)."""
     o = rms_norm(o, layer.scale.shape, layer.scale, 1e-6)
     return linear(o.flatten(-2) * silu(linear(x, layer.gate.weight)), layer.outer.weight)

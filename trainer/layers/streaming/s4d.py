@@ -4,12 +4,14 @@ x[t] = λ ∘ x[t−1] + u[t],   y[t] = 2 Re Σ_n ρ_n x[t]_n + D u[t]        fo
 A = −exp(A_re_log) + i A_im,   λ = exp(Δ A),   ρ = C ∘ (λ − 1) / A,   Δ = exp(log_dt)
 """
 
+from typing import Any
+
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 
-def step(layer: nn.Module, u: Tensor, x: Tensor | float = 0.0) -> tuple[Tensor, Tensor]:
-    """Input (batch, H) and state (batch, H, N) to the output (batch, H) and the next state."""
+def step(layer: Any, u: Tensor, x: Any = 0.0) -> tuple[Tensor, Tensor]:
+    """Return the output and the next state of an input (batch, H) and a state (batch, H, N)."""
     A = torch.complex(-layer.A_re_log.exp(), layer.A_im)  # (H, N)
     held = layer.log_dt.exp()[:, None] * A  # (H, N) Δ A
     residues = torch.complex(layer.C_re, layer.C_im) * torch.expm1(held) / A  # (H, N)

@@ -6,16 +6,19 @@ S[t] = exp(−Δ[t] exp(A_log)) S[t−1] + B[t] (Δ[t] x[t])ᵀ,   y[t] = S[t]�
 Δ = softplus(dt + dt_bias),   output = W_out norm((y + D_skip ∘ x) ∘ SiLU(z))
 """
 
+from typing import Any
+
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import linear, rms_norm, silu, softplus
 
 
-def step(
-    layer: nn.Module, u: Tensor, window: Tensor | None = None, S: Tensor | float = 0.0
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Input (batch, H), last inputs of the convolution (batch, taps, ·) and state (batch, heads, N, P) to the
-    output (batch, H) and the next."""
+def step(layer: Any, u: Tensor, window: Tensor | None = None, S: Any = 0.0) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the output (batch, H) and the next states.
+
+    Of the input (batch, H) and the states: last inputs of the convolution,
+    (batch, taps − 1, ·) and (batch, heads, N, P).
+    """
     core, heads, channels = layer.ssd, len(layer.D_skip), layer.outer.weight.shape[1]
     z, x, dt = linear(u, layer.inner.weight).split((channels, len(layer.convolution.bias), heads), dim=-1)
     x, window = convolved(layer.convolution, x, window)
@@ -32,16 +35,17 @@ def step(
 
 
 def mapped(M: Tensor, each: Tensor, heads: int) -> Tensor:
-    """B or C through its map (groups, r, N), none where r is 0, and given to every head of its group."""
+    """Return B or C through its map (groups, r, N), none where r is 0, for each head of its group."""
     each = each.unflatten(-1, (len(M), -1))  # (batch, groups, N)
     if M.shape[1]:
         each = torch.einsum("bgn,grn->bgr", each, M)
     return each.repeat_interleave(heads // len(M), dim=1)
 
 
-def convolved(layer: nn.Module, x: Tensor, window: Tensor | None) -> tuple[Tensor, Tensor]:
-    """The convolution at this step, (batch, ·), and its last inputs with x, (batch, taps, ·)."""
+def convolved(layer: Any, x: Tensor, window: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Return the convolution at this step, (batch, ·), and its inputs for the next, (batch, taps − 1, ·)."""
     if window is None:
-        window = x.new_zeros(len(x), *layer.weight.T.shape)  # before the beginning there is 0
-    window = torch.cat([window[:, 1:], x[:, None]], dim=1)
-    return (window * layer.weight.T).sum(1) + layer.bias, window
+        channels, taps = layer.weight.shape
+        window = x.new_zeros(len(x), taps - 1, channels)  # before the beginning there is 0
+    window = torch.cat([window, x[:, None]], dim=1)  # (batch, taps, ·)
+    return (window * layer.weight.T).sum(1) + layer.bias, window[:, 1:]

@@ -5,13 +5,15 @@ q = W_q x,   k = W_k x,   v = W_v x,   α = sigmoid(W_up W_down x + gate_bias)^(
 output = W_out (norm(o) ∘ scale ∘ SiLU(W_gate x))
 """
 
+from typing import Any
+
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import linear, logsigmoid, rms_norm, silu
 
 
-def step(layer: nn.Module, x: Tensor, S: Tensor | float = 0.0) -> tuple[Tensor, Tensor]:
-    """Input (batch, H) and state (batch, heads, d_k, d_v) to the output (batch, H) and the next state."""
+def step(layer: Any, x: Tensor, S: Any = 0.0) -> tuple[Tensor, Tensor]:
+    """Return the output and the next state of an input (batch, H) and a state (batch, heads, d_k, d_v)."""
     core = layer.attention
     q, k, v = (torch.einsum("bh,gnh->bgn", x, W) for W in (core.W_q, core.W_k, core.W_v))
     gate = torch.einsum("br,gnr->bgn", x @ core.W_down.T, core.W_up) + core.gate_bias
@@ -21,7 +23,7 @@ def step(layer: nn.Module, x: Tensor, S: Tensor | float = 0.0) -> tuple[Tensor, 
     return gated(layer.output, o, x), S
 
 
-def gated(layer: nn.Module, o: Tensor, x: Tensor) -> Tensor:
-    """o (batch, heads, d_v) and x (batch, H) to the output (batch, H)."""
+def gated(layer: Any, o: Tensor, x: Tensor) -> Tensor:
+    """Return the output (batch, H) of o (batch, heads, d_v) and x (batch, H)."""
     o = rms_norm(o, layer.scale.shape, layer.scale, 1e-6)
     return linear(o.flatten(-2) * silu(linear(x, layer.gate.weight)), layer.outer.weight)
