@@ -190,6 +190,7 @@ def _tolerance(proposal: Mapping[str, Any]) -> str:
     from hankelboard.settings.families import importance_of  # only where a proposal is printed
 
     """5% of Σσ."""
+
     if proposal["tolerance"] is None:
         return ""
     return f"{proposal['tolerance']:.4g} of {importance_of(proposal['importance']).short}"

@@ -81,7 +81,7 @@ def test_it_exports_verifies_and_compares(hankelboard, trained, tmp_path):
     [
         (("export", "{run}", "--metrics", "m.csv"), "pandas", "pandas pyarrow"),
         (("export", "{run}", "last", "model", "--spectra", "s.parquet"), "pandas, pyarrow", "pandas pyarrow"),
-        (("compare", "{run}", "--html", "report.html"), "vl_convert", "'hankelboard[report]'"),
+        (("compare", "{run}", "--html", "report.html"), "altair, vl_convert", "'hankelboard[report]'"),
         (("up",), "streamlit, pandas, altair, pyarrow, watchdog", "hankelboard"),
         (("demo",), "streamlit, pandas, altair, pyarrow, watchdog", "hankelboard"),
     ],
