@@ -1,7 +1,6 @@
 """The data layer: incremental, tolerant of what it finds, and bounded in what it gives to a chart."""
 
 import asyncio
-import doctest
 import json
 import math
 
@@ -37,10 +36,6 @@ def run(runs):
     run = SyntheticRun(runs).start()
     run.train(200)
     return run
-
-
-def test_examples():
-    assert doctest.testmod(labels).failed == 0
 
 
 def test_only_new_bytes_are_parsed(run, monkeypatch):

@@ -1,14 +1,7 @@
 """Suites from the page New run, and runs that wait for other runs."""
 
-import doctest
-
-from hankelboard.app.panels import suite_form
 from hankelboard.storage.runs import create_run, list_runs, read_run
 from tests.app.conftest import SyntheticRun, text_of
-
-
-def test_doctests():
-    assert doctest.testmod(suite_form).failed == 0
 
 
 def test_a_suite_is_queued_and_said_again_adds_what_is_missing(open_page, runs):

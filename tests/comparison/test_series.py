@@ -1,14 +1,11 @@
 """Comparisons: which runs belong together, what is paired, and what is not claimed."""
 
 import dataclasses
-import doctest
 import math
 
 import pytest
 from scipy import stats
 
-import hankelboard.comparison.charts
-import hankelboard.comparison.series
 from hankelboard.comparison.series import (
     Final,
     Spread,
@@ -29,11 +26,6 @@ def final(name="a", role="compressed", seed=0, best=0.9, **fields):
         test=fields.pop("test", best), train_s=10.0, waiting_s=0.0,
         config=fields.pop("config", config), **fields,
     )  # fmt: skip
-
-
-@pytest.mark.parametrize("module", [hankelboard.comparison.series, hankelboard.comparison.charts])
-def test_examples(module):
-    assert doctest.testmod(module).failed == 0
 
 
 def test_runs_that_differ_in_their_seed_alone_are_one_series():

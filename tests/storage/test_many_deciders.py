@@ -16,7 +16,7 @@ ROUNDS = 1_000
 CHILD = """
 import json, os, sys, time
 from pathlib import Path
-from storage import proposals
+from hankelboard.storage import proposals
 from hankelboard.storage.errors import AlreadyDecided
 from hankelboard.storage.layout import RunPaths
 

@@ -1,5 +1,3 @@
-import doctest
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,10 +5,6 @@ from hypothesis import strategies as st
 from hankelboard.storage import spectrum
 
 importances = st.lists(st.floats(1e-12, 1e3), min_size=1, max_size=50).map(lambda v: sorted(v, reverse=True))
-
-
-def test_examples():
-    assert doctest.testmod(spectrum).failed == 0
 
 
 @given(importances, st.floats(0, 0.999))

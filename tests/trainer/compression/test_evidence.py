@@ -1,7 +1,6 @@
 """What a proposal says is true: measured again by hand, bounded in time, and without a trace in training."""
 
 import copy
-import doctest
 
 import numpy as np
 import pytest
@@ -12,7 +11,6 @@ from hankelboard.settings.config import ReductionConfig, parse
 from hankelboard.settings.preset import find_preset
 from hankelboard.settings.toml import merge
 from hankelboard.storage.proposals import read_proposal
-from hankelboard.trainer.compression import what_if
 from hankelboard.trainer.compression.badge import badge
 from hankelboard.trainer.compression.evidence import Occasion, gather
 from hankelboard.trainer.compression.null_ranks import NULL_SEEDS
@@ -47,10 +45,6 @@ def workload(task):
 def gathered(model, task, **more):
     config = ReductionConfig(tolerance=0.2, evidence_samples=100)
     return gather(model, workload(task), config, occasion(task, **more))
-
-
-def test_examples():
-    assert doctest.testmod(what_if, extraglobs={"np": np}).failed == 0
 
 
 def test_loss_accuracy_divergence_and_output_error_are_those_of_the_cut_copy(model, task):

@@ -4,17 +4,22 @@ import contextlib
 import errno
 import os
 import threading
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from hankelboard.storage.verification import verify_run
+from hankelboard.trainer.compression import offers
 from tests.trainer.small_run import ENDLESS, at_steps
 
 
 class Disk:
     """While `full`, every write of new bytes into the run directory fails as the kernel fails it; while
-    `read_only`, no file can be created or renamed there, but open ones can be written."""
+    `read_only`, no file can be created or renamed there, but open ones can be written; `cannot_grow` is a
+    file that takes no more bytes, although others do."""
+
+    cannot_grow = None
 
     def __init__(self, monkeypatch, root):
         self._full = self.read_only = False
@@ -23,7 +28,8 @@ class Disk:
         pwrite, link = os.pwrite, os.link
 
         def refuse(*arguments, call, grows=lambda *_: True):
-            if self.full and grows(*arguments):
+            full = self.full or (call is pwrite and self._is_stuck(arguments[0]))
+            if full and grows(*arguments):
                 raise OSError(errno.ENOSPC, "No space left on device")
             if self.read_only and call is not pwrite:
                 raise OSError(errno.EACCES, "Permission denied")
@@ -32,6 +38,9 @@ class Disk:
         monkeypatch.setattr(os, "pwrite", lambda fd, data, at: refuse(fd, data, at, call=pwrite, grows=grows))
         monkeypatch.setattr(os, "link", lambda a, b: refuse(a, b, call=link))
         self._wrap_files(monkeypatch)
+
+    def _is_stuck(self, descriptor):
+        return self.cannot_grow and os.path.samestat(os.fstat(descriptor), self.cannot_grow.stat())
 
     @property
     def full(self):
@@ -106,6 +115,23 @@ def test_nothing_is_cut_without_a_checkpoint_to_go_back_to(small_run, disk, monk
         run.wait_beats()
         run.send("stop")
     assert run.status["state_dims"] != [12, 12]
+
+
+def test_nothing_is_cut_before_what_decided_it_is_on_disk(small_run, disk, monkeypatch):
+    """A checkpoint could be written all the while; a death after the cut would find no decision for it."""
+    run = small_run(reduction={"steps": [20], "slack": 1000.0})
+    decided, cut = [], offers.cut
+
+    def watched(*arguments):
+        decided.append([event["step"] for event in run.events("decision_accepted")])
+        return cut(*arguments)
+
+    monkeypatch.setattr(offers, "cut", watched)
+    fill, clear = (partial(setattr, disk, "cannot_grow", file) for file in (run.paths.events, None))
+    at_steps(monkeypatch, {20: fill, 30: clear})
+    assert run.train() == "finished"
+    assert decided == [[20]]
+    assert run.events("reduction_applied")[0]["step"] >= 30
 
 
 def test_the_end_waits_until_it_can_be_written(small_run, disk, monkeypatch):

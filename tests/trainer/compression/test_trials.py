@@ -1,14 +1,6 @@
 """The policy pragmatic: cut a fixed share, and undo it when validation fell too far."""
 
-import doctest
-
-from hankelboard.trainer.compression import trials
-
 KEYS = {"policy": "pragmatic", "steps": [20, 30], "share": 0.5}
-
-
-def test_examples():
-    assert doctest.testmod(trials).failed == 0
 
 
 def test_a_cut_that_does_not_hurt_is_kept_and_the_next_one_follows(small_run):

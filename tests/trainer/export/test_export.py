@@ -40,7 +40,7 @@ x = torch.linspace(-1.0, 1.0, 3 * 64).reshape(3, 64, 1)
 torch.save(loader.load()(x).detach(), sys.argv[2])
 print(*(file.rsplit("/")[-1] for file in sys.argv[3:] if runpy.run_path(file)["step"]))
 try:
-    import trainer
+    import hankelboard
 except ModuleNotFoundError:
     print("bare")
 """  # fmt: skip

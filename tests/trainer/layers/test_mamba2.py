@@ -8,8 +8,7 @@ from torch.nn import functional
 from hankelboard.trainer.layers.mamba2 import Mamba2
 from hankelboard.trainer.layers.recurrences.scalar_decay import scalar_decay_states
 from hankelboard.trainer.reduction.method import Method
-from hankelboard.trainer.reduction.reducible import Reducible
-from hankelboard.trainer.reduction.surgery import apply_reduction, reducible_layers
+from hankelboard.trainer.reduction.surgery import apply_reduction
 
 
 def mamba2(seed=0, dtype=torch.float64, **options):
@@ -51,33 +50,6 @@ def states(core, parts):
         return torch.cat([S for _, S in scalar_decay_states(B, driven, log_decay)], dim=1).numpy()
 
 
-def in_steps(layer, u):
-    state, outputs = None, []
-    for u_t in u.unbind(1):
-        y, state = layer.step(u_t, state)
-        outputs.append(y)
-    return torch.stack(outputs, 1)
-
-
-def with_gradients(function, layer, u):
-    y = function(u)
-    weights = torch.linspace(-1.0, 2.0, y.numel(), dtype=y.dtype).view_as(y)
-    learned = [parameter for parameter in layer.parameters() if parameter.numel()]
-    return [y, *torch.autograd.grad((y * weights).sum(), learned, materialize_grads=True)]
-
-
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 1e-10)])
-@pytest.mark.parametrize(("length", "batch"), [(21, 3), (1, 2), (5, 1), (131, 1)])
-@pytest.mark.parametrize("rank", [8, 3])
-def test_step_by_step_it_is_the_same_and_learns_the_same(length, batch, rank, dtype, tolerance):
-    layer = calibrated(batch=2, length=20)[0]
-    layer, u = cut(layer, rank)[0].to(dtype), inputs(length, batch, dtype=dtype)
-    for found, wanted in zip(
-        with_gradients(layer, layer, u), with_gradients(lambda u: in_steps(layer, u), layer, u), strict=True
-    ):
-        assert (found - wanted).norm() <= tolerance * wanted.norm()
-
-
 def test_it_is_the_paper_s_equation():
     layer, u = mamba2(), inputs(batch=1)
     with torch.no_grad():
@@ -95,24 +67,6 @@ def test_it_is_the_paper_s_equation():
         y = torch.stack(y) * functional.silu(z)
         normalised = y / torch.sqrt(y.pow(2).mean(-1, keepdim=True) + 1e-5)
         assert torch.allclose(layer(u)[0], normalised @ layer.outer.weight.T, atol=1e-12)
-
-
-def test_it_does_not_look_ahead():
-    layer, u = mamba2(), inputs(length=70)
-    changed = u.clone()
-    changed[:, 12:] += 1.0
-    with torch.no_grad():
-        before, after = layer(u), layer(changed)
-    assert torch.equal(before[:, :12], after[:, :12])
-    assert not torch.allclose(before[:, 12:], after[:, 12:])
-
-
-def test_what_is_cut_are_the_states():
-    ((name, core),) = reducible_layers(mamba2())
-    assert name == "ssd"
-    assert isinstance(core, Reducible)
-    assert core.offers("observing")
-    assert (core.state_dim, core.importance) == (8, "hsv_squared")
 
 
 def test_a_change_of_basis_of_both_maps_changes_nothing():
@@ -164,26 +118,6 @@ def test_balanced_is_better_than_diagonal_and_that_than_random():
     assert means["diagonal"] < 0.9 * means["random"]
 
 
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 1e-12)])
-def test_cuts_one_after_the_other_and_training_goes_on(dtype, tolerance):
-    layer, u = mamba2(dtype=dtype), inputs(dtype=dtype)
-    core, optimizer = layer.ssd, torch.optim.AdamW(layer.parameters(), lr=1e-2, fused=True)
-    for rank in (8, 5, 2, 1):
-        for _ in range(3):
-            optimizer.zero_grad()
-            loss = (layer(u) - u).pow(2).mean()
-            loss.backward()
-            optimizer.step()
-        with torch.no_grad(), core.observing():
-            layer(u)
-        if rank < 8:
-            reduction = core.reduce(core.extract(), rank)
-            assert apply_reduction(core, optimizer, reduction) < tolerance
-        assert core.state_dim == rank
-        assert torch.isfinite(loss)
-    assert {p for group in optimizer.param_groups for p in group["params"]} == set(layer.parameters())
-
-
 @pytest.mark.parametrize("moments", ["transport", "reset", "slice"])
 def test_the_second_cut_finds_moments_of_the_maps(moments):
     layer, u = mamba2(), inputs()
@@ -220,32 +154,6 @@ def ssd_gradients(layer, u):
     layer.zero_grad()
     layer(u).pow(2).mul(torch.linspace(-1.0, 1.0, u.shape[1])[:, None]).mean().backward()
     return {name: p.grad.numpy().copy() for name, p in layer.ssd.named_parameters()}
-
-
-def test_the_table_counts_the_maps_that_a_cut_inserts():
-    layer, _, _ = calibrated()
-    table = layer.ssd.propose(layer.ssd.extract())
-    for rank in (8, 7, 3):
-        trial, _ = cut(layer, rank)
-        assert sum(p.numel() for p in trial.ssd.parameters()) == table.parameters[rank]
-
-
-def test_a_cut_at_the_full_rank_inserts_nothing():
-    trial, reduction = cut(calibrated()[0], 8)
-    assert trial.ssd.map_B.weight.shape == (2, 0, 8)
-    assert trial.ssd.verify(reduction) == 0.0
-
-
-def test_a_copy_keeps_what_was_measured_and_a_cut_forgets_it():
-    layer, _, _ = calibrated()
-    trial, _ = cut(layer, 3)
-    assert trial.ssd.statistics is None
-    assert layer.ssd.extract().state_dim == 8
-
-
-def test_one_state_and_one_head():
-    layer, _, _ = calibrated(state_dim=1, heads=1, groups=1)
-    assert layer.ssd.propose(layer.ssd.extract()).discarded_share == [1.0, 0.0]
 
 
 def test_sizes_that_cannot_be():

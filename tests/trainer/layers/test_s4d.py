@@ -7,11 +7,9 @@ import pytest
 import scipy.linalg
 import torch
 
-from hankelboard.trainer.layers.recurrences.siso import siso_sequential
 from hankelboard.trainer.layers.s4d import S4D
 from hankelboard.trainer.reduction.method import Method
-from hankelboard.trainer.reduction.reducible import Reducible
-from hankelboard.trainer.reduction.surgery import apply_reduction, reducible_layers
+from hankelboard.trainer.reduction.surgery import apply_reduction
 
 
 def s4d(width=5, state_dim=8, seed=0, dtype=torch.float64, **options):
@@ -21,14 +19,6 @@ def s4d(width=5, state_dim=8, seed=0, dtype=torch.float64, **options):
 
 def inputs(length=33, batch=2, width=5, dtype=torch.float64):
     return torch.randn(batch, length, width, generator=torch.Generator().manual_seed(1), dtype=dtype)
-
-
-def test_it_is_reducible_and_not_a_whole_block():
-    layer = s4d()
-    assert isinstance(layer, Reducible) and layer.offers("inspect")
-    assert reducible_layers(layer) == [("", layer)]
-    assert not layer.gated
-    assert (layer.state_dim, layer.width, layer.importance) == (8, 5, "hsv")
 
 
 def test_initial_poles_are_those_of_the_paper():
@@ -52,62 +42,6 @@ def test_a_channel_is_its_continuous_system_held_for_a_step():
         x = held[:4, :4] @ x + held[:4, 4] * v
         wanted = np.concatenate([C, C.conj()]) @ x + layer.D.item() * v
         assert layer(u)[0, t, 0].item() == pytest.approx(wanted.real, abs=1e-12)
-
-
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 1e-10)])
-@pytest.mark.parametrize(("length", "batch"), [(33, 2), (1, 1), (100, 1)])
-def test_parallel_sequential_and_step_form_are_one(dtype, tolerance, length, batch):
-    layer, found = s4d(dtype=dtype), []
-    weights = torch.linspace(-1.0, 1.0, batch * length * 5, dtype=dtype).view(batch, length, 5)
-    for form in (layer, lambda u: siso_sequential(u, *layer.modes()) + layer.D * u, by_steps(layer)):
-        u = inputs(length, batch, dtype=dtype).requires_grad_()
-        layer.zero_grad()
-        y = form(u)
-        (y * weights).sum().backward()
-        found.append([y.detach(), u.grad, *(p.grad.clone() for p in layer.parameters())])
-    for sequential in found[1:]:
-        for here, wanted in zip(found[0], sequential, strict=True):
-            assert (here - wanted).norm() <= tolerance * wanted.norm().clamp_min(1e-2)
-
-
-def by_steps(layer):
-    def run(u):
-        state, outputs = None, []
-        for v in u.unbind(1):
-            y, state = layer.step(v, state)
-            outputs.append(y)
-        return torch.stack(outputs, 1)
-
-    return run
-
-
-def test_it_does_not_look_ahead():
-    layer, u = s4d(), inputs()
-    changed = u.clone()
-    changed[:, 20:] += 1.0
-    before, after = layer(u), layer(changed)
-    assert torch.allclose(before[:, :20], after[:, :20], atol=1e-12)
-    assert not torch.allclose(before[:, 20:], after[:, 20:])
-
-
-@pytest.mark.parametrize("init", ["lin", "inv"])
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-4), (torch.float64, 1e-10)])
-def test_cuts_one_after_the_other_are_exact_and_training_goes_on(dtype, tolerance, init):
-    layer, u = s4d(dtype=dtype, init=init), inputs(dtype=dtype)
-    optimizer = torch.optim.AdamW(layer.parameters(), lr=1e-2, fused=True)
-    for rank in (8, 5, 2, 1):
-        if rank < 8:
-            log_dt, D = layer.log_dt, layer.D
-            assert apply_reduction(layer, optimizer, layer.reduce(layer.extract(), rank)) < tolerance
-            assert layer.log_dt is log_dt and layer.D is D
-        for _ in range(3):
-            optimizer.zero_grad()
-            loss = (layer(u) - u).pow(2).mean()
-            loss.backward()
-            optimizer.step()
-        assert layer.state_dim == rank
-        assert torch.isfinite(loss)
-    assert {p for group in optimizer.param_groups for p in group["params"]} == set(layer.parameters())
 
 
 def test_moments_point_where_the_gradients_of_the_cut_layer_do():

@@ -11,8 +11,7 @@ from hankelboard.trainer.layers.recurrences.diagonal import lru_sequential
 from hankelboard.trainer.layers.s5 import S5, legs_modes
 from hankelboard.trainer.reduction.linear.hankel import hankel_singular_values
 from hankelboard.trainer.reduction.method import Method
-from hankelboard.trainer.reduction.reducible import Reducible
-from hankelboard.trainer.reduction.surgery import apply_reduction, reducible_layers
+from hankelboard.trainer.reduction.surgery import apply_reduction
 from hankelboard.trainer.training.objective.nuclear_norm import hankel_nuclear_norm
 
 
@@ -23,15 +22,6 @@ def s5(width=5, state_dim=8, seed=0, dtype=torch.float64, **options):
 
 def inputs(length=33, batch=2, width=5, dtype=torch.float64):
     return torch.randn(batch, length, width, generator=torch.Generator().manual_seed(1), dtype=dtype)
-
-
-def test_it_is_a_linear_system_that_can_be_cut():
-    layer = s5()
-    assert isinstance(layer, Reducible)
-    assert all(layer.offers(name) for name in ("inspect", "realisation", "system", "form_for"))
-    assert not any(layer.offers(name) for name in ("observing", "predicted_error"))
-    assert reducible_layers(layer) == [("", layer)]
-    assert (layer.state_dim, layer.width, layer.importance) == (8, 5, "hsv")
 
 
 @pytest.mark.parametrize("modes", [1, 2, 8])
@@ -76,49 +66,18 @@ def test_a_layer_is_its_continuous_system_held_for_a_step():
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 3e-5), (torch.float64, 1e-10)])
 @pytest.mark.parametrize(("length", "batch"), [(33, 2), (1, 1), (100, 1)])
 @pytest.mark.parametrize("form", ["scan", "kernel"])
-def test_parallel_sequential_and_step_form_are_one(dtype, tolerance, length, batch, form):
+def test_scan_and_kernel_are_the_recurrence(dtype, tolerance, length, batch, form):
     layer, found = s5(dtype=dtype, form=form), []
     weights = torch.linspace(-1.0, 1.0, batch * length * 5, dtype=dtype).view(batch, length, 5)
-    for run in (layer, lambda u: lru_sequential(u, *layer.modes()) + layer.D * u, by_steps(layer)):
+    for run in (layer, lambda u: lru_sequential(u, *layer.modes()) + layer.D * u):
         u = inputs(length, batch, dtype=dtype).requires_grad_()
         layer.zero_grad()
         y = run(u)
         (y * weights).sum().backward()
         found.append([y.detach(), u.grad, *(p.grad.clone() for p in layer.parameters())])
     assert layer.form_used == form
-    for sequential in found[1:]:
-        for here, wanted in zip(found[0], sequential, strict=True):
-            assert (here - wanted).norm() <= tolerance * wanted.norm().clamp_min(1e-2)
-
-
-def by_steps(layer):
-    def run(u):
-        state, outputs = None, []
-        for v in u.unbind(1):
-            y, state = layer.step(v, state)
-            outputs.append(y)
-        return torch.stack(outputs, 1)
-
-    return run
-
-
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-4), (torch.float64, 1e-10)])
-def test_cuts_one_after_the_other_are_exact_and_training_goes_on(dtype, tolerance):
-    layer, u = s5(dtype=dtype), inputs(dtype=dtype)
-    optimizer = torch.optim.AdamW(layer.parameters(), lr=1e-2, fused=True)
-    for rank in (8, 5, 2, 1):
-        if rank < 8:
-            D = layer.D
-            assert apply_reduction(layer, optimizer, layer.reduce(layer.extract(), rank)) < tolerance
-            assert layer.D is D
-        for _ in range(3):
-            optimizer.zero_grad()
-            loss = (layer(u) - u).pow(2).mean()
-            loss.backward()
-            optimizer.step()
-        assert layer.state_dim == rank
-        assert torch.isfinite(loss)
-    assert {p for group in optimizer.param_groups for p in group["params"]} == set(layer.parameters())
+    for here, wanted in zip(*found, strict=True):
+        assert (here - wanted).norm() <= tolerance * wanted.norm().clamp_min(1e-2)
 
 
 def test_moments_point_where_the_gradients_of_the_cut_layer_do():

@@ -108,6 +108,7 @@ def test_learning_rate(small_run, schedule):
     rates = [learning_rate(config, step) for step in range(101)]
     assert rates[0] == pytest.approx(0.1, abs=1e-6) and rates[9] == pytest.approx(1.0)
     assert rates[10] == pytest.approx(1.0)
+    assert rates[40] == pytest.approx(0.75 if schedule == "cosine" else 1.0, abs=1e-6)  # a third of the way
     assert rates[55] == pytest.approx(0.5 if schedule == "cosine" else 1.0, abs=1e-6)
     assert rates[100] == pytest.approx(1e-7 if schedule == "cosine" else 1.0)
 

@@ -1,12 +1,8 @@
 """One system per channel: the kernel and its convolution against the recurrence."""
 
-import doctest
-import inspect
-
 import pytest
 import torch
 
-from hankelboard.trainer.layers.recurrences import siso
 from hankelboard.trainer.layers.recurrences.siso import (
     siso_convolution,
     siso_kernel,
@@ -25,12 +21,6 @@ def systems(channels=3, modes=4, dtype=torch.float64, seed=0):
 
 def inputs(length, batch=2, channels=3, dtype=torch.float64):
     return torch.randn(batch, length, channels, generator=torch.Generator().manual_seed(1), dtype=dtype)
-
-
-def test_the_example_of_the_kernel_is_right():
-    """Found by hand: doctest.testmod passes over decorated functions."""
-    (example,) = doctest.DocTestFinder().find(inspect.unwrap(siso_kernel), "siso_kernel", globs=vars(siso))
-    assert doctest.DocTestRunner().run(example) == doctest.TestResults(failed=0, attempted=1)
 
 
 @pytest.mark.parametrize("length", [1, 2, 3, 16, 17, 25, 101])

@@ -1,18 +1,11 @@
 """Zero-order hold in torch: against scipy, its digits in single precision, its gradients."""
 
-import doctest
-
 import numpy as np
 import pytest
 import scipy.signal
 import torch
 
-from hankelboard.trainer.layers.recurrences import zero_order_hold
 from hankelboard.trainer.layers.recurrences.zero_order_hold import hold, poles
-
-
-def test_doctests():
-    assert doctest.testmod(zero_order_hold).failed == 0
 
 
 @pytest.mark.parametrize(("a", "omega", "dt"), [(0.5, 3.0, 0.1), (2.0, 0.0, 0.5), (1e-3, 40.0, 1e-3)])

@@ -108,31 +108,6 @@ def test_random_sets_differ_between_heads_and_seeds_and_are_the_same_again():
     assert not (first == other).all()
 
 
-def test_parameters_of_every_rank_are_those_of_the_layer():
-    layer, _ = calibrated()
-    system = layer.extract()
-    table = layer.propose(system)
-    for rank in (1, 3, 8):
-        layer_now = calibrated()[0]
-        layer_now.write_back(layer.reduce(system, rank))
-        assert table.parameters[rank] == sum(p.numel() for p in layer_now.parameters())
-
-
-def test_ranks_that_are_none_and_all():
-    layer, _ = calibrated()
-    system = layer.extract()
-    for rank in (0, 9, -1):
-        with pytest.raises(ValueError, match=f"rank = {rank}"):
-            layer.reduce(system, rank)
-    whole = layer.reduce(system, 8)
-    assert all((whole.parameters[name] == values).all() for name, values in system.parameters.items())
-
-
-def test_one_key_channel_only():
-    layer, _ = calibrated(states=1)
-    assert layer.propose(layer.extract()).discarded_share == [1.0, 0.0]
-
-
 def test_rows_of_the_state_that_are_the_same_are_folded_into_one():
     layer, x = calibrated()
     with torch.no_grad():
@@ -161,17 +136,6 @@ def test_a_head_that_passes_nothing_on_is_no_hindrance_but_a_layer_is():
         layer.propose(layer.extract())
 
 
-def test_what_is_not_finite_is_refused():
-    layer, x = calibrated()
-    with torch.no_grad():
-        layer.W_q[0, 0] = float("nan")
-        with layer.observing():
-            layer(x)
-    for ask in (layer.propose, layer.spectrum, lambda system: layer.reduce(system, 3)):
-        with pytest.raises(ValueError, match="not finite"):
-            ask(layer.extract())
-
-
 def gradients(layer, x, seed=0):
     weights = torch.randn(*x.shape[:2], 2, 3, generator=torch.Generator().manual_seed(seed), dtype=x.dtype)
     layer.zero_grad()
@@ -196,13 +160,6 @@ def test_queries_learn_in_the_same_direction_after_a_cut_and_keys_and_gate_nearl
     means = {name: np.mean(values) for name, values in cosines.items()}
     assert means["W_k"] > 0.95
     assert min(means["W_up"], means["gate_bias"]) > 0.8
-
-
-def test_moments_that_the_optimizer_has_not_are_not_asked_for():
-    layer, _ = calibrated()
-    reduction = layer.reduce(layer.extract(), 5)
-    moved, _ = layer.transport_moments(reduction, {"W_v": np.ones((2, 3, 6))}, {"W_v": np.ones((2, 3, 6))})
-    assert set(moved) == {"W_v"}
 
 
 def test_squares_of_uncorrelated_gradients_add_up():

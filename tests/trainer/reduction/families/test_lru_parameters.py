@@ -1,7 +1,5 @@
 """LRU parameters to a system and back, and Adam's moments across a cut."""
 
-import doctest
-
 import numpy as np
 import pytest
 import torch
@@ -71,10 +69,6 @@ def batches(width, count):
 def cosine_and_ratio(a, b):
     a, b = a.ravel(), b.ravel()
     return a @ b / np.linalg.norm(a) / np.linalg.norm(b), np.linalg.norm(a) / np.linalg.norm(b)
-
-
-def test_the_docstring_examples_hold():
-    assert doctest.testmod(lru_parameters).failed == 0
 
 
 def test_parameters_to_system_and_back_is_the_same_map():

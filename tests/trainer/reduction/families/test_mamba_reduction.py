@@ -109,32 +109,6 @@ def test_second_moments_of_constant_coefficients_are_gramians():
     assert list(found) == sorted(found, reverse=True)
 
 
-def test_ranks_that_are_none_and_all():
-    layer, _ = calibrated()
-    system = layer.extract()
-    for rank in (0, 9, -1):
-        with pytest.raises(ValueError, match=f"rank = {rank}"):
-            layer.reduce(system, rank)
-    whole = layer.reduce(system, 8)
-    assert all((whole.parameters[name] == values).all() for name, values in system.parameters.items())
-
-
-def test_one_state_only():
-    layer, _ = calibrated(states=1)
-    assert layer.propose(layer.extract()).discarded_share == [1.0, 0.0]
-
-
-def test_what_is_not_finite_is_refused():
-    layer, x = calibrated()
-    with torch.no_grad():
-        layer.W_C[0, 0] = float("nan")
-        with layer.observing():
-            layer(x)
-    for ask in (layer.propose, layer.spectrum, lambda system: layer.reduce(system, 3)):
-        with pytest.raises(ValueError, match="not finite"):
-            ask(layer.extract())
-
-
 def test_the_read_out_learns_in_the_same_direction_after_a_cut():
     layer, x = calibrated(compensation=True)
     weights = torch.linspace(-1.0, 1.0, x.numel(), dtype=x.dtype).view_as(x)

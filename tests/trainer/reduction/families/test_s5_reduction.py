@@ -137,18 +137,6 @@ def test_the_full_rank_is_the_layer_as_it_is():
     assert inspect(parameters, whole, None)["error_interval"] == [0.0, 0.0]
 
 
-@pytest.mark.parametrize("rank", [0, -1, 9])
-def test_ranks_that_are_none(rank):
-    with pytest.raises(ValueError, match=f"rank = {rank}"):
-        reduce(layer(), rank)
-
-
-def test_one_mode_and_one_channel():
-    parameters = layer(1, 1)
-    assert propose(parameters).discarded_share == [1.0, 0.0]
-    assert verify(parameters, reduce(parameters, 1)) == 0.0
-
-
 def test_states_that_nothing_reads_are_cut_without_a_trace():
     """Exactly singular Gramians, and moments that are exact because nothing is lost."""
     parameters, u = layer(2, 6), np.random.default_rng(1).standard_normal((40, 2))
@@ -179,19 +167,3 @@ def test_what_is_not_finite_is_refused(name):
     for ask in (propose, spectrum, lambda given: reduce(given, 3)):
         with pytest.raises(ValueError, match="not finite"):
             ask(parameters)
-
-
-def test_a_layer_that_was_not_written_back_is_found():
-    parameters = layer()
-    reduction = reduce(parameters, 3)
-    assert verify(parameters, reduction) == float("inf")
-    wrong = reduction.parameters | {"C_re": 1.01 * reduction.parameters["C_re"]}
-    assert 1e-4 < verify(wrong, reduction) < 0.02
-
-
-def test_moments_of_missing_parameters_stay_missing():
-    parameters = layer()
-    given = {"C_re": np.ones((3, 8))}
-    average, square = transport_moments(parameters, reduce(parameters, 3), given, given)
-    assert set(average) == set(square) == {"C_re"}
-    assert average["C_re"].shape == (3, 3)

@@ -1,13 +1,11 @@
 """Stored modes of truncated real systems: against dense simulation, the bound, and exact gradients."""
 
-import doctest
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import scipy.linalg
 
-from hankelboard.trainer.reduction.linear import conjugate_pairs
 from hankelboard.trainer.reduction.linear.conjugate_pairs import (
     Gradients,
     balance_pairs,
@@ -43,10 +41,6 @@ def of_modes(modes):
 def siso(eigenvalues, C):
     one = np.ones((len(eigenvalues), 1))
     return DiagonalSystem(np.asarray(eigenvalues), one, np.asarray(C)[None])
-
-
-def test_doctests():
-    assert doctest.testmod(conjugate_pairs).failed == 0
 
 
 def test_its_singular_values_are_those_of_the_doubled_system():

@@ -1,7 +1,5 @@
 """Gramians, Hankel singular values and frequency responses against scipy, mpmath and python-control."""
 
-import doctest
-
 import control
 import mpmath
 import numpy as np
@@ -11,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from hankelboard.trainer.reduction.linear import hankel
 from hankelboard.trainer.reduction.linear.hankel import (
     DiagonalSystem,
     difference,
@@ -57,10 +54,6 @@ def high_precision_hsv(system, digits=50):
 def assert_close_above(hsv, reference, share=1e-7, relative=1e-8):
     above = reference > share * reference[0]
     np.testing.assert_allclose(hsv[above], reference[above], rtol=relative)
-
-
-def test_the_docstring_examples_hold():
-    assert doctest.testmod(hankel).failed == 0
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,5 @@
 """Other choices of states: what they keep, and that the map of what they keep is exact."""
 
-import doctest
-
 import numpy as np
 import pytest
 
@@ -20,10 +18,6 @@ OMEGAS = np.linspace(0.0, 2.0 * np.pi, 4001)
 
 def layer(width=4, state_dim=10):
     return LRU(width, state_dim).double().extract()
-
-
-def test_doctests():
-    assert doctest.testmod(kept_modes).failed == 0
 
 
 def test_the_score_of_last_is_the_squared_gain_of_a_mode_on_a_dense_grid():

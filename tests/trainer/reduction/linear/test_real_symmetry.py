@@ -1,7 +1,5 @@
 """Truncation of the real map y = Re(C x): against Lyapunov solvers, a plain loop, the complex truncation."""
 
-import doctest
-
 import numpy as np
 import pytest
 import scipy.linalg
@@ -35,10 +33,6 @@ def real_response(system):
 
 def modal(kept):
     return DiagonalSystem(kept.eigenvalues, kept.B, kept.C)
-
-
-def test_doctests():
-    assert doctest.testmod(real_symmetry).failed == 0
 
 
 @pytest.mark.parametrize("n", [1, 2, 7])

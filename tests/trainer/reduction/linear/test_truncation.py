@@ -1,7 +1,5 @@
 """Balanced truncation: bound, exactness, ranks that cannot be realised."""
 
-import doctest
-
 import numpy as np
 import pytest
 import scipy.linalg
@@ -59,10 +57,6 @@ def jordan_like_system(gap):
     return DiagonalSystem(
         eigenvalues, np.array([[-1.0], [1.0], [1e-3]]) / gap, np.array([[1.0, 1.0, 1e-3 * gap]])
     )
-
-
-def test_the_docstring_examples_hold():
-    assert doctest.testmod(truncation_module).failed == 0
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,10 @@
 """Zero-order hold in double precision: there and back, real poles, poles at 0, the chain rule."""
 
-import doctest
-
 import numpy as np
 import pytest
 import torch
 
 from hankelboard.trainer.layers.recurrences.zero_order_hold import hold, poles
-from hankelboard.trainer.reduction.linear import zero_order_hold
 from hankelboard.trainer.reduction.linear.zero_order_hold import (
     Hold,
     HoldGradients,
@@ -20,10 +17,6 @@ from hankelboard.trainer.reduction.linear.zero_order_hold import (
     step_gradients,
     step_squares,
 )
-
-
-def test_doctests():
-    assert doctest.testmod(zero_order_hold).failed == 0
 
 
 @pytest.mark.parametrize("dt", [1e-4, 1e-1, 3.0])

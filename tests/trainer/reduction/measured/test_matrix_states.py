@@ -250,45 +250,6 @@ def test_a_layer_that_passes_nothing_on_gets_no_proposal(method):
         layer.propose(layer.extract())
 
 
-def test_ranks_that_are_none_and_all():
-    layer, x = calibrated()
-    system = layer.extract()
-    for rank in (0, N + 1, -1):
-        with pytest.raises(ValueError, match=f"rank = {rank}"):
-            layer.reduce(system, rank)
-    trial, reduction = cut(layer, N)
-    assert (outputs(trial, x) == outputs(layer, x)).all()
-    assert trial.verify(reduction) < 1e-14
-
-
-def test_one_state_only():
-    layer, _ = calibrated(states=1)
-    table = layer.propose(layer.extract())
-    assert table.discarded_share == [1.0, 0.0]
-    assert table.condition[1] == pytest.approx(1.0)
-
-
-def test_what_is_not_finite_is_refused():
-    layer, x = calibrated()
-    with torch.no_grad():
-        layer.W_q[0, 0] = float("nan")
-        with layer.observing():
-            layer(x)
-    for ask in (layer.propose, layer.spectrum, lambda system: layer.reduce(system, 3)):
-        with pytest.raises(ValueError, match="not finite"):
-            ask(layer.extract())
-
-
-def test_what_is_written_back_is_compared_with_what_was_intended():
-    layer, _ = calibrated()
-    trial, reduction = cut(layer, 5)
-    assert trial.verify(reduction) < 1e-12
-    with torch.no_grad():
-        trial.W_k[0, 0] *= 1.01
-    assert trial.verify(reduction) > 1e-4
-    assert layer.verify(reduction) == float("inf")
-
-
 def test_moments_are_means_over_steps_summed_over_the_heads_of_a_group():
     torch.manual_seed(0)
     q, k = torch.randn(2, 3, 20, 2, 4, dtype=torch.float64)  # 2 groups of 2 heads
