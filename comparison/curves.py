@@ -50,11 +50,11 @@ class Curve:
     batch: int
 
     def after(self, seconds: float) -> "Curve":
-        """The curve of a run that builds on so many seconds of training of other runs."""
+        """Return the curve with all times later by the seconds of other runs that this one builds on."""
         return replace(self, train_s=self.train_s + seconds, clock_s=self.clock_s + seconds)
 
     def along(self, axis: str) -> np.ndarray:
-        """Where the points lie on one of AXES."""
+        """Return where the points lie on one of AXES."""
         return self.step * self.batch if axis == "samples" else np.asarray(getattr(self, axis))
 
     @property
@@ -64,7 +64,7 @@ class Curve:
         return float(finite[-1]) if len(finite) else None
 
     def best_within(self, axis: str, end: float) -> float | None:
-        """The largest value up to `end` on an axis."""
+        """Return the largest value up to `end` on an axis."""
         values = self.value[self.along(axis) <= end]
         return float(np.nanmax(values)) if np.isfinite(values).any() else None
 
@@ -73,7 +73,7 @@ def curve_of(
     steps: np.ndarray, values: np.ndarray, time_steps: np.ndarray, train_s: np.ndarray,
     elapsed_s: np.ndarray, batch: int,
 ) -> Curve:  # fmt: skip
-    """A curve from a metric (steps, values) and the times that records at `time_steps` carry."""
+    """Return a curve from a metric (steps, values) and the times that records at `time_steps` carry."""
     if not len(steps) or not len(time_steps):
         nothing = np.zeros(0)
         return Curve(nothing, nothing, nothing, nothing, batch)
@@ -82,14 +82,14 @@ def curve_of(
 
 
 def running_clock(elapsed_s: np.ndarray) -> np.ndarray:
-    """Seconds of all processes so far, from seconds that begin at zero with each process."""
+    """Return seconds of all processes so far, from seconds that begin at zero with each process."""
     restarts = np.diff(elapsed_s) < 0
     before = np.cumsum(np.where(restarts, elapsed_s[:-1], 0.0))
     return elapsed_s + np.concatenate([[0.0], before]) if len(elapsed_s) else elapsed_s
 
 
 def read_curve(paths: RunPaths, metric: str, batch: int) -> Curve:
-    """A run's curve from its journals."""
+    """Return a run's curve from its journals."""
     history = read_history(paths)
     records = [record for record in read_journal(paths.metrics)[0] if history.on_path(record)]
     records.sort(key=lambda record: int(record["step"]))
@@ -115,9 +115,9 @@ class Band:
 
 
 def band(curves: Sequence[Curve], axis: str) -> Band | None:
-    """The band of two or more curves, interpolated linearly between validations; None where none is."""
-    drawn = [_finite(curve.along(axis), curve.value) for curve in curves]
-    drawn = [(at, values) for at, values in drawn if len(at)]
+    """Return the band of two or more curves, linear between validations; None where they do not overlap."""
+    finite = [_finite(curve.along(axis), curve.value) for curve in curves]
+    drawn = [(at, values) for at, values in finite if len(at)]
     if len(drawn) < 2:
         return None
     start, end = max(at[0] for at, _ in drawn), min(at[-1] for at, _ in drawn)
@@ -130,5 +130,5 @@ def band(curves: Sequence[Curve], axis: str) -> Band | None:
 
 
 def _finite(at: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    fine = np.isfinite(at) & np.isfinite(values)
-    return at[fine], values[fine]
+    finite = np.isfinite(at) & np.isfinite(values)
+    return at[finite], values[finite]

@@ -17,13 +17,13 @@ from hankelboard.storage.layout import RunPaths
 
 
 def metrics(run: str | os.PathLike[str]) -> pd.DataFrame:
-    """All metrics records of a run directory, one row each; `live`: whether it lies on the live path."""
+    """Return all metrics of a run directory, one row a record; `live`: whether it lies on the live path."""
     paths = RunPaths(Path(run))
     return _frame(paths, paths.metrics, ALWAYS)
 
 
 def spectra(run: str | os.PathLike[str]) -> pd.DataFrame:
-    """All spectra of a run directory, one row per snapshot, layer and state (index from 1, descending)."""
+    """Return all spectra of a run directory, one row per snapshot, layer and state (index from 1)."""
     paths = RunPaths(Path(run))
     frame = _frame(paths, paths.spectra, (*ALWAYS, "layer", "state_dim", "hsv"))
     frame = frame[frame["hsv"].map(lambda values: isinstance(values, list)).astype(bool)]
@@ -35,7 +35,7 @@ ALWAYS = ("t", "step", "branch", "attempt")
 
 
 def _frame(paths: RunPaths, journal: Path, always: Sequence[str]) -> pd.DataFrame:
-    """A journal's records; these columns are there even when there is no record. Raises RunNotFound."""
+    """Return a journal as a table that always has these columns. Raises RunNotFound."""
     if not paths.root.is_dir():
         raise RunNotFound(f"{paths.root}: no such run directory")
     history = read_history(paths)
@@ -44,8 +44,13 @@ def _frame(paths: RunPaths, journal: Path, always: Sequence[str]) -> pd.DataFram
 
 
 def write(frame: pd.DataFrame, file: Path) -> None:
-    """As CSV or Parquet, by the ending of the name; ConfigError for another ending or where nothing can be
-    written."""
+    """Write a table as CSV or Parquet, by the ending of the name.
+
+    Raises
+    ------
+    ConfigError
+        If the name ends otherwise, or the file cannot be written.
+    """
     writers: dict[str, Callable[[], object]] = {
         ".csv": lambda: frame.to_csv(file, index=False),
         ".parquet": lambda: frame.to_parquet(file, index=False),

@@ -7,28 +7,39 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from hankelboard.comparison.curves import METRICS, Curve, read_curve
 from hankelboard.comparison.series import Final, final_of
 from hankelboard.storage.commands import read_notes
+from hankelboard.storage.decoding import decode_events
 from hankelboard.storage.errors import ConfigError, RunError
 from hankelboard.storage.journal import read_journal
 from hankelboard.storage.layout import RunPaths
-from hankelboard.storage.records import Record
 from hankelboard.storage.runs import list_runs, read_run
+from hankelboard.storage.schema import Event
 from hankelboard.storage.summary import PRIMARY_METRIC, fold_notes, summarise
+from hankelboard.storage.vocabulary import EventKind, RunState
+
+
+class Origin(TypedDict):
+    """What runs were computed by."""
+
+    versions: dict[str, str] | None
+    machine: dict[str, Any] | None
+    device: str | None
+    threads: int | None
 
 
 def batch_of(config: Mapping[str, Any]) -> int:
-    """Samples per step; 1 where the configuration does not say."""
+    """Return the samples per step; 1 where the configuration does not say."""
     training = config.get("training")
     batch = training.get("batch") if isinstance(training, dict) else None
     return batch if isinstance(batch, int) else 1
 
 
 def groups_of(runs: Path) -> dict[str, tuple[list[RunPaths], list[RunPaths]]]:
-    """Runs by group, oldest first: those that a comparison takes, and the archived ones that it leaves out.
+    """Return runs by group, oldest first: those that a comparison takes, and archived ones.
 
     Runs without a group and damaged ones are in none.
     """
@@ -45,26 +56,26 @@ def groups_of(runs: Path) -> dict[str, tuple[list[RunPaths], list[RunPaths]]]:
 
 
 ARCHIVED = "{}: archived"
-"""What is said of an archived run that is left out."""
+"""The note on an archived run that is left out."""
 
 
 def read_finals(listed: Iterable[RunPaths]) -> tuple[list[Final], list[str]]:
-    """Final figures of the runs that can be read, and a message for each that cannot."""
-    found, problems = [], []
+    """Return final figures of the runs that can be read, and a message for each that cannot."""
+    finals, problems = [], []
     for paths in listed:
         summary = summarise(paths)
         if summary.problem:
             problems.append(summary.problem)
-        if summary.state == "unreadable":
+        if summary.state == RunState.UNREADABLE:
             continue
         config = read_run(paths).config
         last = read_curve(paths, PRIMARY_METRIC, batch_of(config)).last
-        found.append(final_of(asdict(summary), config, last))
-    return found, problems
+        finals.append(final_of(asdict(summary), config, last))
+    return finals, problems
 
 
 def read_curves(listed: Iterable[RunPaths], metric: str = PRIMARY_METRIC) -> dict[str, Curve]:
-    """The curve of each run that has one, by run id."""
+    """Return the curve of each run that has one, by run id."""
     assert metric in METRICS
     read = {
         paths.run_id: read_curve(paths, metric, batch_of(read_run(paths).config)).after(
@@ -76,7 +87,7 @@ def read_curves(listed: Iterable[RunPaths], metric: str = PRIMARY_METRIC) -> dic
 
 
 def read_csv(file: Path) -> list[Final]:
-    """Final figures from a table that `tables.run_rows` made: the runs themselves are not needed.
+    """Return final figures from a table that `tables.run_rows` made; the runs are not needed.
 
     Raises
     ------
@@ -109,19 +120,26 @@ def _final_of_row(row: Mapping[str, str]) -> Final:
     )  # fmt: skip
 
 
-def origin_of(events: Iterable[Record]) -> Record:
-    """Where a run was trained: versions, machine, device and threads of its last attempt."""
-    started = [event for event in events if event.get("kind") == "attempt_started"]
-    last = started[-1] if started else {}
-    return {key: last.get(key) for key in ("versions", "machine", "device", "threads")}
+def origin_of(events: Iterable[Event]) -> Origin:
+    """Return what the last attempt of a run was computed by."""
+    last: Event | None = None
+    for event in events:
+        if event.get("kind") == EventKind.ATTEMPT_STARTED:
+            last = event
+    if last is None:
+        return {"versions": None, "machine": None, "device": None, "threads": None}
+    return {
+        "versions": last.get("versions"), "machine": last.get("machine"), "device": last.get("device"),
+        "threads": last.get("threads"),
+    }  # fmt: skip
 
 
-def read_origins(listed: Iterable[RunPaths]) -> list[tuple[Record, int]]:
-    """The different origins of runs, and how many runs each has."""
-    return count_origins(origin_of(read_journal(paths.events)[0]) for paths in listed)
+def read_origins(listed: Iterable[RunPaths]) -> list[tuple[Origin, int]]:
+    """Return the different origins of runs, and how many runs each has."""
+    return count_origins(origin_of(decode_events(read_journal(paths.events)[0])) for paths in listed)
 
 
-def count_origins(origins: Iterable[Record]) -> list[tuple[Record, int]]:
-    """Equal origins put together, most frequent first."""
+def count_origins(origins: Iterable[Origin]) -> list[tuple[Origin, int]]:
+    """Return each origin once with its number of runs, most frequent first."""
     counted = Counter(json.dumps(origin, sort_keys=True) for origin in origins)
     return [(json.loads(text), count) for text, count in counted.most_common()]

@@ -9,6 +9,7 @@ from typing import Any
 
 from hankelboard.comparison import tables
 from hankelboard.comparison.curves import AXES, METRICS, Curve
+from hankelboard.comparison.reading import Origin
 from hankelboard.comparison.series import ENOUGH, FIGURES, Final, Series, baseline_of, series_of
 from hankelboard.storage.records import Record
 
@@ -35,7 +36,7 @@ class Report:
     series: list[Series]
     baseline: Series | None
     curves: Mapping[str, Curve]
-    origins: Sequence[tuple[Record, int]]
+    origins: Sequence[tuple[Origin, int]]
     command: str
     made: str
     """When, ISO 8601."""
@@ -51,10 +52,10 @@ class Report:
 
 def make(
     finals: Sequence[Final], *, title: str, baseline: str = "", curves: Mapping[str, Curve],
-    origins: Sequence[tuple[Record, int]], command: str, made: str, version: str,
+    origins: Sequence[tuple[Origin, int]], command: str, made: str, version: str,
     problems: Sequence[str] = (),
 ) -> Report:  # fmt: skip
-    """A report on runs; `baseline` is the id of one of the baseline's runs."""
+    """Return a report on runs; `baseline` is the id of one of the baseline's runs."""
     series = series_of(finals)
     return Report(
         title=title, series=series, baseline=baseline_of(series, baseline), curves=curves, origins=origins,
@@ -63,9 +64,9 @@ def make(
 
 
 def notes(report: Report) -> list[str]:
-    """What a reader must know to read the figures, in sentences."""
+    """Return what a reader must know to read the figures, in sentences."""
     runs = [run for one in report.series for run in one.runs]
-    told = [
+    sentences = [
         f"{tables.counted(len(runs), 'run')} in {len(report.series)} series; every seed is reported.",
         f"Accuracy is {FIGURES[report.figure]}, mean ± sample standard deviation over seeds; "
         "no run or model is chosen by test accuracy. The best on validation may be from before a cut, with "
@@ -76,20 +77,20 @@ def notes(report: Report) -> list[str]:
         "machine with the same number of runs at a time.",
     ]
     if any(run.prior_s for run in runs):
-        told.append(
+        sentences.append(
             "What it builds on: the training of the run whose weights a run starts from, or of its teacher."
         )
     open_ = tables.unfinished(report.series)
     if open_:
         counts = Counter(run.state.replace("_", " ") for run in open_)
         states = ", ".join(f"{count} {state}" for state, count in counts.items())
-        told.append(f"Provisional: {len(open_)} of {len(runs)} runs are not finished ({states}).")
-    told += tables.mixtures(report.series)
-    return told + [f"Left out: {problem}" for problem in report.problems]
+        sentences.append(f"Provisional: {len(open_)} of {len(runs)} runs are not finished ({states}).")
+    sentences += tables.mixtures(report.series)
+    return sentences + [f"Left out: {problem}" for problem in report.problems]
 
 
 def provenance(report: Report) -> list[str]:
-    """Versions, machines and command, in lines."""
+    """Return versions, machines and command, in lines."""
     lines = [f"Hankelboard {report.version}, {report.made}", f"Command: {report.command}"]
     for origin, count in report.origins:
         versions, machine = origin.get("versions") or {}, origin.get("machine") or {}
@@ -99,14 +100,14 @@ def provenance(report: Report) -> list[str]:
             str(machine.get("processor") or ""), str(machine.get("system") or ""),
             f"{machine['cores']} cores" if machine.get("cores") else "", str(machine.get("gpu") or ""),
             f"device {origin['device']}" if origin.get("device") else "",
-            tables.counted(origin["threads"], "thread") if origin.get("threads") else "",
+            tables.counted(threads, "thread") if (threads := origin.get("threads")) else "",
         ]  # fmt: skip
         lines.append(", ".join(part for part in parts if part))
     return lines
 
 
 def markdown(report: Report) -> str:
-    """The figures as a Markdown table, with notes and provenance."""
+    """Return the figures as a Markdown table, with notes and provenance."""
     rows = tables.series_rows(report.series, report.baseline, report.figure)
     parts = [f"## {_as_text(report.title)}", markdown_table(rows)]
     parts += ["\n".join(f"- {_as_text(line)}" for line in notes(report))]
@@ -115,7 +116,7 @@ def markdown(report: Report) -> str:
 
 
 def markdown_table(rows: Sequence[Mapping[str, str]]) -> str:
-    """Rows with the same keys as a Markdown table."""
+    """Return rows with the same keys as a Markdown table."""
     if not rows:
         return "No run."
     head = list(rows[0])
@@ -124,12 +125,12 @@ def markdown_table(rows: Sequence[Mapping[str, str]]) -> str:
 
 
 def _as_text(text: str) -> str:
-    """Text that Markdown shows as it is: no cell, line, emphasis, link or HTML begins or ends in it."""
+    """Escape text for Markdown: no cell, line, emphasis, link or HTML begins or ends in it."""
     return re.sub(r"[\\|<*`]|(?<=\])\(", r"\\\g<0>", " ".join(text.split()))
 
 
 def as_html(report: Report) -> str:
-    """One self-contained page: charts as SVG, all tables, provenance."""
+    """Return one self-contained page: charts as SVG, all tables, provenance."""
     escape = html.escape
     rows = tables.series_rows(report.series, report.baseline, report.figure)
     sections = [
@@ -145,7 +146,7 @@ def as_html(report: Report) -> str:
         "<h2>What differs in the configuration</h2>",
         _table(tables.difference_rows(report.series)),
         "<h2>Every run</h2>",
-        _table(_told(tables.run_rows(report.series))),
+        _table(_cells(tables.run_rows(report.series))),
         "<h2>Where these figures come from</h2>",
         _list(provenance(report)),
     ]  # fmt: skip
@@ -153,7 +154,7 @@ def as_html(report: Report) -> str:
 
 
 def _same_budget(report: Report) -> list[str]:
-    """Accuracy within the training seconds that every run has."""
+    """Return accuracy within the training seconds that every run has."""
     ends = tables.budgets(report.curves)
     if not ends or ends[0] <= 0:
         return []
@@ -166,12 +167,12 @@ def drawings(report: Report) -> list[tuple[str, str]]:
     from hankelboard.comparison import charts  # Altair: only where charts are drawn
 
     palette, metric = charts.Palette(report.series), "val/accuracy"
-    found = []
+    drawn = []
     for axis in CURVE_AXES:
         if report.curves:
             spec = charts.curve_spec(palette, axis, METRICS[metric], ".3~%", height=300)
             rows = charts.curve_tables(report.series, report.curves, axis)
-            found.append((f"{METRICS[metric].capitalize()} against {AXES[axis].title}", draw(spec, rows)))
+            drawn.append((f"{METRICS[metric].capitalize()} against {AXES[axis].title}", draw(spec, rows)))
     for against, title, log in (
         ("states", "states of all layers at the end (log)", True),
         ("total_s", "seconds of training, with what it builds on", False),
@@ -179,8 +180,8 @@ def drawings(report: Report) -> list[tuple[str, str]]:
         rows = charts.point_tables(report.series, report.figure, against)
         if rows["points"]:
             spec = charts.point_spec(palette, report.figure, title, log=log, height=260)
-            found.append((f"{FIGURES[report.figure].capitalize()} against {title}", draw(spec, rows)))
-    return found
+            drawn.append((f"{FIGURES[report.figure].capitalize()} against {title}", draw(spec, rows)))
+    return drawn
 
 
 def draw(spec: Mapping[str, Any], rows: Mapping[str, Sequence[Record]], width: int = 860) -> str:
@@ -191,8 +192,8 @@ def draw(spec: Mapping[str, Any], rows: Mapping[str, Sequence[Record]], width: i
     return str(vl_convert.vegalite_to_svg(whole))
 
 
-def _told(rows: Sequence[Mapping[str, object]]) -> list[dict[str, str]]:
-    return [{key: tables.told(value) for key, value in row.items()} for row in rows]
+def _cells(rows: Sequence[Mapping[str, object]]) -> list[dict[str, str]]:
+    return [{key: tables.cell(value) for key, value in row.items()} for row in rows]
 
 
 def _list(lines: Sequence[str]) -> str:

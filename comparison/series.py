@@ -12,6 +12,7 @@ from scipy import special
 from hankelboard.storage.errors import ConfigError
 from hankelboard.storage.references import REFERENCES
 from hankelboard.storage.scores import bits
+from hankelboard.storage.vocabulary import Role
 
 ENOUGH = 3
 """Values from which on an interval is given; below, every value is shown and nothing is claimed."""
@@ -94,7 +95,7 @@ class Spread:
 
 
 def student(freedom: float) -> float:
-    """Two-sided 95 % quantile of Student's t."""
+    """Return the two-sided 95 % quantile of Student's t."""
     return float(special.stdtrit(freedom, 0.975))
 
 
@@ -129,28 +130,30 @@ class Series:
         return list(dict.fromkeys(run.seed for run in self.runs))
 
     def by_seed(self, figure: str) -> dict[int, float]:
-        """The known values of a figure by seed: test, last, best, train_s, states, …"""
+        """Return the known values of a figure by seed: test, last, best, train_s, states, …"""
         return self.over_seeds(lambda run: getattr(run, figure))
 
     def over_seeds(self, value_of: Callable[[Final], float | None]) -> dict[int, float]:
-        """What is known of the runs, by seed.
+        """Return the known values of the runs, by seed.
 
-        Runs of one seed count as one, with their mean: repeating a seed is no draw of its own.
+        Runs of one seed count as one, with their mean: a repeated seed is no further draw.
         """
         values: dict[int, list[float]] = {}
         for run in self.runs:
             value = value_of(run)
             if value is not None and math.isfinite(value):
                 values.setdefault(run.seed, []).append(float(value))
-        return {seed: statistics.fmean(found) for seed, found in values.items()}
+        return {seed: statistics.fmean(of_seed) for seed, of_seed in values.items()}
 
     def spread(self, figure: str) -> Spread:
-        """The known values of a figure, one per seed."""
+        """Return the known values of a figure, one per seed."""
         return Spread(values=list(self.by_seed(figure).values()))
 
     def minus(self, baseline: "Series", figure: str) -> Difference:
-        """The difference to the baseline in a figure, paired by seed where at least two seeds match, or where
-        neither has another."""
+        """Return the difference to the baseline in a figure.
+
+        Paired by seed where at least two seeds match, or where neither has another.
+        """
         mine, theirs = self.by_seed(figure), baseline.by_seed(figure)
         paired = [value - theirs[seed] for seed, value in mine.items() if seed in theirs]
         if len(paired) > 1 or len(paired) == len(mine) == len(theirs) == 1:
@@ -169,7 +172,7 @@ def _unpaired(mine: Spread, theirs: Spread) -> Difference:
 
 
 def _welch(mine: float, n: int, theirs: float, m: int) -> float:
-    """Half of Welch's 95 % interval from the squared standard errors of both means."""
+    """Return half of Welch's 95 % interval from the squared standard errors of both means."""
     both = mine + theirs
     if both == 0:
         return 0.0
@@ -178,7 +181,7 @@ def _welch(mine: float, n: int, theirs: float, m: int) -> float:
 
 
 def final_of(row: Mapping[str, Any], config: Mapping[str, Any], last: float | None) -> Final:
-    """What a comparison needs of a run's summary (the fields of hankelboard.storage.summary.Summary)."""
+    """Return what a comparison needs of a run's summary (fields of storage.summary.Summary)."""
     best, test = row["best"] or {}, row["test"] or {}
     same = ("run", "name", "role", "group", "preset", "seed", "state", "step", "total_steps", "state_dims",
             "train_s", "waiting_s", "series", "prior_s")  # fmt: skip
@@ -189,19 +192,19 @@ def final_of(row: Mapping[str, Any], config: Mapping[str, Any], last: float | No
 
 
 def series_of(finals: Iterable[Final]) -> list[Series]:
-    """Runs put together that differ in their seed alone, in order.
+    """Return series: runs that differ in their seed alone, in order.
 
-    In a suite the series says so: what a run takes from another one of its seed differs in name. Elsewhere it
-    is role, group and configuration.
+    A suite names the series, because the runs that they refer to differ by seed; elsewhere role, group and
+    configuration decide.
     """
-    found: dict[str, list[Final]] = {}
+    by_kind: dict[str, list[Final]] = {}
     for final in finals:
-        found.setdefault(_kind(final), []).append(final)
-    groups = [sorted(runs, key=lambda run: (run.seed, run.run)) for runs in found.values()]
+        by_kind.setdefault(_kind(final), []).append(final)
+    groups = [sorted(runs, key=lambda run: (run.seed, run.run)) for runs in by_kind.values()]
     labels = _labels(groups)
     return [
         Series(key=key, label=label, runs=runs)
-        for key, label, runs in zip(found, labels, groups, strict=True)
+        for key, label, runs in zip(by_kind, labels, groups, strict=True)
     ]
 
 
@@ -218,8 +221,7 @@ def _kind(final: Final) -> str:
 
 
 def _labels(groups: Sequence[Sequence[Final]]) -> list[str]:
-    """Names that tell the series apart: that of the series or run, with the end of its id where two are
-    alike."""
+    """Return a different name for each series: that of the series or run, with an id where two are equal."""
     names = [runs[0].series or runs[0].name for runs in groups]
     labels = [
         name if names.count(name) == 1 else f"{name} ({runs[0].run[-4:]})"
@@ -231,23 +233,23 @@ def _labels(groups: Sequence[Sequence[Final]]) -> list[str]:
     ]
 
 
-def baseline_of(series: Sequence[Series], wanted: str = "") -> Series | None:
-    """The series that holds the run `wanted`; else the first whose role is baseline."""
-    chosen = (one for one in series if any(run.run == wanted for run in one.runs))
-    return next(chosen, next((one for one in series if one.role == "baseline"), None))
+def baseline_of(series: Sequence[Series], run_id: str = "") -> Series | None:
+    """Return the series that holds the run `run_id`; else the first whose role is baseline."""
+    chosen = (one for one in series if any(run.run == run_id for run in one.runs))
+    return next(chosen, next((one for one in series if one.role == Role.BASELINE), None))
 
 
-def baseline_named(finals: Sequence[Final], wanted: str) -> str:
-    """A run of the series, of the name or with the id that is wanted; ConfigError when there is none."""
+def baseline_named(finals: Sequence[Final], name: str) -> str:
+    """Return a run by the name of its series, its name or its id; ConfigError when there is none."""
     for final in finals:
-        if wanted in (final.series, final.name, final.run):
+        if name in (final.series, final.name, final.run):
             return final.run
-    known = ", ".join(dict.fromkeys(final.series or final.name for final in finals)) or "none"
-    raise ConfigError(f"baseline {wanted!r} is no run or series of this comparison; there are {known}")
+    names = ", ".join(dict.fromkeys(final.series or final.name for final in finals)) or "none"
+    raise ConfigError(f"baseline {name!r} is no run or series of this comparison; there are {names}")
 
 
 def configuration_differences(series: Sequence[Series]) -> dict[str, list[Any]]:
-    """Configuration keys that differ between series, with the value of each; seeds aside.
+    """Return configuration keys that differ between series, with the value of each; seeds aside.
 
     A key that names a run shows the series of that run when it is compared, too.
     """
@@ -256,19 +258,21 @@ def configuration_differences(series: Sequence[Series]) -> dict[str, list[Any]]:
 
 
 def differences_within(one: Series) -> list[str]:
-    """Configuration keys in which runs of a series differ beside their seed; what each takes from another run
-    aside. Such runs are of two versions of a suite, and their mean is of neither."""
-    found = _differing([_flat(run.config, {}) for run in one.runs])
-    return [key for key in found if key not in REFERENCES]
+    """Return the configuration keys in which runs of a series differ, beside their seed and other runs.
+
+    Such runs are of two versions of a suite, and their mean is of neither.
+    """
+    differing = _differing([_flat(run.config, {}) for run in one.runs])
+    return [key for key in differing if key not in REFERENCES]
 
 
 def _differing(flat: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
     keys = dict.fromkeys(key for one in flat for key in one)
-    found = {key: [one.get(key) for one in flat] for key in keys}
+    values_of = {key: [one.get(key) for one in flat] for key in keys}
     technical = {f"training.{key}" for key in NOT_OF_THE_KIND}
     return {
         key: values
-        for key, values in found.items()
+        for key, values in values_of.items()
         if key not in technical and any(value != values[0] for value in values)
     }
 
@@ -282,7 +286,7 @@ def _flat(config: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]
 
 
 def pareto(points: Sequence[tuple[float, float]]) -> list[int]:
-    """Places of the points that no other beats: smaller first, larger second coordinate is better.
+    """Return the places of points that no other beats: smaller first, larger second coordinate is better.
 
     >>> pareto([(1, 0.5), (2, 0.9), (3, 0.8), (1, 0.4)])
     [0, 1]

@@ -30,9 +30,9 @@ def zoom(**options: Any) -> alt.Parameter:
 def tooltip(*fields: tuple[str, str] | tuple[str, str, str]) -> list[alt.Tooltip]:
     """Return tooltip lines: (field, title), or of a number (field, title, format)."""
     return [
-        alt.Tooltip(
-            field=field, title=title, **({"format": format[0], "type": "quantitative"} if format else {})
-        )
+        alt.Tooltip(field=field, title=title, format=format[0], type="quantitative")
+        if format
+        else alt.Tooltip(field=field, title=title)
         for field, title, *format in fields
     ]
 

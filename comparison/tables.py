@@ -18,6 +18,7 @@ from hankelboard.comparison.series import (
     configuration_differences,
     differences_within,
 )
+from hankelboard.storage.vocabulary import RunState
 
 Row = dict[str, str]
 
@@ -27,7 +28,7 @@ def percent(value: float) -> str:
 
 
 def points(value: float) -> str:
-    """A difference of shares in percentage points: −0.31."""
+    """Return a difference of shares in percentage points: −0.31."""
     return f"{100 * value:+.2f}".replace("-", "−")
 
 
@@ -39,34 +40,34 @@ def whole(value: float) -> str:
     return f"{value:.0f}" if value == round(value) else f"{value:.1f}"
 
 
-def spread(found: Spread, told: Callable[[float], str]) -> str:
-    """One or two values as they are; from three on mean ± sample standard deviation."""
-    if found.n < ENOUGH or found.sd is None or found.mean is None:
-        return " / ".join(map(told, found.values)) or "–"
-    if found.sd == 0:
-        return told(found.mean)
-    mean, unit = told(found.mean), ""
+def spread(of: Spread, written: Callable[[float], str]) -> str:
+    """Return one or two values as they are; from three on mean ± sample standard deviation."""
+    if of.n < ENOUGH or of.sd is None or of.mean is None:
+        return " / ".join(map(written, of.values)) or "–"
+    if of.sd == 0:
+        return written(of.mean)
+    mean, unit = written(of.mean), ""
     for suffix in (" %", " s"):
         if mean.endswith(suffix):
             mean, unit = mean.removesuffix(suffix), suffix
-    return f"{mean} ± {told(found.sd).removesuffix(unit)}{unit}"
+    return f"{mean} ± {written(of.sd).removesuffix(unit)}{unit}"
 
 
-def difference(found: Difference) -> str:
-    """The difference in points with its interval; without one the words that say why."""
-    if found.mean is None:
+def difference(of: Difference) -> str:
+    """Return the difference in points with its interval; without one the words that say why."""
+    if of.mean is None:
         return "–"
-    how = "paired" if found.paired else "not paired"
-    if found.interval is None:
-        return f"{points(found.mean)} (n = {found.n}, {how}: no claim)"
-    if found.interval[0] == found.interval[1]:  # counts of a small test set: chance is not zero for that
-        return f"{points(found.mean)} (n = {found.n}, {how}, equal in every seed: no interval)"
-    low, high = map(points, found.interval)
-    return f"{points(found.mean)} [{low}, {high}] (n = {found.n}, {how})"
+    how = "paired" if of.paired else "not paired"
+    if of.interval is None:
+        return f"{points(of.mean)} (n = {of.n}, {how}: no claim)"
+    if of.interval[0] == of.interval[1]:  # counts of a small test set: chance is not zero for that
+        return f"{points(of.mean)} (n = {of.n}, {how}, equal in every seed: no interval)"
+    low, high = map(points, of.interval)
+    return f"{points(of.mean)} [{low}, {high}] (n = {of.n}, {how})"
 
 
 def series_rows(series: Sequence[Series], baseline: Series | None, figure: str) -> list[Row]:
-    """One row per series, in the order given: figures, and deltas to the baseline."""
+    """Return one row per series, in the order given: figures, and deltas to the baseline."""
     chained = any(run.prior_s for one in series for run in one.runs)
     texts = any(run.bits is not None for one in series for run in one.runs)
     return [_series_row(one, baseline, figure, chained, texts) for one in series]
@@ -76,64 +77,64 @@ def _series_row(one: Series, baseline: Series | None, figure: str, chained: bool
     is_baseline = one is baseline
     own, base = one.spread("train_s").mean, baseline.spread("train_s").mean if baseline else None
     delta = "baseline" if is_baseline else difference(one.minus(baseline, figure)) if baseline else "–"
-    told = {title: _of_seeds(one, name, percent) for name, title in FIGURES.items()}
+    accuracies = {title: _of_seeds(one, name, percent) for name, title in FIGURES.items()}
     repeated = len(one.seeds) < len(one.runs)
     return {
         "series": one.label,
         "runs": f"{len(one.runs)} of {counted(len(one.seeds), 'seed')}" if repeated else str(len(one.runs)),
         "states": _of_seeds(one, "states", whole),
-        FIGURES[figure]: told.pop(FIGURES[figure]),
+        FIGURES[figure]: accuracies.pop(FIGURES[figure]),
         f"Δ {FIGURES[figure]}, points": delta,
         "training": _of_seeds(one, "train_s", seconds),
         "training, × baseline": f"{own / base:.2f}" if own is not None and base else "–",
         **({"with what it builds on": _of_seeds(one, "total_s", seconds)} if chained else {}),
         **({"test bits per character": _of_seeds(one, "bits", "{:.3f}".format)} if texts else {}),
-        **told,
+        **accuracies,
         "role": one.role,
         "seeds": ", ".join(map(str, one.seeds)),
     }
 
 
-def _of_seeds(one: Series, figure: str, told: Callable[[float], str]) -> str:
-    """A figure of a series, with the number of seeds where not all of them have it."""
-    found = one.spread(figure)
-    return spread(found, told) + (f" (n = {found.n})" if 0 < found.n < len(one.seeds) else "")
+def _of_seeds(one: Series, figure: str, written: Callable[[float], str]) -> str:
+    """Return a figure of a series, with the number of seeds where not all of them have it."""
+    known = one.spread(figure)
+    return spread(known, written) + (f" (n = {known.n})" if 0 < known.n < len(one.seeds) else "")
 
 
 def counted(number: int, word: str) -> str:
-    """1 run, 2 runs."""
+    """Return "1 run", "2 runs"."""
     return f"{number} {word}" if number == 1 else f"{number} {word}s"
 
 
 def difference_rows(series: Sequence[Series]) -> list[Row]:
-    """What differs in the configuration: a row per key, a column per series, the key in the first one."""
+    """Return what differs in the configuration: a row per key, a column per series, the key first."""
     head = "key"
     while head in [one.label for one in series]:
         head += " "
     return [
-        {head: key, **{one.label: told(value) for one, value in zip(series, values, strict=True)}}
+        {head: key, **{one.label: cell(value) for one, value in zip(series, values, strict=True)}}
         for key, values in configuration_differences(series).items()
     ]
 
 
-def told(value: object) -> str:
-    """A value of a configuration or a run in a cell."""
+def cell(value: object) -> str:
+    """Return a value of a configuration or a run as text."""
     if value is None:
         return "–"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def run_rows(series: Sequence[Series]) -> list[dict[str, Any]]:
-    """One row per run with plain numbers: what the CSV holds."""
+    """Return one row per run with plain numbers: what the CSV holds."""
     return [
-        {"series": one.label, **{key: _cell(getattr(run, key)) for key in RUN_COLUMNS}}
+        {"series": one.label, **{key: _flat(getattr(run, key)) for key in RUN_COLUMNS}}
         for one in series
         for run in one.runs
     ]
 
 
 def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Rows with the same keys as CSV."""
+    """Return rows with the same keys as CSV."""
     text = io.StringIO()
     writer = csv.DictWriter(text, list(rows[0]) if rows else [])
     writer.writeheader()
@@ -146,12 +147,12 @@ RUN_COLUMNS = ("run", "name", "role", "group", "preset", "seed", "state", "step"
                "waiting_s", "bits")  # fmt: skip
 
 
-def _cell(value: Any) -> Any:
+def _flat(value: Any) -> Any:
     return " ".join(map(str, value)) if isinstance(value, list) else value
 
 
 def budget_rows(series: Sequence[Series], curves: Mapping[str, Curve], axis: str, end: float) -> list[Row]:
-    """Best validation accuracy of each series within the same budget on an axis."""
+    """Return best validation accuracy of each series within the same budget on an axis."""
 
     def best(run: Final) -> float | None:
         return curves[run.run].best_within(axis, end) if run.run in curves else None
@@ -166,29 +167,29 @@ def budget_rows(series: Sequence[Series], curves: Mapping[str, Curve], axis: str
 
 
 def _beside_budget(places: Sequence[np.ndarray], end: float) -> str:
-    """How many curves end before a budget, and how many begin after it: they build on other runs."""
+    """Return how many curves end before a budget, and how many begin after it: they build on other runs."""
     places = [at for at in places if len(at)]
     early = sum(float(at[-1]) < 0.999 * end for at in places)
     late = sum(float(at[0]) > end for at in places)
-    told = ((early, "end before"), (late, "begin after"))
-    return ", ".join(f"{count} of {len(places)} {what}" for count, what in told if count)
+    notes = ((early, "end before"), (late, "begin after"))
+    return ", ".join(f"{count} of {len(places)} {what}" for count, what in notes if count)
 
 
 def budgets(curves: Mapping[str, Curve]) -> list[float]:
-    """Training seconds at which runs end, ascending: the first is a budget that all of them have."""
+    """Return training seconds at which runs end, ascending: the first is a budget that all of them have."""
     return sorted(float(curve.train_s[-1]) for curve in curves.values() if len(curve.value) > 1)
 
 
 def unfinished(series: Sequence[Series]) -> list[Final]:
-    """Runs whose figures will still change, or that ended early."""
-    return [run for one in series for run in one.runs if run.state != "finished"]
+    """Return runs whose figures will still change, or that ended early."""
+    return [run for one in series for run in one.runs if run.state != RunState.FINISHED]
 
 
 def mixtures(series: Sequence[Series]) -> list[str]:
-    """A sentence for each series whose runs differ in more than their seed."""
-    found = ((one.label, differences_within(one)) for one in series)
+    """Return a sentence for each series whose runs differ in more than their seed."""
+    labelled = ((one.label, differences_within(one)) for one in series)
     return [
         f"The runs of {label} differ in {', '.join(keys)}, too: their mean is of no one configuration."
-        for label, keys in found
+        for label, keys in labelled
         if keys
     ]

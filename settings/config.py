@@ -272,7 +272,7 @@ class Config:
         self._check_combinations()
 
     def _check_family(self) -> None:
-        """Check that the family is known, takes its options and ignores no key."""
+        """Refuse unknown families and options, and keys that the family would ignore."""
         check_family(self.model.family, self.model.options)
         for key in families_by_key():
             section, _, name = key.partition(".")
@@ -281,7 +281,7 @@ class Config:
                 refuse_ignored(self.model.family, key, getattr(part, name))
 
     def _settle_method(self) -> None:
-        """The family's own method by its name, so that a run does not depend on a default."""
+        """Replace `auto` by the name of the family's method, so that a run does not depend on a default."""
         method = method_of(self.model.family, self.reduction.method)
         object.__setattr__(self, "reduction", dataclasses.replace(self.reduction, method=method))
 
@@ -298,9 +298,9 @@ class Config:
         if self.training.cuda_graphs and not self.training.compile:
             raise ConfigError("training.cuda_graphs = true: needs training.compile = true")
         if self.reduction.symmetry == "real":
-            for key, wanted in (("moments", "reset"), ("method", "balanced")):
-                if getattr(self.reduction, key) != wanted:
-                    raise ConfigError(f"reduction.symmetry = real: needs reduction.{key} = {wanted}")
+            for key, needed in (("moments", "reset"), ("method", "balanced")):
+                if getattr(self.reduction, key) != needed:
+                    raise ConfigError(f"reduction.symmetry = real: needs reduction.{key} = {needed}")
         for step in self.reduction.steps:
             if step > steps:
                 raise ConfigError(f"reduction.steps = {self.reduction.steps}: {step} is beyond {steps} steps")
@@ -316,7 +316,7 @@ class Config:
 
 
 def parse(tables: Mapping[str, Any]) -> Config:
-    """A configuration from nested tables, as TOML or JSON give them.
+    """Return a configuration from nested tables, as TOML or JSON give them.
 
     Raises
     ------
@@ -335,7 +335,7 @@ def parse(tables: Mapping[str, Any]) -> Config:
 
 
 def parse_recorded(tables: Mapping[str, Any]) -> Config:
-    """The configuration of a run that is there already.
+    """Return the configuration of an existing run.
 
     As `parse`, but options of a task that takes none are left out: once they were ignored, not refused.
     """

@@ -41,11 +41,12 @@ from hankelboard.storage.layout import RunPaths, run_paths
 from hankelboard.storage.references import REFERENCES, references
 from hankelboard.storage.runs import Run, create_run, creating, list_runs, read_run
 from hankelboard.storage.summary import fold_notes
+from hankelboard.storage.vocabulary import CommandKind, NoteKind, Role, RunState, values
 
 SUITE_KEYS = ("description", "preset", "seeds", "config", "series")
 SERIES_KEYS = ("name", "role", "preset", "seeds", "config")
-ROLES = ("baseline", "compressed", "scratch", "distilled", "regularised", "post-training", "ablation")
-"""What a run is for; a comparison refers to the first series whose role is baseline."""
+ROLES = values(Role)
+"""A comparison refers to the first series whose role is baseline."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,16 +61,16 @@ class SuiteSeries:
     """Preset and keys of the suite and of the series; keys that name a run hold the name of a series."""
 
     def needs(self) -> dict[str, str]:
-        """Series that this one needs, by configuration key."""
-        found = {}
+        """Return the series that this one needs, by configuration key."""
+        needed = {}
         for key in REFERENCES:
             section, _, name = key.partition(".")
-            if wanted := self.tables.get(section, {}).get(name):
-                found[key] = str(wanted)
-        return found
+            if series := self.tables.get(section, {}).get(name):
+                needed[key] = str(series)
+        return needed
 
     def config(self, seed: int, run_of: Mapping[str, str]) -> Config:
-        """The configuration of one run; `run_of` gives the id of each needed series' run of this seed."""
+        """Return the configuration of one run; `run_of` gives the run of this seed of each needed series."""
         tables = merge(self.tables, {"training": {"seed": seed}})
         for key, series in self.needs().items():
             section, _, name = key.partition(".")
@@ -86,7 +87,7 @@ class Suite:
 
 @dataclass(frozen=True, kw_only=True)
 class Planned:
-    """One run of a suite: there already, or created now."""
+    """One run of a suite: an existing one, or created now."""
 
     series: SuiteSeries
     seed: int
@@ -97,13 +98,13 @@ class Planned:
 
 
 def built_in() -> list[str]:
-    """Names of the suites that ship with Hankelboard."""
+    """Return the names of the suites that ship with Hankelboard."""
     folder = resources.files("hankelboard.settings") / "suites"
     return sorted(file.name.removesuffix(".toml") for file in folder.iterdir() if file.name.endswith(".toml"))
 
 
 def load_suite(name: str) -> Suite:
-    """A built-in suite by its name, or one from a TOML file.
+    """Return a built-in suite by its name, or one from a TOML file.
 
     Raises
     ------
@@ -122,8 +123,8 @@ def load_suite(name: str) -> Suite:
 
 
 def parse_suite(name: str, tables: Mapping[str, Any]) -> Suite:
-    """A suite from the tables of its file; ConfigError as `load_suite`."""
-    _known_keys(f"suite {name}", tables, SUITE_KEYS)
+    """Return a suite from the tables of its file; ConfigError as `load_suite`."""
+    _refuse_unknown(f"suite {name}", tables, SUITE_KEYS)
     given = tables.get("series")
     if not isinstance(given, list) or not given:
         raise ConfigError(f"suite {name}: has no [[series]]")
@@ -131,14 +132,14 @@ def parse_suite(name: str, tables: Mapping[str, Any]) -> Suite:
     for entry in given:
         one = _parse_series(name, tables, entry)
         where = f"suite {name}, series {one.name!r}"
-        known = {other.name: other for other in series}
-        if one.name in known:
+        above = {other.name: other for other in series}
+        if one.name in above:
             raise ConfigError(f"{where}: two series have this name")
-        for key, wanted in one.needs().items():
-            if wanted not in known:
-                raise ConfigError(f"{where}: {key} = {wanted!r} is no series above it")
+        for key, needed in one.needs().items():
+            if needed not in above:
+                raise ConfigError(f"{where}: {key} = {needed!r} is no series above it")
         try:
-            one.config(0, dict.fromkeys(known, "checked"))
+            one.config(0, dict.fromkeys(above, "checked"))
         except ConfigError as error:
             raise ConfigError(f"{where}: {error}") from None
         series.append(one)
@@ -150,18 +151,18 @@ def _parse_series(suite: str, tables: Mapping[str, Any], entry: Any) -> SuiteSer
     if not isinstance(name, str) or not name.strip():
         raise ConfigError(f"suite {suite}: a series has no name")
     where = f"suite {suite}, series {name!r}"
-    _known_keys(where, entry, SERIES_KEYS)
+    _refuse_unknown(where, entry, SERIES_KEYS)
     preset = entry.get("preset", tables.get("preset"))
     if not isinstance(preset, str):
         raise ConfigError(f"{where}: needs a preset, here or for the whole suite")
     seeds = entry.get("seeds", tables.get("seeds", [0]))
     if not isinstance(seeds, list) or not all(type(seed) is int and seed >= 0 for seed in seeds) or not seeds:
         raise ConfigError(f"{where}: seeds = {seeds!r} must be whole numbers")
-    found = find_preset(preset)
-    role = entry.get("role", found.role)
+    base = find_preset(preset)
+    role = entry.get("role", base.role)
     if role not in ROLES:
         raise ConfigError(f"{where}: unknown role {role!r}{suggest(str(role), ROLES)}")
-    merged = merge(merge(found.tables, _config_of(f"suite {suite}", tables)), _config_of(where, entry))
+    merged = merge(merge(base.tables, _config_of(f"suite {suite}", tables)), _config_of(where, entry))
     return SuiteSeries(name=name, role=role, preset=preset, seeds=seeds, tables=merged)
 
 
@@ -172,10 +173,10 @@ def _config_of(where: str, table: Mapping[str, Any]) -> dict[str, Any]:
     return spelt_out(config)
 
 
-def _known_keys(where: str, table: Mapping[str, Any], known: Sequence[str]) -> None:
+def _refuse_unknown(where: str, table: Mapping[str, Any], allowed: Sequence[str]) -> None:
     for key in table:
-        if key not in known:
-            raise ConfigError(f"{where}: unknown key {key}; there are {', '.join(known)}")
+        if key not in allowed:
+            raise ConfigError(f"{where}: unknown key {key}; there are {', '.join(allowed)}")
 
 
 def create_suite(
@@ -219,14 +220,14 @@ def _create_missing(
     run_of: dict[tuple[str, int], str] = {}
     for number, (seed, one) in enumerate(order):
         config = one.config(seed, {name: run_of[name, seed] for name in one.needs().values()})
-        known = present.get((one.name, seed))
-        run = known or create_run(
+        existing = present.get((one.name, seed))
+        run = existing or create_run(
             runs, name=one.name, config=config.as_dict(), preset=one.preset, group=group, role=one.role,
             series=one.name, seed=seed, by=by, slug=f"{group[:32]}-{number:03d}-s{seed}",
         )  # fmt: skip
         run_of[one.name, seed] = run.id
-        differs = _differences(config.as_dict(), run.config) if known else []
-        planned.append(Planned(series=one, seed=seed, run=run.id, created=known is None, differs=differs))
+        differs = _differences(config.as_dict(), run.config) if existing else []
+        planned.append(Planned(series=one, seed=seed, run=run.id, created=existing is None, differs=differs))
     return planned
 
 
@@ -242,8 +243,8 @@ def _check_seeds(suite: Suite, order: Sequence[tuple[int, SuiteSeries]]) -> None
 
 
 def _present(runs: Path, group: str, by: str) -> dict[tuple[str, int], Run]:
-    """Runs of the group by series and seed; of several the newest. Stranded ones are put away."""
-    found: dict[tuple[str, int], Run] = {}
+    """Return the runs of the group by series and seed, of several the newest; put stranded ones away."""
+    present: dict[tuple[str, int], Run] = {}
     for paths in reversed(list_runs(runs)):
         try:
             run = read_run(paths)
@@ -253,19 +254,19 @@ def _present(runs: Path, group: str, by: str) -> dict[tuple[str, int], Run]:
             if _is_stranded(paths, run):
                 _put_away(paths, by)
             else:
-                found[run.series, run.seed] = run
-    return found
+                present[run.series, run.seed] = run
+    return present
 
 
 def _is_stranded(paths: RunPaths, run: Run) -> bool:
-    """Whether it never began and names a run that is not there: it would wait for ever."""
+    """Return whether a run never began and names one that is gone: it would wait for ever."""
     needed = references(run.config).values()
     there = all(_is_there(paths.root.parent, wanted) for wanted in needed)
-    return not there and read_history(paths).state in ("queued", "cancelled")
+    return not there and read_history(paths).state in (RunState.QUEUED, RunState.CANCELLED)
 
 
 def _is_there(runs: Path, run: str) -> bool:
-    """A folder without a readable run.json is what a trainer leaves whose run was removed meanwhile."""
+    """Return whether there is such a run; a trainer may leave the folder of a run that was removed."""
     try:
         read_run(run_paths(runs, run))
     except (RunNotFound, DamagedRun):
@@ -276,18 +277,18 @@ def _is_there(runs: Path, run: str) -> bool:
 
 
 def _put_away(paths: RunPaths, by: str) -> None:
-    """Cancel and archive a run in whose place another one is created."""
+    """Cancel and archive a run that another one will replace."""
     if not fold_notes(read_run(paths), read_notes(paths))["archived"]:
-        send_command(paths, "stop", by=by, via="cli", reason="a run that it needs was removed")
-        add_note(paths, "archive", True, by=by, via="cli")
+        send_command(paths, CommandKind.STOP, by=by, via="cli", reason="a run that it needs was removed")
+        add_note(paths, NoteKind.ARCHIVE, True, by=by, via="cli")
 
 
-def _differences(wanted: Mapping[str, Any], there: Mapping[str, Any]) -> list[str]:
-    """Keys with another value; keys that a run's older configuration lacks have their default."""
+def _differences(planned: Mapping[str, Any], there: Mapping[str, Any]) -> list[str]:
+    """Return keys with another value; keys that a run's older configuration lacks have their default."""
     default = dataclasses.asdict(Config())
     return [
         f"{section}.{key}"
-        for section, part in wanted.items()
+        for section, part in planned.items()
         for key, value in part.items()
         if there.get(section, default[section]).get(key, default[section][key]) != value
     ]

@@ -3,13 +3,14 @@
 import contextlib
 import errno
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from hankelboard.storage.layout import STRAY_PREFIX
-from hankelboard.storage.records import Record, encode, new_ulid
+from hankelboard.storage.records import encode, new_ulid
 
 
-def replace(path: Path, record: Record, *, durable: bool = True, fill: int = 0) -> None:
+def replace(path: Path, record: Mapping[str, object], *, durable: bool = True, fill: int = 0) -> None:
     """Put `record` at `path`, whatever was there.
 
     Atomicity: readers see the old file or the new one, whole. Durability: on disk when this returns,
@@ -20,7 +21,7 @@ def replace(path: Path, record: Record, *, durable: bool = True, fill: int = 0) 
 
 
 def replace_bytes(path: Path, content: bytes, *, durable: bool = True) -> None:
-    """As `replace`, for what is no record."""
+    """Put bytes at `path`, as `replace` does."""
     temporary = _write_temporary(path, content, durable)
     try:
         temporary.replace(path)
@@ -31,7 +32,7 @@ def replace_bytes(path: Path, content: bytes, *, durable: bool = True) -> None:
         sync_folder(path.parent)
 
 
-def overwrite(path: Path, record: Record, *, fill: int) -> None:
+def overwrite(path: Path, record: Mapping[str, object], *, fill: int) -> None:
     """Write over a file that `replace` filled, when the disk has no room for another one.
 
     Atomicity: none; a reader in between may find no record. Raises OSError when it does not fit.
@@ -47,7 +48,7 @@ def overwrite(path: Path, record: Record, *, fill: int) -> None:
         os.close(descriptor)
 
 
-def create(path: Path, record: Record) -> None:
+def create(path: Path, record: Mapping[str, object]) -> None:
     """Put `record` at `path` if nothing is there.
 
     Atomicity: the file appears whole or not at all. Durability: on disk when this returns.
@@ -62,7 +63,7 @@ def create(path: Path, record: Record) -> None:
 
 
 def create_bytes(path: Path, content: bytes) -> None:
-    """As `create`, for what is no record."""
+    """Put bytes at `path` if nothing is there, as `create` does."""
     temporary = _write_temporary(path, content, durable=True)
     try:
         os.link(temporary, path)
@@ -74,7 +75,7 @@ def create_bytes(path: Path, content: bytes) -> None:
     sync_folder(path.parent)
 
 
-def _line(record: Record, fill: int = 0) -> bytes:
+def _line(record: Mapping[str, object], fill: int = 0) -> bytes:
     return encode(record).encode().ljust(fill - 1) + b"\n"
 
 

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from hankelboard.storage import atomic
+from hankelboard.storage.decoding import decode_manifest
 from hankelboard.storage.errors import CheckpointError
 from hankelboard.storage.layout import FORMAT_VERSION, STRAY_PREFIX, CheckpointName, RunPaths, manifest_in
 from hankelboard.storage.records import now, read_record
-
-CAUSES = ("start", "scheduled", "before_reduction", "after_reduction", "command", "stop", "finish", "branch")
+from hankelboard.storage.schema import FileFacts, Manifest
+from hankelboard.storage.vocabulary import Cause
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Checkpoint:
     metrics: dict[str, Any]
     reductions: list[int]
     """Numbers of the proposals whose reductions are in these weights."""
-    files: dict[str, dict[str, Any]]
+    files: dict[str, FileFacts]
 
 
 def publish(
@@ -40,7 +41,7 @@ def publish(
     name: CheckpointName,
     write: Callable[[Path], None],
     *,
-    cause: str,
+    cause: Cause,
     pinned: bool,
     state_dims: list[int],
     metrics: dict[str, Any],
@@ -59,11 +60,11 @@ def publish(
     building.mkdir(parents=True)
     try:
         write(building)
-        files = {}
+        files: dict[str, FileFacts] = {}
         for path in sorted(building.iterdir()):
             files[path.name] = {"sha256": _sha256(path), "bytes": path.stat().st_size}
             atomic.sync_file(path)
-        manifest = {
+        manifest: Manifest = {
             "format_version": FORMAT_VERSION, "t": now(), "branch": name.branch, "step": name.step,
             "attempt": name.attempt, "sequence": name.sequence, "cause": cause, "pinned": pinned,
             "state_dims": state_dims, "metrics": metrics, "reductions": reductions, "files": files,
@@ -78,12 +79,13 @@ def publish(
 
 
 def read_checkpoint(paths: RunPaths, name: CheckpointName) -> Checkpoint:
-    """What the manifest says. Raises CheckpointError when there is none or it cannot be read."""
-    manifest = read_record(paths.manifest(name))
-    files = manifest.get("files") if manifest else None
-    if manifest is None or not isinstance(files, dict):
+    """Return what the manifest says. Raises CheckpointError when there is none or it cannot be read."""
+    manifest = decode_manifest(read_record(paths.manifest(name)))
+    if manifest is None:
         raise CheckpointError(f"checkpoint {name}: manifest.json is missing or damaged")
-    if not all(Path(file).name == file and isinstance(facts, dict) for file, facts in files.items()):
+    if not all(
+        Path(file).name == file and isinstance(facts, dict) for file, facts in manifest["files"].items()
+    ):
         raise CheckpointError(f"checkpoint {name}: manifest.json names files outside the checkpoint")
     metrics = manifest.get("metrics")
     return Checkpoint(
@@ -92,15 +94,15 @@ def read_checkpoint(paths: RunPaths, name: CheckpointName) -> Checkpoint:
         cause=str(manifest.get("cause", "")),
         pinned=manifest.get("pinned") is True,
         state_dims=_integers(manifest.get("state_dims")),
-        bytes=sum(_integers([facts.get("bytes") for facts in files.values()])),
+        bytes=sum(_integers([facts.get("bytes") for facts in manifest["files"].values()])),
         metrics=metrics if isinstance(metrics, dict) else {},
         reductions=_integers(manifest.get("reductions")),
-        files=files,
+        files=manifest["files"],
     )
 
 
 def list_checkpoints(paths: RunPaths) -> tuple[list[Checkpoint], list[str]]:
-    """Published checkpoints by sequence, and a message for each folder whose manifest is damaged."""
+    """Return published checkpoints by sequence, and a message for each folder whose manifest is damaged."""
     good, damaged = [], []
     for name in checkpoint_names(paths):
         try:
@@ -111,16 +113,16 @@ def list_checkpoints(paths: RunPaths) -> tuple[list[Checkpoint], list[str]]:
 
 
 def checkpoint_names(paths: RunPaths) -> list[CheckpointName]:
-    """Names of all checkpoint folders, by sequence."""
+    """Return the names of all checkpoint folders, by sequence."""
     try:
-        found = os.listdir(paths.checkpoints)
+        folders = os.listdir(paths.checkpoints)
     except OSError:
         return []
-    return sorted(name for name in map(CheckpointName.parse, found) if name is not None)
+    return sorted(name for name in map(CheckpointName.parse, folders) if name is not None)
 
 
 def problems(paths: RunPaths, name: CheckpointName) -> Iterator[str]:
-    """What is wrong with a checkpoint, in words; nothing when every file has its size and hash."""
+    """Yield what is wrong with a checkpoint; nothing when every file has its size and hash."""
     try:
         checkpoint = read_checkpoint(paths, name)
     except CheckpointError as error:
@@ -144,7 +146,7 @@ def _is_plain_file(path: Path) -> bool:
 
 
 def remove(paths: RunPaths, name: CheckpointName) -> int:
-    """Remove a checkpoint; returns the bytes that this frees.
+    """Remove a checkpoint and return the bytes that this frees.
 
     Atomicity: it is renamed to a stray first, so a checkpoint never stands there half removed.
     Concurrency: the holder of run.lock only.

@@ -2,20 +2,23 @@
 
 import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hankelboard.storage import atomic
+from hankelboard.storage.decoding import decode_command, decode_note
 from hankelboard.storage.errors import CommandRefused
 from hankelboard.storage.layout import ULID_JSON, CheckpointName, RunPaths
-from hankelboard.storage.records import MAX_PERSONS_FILE_BYTES, Record, new_ulid, now, read_record
+from hankelboard.storage.records import MAX_PERSONS_FILE_BYTES, new_ulid, now, read_record
+from hankelboard.storage.schema import CommandRecord, Note
+from hankelboard.storage.vocabulary import CommandKind, NoteKind, Policy, Waiting, values
 
-KINDS = ("pause", "resume", "stop", "kill", "checkpoint", "rollback", "policy", "measure")
-POLICIES = ("ask", "auto", "pragmatic", "keep")
-WAITING = ("pause", "train")
-NOTE_KINDS = ("text", "rename", "tag", "archive", "pin", "baseline")
+KINDS = values(CommandKind)
+POLICIES = values(Policy)
+WAITING = values(Waiting)
+NOTE_KINDS = values(NoteKind)
 MAX_TEXT = 2_000
 
 
@@ -24,7 +27,7 @@ class Command:
     """What a person asks of a run. stop saves and ends; kill ends without saving."""
 
     id: str
-    kind: str
+    kind: CommandKind
     by: str
     via: str
     t: str
@@ -56,7 +59,7 @@ def send_command(
     ranks: Sequence[int] | None = None,
     reason: str = "",
 ) -> str:
-    """Put a command into the run's inbox; returns its id, by which the trainer will answer.
+    """Put a command into the run's inbox and return its id, by which the trainer will answer.
 
     Durability: on disk when this returns. Concurrency: any number of senders.
 
@@ -67,7 +70,7 @@ def send_command(
     """
     if kind not in KINDS:
         raise CommandRefused(f"unknown command {kind!r}; there are {', '.join(KINDS)}")
-    if kind == "rollback":
+    if kind == CommandKind.ROLLBACK:
         name = CheckpointName.parse(checkpoint or "")
         if name is None or not paths.manifest(name).is_file():
             raise CommandRefused(
@@ -75,21 +78,21 @@ def send_command(
                 "lists those that are there"
             )
     _check_choices(kind, policy, waiting)
-    if kind == "measure" and (proposal is None or not paths.proposal(proposal).is_file()):
+    if kind == CommandKind.MEASURE and (proposal is None or not paths.proposal(proposal).is_file()):
         raise CommandRefused(f"measure: {paths.run_id} has no proposal {proposal}")
     if at_step is not None and at_step < 0:
         raise CommandRefused(f"at step {at_step}: must be 0 or later")
-    record: dict[str, Any] = {
+    record: CommandRecord = {
         "command": kind, "by": by, "via": via, "t": now(), "checkpoint": checkpoint, "policy": policy,
         "waiting": waiting, "at_step": at_step, "reason": reason[:MAX_TEXT],
     }  # fmt: skip
-    if kind == "measure":
-        record |= {"proposal": proposal, "ranks": None if ranks is None else list(ranks)}
+    if kind == CommandKind.MEASURE:
+        record["proposal"], record["ranks"] = proposal, None if ranks is None else list(ranks)
     return _create_under_new_id(paths.inbox, record)
 
 
 def _check_choices(kind: str, policy: str | None, waiting: str | None) -> None:
-    if kind == "policy" and policy is None and waiting is None:
+    if kind == CommandKind.POLICY and policy is None and waiting is None:
         raise CommandRefused("policy: say which policy, or what waiting means, or both")
     if policy is not None and policy not in POLICIES:
         raise CommandRefused(f"unknown policy {policy!r}; there are {', '.join(POLICIES)}")
@@ -98,14 +101,13 @@ def _check_choices(kind: str, policy: str | None, waiting: str | None) -> None:
 
 
 def read_command(paths: RunPaths, command_id: str) -> Command | None:
-    """The command of that id, or None when the file is no valid command."""
-    record = read_record(paths.command(command_id), MAX_PERSONS_FILE_BYTES)
-    kind = record and record.get("command")
-    if record is None or kind not in KINDS:
+    """Return the command of that id, or None when the file is no valid command."""
+    record = decode_command(read_record(paths.command(command_id), MAX_PERSONS_FILE_BYTES))
+    if record is None:
         return None
     return Command(
         id=command_id,
-        kind=str(kind),
+        kind=CommandKind(record["command"]),
         by=_text(record, "by") or "unknown",
         via=_text(record, "via"),
         t=_text(record, "t"),
@@ -120,7 +122,7 @@ def read_command(paths: RunPaths, command_id: str) -> Command | None:
 
 
 def command_ids(paths: RunPaths) -> list[str]:
-    """Ids in the inbox, oldest first; files with other names are none."""
+    """Return the ids in the inbox, oldest first; files with other names are none."""
     return _ids_in(paths.inbox)
 
 
@@ -129,16 +131,17 @@ def add_note(paths: RunPaths, kind: str, value: Any, *, by: str, via: str) -> st
     if kind not in NOTE_KINDS:
         raise CommandRefused(f"unknown note {kind!r}; there are {', '.join(NOTE_KINDS)}")
     value = value[:MAX_TEXT] if isinstance(value, str) else value
-    return _create_under_new_id(paths.notes, {"note": kind, "value": value, "by": by, "via": via, "t": now()})
+    note: Note = {"note": kind, "value": value, "by": by, "via": via, "t": now()}
+    return _create_under_new_id(paths.notes, note)
 
 
-def read_notes(paths: RunPaths) -> list[Record]:
-    """All valid notes, oldest first."""
+def read_notes(paths: RunPaths) -> list[Note]:
+    """Return all valid notes, oldest first."""
     records = (read_record(paths.note(name), MAX_PERSONS_FILE_BYTES) for name in _ids_in(paths.notes))
-    return [record for record in records if record is not None and record.get("note") in NOTE_KINDS]
+    return [note for note in map(decode_note, records) if note is not None]
 
 
-def _create_under_new_id(folder: Path, record: Record) -> str:
+def _create_under_new_id(folder: Path, record: Mapping[str, object]) -> str:
     while True:
         new_id = new_ulid()
         with contextlib.suppress(FileExistsError):
@@ -158,6 +161,6 @@ def _ranks(value: object) -> list[int] | None:
     return value if isinstance(value, list) and all(isinstance(rank, int) for rank in value) else None
 
 
-def _text(record: Record, key: str) -> str:
+def _text(record: Mapping[str, object], key: str) -> str:
     value = record.get(key)
     return value[:MAX_TEXT] if isinstance(value, str) else ""

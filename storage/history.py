@@ -1,26 +1,36 @@
 """State is a fold of the journals: what happened to a run, from its events alone."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from math import inf
+from typing import Any
 
+from hankelboard.storage.decoding import decode_events
 from hankelboard.storage.journal import read_journal
 from hankelboard.storage.layout import RunPaths
-from hankelboard.storage.records import Record
+from hankelboard.storage.schema import Event, ReductionApplied, ReductionJudged, Reference
+from hankelboard.storage.vocabulary import (
+    INTERVENTIONS,
+    CommandState,
+    EventKind,
+    ProposalState,
+    RunState,
+    Verdict,
+    values,
+)
 
-ENDINGS = {
-    "run_finished": "finished",
-    "run_stopped": "stopped",
-    "run_failed": "failed",
-    "run_cancelled": "cancelled",
-    "attempt_ended": "interrupted",
+ENDINGS: dict[str, RunState] = {
+    EventKind.RUN_FINISHED: RunState.FINISHED,
+    EventKind.RUN_STOPPED: RunState.STOPPED,
+    EventKind.RUN_FAILED: RunState.FAILED,
+    EventKind.RUN_CANCELLED: RunState.CANCELLED,
+    EventKind.ATTEMPT_ENDED: RunState.INTERRUPTED,
 }
 TIMEOUT = "policy:timeout"
 """Who decides when nobody did before the deadline or the end of training."""
-INTERVENTIONS = {
-    "proposal_published", "reduction_applied", "reduction_refused", "branch_started", "paused", "resumed",
-    "decision_accepted", "loss_not_finite", "reduction_judged", "policy_changed",
-}  # fmt: skip
+KINDS = frozenset(values(EventKind))
+OPEN = (ProposalState.PENDING, ProposalState.APPROVED)
+"""States of proposals that a rollback supersedes."""
 
 
 @dataclass
@@ -43,8 +53,11 @@ class Branch:
 
     @property
     def begins(self) -> int:
-        """The last step that it takes from its parent: where it branched off, or further back when the
-        checkpoint there was damaged and an attempt had to begin from an older one."""
+        """Return the last step that it takes from its parent.
+
+        That is where it branched off, or further back when the checkpoint there was damaged and an attempt
+        had to begin from an older one.
+        """
         return min([self.from_step, *(step for _, step in self.attempts)])
 
 
@@ -61,15 +74,14 @@ class ProposalOutcome:
     """States of each layer when it was made."""
     ranks: list[int] = field(default_factory=list)
     """As proposed."""
-    state: str = "pending"
-    """pending, approved, rejected, applied, refused, expired, superseded or rolled_back."""
-    decision: Record | None = None
+    state: ProposalState = ProposalState.PENDING
+    decision: Event | None = None
     """The decision_accepted event: verdict, ranks, by, apply_at_step."""
-    applied: Record | None = None
+    applied: ReductionApplied | None = None
     """The reduction_applied event: state dimensions and validation before and after."""
     offered_again: bool = False
     """Refused, but the attempt is not over: a new proposal takes its place."""
-    judged: Record | None = None
+    judged: ReductionJudged | None = None
     """The reduction_judged event of a trial: validation at its end, and whether the cut was kept."""
     reason: str = ""
 
@@ -78,8 +90,7 @@ class ProposalOutcome:
 class CommandOutcome:
     """The trainer's answer to a command."""
 
-    state: str
-    """accepted, applied or refused."""
+    state: CommandState
     step: int
     reason: str = ""
     at_step: int | None = None
@@ -90,7 +101,7 @@ class CommandOutcome:
 class History:
     """The fold. Feed it events in the order of the journal with `apply`; read its fields at any time."""
 
-    state: str = "queued"
+    state: RunState = RunState.QUEUED
     reason: str = ""
     step: int = 0
     attempt: int = -1
@@ -104,12 +115,12 @@ class History:
     branches: dict[int, Branch] = field(default_factory=lambda: {0: Branch(0)})
     proposals: dict[int, ProposalOutcome] = field(default_factory=dict)
     commands: dict[str, CommandOutcome] = field(default_factory=dict)
-    interventions: list[Record] = field(default_factory=list)
-    finished: Record | None = None
+    interventions: list[Event] = field(default_factory=list)
+    finished: Event | None = None
     """The run_finished event, with the test metrics; None again once that end was left by a rollback."""
-    references: list[Record] = field(default_factory=list)
+    references: list[Reference] = field(default_factory=list)
     """Of run_started: what the run took from others, each with key, run, and train_s where that counts."""
-    text: Record = field(default_factory=dict)
+    text: Mapping[str, Any] = field(default_factory=dict)
     """Of run_started of a text: alphabet and sha256."""
     attempts_without_checkpoint: int = 0
     unknown: int = 0
@@ -119,17 +130,18 @@ class History:
         default_factory=dict, repr=False, compare=False
     )
 
-    def apply(self, event: Record) -> None:
+    def apply(self, event: Event) -> None:
         """Fold one event in. Unknown kinds are counted, malformed ones too; neither is an error."""
         self._paths.clear()
         self._turns.clear()
         kind = event.get("kind")
-        handler = _HANDLERS.get(kind) if isinstance(kind, str) else None
-        if handler is None:
+        if not isinstance(kind, str) or kind not in KINDS:
             self.unknown += 1
             return
         try:
-            handler(self, event)
+            handler = _HANDLERS.get(kind)
+            if handler is not None:
+                handler(self, event)
         except (KeyError, TypeError, ValueError):
             self.unknown += 1
             return
@@ -139,18 +151,18 @@ class History:
             self.step = event["step"]
 
     def pending(self) -> ProposalOutcome | None:
-        """The proposal of the live branch that waits for a decision, if any."""
+        """Return the proposal of the live branch that waits for a decision, if any."""
         for outcome in reversed(self.proposals.values()):
-            if outcome.state == "pending" and outcome.branch == self.branch:
+            if outcome.state == ProposalState.PENDING and outcome.branch == self.branch:
                 return outcome
         return None
 
     def segments(self, branch: int | None = None) -> dict[int, int | None]:
-        """The path of a branch: for each branch on it the last step that counts (None = to its end)."""
-        wanted = self.branch if branch is None else branch
-        if wanted not in self._paths:
-            self._paths[wanted] = self._path_of(wanted)
-        return self._paths[wanted]
+        """Return the path of a branch: the last step that counts of each branch on it (None: to its end)."""
+        number = self.branch if branch is None else branch
+        if number not in self._paths:
+            self._paths[number] = self._path_of(number)
+        return self._paths[number]
 
     def _path_of(self, branch: int) -> dict[int, int | None]:
         path: dict[int, int | None] = {}
@@ -164,8 +176,8 @@ class History:
             current = self.branches.get(current.parent)
         return path
 
-    def on_path(self, record: Record, branch: int | None = None) -> bool:
-        """Whether a metrics or spectra record lies on the path of a branch (default: the live one)."""
+    def on_path(self, record: Mapping[str, Any], branch: int | None = None) -> bool:
+        """Return whether a record of some place lies on the path of a branch (default: the live one)."""
         number = record.get("branch", 0)
         path = self.segments(branch)
         if number not in path:
@@ -174,11 +186,11 @@ class History:
         before = end is None or record.get("step", 0) <= end
         return before and not self.is_replaced(record) and not self.is_left_at_turn(record, branch)
 
-    def is_left_at_turn(self, record: Record, branch: int | None = None) -> bool:
-        """Whether a record of the very step that a rollback went back to is of the weights that it left.
+    def is_left_at_turn(self, record: Mapping[str, Any], branch: int | None = None) -> bool:
+        """Return whether a record of the very step that a rollback went back to is of the weights it left.
 
-        A checkpoint before a cut and what the cut left have the same step: their state dimensions tell them
-        apart. Of records that name none it is not known.
+        A checkpoint before a cut and what the cut left have the same step: their state dimensions differ.
+        Of records that name none it is not known.
         """
         dims = self.turns(branch).get((record.get("branch", 0), record.get("step", 0)))
         if dims is None:
@@ -186,23 +198,23 @@ class History:
         layer = record.get("layer")
         if isinstance(layer, int) and "state_dim" in record:
             return layer < len(dims) and record["state_dim"] != dims[layer]
-        told = record.get("to") or record.get("state_dims")
-        return told is not None and told != dims
+        recorded = record.get("to") or record.get("state_dims")
+        return recorded is not None and recorded != dims
 
     def turns(self, branch: int | None = None) -> dict[tuple[int, int], list[int]]:
-        """Where the path of a branch leaves its parents: state dimensions there, by (parent, step)."""
-        wanted = self.branch if branch is None else branch
-        if wanted not in self._turns:
-            ways = [self.branches[number] for number in self.segments(wanted)]
-            self._turns[wanted] = {
-                (way.parent, way.from_step): way.state_dims for way in ways if way.parent is not None
+        """Return the state dimensions where the path of a branch leaves its parents, by (parent, step)."""
+        number = self.branch if branch is None else branch
+        if number not in self._turns:
+            path = [self.branches[each] for each in self.segments(number)]
+            self._turns[number] = {
+                (each.parent, each.from_step): each.state_dims for each in path if each.parent is not None
             }
-        return self._turns[wanted]
+        return self._turns[number]
 
     def reach(self, branch: int, attempt: int) -> float:
-        """The step up to which records of this attempt lie on the live path; -1 where none does.
+        """Return the step up to which records of this attempt lie on the live path; -1 where none does.
 
-        It is `on_path` for many records at once, but for those of the step of a rollback
+        This is `on_path` for many records at once, except those of the step of a rollback
         (`is_left_at_turn`).
         """
         path = self.segments()
@@ -212,17 +224,17 @@ class History:
         attempts = self.branches[branch].attempts
         return min([inf if end is None else end, *(start for later, start in attempts if later > attempt)])
 
-    def is_replaced(self, record: Record) -> bool:
-        """Whether a later attempt on the same branch trained this step again (after a crash)."""
+    def is_replaced(self, record: Mapping[str, Any]) -> bool:
+        """Return whether a later attempt on the same branch trained this step again (after a crash)."""
         branch = self.branches.get(record.get("branch", 0))
         if branch is None or not branch.attempts:
             return False
         step, attempt = record.get("step", 0), record.get("attempt", 0)
         return any(later > attempt and start < step for later, start in branch.attempts)
 
-    # One method per kind of event.
+    # One method per kind of event that changes the state.
 
-    def _attempt_started(self, event: Record) -> None:
+    def _attempt_started(self, event: Event) -> None:
         self.attempt = event["attempt"]
         self.branch = event["branch"]
         begins = event["step"] if event.get("checkpoint") else -1  # without one it starts afresh
@@ -231,41 +243,41 @@ class History:
         self.state_dims = list(event["state_dims"])
         if not self.initial_state_dims:
             self.initial_state_dims = list(event["state_dims"])
-        self.state, self.reason = "running", ""
+        self.state, self.reason = RunState.RUNNING, ""
         self.attempts_without_checkpoint += 1
 
-    def _run_started(self, event: Record) -> None:
-        given = event.get("references")
-        given = given if isinstance(given, list) else []
-        self.references = [item for item in given if isinstance(item, dict)]
+    def _run_started(self, event: Event) -> None:
+        references = event.get("references")
+        listed = references if isinstance(references, list) else []
+        self.references = [item for item in listed if isinstance(item, dict)]
         text = event.get("text")
         self.text = text if isinstance(text, dict) else {}
 
-    def _terminal(self, event: Record) -> None:
+    def _terminal(self, event: Event) -> None:
         self.state = ENDINGS[event["kind"]]
         self.reason = event.get("reason", "")
-        self.finished = event if event["kind"] == "run_finished" else None
-        if event.get("command_id"):
-            self.commands[event["command_id"]] = CommandOutcome("applied", event["step"])
+        self.finished = event if event["kind"] == EventKind.RUN_FINISHED else None
+        if command_id := event.get("command_id"):
+            self.commands[command_id] = CommandOutcome(CommandState.APPLIED, event["step"])
 
-    def _paused(self, event: Record) -> None:
-        self.paused, self.state = True, "paused"
+    def _paused(self, event: Event) -> None:
+        self.paused, self.state = True, RunState.PAUSED
 
-    def _resumed(self, event: Record) -> None:
+    def _resumed(self, event: Event) -> None:
         self.paused = False
-        self.state = "running"
+        self.state = RunState.RUNNING
 
-    def _waiting_started(self, event: Record) -> None:
-        self.state = "waiting_for_decision"
+    def _waiting_started(self, event: Event) -> None:
+        self.state = RunState.WAITING_FOR_DECISION
 
-    def _waiting_ended(self, event: Record) -> None:
-        self.state = "paused" if self.paused else "running"
+    def _waiting_ended(self, event: Event) -> None:
+        self.state = RunState.PAUSED if self.paused else RunState.RUNNING
 
-    def _checkpoint_published(self, event: Record) -> None:
+    def _checkpoint_published(self, event: Event) -> None:
         self.attempts_without_checkpoint = 0
 
-    def _proposal_published(self, event: Record) -> None:
-        number = event["proposal"]
+    def _proposal_published(self, event: Event) -> None:
+        number = _number(event)
         self.proposals[number] = ProposalOutcome(
             number,
             event["branch"],
@@ -275,44 +287,47 @@ class History:
             ranks=_whole_numbers(event.get("ranks")),
         )
 
-    def _proposal_superseded(self, event: Record) -> None:
-        self._close(event, "superseded")
+    def _proposal_superseded(self, event: Event) -> None:
+        self._close(event, ProposalState.SUPERSEDED)
 
-    def _proposal_expired(self, event: Record) -> None:
-        self._close(event, "expired")
+    def _proposal_expired(self, event: Event) -> None:
+        self._close(event, ProposalState.EXPIRED)
 
-    def _decision_accepted(self, event: Record) -> None:
-        outcome = self.proposals[event["proposal"]]
+    def _decision_accepted(self, event: Event) -> None:
+        outcome = self.proposals[_number(event)]
         outcome.decision = event
-        outcome.state = "approved" if event["verdict"] == "approve" else "rejected"
-        if outcome.state == "rejected" and event["by"] == TIMEOUT:
-            outcome.state, outcome.reason = "expired", event.get("reason", "")
+        if event["verdict"] == Verdict.APPROVE:
+            outcome.state = ProposalState.APPROVED
+        elif event["by"] == TIMEOUT:
+            outcome.state, outcome.reason = ProposalState.EXPIRED, event.get("reason", "")
+        else:
+            outcome.state = ProposalState.REJECTED
 
-    def _decision_refused(self, event: Record) -> None:
-        self._close(event, "refused")
+    def _decision_refused(self, event: Event) -> None:
+        self._close(event, ProposalState.REFUSED)
 
-    def _reduction_applied(self, event: Record) -> None:
-        outcome = self.proposals[event["proposal"]]
-        outcome.state, outcome.applied = "applied", event
+    def _reduction_applied(self, event: ReductionApplied) -> None:
+        outcome = self.proposals[_number(event)]
+        outcome.state, outcome.applied = ProposalState.APPLIED, event
         self.state_dims = list(event["to"])
 
-    def _reduction_judged(self, event: Record) -> None:
-        self.proposals[event["proposal"]].judged = event
+    def _reduction_judged(self, event: ReductionJudged) -> None:
+        self.proposals[_number(event)].judged = event
 
-    def _reduction_refused(self, event: Record) -> None:
-        self._close(event, "refused")
+    def _reduction_refused(self, event: Event) -> None:
+        self._close(event, ProposalState.REFUSED)
 
-    def _reduction_rolled_back(self, event: Record) -> None:
-        self._close(event, "rolled_back")
+    def _reduction_rolled_back(self, event: Event) -> None:
+        self._close(event, ProposalState.ROLLED_BACK)
 
-    def _close(self, event: Record, state: str) -> None:
+    def _close(self, event: Event, state: ProposalState) -> None:
         if event.get("proposal") is None:  # an attempt that came to no proposal
             return
-        outcome = self.proposals[event["proposal"]]
+        outcome = self.proposals[_number(event)]
         outcome.state, outcome.reason = state, event.get("reason", "")
         outcome.offered_again = event.get("offered_again") is True
 
-    def _branch_started(self, event: Record) -> None:
+    def _branch_started(self, event: Event) -> None:
         self.branch = event["branch"]
         self.state_dims = list(event["state_dims"])
         self.policy = event["policy"]
@@ -326,63 +341,58 @@ class History:
             attempts=[(event["attempt"], event["from_step"])],
             attempts_consumed=event.get("attempts_consumed", -1),
         )
-        if event.get("command_id"):
-            self.commands[event["command_id"]] = CommandOutcome("applied", event["step"])
+        if command_id := event.get("command_id"):
+            self.commands[command_id] = CommandOutcome(CommandState.APPLIED, event["step"])
         for number in event.get("undone", []):
             outcome = self.proposals[number]
             who = f" by {event['by']}" if event.get("by") else ""
-            outcome.state, outcome.reason = "rolled_back", f"to {event['checkpoint']}{who}"
+            outcome.state, outcome.reason = ProposalState.ROLLED_BACK, f"to {event['checkpoint']}{who}"
         for outcome in self.proposals.values():
-            if outcome.branch != self.branch and outcome.state in ("pending", "approved"):
-                outcome.state, outcome.reason = "superseded", f"rolled back to {event['checkpoint']}"
+            if outcome.branch != self.branch and outcome.state in OPEN:
+                outcome.state = ProposalState.SUPERSEDED
+                outcome.reason = f"rolled back to {event['checkpoint']}"
         self.attempts_without_checkpoint = 0
 
-    def _command(self, event: Record) -> None:
-        state = event["kind"].removeprefix("command_")
-        self.commands[event["command_id"]] = CommandOutcome(
-            state, event["step"], event.get("reason", ""), event.get("at_step")
-        )
+    def _command(self, event: Event) -> None:
+        command_id, state = event["command_id"], CommandState(event["kind"].removeprefix("command_"))
+        if command_id is not None:
+            self.commands[command_id] = CommandOutcome(
+                state, event["step"], event.get("reason", ""), event.get("at_step")
+            )
 
-    def _policy_changed(self, event: Record) -> None:
+    def _policy_changed(self, event: Event) -> None:
         self.policy = event["policy"]
         self.waiting = event["waiting"]
 
-    def _nothing(self, event: Record) -> None:
-        """Known, and changes nothing here."""
 
-
-_HANDLERS: dict[str, Callable[[History, Record], None]] = {
-    "attempt_started": History._attempt_started,
-    "run_started": History._run_started,
+_HANDLERS: dict[str, Callable[[History, Any], None]] = {
+    EventKind.ATTEMPT_STARTED: History._attempt_started,
+    EventKind.RUN_STARTED: History._run_started,
     **dict.fromkeys(ENDINGS, History._terminal),
-    "paused": History._paused,
-    "resumed": History._resumed,
-    "waiting_started": History._waiting_started,
-    "waiting_ended": History._waiting_ended,
-    "checkpoint_published": History._checkpoint_published,
-    "proposal_published": History._proposal_published,
-    "proposal_superseded": History._proposal_superseded,
-    "proposal_expired": History._proposal_expired,
-    "decision_accepted": History._decision_accepted,
-    "decision_refused": History._decision_refused,
-    "reduction_applied": History._reduction_applied,
-    "reduction_judged": History._reduction_judged,
-    "reduction_refused": History._reduction_refused,
-    "reduction_rolled_back": History._reduction_rolled_back,
-    "branch_started": History._branch_started,
-    "command_accepted": History._command,
-    "command_applied": History._command,
-    "command_refused": History._command,
-    "policy_changed": History._policy_changed,
-    **dict.fromkeys(
-        ("stop_requested", "kernel_chosen", "checkpoint_pruned", "loss_not_finite"),
-        History._nothing,
-    ),
+    EventKind.PAUSED: History._paused,
+    EventKind.RESUMED: History._resumed,
+    EventKind.WAITING_STARTED: History._waiting_started,
+    EventKind.WAITING_ENDED: History._waiting_ended,
+    EventKind.CHECKPOINT_PUBLISHED: History._checkpoint_published,
+    EventKind.PROPOSAL_PUBLISHED: History._proposal_published,
+    EventKind.PROPOSAL_SUPERSEDED: History._proposal_superseded,
+    EventKind.PROPOSAL_EXPIRED: History._proposal_expired,
+    EventKind.DECISION_ACCEPTED: History._decision_accepted,
+    EventKind.DECISION_REFUSED: History._decision_refused,
+    EventKind.REDUCTION_APPLIED: History._reduction_applied,
+    EventKind.REDUCTION_JUDGED: History._reduction_judged,
+    EventKind.REDUCTION_REFUSED: History._reduction_refused,
+    EventKind.REDUCTION_ROLLED_BACK: History._reduction_rolled_back,
+    EventKind.BRANCH_STARTED: History._branch_started,
+    EventKind.COMMAND_ACCEPTED: History._command,
+    EventKind.COMMAND_APPLIED: History._command,
+    EventKind.COMMAND_REFUSED: History._command,
+    EventKind.POLICY_CHANGED: History._policy_changed,
 }
 
 
-def fold(events: Iterable[Record]) -> History:
-    """The history that these events tell."""
+def fold(events: Iterable[Event]) -> History:
+    """Return the history that these events make."""
     history = History()
     for event in events:
         history.apply(event)
@@ -390,8 +400,16 @@ def fold(events: Iterable[Record]) -> History:
 
 
 def read_history(paths: RunPaths) -> History:
-    """The history of a run as its events.jsonl tells it now."""
-    return fold(read_journal(paths.events)[0])
+    """Return the history of a run as its events.jsonl has it now."""
+    return fold(decode_events(read_journal(paths.events)[0]))
+
+
+def _number(event: Event) -> int:
+    """Return the number of the proposal that an event is about."""
+    number = event["proposal"]
+    if number is None:
+        raise KeyError("proposal")
+    return number
 
 
 def _whole_numbers(values: object) -> list[int]:

@@ -6,7 +6,7 @@ import os
 import stat
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -45,7 +45,7 @@ class Journal:
             os.close(self._descriptor)
             raise
 
-    def append(self, record: Record, *, durable: bool = False) -> None:
+    def append(self, record: Mapping[str, object], *, durable: bool = False) -> None:
         """Append one record; `t` is filled in.
 
         Raises OSError only for a durable record that could not be written; it is then not in the file and
@@ -89,7 +89,7 @@ class Journal:
         self._size += len(line)
 
     def _take_back(self, line: bytes) -> None:
-        """Forget the last record: its writer was told that it is not there."""
+        """Forget the last record: its writer gets an OSError that says that it is not there."""
         if self._waiting:
             self._waiting.pop()
             return
@@ -139,7 +139,7 @@ def _drop_torn_tail(descriptor: int) -> int:
 class JournalReader:
     """The reading end: each call returns what is new since the last one.
 
-    Never blocks the writer and never fails on what it finds: a torn tail is left for later, a line that
+    Never blocks the writer and never fails on what it reads: a torn tail is left for later, a line that
     is no record is counted in `damaged`, a file that shrank or was replaced is read again from the
     start (`restarts` rises, so that a fold can begin anew). What is no plain file (a link, a folder, a pipe)
     counts as one damaged line. OSError only when the system refuses to read what is there.
@@ -156,11 +156,11 @@ class JournalReader:
     """From the offset to here there is no newline: an endless line is looked through once."""
 
     def read_new(self) -> list[Record]:
-        """New whole records, in order, all at once: ten times the size of the file in memory."""
+        """Return new whole records, in order, all at once: ten times the size of the file in memory."""
         return [record for batch in self.batches() for record in batch]
 
     def batches(self, limit_bytes: int = READ_CHUNK) -> Iterator[list[Record]]:
-        """New whole records, in order, in pieces of at most about `limit_bytes` of the file.
+        """Yield new whole records, in order, in pieces of at most about `limit_bytes` of the file.
 
         Ends where the file ended when the first piece was read. `restarts` can rise before the first piece
         only, and rises also when nothing is left to read: look at it at the first piece and after the last.
@@ -171,9 +171,9 @@ class JournalReader:
                 yield records
 
     def pieces(self, limit_bytes: int = READ_CHUNK) -> Iterator[bytes]:
-        """As `batches`, but whole lines as they lie in the file: for a reader with a parser of its own.
+        """Yield whole lines as they lie in the file, in pieces as `batches`: for another parser.
 
-        What such a reader does not understand it gives to `decode`, which counts the damage.
+        What that parser does not understand goes to `decode`, which counts the damage.
         """
         try:
             descriptor = open_regular(self.path)
@@ -196,14 +196,14 @@ class JournalReader:
 
     def _notice_replacement(self, file: BinaryIO) -> int:
         """Start again when this is another file than last time. Returns how far it reaches now."""
-        found = os.fstat(file.fileno())
+        stat_now = os.fstat(file.fileno())
         before = os.pread(file.fileno(), len(self._before), self.offset - len(self._before))
-        if found.st_ino != self._inode or found.st_size < self.offset or before != self._before:
+        if stat_now.st_ino != self._inode or stat_now.st_size < self.offset or before != self._before:
             self._start_again()
-        if found.st_size < self._searched:
+        if stat_now.st_size < self._searched:
             self._searched = 0
-        self._inode = found.st_ino
-        return found.st_size
+        self._inode = stat_now.st_ino
+        return stat_now.st_size
 
     def _start_again(self) -> None:
         if self._inode is not None:
@@ -211,7 +211,7 @@ class JournalReader:
         self.offset, self.damaged, self._before, self._searched = 0, 0, b"", 0
 
     def _next_lines(self, file: BinaryIO, limit: int, end: int) -> bytes:
-        """The next whole lines, as many as fit into `limit`, or one longer one. Empty at the end."""
+        """Return the next whole lines, as many as fit into `limit`, or one longer one. Empty at the end."""
         size = max(1, limit)
         while self.offset < end:
             data = self._read(file, min(size, end - self.offset))
@@ -227,10 +227,10 @@ class JournalReader:
         return b""
 
     def _read(self, file: BinaryIO, size: int) -> bytes:
-        """Bytes from the offset on; none when what lies before it is no longer what was read."""
-        known = len(self._before)
-        data = os.pread(file.fileno(), known + size, self.offset - known)
-        return data[known:] if data.startswith(self._before) else b""
+        """Return bytes from the offset on; none when what lies before it is no longer what was read."""
+        before = len(self._before)
+        data = os.pread(file.fileno(), before + size, self.offset - before)
+        return data[before:] if data.startswith(self._before) else b""
 
     def _skip_endless_line(self, file: BinaryIO, end: int) -> bool:
         """Go beyond a line that is longer than any record; False while its end is not there yet."""
@@ -249,10 +249,10 @@ class JournalReader:
         return False
 
     def decode(self, lines: bytes) -> list[Record]:
-        """The records in whole lines that this reader read; lines that are none are counted in `damaged`."""
-        found = decode_lines(lines[:-1])
-        records = [record for record in found if record is not None]
-        self.damaged += len(found) - len(records)
+        """Decode whole lines that this reader read; lines that are no records are counted in `damaged`."""
+        decoded = decode_lines(lines[:-1])
+        records = [record for record in decoded if record is not None]
+        self.damaged += len(decoded) - len(records)
         return records
 
 
@@ -260,6 +260,6 @@ _NO_FILE = -1
 
 
 def read_journal(path: Path) -> tuple[list[Record], int]:
-    """All records of a journal, and how many lines were damaged."""
+    """Return all records of a journal, and how many lines were damaged."""
     reader = JournalReader(path)
     return reader.read_new(), reader.damaged

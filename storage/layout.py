@@ -18,7 +18,7 @@ STRAY_PREFIX = ".writing-"  # a temporary that atomic.py or checkpoints.py had n
 
 
 def runs_directory(given: str | os.PathLike[str] | None = None) -> Path:
-    """The folder of runs: the one given, else $HANKELBOARD_RUNS, else ./runs."""
+    """Return the folder of runs: the one given, else $HANKELBOARD_RUNS, else ./runs."""
     return Path(given or os.environ.get("HANKELBOARD_RUNS") or "runs")
 
 
@@ -36,9 +36,9 @@ class CheckpointName:
 
     @classmethod
     def parse(cls, name: str) -> "CheckpointName | None":
-        """The parts of a checkpoint's name, or None when it is not one as `str` would write it.
+        """Return the parts of a checkpoint's name, or None when it is not one as `str` would write it.
 
-        So two folders never have one name: zeros in front of a number make it none.
+        Zeros in front of a number are refused, so that no two folders have one name.
         """
         match = CHECKPOINT_NAME.fullmatch(name)
         if match is None:
@@ -62,7 +62,7 @@ class SystemsName:
 
     @classmethod
     def parse(cls, name: str) -> "SystemsName | None":
-        """The parts of a file's name, or None when it is not one as `str` would write it."""
+        """Return the parts of a file's name, or None when it is not one as `str` would write it."""
         match = SYSTEMS_NAME.fullmatch(name)
         if match is None:
             return None
@@ -170,7 +170,7 @@ class RunPaths:
         return self.checkpoints / str(name)
 
     def building(self, name: CheckpointName) -> Path:
-        """Where a checkpoint is built before it is published by a rename."""
+        """Return where a checkpoint is built before it is published by a rename."""
         return self.checkpoints / f"{STRAY_PREFIX}{name}"
 
     def manifest(self, name: CheckpointName) -> Path:
@@ -188,12 +188,12 @@ def _checked_ulid(name: str) -> str:
 
 
 def manifest_in(checkpoint: Path) -> Path:
-    """The manifest of a checkpoint folder, published or still being built."""
+    """Return the path of the manifest of a checkpoint folder, published or still being built."""
     return checkpoint / "manifest.json"
 
 
 def run_paths(runs: Path, run_id: str) -> RunPaths:
-    """Paths of one run. Anything that is not a run id never becomes a path.
+    """Return the paths of one run. Anything that is not a run id never becomes a path.
 
     Raises
     ------

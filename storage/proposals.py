@@ -5,16 +5,28 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 from hankelboard.storage import atomic
+from hankelboard.storage.decoding import decode_measurement, decode_proposal
 from hankelboard.storage.errors import AlreadyDecided, NotDecidable
 from hankelboard.storage.history import History, read_history
 from hankelboard.storage.layout import NUMBERED_JSON, ULID_JSON, RunPaths
-from hankelboard.storage.records import MAX_PERSONS_FILE_BYTES, Record, new_ulid, now, read_record
+from hankelboard.storage.records import MAX_PERSONS_FILE_BYTES, new_ulid, now, read_record
+from hankelboard.storage.schema import (
+    DecisionRecord,
+    Evidence,
+    Measurement,
+    MeasurementRecord,
+    Proposal,
+    ProposalFields,
+    ProposalLayer,
+    RankTables,
+    WhatIf,
+)
 from hankelboard.storage.spectrum import rank_for_tolerance
+from hankelboard.storage.vocabulary import ProposalState, Verdict, values
 
-VERDICTS = ("approve", "reject")
+VERDICTS = values(Verdict)
 MAX_REASON = 2_000
 
 
@@ -33,27 +45,25 @@ class Decision:
     reason: str
 
 
-def publish_proposal(paths: RunPaths, number: int, record: Record) -> None:
+def publish_proposal(paths: RunPaths, number: int, fields: ProposalFields) -> None:
     """Publish a proposal under its number. Created once; FileExistsError when the number is taken."""
-    atomic.create(paths.proposal(number), {"t": now(), "proposal": number, **record})
+    atomic.create(paths.proposal(number), {"t": now(), "proposal": number, **fields})
 
 
-def read_proposal(paths: RunPaths, number: int) -> Record | None:
-    """A proposal with its evidence, or None when it is absent or damaged."""
-    record = read_record(paths.proposal(number))
-    layers = record.get("layers") if record else None
-    return record if isinstance(layers, list) and layers else None
+def read_proposal(paths: RunPaths, number: int) -> Proposal | None:
+    """Return a proposal with its evidence, or None when it is absent or damaged."""
+    return decode_proposal(read_record(paths.proposal(number)))
 
 
-def publish_measurement(paths: RunPaths, command_id: str, record: Record) -> None:
+def publish_measurement(paths: RunPaths, command_id: str, record: MeasurementRecord) -> None:
     """Add what a command measured for a proposal. Created once; a replay of the command changes nothing."""
     paths.measurements.mkdir(exist_ok=True)
     with contextlib.suppress(FileExistsError):
         atomic.create(paths.measurement(command_id), {"t": now(), **record})
 
 
-def read_evidence(paths: RunPaths, number: int) -> Record | None:
-    """A proposal together with what was measured for it later, or None when it is absent or damaged."""
+def read_evidence(paths: RunPaths, number: int) -> Proposal | None:
+    """Return a proposal with what was measured for it later, or None when it is absent or damaged."""
     proposal = read_proposal(paths, number)
     if proposal is not None:
         for record in _measurements(paths, number):
@@ -62,30 +72,30 @@ def read_evidence(paths: RunPaths, number: int) -> Record | None:
     return proposal
 
 
-def _measurements(paths: RunPaths, number: int) -> list[Record]:
+def _measurements(paths: RunPaths, number: int) -> list[MeasurementRecord]:
     try:
         names = sorted(
             match[1] for match in map(ULID_JSON.fullmatch, os.listdir(paths.measurements)) if match
         )
     except OSError:
         return []
-    records = (read_record(paths.measurement(name)) for name in names)
-    return [record for record in records if record and record.get("proposal") == number]
+    records = (decode_measurement(read_record(paths.measurement(name)), number) for name in names)
+    return [record for record in records if record is not None]
 
 
-def _with_measurement(proposal: Record, record: Record) -> Record:
+def _with_measurement(proposal: Proposal, more: Measurement) -> Proposal:
     measured = proposal["measured"]
-    known = [point["ranks"] for point in measured["points"]]
-    points = [*measured["points"], *(p for p in record["points"] if p["ranks"] not in known)]
-    left_out = [name for name in measured.get("left_out", []) if name not in record["done"]]
-    layers = [
-        {**layer, **more} for layer, more in zip(proposal["layers"], record["layers"], strict=True)
-    ]  # fmt: skip
+    before = [point["ranks"] for point in measured["points"]]
+    points = [*measured["points"], *(point for point in more["points"] if point["ranks"] not in before)]
+    left_out = [name for name in measured.get("left_out", []) if name not in more["done"]]
+    layers: list[ProposalLayer] = [
+        {**layer, **figures} for layer, figures in zip(proposal["layers"], more["layers"], strict=True)
+    ]
     return {**proposal, "layers": layers, "measured": {**measured, "points": points, "left_out": left_out}}
 
 
 def proposal_numbers(paths: RunPaths) -> list[int]:
-    """Numbers of all proposals, ascending."""
+    """Return the numbers of all proposals, ascending."""
     try:
         names = os.listdir(paths.proposals)
     except OSError:
@@ -94,7 +104,7 @@ def proposal_numbers(paths: RunPaths) -> list[int]:
 
 
 def read_decision(paths: RunPaths, number: int) -> Decision | None:
-    """The decision on a proposal, or None when there is none yet.
+    """Return the decision on a proposal, or None when there is none yet.
 
     A file that is there but makes no sense counts as a decision all the same (the first file wins): its
     verdict is then empty, and the trainer refuses it with the reason.
@@ -129,8 +139,8 @@ def decide(
     """Record a verdict.
 
     Atomicity and concurrency: created exclusively; of any number of deciders the first wins and the
-    others are told who won. Durability: on disk when this returns. The trainer acts on it at its next
-    step boundary and answers in events.jsonl.
+    others get an error that says who won. Durability: on disk when this returns. The trainer acts on it at
+    its next step boundary and answers in events.jsonl.
 
     Raises
     ------
@@ -147,8 +157,8 @@ def decide(
         raise NotDecidable(f"{paths.run_id} has no proposal {number} (there: {there})")
     _refuse_decided(paths, number)
     _refuse_closed(history or read_history(paths), number)
-    edited = None if ranks is None or verdict == "reject" else check_ranks(proposal, ranks)
-    record: dict[str, Any] = {
+    edited = None if ranks is None or verdict == Verdict.REJECT else check_ranks(proposal, ranks)
+    record: DecisionRecord = {
         "decision_id": new_ulid(), "proposal": number, "verdict": verdict, "ranks": edited,
         "by": by[:200], "via": via[:200], "t": now(), "reason": reason[:MAX_REASON],
     }  # fmt: skip
@@ -169,13 +179,13 @@ def _refuse_decided(paths: RunPaths, number: int) -> None:
 
 def _refuse_closed(history: History, number: int) -> None:
     outcome = history.proposals.get(number)
-    if outcome is not None and outcome.state != "pending":
+    if outcome is not None and outcome.state != ProposalState.PENDING:
         why = f": {outcome.reason}" if outcome.reason else ""
         raise NotDecidable(f"proposal {number} is no longer open, it is {outcome.state}{why}")
 
 
-def check_ranks(proposal: Record, ranks: Sequence[int]) -> list[int]:
-    """The ranks as a list, one per layer of the proposal.
+def check_ranks(proposal: RankTables, ranks: Sequence[int]) -> list[int]:
+    """Return the ranks as a list, one per layer of the proposal.
 
     Raises
     ------
@@ -197,15 +207,15 @@ def check_ranks(proposal: Record, ranks: Sequence[int]) -> list[int]:
     return list(ranks)
 
 
-def nearest_realisable(layer: Record, rank: int) -> int:
-    """The closest rank, upwards first, that can be written back; N itself always can."""
+def nearest_realisable(layer: ProposalLayer, rank: int) -> int:
+    """Return the closest rank, upwards first, that can be written back; N itself always can."""
     state_dim = int(layer["state_dim"])
     candidates = [r for r in range(1, state_dim) if layer["realisable"][r] is True] + [state_dim]
     return min(candidates, key=lambda r: (abs(r - rank), r < rank))
 
 
-def ranks_at(proposal: Record, tolerance: float) -> list[int]:
-    """The rank per layer that the rule gives at a tolerance: gate and realisability included.
+def ranks_at(proposal: RankTables, tolerance: float) -> list[int]:
+    """Return the rank per layer that the rule gives at a tolerance: gate and realisability included.
 
     Where the rank itself cannot be written back it is the next higher one that can, so that the discarded
     share stays within the tolerance. A proposal whose `allocation` is global allows the tolerance to all
@@ -223,7 +233,7 @@ def ranks_at(proposal: Record, tolerance: float) -> list[int]:
 
 
 def _shared_ranks(shares: Sequence[Sequence[float]], tolerance: float) -> list[int]:
-    """Ranks whose discarded shares average at most the tolerance: the cheapest state goes first.
+    """Return ranks whose discarded shares average at most the tolerance: the cheapest state goes first.
 
     >>> _shared_ranks([[1.0, 0.3, 0.0], [1.0, 0.2, 0.1, 0.0]], 0.1)
     [2, 1]
@@ -243,8 +253,8 @@ def _shared_ranks(shares: Sequence[Sequence[float]], tolerance: float) -> list[i
     return ranks
 
 
-def ranks_of_share(proposal: Record, share: float) -> list[int]:
-    """The rank per layer that leaves out a fixed share of the states, at least one, where realisable.
+def ranks_of_share(proposal: RankTables, share: float) -> list[int]:
+    """Return the rank per layer that leaves out a fixed share of the states, at least one, where realisable.
 
     >>> layer = {"state_dim": 40, "realisable": [True] * 41}
     >>> ranks_of_share({"layers": [layer]}, 0.1)
@@ -258,16 +268,16 @@ def ranks_of_share(proposal: Record, share: float) -> list[int]:
     ]
 
 
-def ranks_within(proposal: Record, share: float, unit: str = "states") -> list[int]:
-    """The rank per layer when all layers together may keep a share of their states or of their parameters.
+def ranks_within(proposal: RankTables, share: float, unit: str = "states") -> list[int]:
+    """Return the rank per layer when all layers together keep a share of their states or parameters.
 
     One threshold for all layers: the state with the smallest importance goes first, wherever it is, so that
     the sum of the bounds 2 Σ_{i>r} σ_i is as small as it can be; with `parameters` the one with the smallest
     importance per parameter that it costs. Every layer keeps a state; a rank that cannot be realised gives
     way to the next lower one that can.
 
-    >>> alike = {"state_dim": 2, "realisable": [False, True, True], "parameters": [0, 5, 10]}
-    >>> ranks_within({"layers": [{"hsv": [9.0, 4.0], **alike}, {"hsv": [3.0, 1.0], **alike}]}, 0.75)
+    >>> two = {"state_dim": 2, "realisable": [False, True, True], "parameters": [0, 5, 10]}
+    >>> ranks_within({"layers": [{"hsv": [9.0, 4.0], **two}, {"hsv": [3.0, 1.0], **two}]}, 0.75)
     [2, 1]
     """
     layers = proposal["layers"]
@@ -290,34 +300,34 @@ def ranks_within(proposal: Record, share: float, unit: str = "states") -> list[i
     return [_realisable_below(layer, rank) for layer, rank in zip(layers, ranks, strict=True)]
 
 
-def _realisable_from(layer: Record, rank: int) -> int:
+def _realisable_from(layer: ProposalLayer, rank: int) -> int:
     state_dim = int(layer["state_dim"])
     return next((r for r in range(rank, state_dim) if layer["realisable"][r] is True), state_dim)
 
 
-def _realisable_below(layer: Record, rank: int) -> int:
+def _realisable_below(layer: ProposalLayer, rank: int) -> int:
     if rank == layer["state_dim"]:
         return rank
     below = [r for r in range(1, rank + 1) if layer["realisable"][r] is True]
     return below[-1] if below else nearest_realisable(layer, rank)
 
 
-def _gated(layer: Record, rank: int, gate: float) -> int:
+def _gated(layer: ProposalLayer, rank: int, gate: float) -> int:
     return rank if rank < gate * layer["state_dim"] else int(layer["state_dim"])
 
 
-def what_if(proposal: Record, ranks: Sequence[int]) -> Record:
-    """What the proposal's recorded arrays say about these ranks: shares, bounds, size, measured or not.
+def what_if(proposal: Evidence, ranks: Sequence[int]) -> WhatIf:
+    """Return what the proposal's recorded lists say about these ranks: shares, bounds, size.
 
     `measured` is the measured point at exactly these ranks, or None: what was not measured is not guessed.
     """
     layers = proposal["layers"]
     chosen = list(zip(layers, ranks, strict=True))
-    points = proposal.get("measured", {}).get("points", [])
+    points = proposal["measured"].get("points", []) if "measured" in proposal else []
     return {
         "ranks": list(ranks),
         "discarded_share": [layer["discarded_share"][rank] for layer, rank in chosen],
-        "error_bound": [(layer["error_bound"] or {rank: None})[rank] for layer, rank in chosen],
+        "error_bound": [bound[rank] if (bound := layer["error_bound"]) else None for layer, rank in chosen],
         "parameters": proposal["parameters_elsewhere"]
         + sum(layer["parameters"][rank] for layer, rank in chosen),
         "measured": next((point for point in points if point["ranks"] == list(ranks)), None),

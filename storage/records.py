@@ -7,11 +7,13 @@ import os
 import stat
 import threading
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 Record = dict[str, Any]
+"""A JSON object as it was read; storage/decoding.py gives it its type."""
 
 MAX_FILE_BYTES = 16 * 1024 * 1024  # a proposal of 12 layers x 1,024 states is about 2 MB
 MAX_PERSONS_FILE_BYTES = 64 * 1024  # what people write: decisions, commands, notes
@@ -20,12 +22,12 @@ _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
 
 def now() -> str:
-    """Coordinated universal time, ISO 8601 with milliseconds and Z."""
+    """Return the coordinated universal time, ISO 8601 with milliseconds and Z."""
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def encode(record: Record) -> str:
-    """One line of JSON. What is not finite becomes null: JSON has no NaN; half a character becomes "?"."""
+def encode(record: Mapping[str, object]) -> str:
+    """Return one line of JSON. What is not finite becomes null, half a character becomes "?"."""
     try:
         text = _ENCODER.encode(record)
     except ValueError:
@@ -47,7 +49,7 @@ def _finite(value: Any) -> Any:
 
 
 def decode(line: str | bytes) -> Record | None:
-    """The record in a line, or None when it is not a JSON object that every reader understands alike.
+    """Return the record in a line, or None when it is no JSON object that every reader understands alike.
 
     None as well for NaN, Infinity, numbers that a double cannot hold, a key given twice, text that is not
     Unicode and nesting beyond MAX_DEPTH: what passes here can be computed with, shown and written again.
@@ -65,9 +67,9 @@ def decode(line: str | bytes) -> Record | None:
 
 
 def decode_lines(lines: bytes) -> list[Record | None]:
-    """As `decode` for each line, in a third less time: what could be wrong is asked of all lines at once.
+    """Decode each line, in a third less time than `decode`: all lines are first checked at once.
 
-    A line that does not pass at first sight is left to `decode`.
+    A line that does not pass this check is left to `decode`.
     """
     try:
         texts = [] if _may_overflow(lines) or b"\\u" in lines else lines.decode("utf-8").split("\n")
@@ -79,7 +81,7 @@ def decode_lines(lines: bytes) -> list[Record | None]:
 
 
 def _at_first_sight(text: str) -> Record | None:
-    """The record in a line whose numbers and characters were looked at; None when in doubt."""
+    """Return the record in a line whose numbers and characters were checked; None when in doubt."""
     try:
         value, end = _STRICT.raw_decode(text)
     except (ValueError, RecursionError):
@@ -147,7 +149,7 @@ class NotAFile(OSError):
 
 
 def open_regular(path: Path) -> int:
-    """A descriptor for reading a plain file; it never waits.
+    """Open a plain file for reading, without ever waiting, and return its descriptor.
 
     Raises OSError: FileNotFoundError when nothing is there, NotAFile when it is a link, a folder, a pipe or a
     device. Only the last part of the path is looked at: a run directory may be reached by a link.
@@ -165,7 +167,7 @@ def open_regular(path: Path) -> int:
 
 
 def read_record(path: Path, max_bytes: int = MAX_FILE_BYTES) -> Record | None:
-    """The record in a whole file, or None when it is absent, too large, no plain file or not a record."""
+    """Return the record in a whole file; None when it is absent, too large, no plain file or no record."""
     try:
         with os.fdopen(open_regular(path), "rb") as file:
             size = os.fstat(file.fileno()).st_size
@@ -180,9 +182,9 @@ _ulid_lock = threading.Lock()
 
 
 def new_ulid() -> str:
-    """A ULID: 48 bits of milliseconds and 80 random bits, sortable by time, 26 characters.
+    """Return a new ULID: 48 bits of milliseconds and 80 random bits, sortable by time, 26 characters.
 
-    Those of one process are in the order in which they were made, also within a millisecond.
+    Those of one process rise, also within a millisecond.
     """
     global _last_ulid
     number = (time.time_ns() // 1_000_000) << 80 | int.from_bytes(os.urandom(10), "big")

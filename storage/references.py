@@ -6,6 +6,7 @@ from typing import Any
 from hankelboard.storage.errors import RunNotFound
 from hankelboard.storage.history import read_history
 from hankelboard.storage.layout import RunPaths, run_paths
+from hankelboard.storage.vocabulary import RunState
 
 REFERENCES = {
     "model.state_dim_as": "its final state dimensions",
@@ -17,19 +18,19 @@ REFERENCES = {
 
 
 def references(config: Mapping[str, Any]) -> dict[str, str]:
-    """The runs that a configuration names, by key."""
-    found = {}
+    """Return the runs that a configuration names, by key."""
+    named = {}
     for key in REFERENCES:
         section, _, name = key.partition(".")
         part = config.get(section)
         run = part.get(name) if isinstance(part, Mapping) else None
         if isinstance(run, str) and run:
-            found[key] = run
-    return found
+            named[key] = run
+    return named
 
 
 def waits_for(config: Mapping[str, Any], state_of: Callable[[str], str | None]) -> str:
-    """Why a run cannot start yet, in words; empty when it can.
+    """Return why a run cannot start yet, in words; empty when it can.
 
     Parameters
     ----------
@@ -40,14 +41,14 @@ def waits_for(config: Mapping[str, Any], state_of: Callable[[str], str | None]) 
     """
     for key, run in references(config).items():
         state = state_of(run)
-        if state != "finished":
-            told = "which is not in this folder" if state is None else f"which is {state.replace('_', ' ')}"
-            return f"waits for {REFERENCES[key].replace('its', 'the', 1)} of {run}, {told}"
+        if state != RunState.FINISHED:
+            now = "not in this folder" if state is None else state.replace("_", " ")
+            return f"waits for {REFERENCES[key].replace('its', 'the', 1)} of {run}, which is {now}"
     return ""
 
 
 def state_beside(paths: RunPaths) -> Callable[[str], str | None]:
-    """States, by id, of the runs in the folder of this one, from their journals."""
+    """Return a function that gives the state of a run in the same folder, by id, from its journal."""
 
     def state_of(run: str) -> str | None:
         try:

@@ -17,6 +17,7 @@ from hankelboard.storage import atomic
 from hankelboard.storage.errors import DamagedRun, NewerFormat, RunError, RunHeld, RunNotFound
 from hankelboard.storage.layout import FORMAT_VERSION, RUN_ID, STRAY_PREFIX, RunPaths, run_paths
 from hankelboard.storage.records import Record, new_ulid, now, read_record
+from hankelboard.storage.schema import RunRecord
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +46,7 @@ class Run:
 
 
 def new_run_id(name: str) -> str:
-    """A run id that sorts by time and says what it is: 20261123-141502-digits-lru-k3qf."""
+    """Return an id that sorts by time and says what the run is: 20261123-141502-digits-lru-k3qf."""
     slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:48] or "run"
     suffix = "".join(secrets.choice("abcdefghijkmnpqrstuvwxyz23456789") for _ in range(4))
     return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{slug}-{suffix}"
@@ -81,15 +82,23 @@ def create_run(
     building.root.mkdir()
     for folder in building.folders:
         folder.mkdir()
-    record = {key: value for key, value in vars(run).items() if key != "copy_of"}
-    atomic.create(building.run_json, {"format_version": FORMAT_VERSION, "t": run.created, **record})
+    atomic.create(building.run_json, _record_of(run))
     building.root.rename(runs / run.id)
     atomic.sync_folder(runs)
     return run
 
 
+def _record_of(run: Run) -> RunRecord:
+    return {
+        "format_version": FORMAT_VERSION, "t": run.created, "id": run.id, "name": run.name,
+        "created": run.created, "config": run.config, "preset": run.preset, "group": run.group,
+        "role": run.role, "series": run.series, "seed": run.seed, "tags": run.tags, "queued": run.queued,
+        "by": run.by,
+    }  # fmt: skip
+
+
 def read_run(paths: RunPaths) -> Run:
-    """The identity of a run.
+    """Return the identity of a run.
 
     Raises
     ------
@@ -134,7 +143,7 @@ def _run_from(paths: RunPaths, record: Record) -> Run:
 
 
 def list_runs(runs: Path) -> list[RunPaths]:
-    """All run directories, newest name first. What is no run (strays, files, odd names) is left out."""
+    """Return all run directories, newest name first, without strays, files and odd names."""
     try:
         with os.scandir(runs) as entries:
             names = [entry.name for entry in entries if RUN_ID.fullmatch(entry.name) and entry.is_dir()]
@@ -144,7 +153,7 @@ def list_runs(runs: Path) -> list[RunPaths]:
 
 
 def find_run(runs: Path, name: str) -> RunPaths:
-    """The run with this id, or the only one whose id starts or ends so (for the command line)."""
+    """Return the run with this id, or the only one whose id starts or ends so (for the command line)."""
     if RUN_ID.fullmatch(name) and (runs / name).is_dir():
         return run_paths(runs, name)
     matches = [p for p in list_runs(runs) if p.run_id.startswith(name) or p.run_id.endswith(name)]
@@ -161,7 +170,7 @@ class RunLock:
     """
 
     def __init__(self, paths: RunPaths, *, patience_s: float = 1.0):
-        """Take the lock; somebody who only looks (`is_held`) may have it for a moment, hence the patience.
+        """Take the lock, with patience: `is_held` takes it for a moment, too.
 
         Raises
         ------
@@ -194,10 +203,10 @@ class RunLock:
 
 @contextlib.contextmanager
 def creating(runs: Path, *, patience_s: float = 30.0) -> Iterator[None]:
-    """While somebody looks which runs are missing, and creates them: two who ask at once create none twice.
+    """Hold a lock while missing runs are found and created, so that two processes create none twice.
 
-    Concurrency: waits for the other one. The kernel ends it when the holder dies; one that was stopped
-    (Ctrl-Z) is not waited for for ever.
+    Concurrency: waits for the other process. The kernel releases the lock when the holder dies; for one that
+    was stopped (Ctrl-Z) the wait ends.
 
     Raises
     ------
@@ -221,7 +230,7 @@ def creating(runs: Path, *, patience_s: float = 30.0) -> Iterator[None]:
 
 
 def is_held(paths: RunPaths) -> bool:
-    """Whether a trainer holds the run now. Writes nothing; a free lock is taken for a moment."""
+    """Return whether a trainer holds the run now. Writes nothing; a free lock is taken for a moment."""
     try:
         descriptor = os.open(paths.lock, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:

@@ -1,7 +1,7 @@
-"""Bits per character: what the loss of a language model is told as, beside its accuracy.
+"""Bits per character: the loss of a language model as people read it, beside its accuracy.
 
 Runs on a text record `val/bits_per_character` in their metrics, and `bits_per_character` in what the best
-step and the test data gave. Where a record has none nothing is said.
+step and the test data gave. Records without it have no words for it.
 """
 
 from collections.abc import Mapping
@@ -12,13 +12,13 @@ BITS_METRIC = f"val/{BITS}"
 
 
 def bits(record: Mapping[str, Any] | None) -> float | None:
-    """The bits per character of what was scored; None where it was no text."""
+    """Return the bits per character of what was scored; None where it was no text."""
     value = (record or {}).get(BITS)
     return float(value) if isinstance(value, int | float) else None
 
 
 def bits_in_words(record: Mapping[str, Any] | None) -> str:
-    """1.213 bits per character; empty where it was no text.
+    """Return "1.213 bits per character"; empty where it was no text.
 
     >>> bits_in_words({"accuracy": 0.7, "bits_per_character": 1.2134})
     '1.213 bits per character'

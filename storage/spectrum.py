@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 
 def discarded_shares(importances: Sequence[float]) -> list[float]:
-    """Share of the total importance that each rank would discard.
+    """Return the share of the total importance that each rank would discard.
 
         share[r] = Σ_{i>r} importance_i / Σ importance
 
@@ -39,7 +39,7 @@ def discarded_shares(importances: Sequence[float]) -> list[float]:
 
 
 def tail_sums(importances: Sequence[float]) -> list[float]:
-    """Σ_{i>r} importance_i for r = 0..N, summed from the small end so that small tails keep their digits.
+    """Return Σ_{i>r} importance_i for r = 0..N, summed from the small end so that tails keep their digits.
 
     >>> tail_sums([3.0, 1.0])
     [4.0, 1.0, 0.0]
@@ -55,7 +55,7 @@ def tail_sums(importances: Sequence[float]) -> list[float]:
 
 
 def error_bounds(hsv: Sequence[float]) -> list[float]:
-    """2 Σ_{i>r} σ_i for r = 0..N: the H∞ bound on one layer's linear part, not on the loss.
+    """Return 2 Σ_{i>r} σ_i for r = 0..N: the H∞ bound on one layer's linear part, not on the loss.
 
     >>> error_bounds([3.0, 1.0])
     [8.0, 2.0, 0.0]
@@ -64,7 +64,7 @@ def error_bounds(hsv: Sequence[float]) -> list[float]:
 
 
 def evenness(importances: Sequence[float]) -> float:
-    """How alike the importances of N states are: 0 where one state has everything, 1 where all have the same.
+    """Return how even the importances of N states are: 0 where one state has all, 1 where all are equal.
 
         (exp(−Σ p_i log p_i) − 1) / (N − 1),   p_i = importance_i / Σ importance
 
@@ -89,7 +89,7 @@ def evenness(importances: Sequence[float]) -> float:
 
 
 def rank_for_tolerance(shares: Sequence[float], tolerance: float) -> int:
-    """Smallest rank r ≥ 1 whose discarded share is at most the tolerance.
+    """Return the smallest rank r ≥ 1 whose discarded share is at most the tolerance.
 
     Counts instead of searching for a first index, so that an all-false comparison cannot mean rank 1.
 

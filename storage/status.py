@@ -5,18 +5,22 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from hankelboard.storage import atomic
+from hankelboard.storage.decoding import decode_status
 from hankelboard.storage.layout import RunPaths
-from hankelboard.storage.records import Record, now, read_record
+from hankelboard.storage.records import now, read_record
+from hankelboard.storage.schema import ProcessIdentity, Status
 
 GRACE_S = 10.0
 BLOCK_BYTES = 4096
 
 
-def write_status(paths: RunPaths, status: Record) -> None:
+def write_status(paths: RunPaths, status: Status) -> None:
     """Replace status.json whole. Not fsynced: a machine crash may lose the last second of it.
 
     On a full disk or in a folder that became read-only the file that is there is overwritten in place, which
@@ -30,19 +34,19 @@ def write_status(paths: RunPaths, status: Record) -> None:
         atomic.overwrite(paths.status, record, fill=BLOCK_BYTES)
 
 
-def read_status(paths: RunPaths) -> Record | None:
-    """The latest status, or None."""
-    return read_record(paths.status)
+def read_status(paths: RunPaths) -> Status | None:
+    """Return the latest status, or None."""
+    return decode_status(read_record(paths.status))
 
 
-def process_identity(pid: int | None = None) -> Record:
-    """What tells this process from a later one with the same pid: host, pid and start time."""
+def process_identity(pid: int | None = None) -> ProcessIdentity:
+    """Return what distinguishes this process from a later one with the same pid."""
     pid = os.getpid() if pid is None else pid
     return {"host": socket.gethostname(), "pid": pid, "process_started_at": _started_at(pid)}
 
 
 def _started_at(pid: int) -> str | None:
-    """An opaque mark of when the process started, None when there is no such process."""
+    """Return an opaque mark of when the process started, None when there is no such process."""
     if sys.platform == "linux":
         try:
             fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].decode().split()
@@ -54,8 +58,8 @@ def _started_at(pid: int) -> str | None:
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip() or None
 
 
-def process_is_gone(status: Record) -> bool:
-    """Whether the process that wrote this status is known to be dead: same host, pid or start time gone."""
+def process_is_gone(status: Mapping[str, Any]) -> bool:
+    """Return whether the process of this status is known to be dead: same host, pid or start time gone."""
     pid = status.get("pid")
     if status.get("host") != socket.gethostname() or not isinstance(pid, int):
         return False
@@ -70,8 +74,8 @@ class BeatWatch:
     beat: object = None
     changed_at: float = 0.0
 
-    def is_stale(self, status: Record, clock: float | None = None) -> bool:
-        """Whether no new beat was seen for longer than the trainer promised, plus a grace."""
+    def is_stale(self, status: Mapping[str, Any], clock: float | None = None) -> bool:
+        """Return whether no new beat was seen for longer than the trainer promised, plus a grace."""
         clock = time.monotonic() if clock is None else clock
         beat = (status.get("attempt"), status.get("beat"))
         if beat != self.beat:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from hankelboard.storage.commands import read_notes
 from hankelboard.storage.errors import RunError
@@ -13,10 +13,11 @@ from hankelboard.storage.layout import RunPaths
 from hankelboard.storage.records import Record
 from hankelboard.storage.references import state_beside, waits_for
 from hankelboard.storage.runs import Run, read_run
+from hankelboard.storage.schema import Best, Note, Scores, Status
 from hankelboard.storage.status import process_is_gone, read_status
+from hankelboard.storage.vocabulary import ENDED, NoteKind, RunState
 
 PRIMARY_METRIC = "val/accuracy"
-ENDED = ("finished", "stopped", "failed", "cancelled", "interrupted")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,8 +27,7 @@ class Summary:
     run: str
     name: str
     state: str
-    """queued, starting, running, paused, waiting_for_decision, stopping, finished, stopped, failed,
-    cancelled, interrupted, dead, or unreadable."""
+    """One of RunState, or what a newer trainer's status says."""
     phase: str = ""
     step: int = 0
     total_steps: int = 0
@@ -39,12 +39,12 @@ class Summary:
     state_dims: list[int]
     initial_state_dims: list[int]
     pending_proposal: int | None = None
-    best: Record | None = None
+    best: Best | None = None
     steps_per_s: float | None = None
     eta_s: float | None = None
     train_s: float | None = None
     waiting_s: float | None = None
-    test: Record | None = None
+    test: Scores | None = None
     created: str = ""
     preset: str = ""
     group: str = ""
@@ -63,7 +63,7 @@ class Summary:
 
 
 def summarise(paths: RunPaths, history: History | None = None) -> Summary:
-    """The summary of a run from its directory; never fails on a damaged one."""
+    """Return the summary of a run from its directory; a damaged one has a `problem`."""
     try:
         run = read_run(paths)
     except (RunError, OSError) as error:
@@ -71,14 +71,14 @@ def summarise(paths: RunPaths, history: History | None = None) -> Summary:
     try:
         history = history or read_history(paths)
     except OSError as error:
-        history = History(state="unreadable", reason=str(error))
+        history = History(state=RunState.UNREADABLE, reason=str(error))
     return combine(run, history, read_status(paths), read_notes(paths), paths)
 
 
 def unreadable(paths: RunPaths, problem: str) -> Summary:
-    """The summary of a run whose identity cannot be read."""
+    """Return the summary of a run whose identity cannot be read."""
     return Summary(
-        run=paths.run_id, name=paths.run_id, state="unreadable", problem=problem,
+        run=paths.run_id, name=paths.run_id, state=RunState.UNREADABLE, problem=problem,
         state_dims=[], initial_state_dims=[], tags=[],
     )  # fmt: skip
 
@@ -86,21 +86,21 @@ def unreadable(paths: RunPaths, problem: str) -> Summary:
 def combine(
     run: Run,
     history: History,
-    status: Record | None,
-    notes: list[Record],
+    status: Status | None,
+    notes: list[Note],
     paths: RunPaths,
-    find_best: Callable[[], Record | None] | None = None,
+    find_best: Callable[[], Best | None] | None = None,
     state_of: Callable[[str], str | None] | None = None,
 ) -> Summary:
-    """The summary from parts that were read already.
+    """Return the summary from parts that were read already.
 
-    The best value is what status.json says; without that what `find_best` finds, or the journal of metrics.
-    What a queued run waits for is told by `state_of`, or by the journals of the runs beside it.
+    The best value is that of status.json; without one that of `find_best`, or of the journal of metrics.
+    What a queued run waits for is known from `state_of`, or from the journals of the runs beside it.
     """
-    pending = history.pending()
-    status = status or {}
+    pending, finished = history.pending(), history.finished
+    said: Record = {**(status or {})}
     ended = history.state in ENDED
-    best = status.get("best") or (history.finished or {}).get("best")
+    best = said.get("best") or (finished.get("best") if finished else None)
     if best is None:
         best = find_best() if find_best else best_on_path(history, _records(paths.metrics))
     folded = fold_notes(run, notes)
@@ -108,8 +108,8 @@ def combine(
         run=run.id,
         name=folded["name"],
         state=live_state(history, status),
-        phase="" if ended else str(status.get("phase") or ""),
-        step=_whole(status.get("step"), history.step) if not ended else history.step,
+        phase="" if ended else str(said.get("phase") or ""),
+        step=_whole(said.get("step"), history.step) if not ended else history.step,
         total_steps=_whole(run.config.get("training", {}).get("steps"), 0),
         branch=history.branch,
         attempt=max(history.attempt, 0),
@@ -119,11 +119,11 @@ def combine(
         initial_state_dims=history.initial_state_dims,
         pending_proposal=pending.number if pending else None,
         best=best,
-        steps_per_s=_number(status.get("steps_per_s")) if not ended else None,
-        eta_s=_number(status.get("eta_s")) if not ended else None,
-        train_s=_number(status.get("train_s", (history.finished or {}).get("train_s"))),
-        waiting_s=_number(status.get("waiting_s")),
-        test=(history.finished or {}).get("test"),
+        steps_per_s=_number(said.get("steps_per_s")) if not ended else None,
+        eta_s=_number(said.get("eta_s")) if not ended else None,
+        train_s=_number(said.get("train_s", finished.get("train_s") if finished else None)),
+        waiting_s=_number(said.get("waiting_s")),
+        test=finished.get("test") if finished else None,
         created=run.created,
         preset=run.preset,
         group=run.group,
@@ -135,7 +135,7 @@ def combine(
         copy_of=run.copy_of,
         archived=folded["archived"],
         reason=history.reason
-        if history.state != "queued"
+        if history.state != RunState.QUEUED
         else waits_for(run.config, state_of or state_beside(paths)),
         prior_s=sum(_number(item.get("train_s")) or 0.0 for item in history.references),
     )
@@ -145,38 +145,46 @@ def _records(journal: Path) -> Iterator[Record]:
     return (record for batch in JournalReader(journal).batches() for record in batch)
 
 
-def live_state(history: History, status: Record) -> str:
-    """The state now: journals decide how a run ended, the status says what a living one does."""
-    if history.state in ENDED or history.state == "unreadable":
+def live_state(history: History, status: Status | None) -> str:
+    """Return the state now: journals decide how a run ended, the status says what a living one does."""
+    if history.state in ENDED or history.state == RunState.UNREADABLE:
         return history.state
     if not status:
         return history.state
     if process_is_gone(status):
-        return "dead"
+        return RunState.DEAD
     state = status.get("state")
     return state if isinstance(state, str) else history.state
 
 
-def best_on_path(history: History, metrics: Iterable[Record], metric: str = PRIMARY_METRIC) -> Record | None:
-    """Best validation value on the live path, with its step."""
-    best: Record | None = None
+def best_on_path(history: History, metrics: Iterable[Record], metric: str = PRIMARY_METRIC) -> Best | None:
+    """Return the best validation value on the live path, with its step."""
+    best: Best | None = None
     for record in metrics:
         value = record.get(metric)
         if isinstance(value, int | float) and history.on_path(record) and (not best or value > best["value"]):
-            best = {"metric": metric, "value": value, "step": record.get("step")}
+            best = {"metric": metric, "value": value, "step": record.get("step", 0)}
     return best
 
 
-def fold_notes(run: Run, notes: list[Record]) -> dict[str, Any]:
-    """Name, tags and archived flag after all notes; the last word counts."""
+class Attached(TypedDict):
+    """What notes make of a run."""
+
+    name: str
+    tags: list[str]
+    archived: bool
+
+
+def fold_notes(run: Run, notes: list[Note]) -> Attached:
+    """Return name, tags and archived flag after all notes; the newest of each counts."""
     name, tags, archived = run.name, list(run.tags), False
     for note in notes:
         value = note.get("value")
-        if note["note"] == "rename" and isinstance(value, str) and value.strip():
+        if note["note"] == NoteKind.RENAME and isinstance(value, str) and value.strip():
             name = value.strip()
-        elif note["note"] == "tag" and isinstance(value, list):
+        elif note["note"] == NoteKind.TAG and isinstance(value, list):
             tags = [str(tag) for tag in value]
-        elif note["note"] == "archive":
+        elif note["note"] == NoteKind.ARCHIVE:
             archived = value is True
     return {"name": name, "tags": tags, "archived": archived}
 

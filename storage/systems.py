@@ -9,9 +9,11 @@ import os
 from pathlib import Path
 
 from hankelboard.storage import atomic
+from hankelboard.storage.decoding import decode_analysis
 from hankelboard.storage.history import History
 from hankelboard.storage.layout import ULID_JSON, RunPaths, SystemsName
-from hankelboard.storage.records import Record, new_ulid, now, open_regular, read_record
+from hankelboard.storage.records import new_ulid, now, open_regular, read_record
+from hankelboard.storage.schema import Analysis
 
 MAX_SYSTEMS_BYTES = 4 * 1024**3
 
@@ -24,16 +26,16 @@ def publish_systems(paths: RunPaths, name: SystemsName, content: bytes) -> None:
 
 
 def systems_on_path(paths: RunPaths, history: History) -> list[SystemsName]:
-    """Snapshots on the live path, by step; of those of one step and state dimension the latest."""
-    found: dict[tuple[int, int], SystemsName] = {}
+    """Return the snapshots on the live path, by step; of one step and state dimension the latest."""
+    newest: dict[tuple[int, int], SystemsName] = {}
     for name in sorted(_names(paths.systems), key=lambda name: (name.branch, name.attempt)):
         if history.on_path({"branch": name.branch, "step": name.step, "attempt": name.attempt}):
-            found[name.step, name.reductions] = name
-    return sorted(found.values())
+            newest[name.step, name.reductions] = name
+    return sorted(newest.values())
 
 
 def read_systems(paths: RunPaths, name: SystemsName) -> bytes | None:
-    """The content of a snapshot, or None when it is absent, no plain file or too large."""
+    """Return the content of a snapshot, or None when it is absent, no plain file or too large."""
     try:
         with os.fdopen(open_regular(paths.system(name)), "rb") as file:
             if os.fstat(file.fileno()).st_size <= MAX_SYSTEMS_BYTES:
@@ -43,7 +45,7 @@ def read_systems(paths: RunPaths, name: SystemsName) -> bytes | None:
     return None
 
 
-def publish_analysis(paths: RunPaths, record: Record) -> str:
+def publish_analysis(paths: RunPaths, record: Analysis) -> str:
     """Add an analysis; returns its id. The newest one is shown."""
     paths.analyses.mkdir(exist_ok=True)
     analysis_id = new_ulid()
@@ -51,13 +53,13 @@ def publish_analysis(paths: RunPaths, record: Record) -> str:
     return analysis_id
 
 
-def latest_analysis(paths: RunPaths) -> Record | None:
-    """The newest analysis that can be read, or None."""
+def latest_analysis(paths: RunPaths) -> Analysis | None:
+    """Return the newest analysis that can be read, or None."""
     ids = sorted(
         (match[1] for match in map(ULID_JSON.fullmatch, _files(paths.analyses)) if match), reverse=True
     )
-    records = (read_record(paths.analysis(analysis_id)) for analysis_id in ids)
-    return next((record for record in records if record and isinstance(record.get("layers"), list)), None)
+    records = (decode_analysis(read_record(paths.analysis(analysis_id))) for analysis_id in ids)
+    return next((record for record in records if record is not None), None)
 
 
 def _names(folder: Path) -> list[SystemsName]:

@@ -4,13 +4,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from hankelboard.storage import checkpoints
+from hankelboard.storage.decoding import decode_events
 from hankelboard.storage.errors import RunError
 from hankelboard.storage.history import History, fold
 from hankelboard.storage.journal import JournalReader
 from hankelboard.storage.layout import RunPaths
 from hankelboard.storage.proposals import proposal_numbers, read_decision, read_proposal
-from hankelboard.storage.records import Record
 from hankelboard.storage.runs import is_held, read_run
+from hankelboard.storage.schema import Event
+from hankelboard.storage.vocabulary import EventKind, ProposalState
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,7 @@ class Finding:
 
 
 def verify_run(paths: RunPaths) -> list[Finding]:
-    """Everything that is wrong or worth knowing; a run is sound when no finding is damage."""
+    """Return all that is wrong or worth knowing; a run is sound when no finding is damage."""
     return list(_findings(paths))
 
 
@@ -34,7 +36,7 @@ def _findings(paths: RunPaths) -> Iterator[Finding]:
         yield Finding(paths.run_json.name, str(error))
         return
     readers = {name: JournalReader(getattr(paths, name)) for name in ("events", "metrics", "spectra")}
-    events = readers["events"].read_new()
+    events = decode_events(readers["events"].read_new())
     for reader in readers.values():
         for _ in reader.batches():
             pass  # counts what is damaged
@@ -68,17 +70,17 @@ def _proposals(paths: RunPaths, history: History) -> Iterator[Finding]:
         outcome = history.proposals.get(number)
         if outcome is None:
             yield Finding(f"proposals/{number:06d}.json", "is not in the journal yet", damage=False)
-        elif outcome.state == "applied" and decision is None:
+        elif outcome.state == ProposalState.APPLIED and decision is None:
             yield Finding(f"decisions/{number:06d}.json", "was applied but is missing")
 
 
-def _checkpoints(paths: RunPaths, events: list[Record]) -> Iterator[Finding]:
+def _checkpoints(paths: RunPaths, events: list[Event]) -> Iterator[Finding]:
     for name in checkpoints.checkpoint_names(paths):
         for problem in checkpoints.problems(paths, name):
             yield Finding(f"checkpoints/{name}", problem)
     there = {str(name) for name in checkpoints.checkpoint_names(paths)}
-    pruned = {event.get("checkpoint") for event in events if event.get("kind") == "checkpoint_pruned"}
+    pruned = {event.get("checkpoint") for event in events if event.get("kind") == EventKind.CHECKPOINT_PRUNED}
     for event in events:
         published = event.get("checkpoint")
-        if event.get("kind") == "checkpoint_published" and published not in there | pruned:
+        if event.get("kind") == EventKind.CHECKPOINT_PUBLISHED and published not in there | pruned:
             yield Finding(f"checkpoints/{published}", "was published but is gone")

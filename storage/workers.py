@@ -5,7 +5,9 @@ import socket
 from pathlib import Path
 
 from hankelboard.storage import atomic
-from hankelboard.storage.records import Record, now, read_record
+from hankelboard.storage.decoding import decode_worker
+from hankelboard.storage.records import now, read_record
+from hankelboard.storage.schema import WorkerRecord
 from hankelboard.storage.status import BeatWatch, process_identity, process_is_gone
 
 
@@ -20,7 +22,7 @@ def _file(runs: Path) -> Path:
 def announce(runs: Path, beat: int, children: list[str], expect_next_s: float) -> None:
     """Say that this process is a worker here. Not fsynced: it is a heartbeat."""
     _folder(runs).mkdir(parents=True, exist_ok=True)
-    record = {
+    record: WorkerRecord = {
         "t": now(),
         "beat": beat,
         "expect_next_s": expect_next_s,
@@ -35,17 +37,17 @@ def withdraw(runs: Path) -> None:
     _file(runs).unlink(missing_ok=True)
 
 
-def present(runs: Path, watches: dict[str, BeatWatch] | None = None) -> list[Record]:
-    """Workers that are not known to be gone: alive on this host, or of another host and still beating.
+def present(runs: Path, watches: dict[str, BeatWatch] | None = None) -> list[WorkerRecord]:
+    """Return the workers that are not known to be gone: alive on this host, or of another and still beating.
 
     `watches` is the viewer's memory between calls; without one a worker of another host counts as present.
     """
-    found = []
+    living = []
     for path in sorted(_folder(runs).glob("*.json")):
-        record = read_record(path)
+        record = decode_worker(read_record(path))
         if record is None or process_is_gone(record):
             continue
         watch = None if watches is None else watches.setdefault(path.name, BeatWatch())
         if watch is None or not watch.is_stale(record):
-            found.append(record)
-    return found
+            living.append(record)
+    return living

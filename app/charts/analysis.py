@@ -8,13 +8,13 @@ import pyarrow as pa
 from hankelboard.app.charts.parts import LEGEND, STEPS, ZOOM, kinds, log_y
 from hankelboard.comparison import colors
 from hankelboard.comparison.specification import Spec, specification, table, tooltip
-from hankelboard.storage.records import Record
+from hankelboard.storage.schema import AnalysedLayer, Regret
 
 CHOSEN, INITIAL, RANDOM = "at this step", "at the start", "at random"
 KINDS = [CHOSEN, INITIAL, RANDOM]
 
 
-def regret_tables(layer: Record, row: Record) -> dict[str, pa.Table]:
+def regret_tables(layer: AnalysedLayer, row: Regret) -> dict[str, pa.Table]:
     """Regret over steps at one rank, the choice at the start, and the mean and range of random ones."""
     steps, regret, random = layer["steps"], row["regret"], row["random"]
     mean = sum(random) / len(random)
@@ -69,7 +69,7 @@ def regret_spec() -> Spec:
     return specification(alt.layer(band, line, dots), 260)
 
 
-def between_table(layer: Record) -> pa.Table:
+def between_table(layer: AnalysedLayer) -> pa.Table:
     """What changed since the last snapshot, by step: overlap, order, drift and its bound."""
     pairs = layer["between"]
     columns = {
@@ -101,11 +101,11 @@ STABILITY = {"overlap": "overlap", "order": "Kendall τ"}
 DRIFT = {"weyl": "Weyl's bound", "drift": "measured drift"}
 
 
-def stability_table(layer: Record) -> pa.Table:
+def stability_table(layer: AnalysedLayer) -> pa.Table:
     return _long(between_table(layer), STABILITY)
 
 
-def drift_table(layer: Record) -> pa.Table:
+def drift_table(layer: AnalysedLayer) -> pa.Table:
     """Drift and its bound; what is 0 has no place on a log axis."""
     table = _long(between_table(layer), DRIFT)
     return table.filter(pa.compute.greater(table.column("value"), 0.0))

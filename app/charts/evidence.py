@@ -10,9 +10,10 @@ import pyarrow as pa
 
 from hankelboard.app.charts.metrics import layer_name, names_column
 from hankelboard.app.charts.parts import LEGEND, ZOOM, kinds, log_y, whole_x
+from hankelboard.app.data.run_cache import SpectrumRow
 from hankelboard.comparison import colors
 from hankelboard.comparison.specification import Spec, specification, table, tooltip
-from hankelboard.storage.records import Record
+from hankelboard.storage.schema import Proposal, ProposalLayer
 
 SHAPES = ["circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right", "wedge"]
 KEPT, DISCARDED = "kept", "discarded"
@@ -28,7 +29,7 @@ def _thinned(count: int) -> range:
     return range(0, count, max(1, -(-count // POINTS)))
 
 
-def spectra_table(spectra: Sequence[Record]) -> tuple[pa.Table, int]:
+def spectra_table(spectra: Sequence[SpectrumRow]) -> tuple[pa.Table, int]:
     """Points (index, value, series) of the layers' spectra, and how many values ≤ 0 are left out."""
     index, value, names, left_out = [], [], [], 0
     for spectrum in spectra:
@@ -69,7 +70,7 @@ def spectra_spec(layers: int, importance: str) -> Spec:
 # One layer of a proposal.
 
 
-def layer_tables(layer: Record, rank: int, gate: float, tolerance: float) -> dict[str, pa.Table]:
+def layer_tables(layer: ProposalLayer, rank: int, gate: float, tolerance: float) -> dict[str, pa.Table]:
     """The tables of one layer's evidence at a rank: states (kept or not), lines (cut, gate), the recorded
     share and bound of every rank, and the tolerance."""
     hsv, state_dim = layer["hsv"], layer["state_dim"]
@@ -112,7 +113,7 @@ def _sides(distance: float) -> list[str]:
     return ["right", "left"] if distance < 0 else ["left", "right"]
 
 
-def _ranks_table(layer: Record, chosen: int) -> pa.Table:
+def _ranks_table(layer: ProposalLayer, chosen: int) -> pa.Table:
     share, bound = layer["discarded_share"], layer["error_bound"]
     ranks = [r for r in range(1, layer["state_dim"] + 1) if share[r] > 0]
     return pa.table(
@@ -215,14 +216,14 @@ def rank_curve_spec(
 # What was measured.
 
 
-def measured_tables(proposal: Record, ranks: Sequence[int]) -> dict[str, pa.Table]:
+def measured_tables(proposal: Proposal, ranks: Sequence[int]) -> dict[str, pa.Table]:
     """Measured points against the number of states kept, and the choice with its values where measured."""
     full = [layer["state_dim"] for layer in proposal["layers"]]
-    measured = proposal.get("measured") or {}
-    rows = [(NOW, full, measured.get("before") or {})]
+    measured: Mapping[str, Any] = proposal.get("measured") or {}
+    rows: list[tuple[str, list[int], Mapping[str, Any]]] = [(NOW, full, measured.get("before") or {})]
     for point in measured.get("points", []):
         rows.append((RULE if point.get("rule") else MEASURED, point["ranks"], point))
-    chosen = next((values for _, at, values in rows if list(at) == list(ranks)), {})
+    chosen: Mapping[str, Any] = next((values for _, at, values in rows if list(at) == list(ranks)), {})
     points = {
         **_intervals(measured.get("before") or {}, [values for _, _, values in rows]),
         "states": pa.array([sum(at) for _, at, _ in rows], pa.int32()),
@@ -295,9 +296,9 @@ def measured_spec(field: str, title: str, format: str) -> Spec:
 # Frequency responses.
 
 
-def response_table(layer: Record) -> pa.Table:
+def response_table(layer: ProposalLayer) -> pa.Table:
     """Largest singular values over frequency (omega, value, curve): layer now, cut, and their difference."""
-    response = layer["response"]
+    response: Mapping[str, Any] = layer["response"]
     omega = response["omega"]
     rows = [
         (at, value, name)

@@ -11,9 +11,9 @@ import pyarrow as pa
 
 from hankelboard.app.charts.metrics import names_column
 from hankelboard.app.charts.parts import LEGEND, STEPS, ZOOM, kinds
+from hankelboard.app.data.run_cache import SpectrumRow
 from hankelboard.comparison import colors
 from hankelboard.comparison.specification import Spec, specification, table, tooltip
-from hankelboard.storage.records import Record
 from hankelboard.storage.spectrum import discarded_shares, rank_for_tolerance
 
 TOLERANCES = (0.01, 0.02, 0.05, 0.1, 0.2)
@@ -21,7 +21,7 @@ SNAPSHOTS, STATES, LEVELS = 120, 128, 2**16 - 1
 N_NAME = "N, all states"
 
 
-def thinned(snapshots: Sequence[Record]) -> list[Record]:
+def thinned(snapshots: Sequence[SpectrumRow]) -> list[SpectrumRow]:
     """At most SNAPSHOTS of them: those around a cut, the first and the last always, the rest evenly."""
     count = len(snapshots)
     if count <= SNAPSHOTS:
@@ -36,7 +36,7 @@ def thinned(snapshots: Sequence[Record]) -> list[Record]:
     return [snapshots[i] for i in sorted(evenly | cuts)]
 
 
-def heat_table(snapshots: Sequence[Record], last_step: int) -> pa.Table:
+def heat_table(snapshots: Sequence[SpectrumRow], last_step: int) -> pa.Table:
     """The heat map, one row per column that is drawn: start, end, stride, and its values as 16-bit levels.
 
         log σ = base + spacing · level,  level = 256 · high + low,  level 0: nothing to draw
@@ -77,7 +77,7 @@ def _levels(hsv: np.ndarray) -> tuple[np.ndarray, float, float]:
     return levels, float(logs.min()) - spacing, spacing
 
 
-def not_drawable(snapshots: Sequence[Record]) -> int:
+def not_drawable(snapshots: Sequence[SpectrumRow]) -> int:
     """How many values of these snapshots have no place on a log scale: zero, negative, not a number."""
     return sum(int(np.count_nonzero(~(np.asarray(s["hsv"], dtype=np.float64) > 0))) for s in snapshots)
 
@@ -117,7 +117,7 @@ def _unpacked() -> alt.Chart:
     )
 
 
-def rank_table(snapshots: Sequence[Record]) -> pa.Table:
+def rank_table(snapshots: Sequence[SpectrumRow]) -> pa.Table:
     """Rank (step, rank, tolerance) that each tolerance would leave at each snapshot, and N itself."""
     rows: list[tuple[int, int, str]] = []
     for snapshot in thinned(snapshots):
@@ -136,7 +136,7 @@ def rank_table(snapshots: Sequence[Record]) -> pa.Table:
     )
 
 
-def kept_table(snapshots: Sequence[Record]) -> pa.Table:
+def kept_table(snapshots: Sequence[SpectrumRow]) -> pa.Table:
     """Share of the sum (step, share, tolerance) that the ranks of the newest spectrum would have kept.
 
     The ranks are those that the tolerances leave of the newest spectrum; snapshots of another state
@@ -165,7 +165,7 @@ def kept_table(snapshots: Sequence[Record]) -> pa.Table:
     )
 
 
-def _shares(snapshot: Record) -> list[float]:
+def _shares(snapshot: SpectrumRow) -> list[float]:
     return discarded_shares(list(map(float, snapshot["hsv"])))
 
 

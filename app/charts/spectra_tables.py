@@ -5,15 +5,15 @@ from typing import Any
 
 from hankelboard.app.charts import spectra
 from hankelboard.app.data import runs
-from hankelboard.storage.records import Record
+from hankelboard.app.data.run_cache import SpectrumRow
 
 
-def latest(run_id: str) -> list[Record]:
-    """The newest spectrum of each layer on the live path, by layer."""
+def latest(run_id: str) -> list[SpectrumRow]:
+    """Return the newest spectrum of each layer on the live path, by layer."""
     cache = runs.cache_of(run_id)
 
-    def compute() -> list[Record]:
-        newest: dict[int, Record] = {}
+    def compute() -> list[SpectrumRow]:
+        newest: dict[int, SpectrumRow] = {}
         for record in reversed(cache.spectra):
             if record["layer"] not in newest and cache.history.on_path(record):
                 newest[record["layer"]] = record
@@ -21,29 +21,29 @@ def latest(run_id: str) -> list[Record]:
                 break
         return [newest[layer] for layer in sorted(newest)]
 
-    found: list[Record] = cache.derived("latest spectra", compute, "spectra", "events")
-    return found
+    return cache.derived("latest spectra", compute, "spectra", "events")
 
 
-def by_layer(run_id: str) -> dict[int, list[Record]]:
-    """The spectra of each layer on the live path, by step; of those at one step the latest."""
+def by_layer(run_id: str) -> dict[int, list[SpectrumRow]]:
+    """Return the spectra of each layer on the live path, by step; of those at one step the latest."""
     cache = runs.cache_of(run_id)
 
-    def compute() -> dict[int, list[Record]]:
-        layers: dict[int, dict[int, Record]] = {}
+    def compute() -> dict[int, list[SpectrumRow]]:
+        layers: dict[int, dict[int, SpectrumRow]] = {}
         reach = functools.cache(cache.history.reach)
         for record in cache.spectra:
-            reached = record["step"] <= reach(record.get("branch", 0), record.get("attempt", 0))
+            reached = record["step"] <= reach(record["branch"], record["attempt"])
             if reached and not cache.history.is_left_at_turn(record):
                 layers.setdefault(record["layer"], {})[record["step"]] = record
-        return {layer: [found[step] for step in sorted(found)] for layer, found in sorted(layers.items())}
+        return {
+            layer: [by_step[step] for step in sorted(by_step)] for layer, by_step in sorted(layers.items())
+        }
 
-    found: dict[int, list[Record]] = cache.derived("spectra", compute, "spectra", "events")
-    return found
+    return cache.derived("spectra", compute, "spectra", "events")
 
 
 def tables(run_id: str, layer: int, last_step: int) -> dict[str, Any]:
-    """What the page Spectra draws of a layer: heat, ranks, kept; how many values no log scale shows."""
+    """Return what the page Spectra draws of a layer; and how many values no log scale shows."""
     snapshots = by_layer(run_id)[layer]
 
     def compute() -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 from hankelboard.app.data import runs
 from hankelboard.settings.toml import folder_of_work
 from hankelboard.storage.layout import runs_directory
-from hankelboard.storage.records import Record
+from hankelboard.storage.schema import Analysis
 from hankelboard.storage.systems import latest_analysis
 
 
@@ -33,9 +33,9 @@ _jobs: dict[str, Job] = {}
 
 
 def possible(run_id: str) -> bool:
-    """Whether the run kept systems: those of linear time-invariant layers, unless output.systems is off.
+    """Return whether the run kept systems, or was analysed before: a copy may lack the systems.
 
-    Or was analysed before: a copy may lack the systems.
+    Linear time-invariant layers have systems, which a run keeps unless output.systems is off.
     """
     paths = runs.paths_of(run_id)
     return paths.systems.is_dir() or paths.analyses.is_dir()
@@ -44,8 +44,8 @@ def possible(run_id: str) -> bool:
 def start(run_id: str) -> None:
     """Begin an analysis of this run (a callback); one at a time for a run, whoever asks."""
     with _lock:
-        known = _jobs.get(run_id)
-        if known is not None and known.running:
+        before = _jobs.get(run_id)
+        if before is not None and before.running:
             return
         command = [sys.executable, "-P", "-m", "hankelboard", "analyse", runs.paths_of(run_id).run_id,
                    "--runs-dir", str(runs_directory().resolve())]  # fmt: skip
@@ -68,7 +68,7 @@ def _follow(job: Job) -> None:
 
 
 def progress(run_id: str) -> dict[str, Any] | None:
-    """Of the last analysis started here: running, share, problem; None when there was none."""
+    """Return running, share and problem of the last analysis started here; None when there was none."""
     job = _jobs.get(run_id)
     if job is None:
         return None
@@ -76,16 +76,18 @@ def progress(run_id: str) -> dict[str, Any] | None:
     return {"running": job.running, "share": share, "problem": job.problem}
 
 
-def latest(run_id: str) -> Record | None:
-    """The newest analysis of a run, whoever made it."""
+def latest(run_id: str) -> Analysis | None:
+    """Return the newest analysis of a run, whoever made it."""
     cache = runs.cache_of(run_id)
     return cache.derived("analysis", lambda: _whole(latest_analysis(cache.paths)), "analyses")
 
 
-def _whole(record: Record | None) -> Record | None:
-    """The record when it holds what the page asks of it: a damaged one must not take the page down."""
+def _whole(record: Analysis | None) -> Analysis | None:
+    """Return the record when it holds what pages need: a damaged one must not take the page down."""
+    if record is None:
+        return None
     try:
-        for layer in (record or {})["layers"]:
+        for layer in record["layers"]:
             steps = len(layer["steps"])
             for row in layer["regret"]:
                 _ = float(row["tolerance"]), int(row["rank"]), [float(value) for value in row["random"]]

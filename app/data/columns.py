@@ -15,9 +15,10 @@ import pyarrow as pa
 
 from hankelboard.app.data import journal_tables
 from hankelboard.storage.records import Record
+from hankelboard.storage.schema import Best, Place
 
 NOT_METRICS = {"t", "step", "branch", "attempt"}
-POINTS_PER_SERIES = 400
+POINTS_PER_LINE = 400
 
 
 class Piece:
@@ -53,7 +54,7 @@ class Piece:
 
 
 def _room(column: np.ndarray, length: int) -> np.ndarray:
-    """The column with room for more: a new one, views of the old stay as they are."""
+    """Return a longer copy of the column; views of the old one stay as they are."""
     larger = np.empty(length, column.dtype)
     larger[: len(column)] = column
     return larger
@@ -93,32 +94,32 @@ class Columns:
             piece.extend(np.array([step]), np.array([np.nan if value is None else value], np.float64))
 
     def extend(self, table: pa.Table) -> bool:
-        """Take many records in at once, as `append` would; False, and nothing taken, when that cit fails."""
-        where = [journal_tables.whole_numbers(table, key, default)
-                 for key, default in (("step", None), ("branch", 0), ("attempt", 0))]  # fmt: skip
-        if any(column is None for column in where):
+        """Append the rows of a table; return False, and append nothing, when a row has no place."""
+        steps = journal_tables.whole_numbers(table, "step")
+        branches = journal_tables.whole_numbers(table, "branch", 0)
+        attempts = journal_tables.whole_numbers(table, "attempt", 0)
+        if steps is None or branches is None or attempts is None:
             return False
-        steps, branches, attempts = where
         for pair in sorted(set(zip(branches.tolist(), attempts.tolist(), strict=True))):
             rows = (branches == pair[0]) & (attempts == pair[1])
             for key in table.column_names:
-                found = None if key in NOT_METRICS else journal_tables.numbers(table, key)
-                if found is not None:
-                    taken = rows & found[1]
+                column = None if key in NOT_METRICS else journal_tables.numbers(table, key)
+                if column is not None:
+                    values, given = column
                     piece = self._pieces.setdefault(key, {}).setdefault(pair, Piece())
-                    piece.extend(steps[taken], found[0][taken])
+                    piece.extend(steps[rows & given], values[rows & given])
         return True
 
     def metrics(self) -> list[str]:
         return list(self._pieces)
 
-    def lines(self, key: str, on_path: Callable[[Record], bool]) -> list[Line]:
-        """The live path of a metric as one line, and each piece that was left as a line of its own.
+    def lines(self, key: str, on_path: Callable[[Place], bool]) -> list[Line]:
+        """Return the live path of a metric as one line, and each piece that was left as another.
 
         Parameters
         ----------
-        on_path : whether a record {step, branch, attempt} lies on the live path; within a piece true up
-            to some step and false from there on (History.on_path)
+        on_path : whether a place lies on the live path; within a piece true up to some step and false from
+            there on (History.on_path)
         """
         live_steps, live_values, left = [], [], []
         for (branch, attempt), piece in sorted(self._pieces.get(key, {}).items()):
@@ -140,8 +141,8 @@ class Columns:
         branch = max(branch for branch, _ in self._pieces[key])
         return [Line(steps, values, live=True, branch=branch), *left]
 
-    def largest(self, key: str, on_path: Callable[[Record], bool]) -> Record | None:
-        """The largest value of a metric on the live path, with the first step that reached it."""
+    def largest(self, key: str, on_path: Callable[[Place], bool]) -> Best | None:
+        """Return the largest value of a metric on the live path, with the first step that reached it."""
         for line in self.lines(key, on_path):
             finite = np.flatnonzero(~np.isnan(line.values))
             if line.live and len(finite):
@@ -150,7 +151,7 @@ class Columns:
         return None
 
 
-def _first_off_path(steps: np.ndarray, branch: int, attempt: int, on_path: Callable[[Record], bool]) -> int:
+def _first_off_path(steps: np.ndarray, branch: int, attempt: int, on_path: Callable[[Place], bool]) -> int:
     def off(step: int) -> bool:
         return not on_path({"step": int(step), "branch": branch, "attempt": attempt})
 
@@ -158,9 +159,9 @@ def _first_off_path(steps: np.ndarray, branch: int, attempt: int, on_path: Calla
 
 
 def decimate(
-    steps: np.ndarray, values: np.ndarray, limit: int = POINTS_PER_SERIES
+    steps: np.ndarray, values: np.ndarray, limit: int = POINTS_PER_LINE
 ) -> tuple[np.ndarray, np.ndarray]:
-    """At most `limit` points: smallest and largest value of each bucket of equal length, and the gaps.
+    """Return at most `limit` points: smallest and largest value of each bucket of equal length, and the gaps.
 
     No spike disappears, whatever the number of records. A bucket that holds a NaN keeps one, so that a gap
     stays a gap. The first and the last point are kept.
@@ -185,7 +186,7 @@ _HALVINGS = 3
 
 
 def needed(steps: np.ndarray, values: np.ndarray, kept: np.ndarray, *, stepped: bool = False) -> np.ndarray:
-    """Places of the points that a line needs: all but those that lie on the line between their neighbours.
+    """Return the places of points that a line needs: all but those on the line between their neighbours.
 
     Every second one is left out where that moves the line by at most STRAIGHT of its range, three times over.
 
@@ -209,17 +210,19 @@ def needed(steps: np.ndarray, values: np.ndarray, kept: np.ndarray, *, stepped: 
 
 
 def smoothed(values: np.ndarray, weight: float) -> np.ndarray:
-    """Exponential moving average without the pull of its start; gaps stay gaps.
+    """Return the exponential moving average without the pull of its start; gaps stay gaps.
 
     `weight` in [0, 1) is that of the past, as in TensorBoard's slider.
     """
-    averaged = pd.Series(values).ewm(alpha=1.0 - weight, ignore_na=True).mean().to_numpy(copy=True)
+    averaged: np.ndarray = (
+        pd.Series(values).ewm(alpha=1.0 - weight, ignore_na=True).mean().to_numpy(copy=True)
+    )
     averaged[np.isnan(values)] = np.nan
     return averaged
 
 
 def _extremes(buckets: np.ndarray, holes: np.ndarray, offset: int) -> list[np.ndarray]:
-    """Places of the smallest and the largest value of each bucket (a row), and of its first hole."""
+    """Return the places of the smallest and largest value of each bucket (a row), and of its first hole."""
     starts = offset + buckets.shape[1] * np.arange(len(buckets))
     if not holes.any():
         return [starts + buckets.argmin(axis=1), starts + buckets.argmax(axis=1)]
@@ -232,11 +235,11 @@ def _extremes(buckets: np.ndarray, holes: np.ndarray, offset: int) -> list[np.nd
 
 
 def not_finite_steps(lines: Iterable[Line]) -> list[int]:
-    """Steps on the live path at which there is no finite value, the first of each stretch."""
-    found = []
+    """Return steps on the live path at which there is no finite value, the first of each stretch."""
+    begins: list[int] = []
     for line in lines:
         if line.live:
             holes = np.isnan(line.values)
             starts = holes & ~np.concatenate([[False], holes[:-1]])
-            found += [int(step) for step in line.steps[starts]]
-    return found
+            begins += [int(step) for step in line.steps[starts]]
+    return begins

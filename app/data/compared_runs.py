@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from hankelboard.app.data import columns as series
 from hankelboard.app.data import runs as data
+from hankelboard.app.data.columns import decimate
 from hankelboard.app.data.run_cache import RunCache
 from hankelboard.comparison.curves import Curve, curve_of
 from hankelboard.comparison.reading import batch_of, count_origins, origin_of
@@ -18,6 +18,7 @@ from hankelboard.storage.errors import RunError
 from hankelboard.storage.layout import RUN_ID
 from hankelboard.storage.records import now
 from hankelboard.storage.summary import PRIMARY_METRIC
+from hankelboard.storage.vocabulary import RunState
 
 POINTS = 2000
 MOST = 200
@@ -25,27 +26,27 @@ MOST = 200
 
 
 def wanted_ids(text: str) -> list[str]:
-    """Run ids of a list in a URL, each once."""
+    """Return the run ids of a list in a URL, each once."""
     return list(dict.fromkeys(filter(None, (part.strip() for part in text.split(",")))))
 
 
 def present(ids: Sequence[str], listed: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Those of the ids that are runs here, and the others."""
-    known = set(listed)
-    good = [run for run in ids if RUN_ID.fullmatch(run) and run in known]
+    """Return those of the ids that are runs here, and the others."""
+    here = set(listed)
+    good = [run for run in ids if RUN_ID.fullmatch(run) and run in here]
     return good, [run for run in ids if run not in good]
 
 
 def members(rows: Sequence[Mapping[str, Any]], group: str) -> tuple[list[str], list[str]]:
-    """The runs of a group, oldest first, and the archived ones that a comparison leaves out."""
-    found = [row for row in reversed(rows) if row["group"] == group]
-    taken = [row["run"] for row in found if not row["archived"]]
-    return taken, [row["run"] for row in found if row["archived"]]
+    """Return the runs of a group, oldest first, and the archived ones that a comparison leaves out."""
+    of_group = [row for row in reversed(rows) if row["group"] == group]
+    taken = [row["run"] for row in of_group if not row["archived"]]
+    return taken, [row["run"] for row in of_group if row["archived"]]
 
 
 def finals(ids: Sequence[str]) -> tuple[list[Final], list[str]]:
-    """Final figures of the runs that can be read, and a message for each that cannot."""
-    found, problems = [], []
+    """Return final figures of the runs that can be read, and a message for each that cannot."""
+    readable, problems = [], []
     for run_id in ids:
         try:
             row = data.summary(run_id)
@@ -55,13 +56,13 @@ def finals(ids: Sequence[str]) -> tuple[list[Final], list[str]]:
             continue
         if row["problem"]:
             problems.append(f"{run_id}: {row['problem']}")
-        if row["state"] != "unreadable":
-            found.append(final_of(row, config, curve(run_id, PRIMARY_METRIC).last))
-    return found, problems
+        if row["state"] != RunState.UNREADABLE:
+            readable.append(final_of(row, config, curve(run_id, PRIMARY_METRIC).last))
+    return readable, problems
 
 
 def report(series: list[Series], baseline: Series | None, problems: Sequence[str] = ()) -> Report:
-    """The comparison as a report; the command that makes the same is in it."""
+    """Return the comparison as a report, with the command that makes the same."""
     runs = [run.run for one in series for run in one.runs]
     group = series[0].runs[0].group
     what = [group] if group and set(members(data.summaries(), group)[0]) == set(runs) else runs
@@ -75,14 +76,14 @@ def report(series: list[Series], baseline: Series | None, problems: Sequence[str
     )  # fmt: skip
 
 
-def curves(found: Sequence[Final], metric: str) -> dict[str, Curve]:
-    """The curve of each run that has one."""
-    read = {final.run: curve(final.run, metric).after(final.prior_s) for final in found}
+def curves(compared: Sequence[Final], metric: str) -> dict[str, Curve]:
+    """Return the curve of each run that has one."""
+    read = {final.run: curve(final.run, metric).after(final.prior_s) for final in compared}
     return {run: one for run, one in read.items() if len(one.value)}
 
 
 def curve(run_id: str, metric: str) -> Curve:
-    """A run's metric on its live path, with the times that its records carry."""
+    """Return a run's metric on its live path, with the times of its records."""
     cache = data.cache_of(run_id)
     return cache.derived(f"curve {metric}", lambda: _curve(cache, metric), "metrics", "events")
 
@@ -91,9 +92,9 @@ def _curve(cache: RunCache, metric: str) -> Curve:
     steps, values = _live(cache, metric)
     time_steps, train_s = _live(cache, "train_s")
     _, elapsed_s = _live(cache, "elapsed_s")
-    if len(elapsed_s) != len(train_s):  # a journal of another hand
+    if len(elapsed_s) != len(train_s):  # a journal that another program wrote
         elapsed_s = np.full(len(train_s), np.nan)
-    steps, values = series.decimate(steps, values, POINTS)
+    steps, values = decimate(steps, values, POINTS)
     return curve_of(steps, values, time_steps, train_s, elapsed_s, batch_of(cache.config()))
 
 

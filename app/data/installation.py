@@ -15,7 +15,7 @@ from hankelboard.storage.layout import runs_directory
 
 
 def user() -> str:
-    """Who decides in this browser: $HANKELBOARD_USER, else the login name of the web process."""
+    """Return who decides in this browser: $HANKELBOARD_USER, else the login name of the web process."""
     try:
         return os.environ.get("HANKELBOARD_USER") or getpass.getuser()
     except (KeyError, OSError):
@@ -23,13 +23,13 @@ def user() -> str:
 
 
 def is_writable() -> bool:
-    """Whether runs can be started and decided on from here."""
+    """Return whether runs can be started and decided on from here."""
     folder = runs_directory().resolve()
     return os.access(next(path for path in (folder, *folder.parents) if path.exists()), os.W_OK)
 
 
 def system() -> dict[str, Any]:
-    """What one needs to know of this installation: where runs lie, room on the disk, versions, memory."""
+    """Return what this installation is: folder of runs, room on the disk, versions, memory."""
     folder = runs_directory().resolve()
     there = next(path for path in (folder, *folder.parents) if path.exists())
     usage = shutil.disk_usage(there)
@@ -47,7 +47,7 @@ def system() -> dict[str, Any]:
 
 
 def _memory_bytes() -> int:
-    """Memory of this process now; its peak where the system does not tell."""
+    """Return the memory of this process now; its peak where the system does not say."""
     try:
         return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except (OSError, ValueError):

@@ -15,7 +15,7 @@ _TEXT_OF_TIME = arrow_json.ParseOptions(explicit_schema=pa.schema([("t", pa.stri
 
 
 def parse(lines: bytes) -> pa.Table | None:
-    """One row per line and one column per key, or None when these lines must be read record by record.
+    """Return one row per line and one column per key; None when these lines must be read record by record.
 
     That is so when a line is damaged, or a key holds numbers in one line and text in another.
     """
@@ -35,7 +35,7 @@ def parse(lines: bytes) -> pa.Table | None:
 
 
 def numbers(table: pa.Table, key: str) -> tuple[np.ndarray, np.ndarray] | None:
-    """Values (rows,) float64 with NaN for null, and where the key was given; None for no numbers."""
+    """Return values (rows,) float64 with NaN for null, and where the key was given; None for no numbers."""
     column = table.column(key)
     if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
         return None
@@ -49,17 +49,18 @@ def _with_gaps(values: np.ndarray) -> np.ndarray:
 
 
 def whole_numbers(table: pa.Table, key: str, default: int | None = None) -> np.ndarray | None:
-    """(rows,) int64, `default` where the key is not given; None when that is not possible for all rows."""
+    """Return (rows,) int64, `default` where there is no key; None when a row has no such number."""
     if key not in table.column_names:
         return None if default is None else np.full(table.num_rows, default, np.int64)
     column = table.column(key)
     if not pa.types.is_integer(column.type) or (default is None and column.null_count):
         return None
-    return (column.fill_null(default) if default is not None else column).to_numpy().astype(np.int64)
+    filled = column.fill_null(default) if default is not None else column
+    return np.asarray(filled.to_numpy(), np.int64)
 
 
 def number_lists(table: pa.Table, key: str) -> list[np.ndarray] | None:
-    """The lists of numbers under a key, float64 with NaN for null; None when not every row has one."""
+    """Return the lists of numbers under a key, float64 with NaN for null; None when not every row has one."""
     if key not in table.column_names or not pa.types.is_list(table.column(key).type):
         return None
     lists = table.column(key).combine_chunks()
@@ -72,7 +73,7 @@ def number_lists(table: pa.Table, key: str) -> list[np.ndarray] | None:
 
 
 def texts(table: pa.Table, key: str, default: str) -> list[Any]:
-    """The texts under a key, `default` where there is none."""
+    """Return the texts under a key, `default` where there is none."""
     if key not in table.column_names or not pa.types.is_string(table.column(key).type):
         return [default] * table.num_rows
     return [default if value is None else value for value in table.column(key).to_pylist()]

@@ -1,4 +1,4 @@
-"""Reading ahead: a list of many runs is shown at once, what takes longer as soon as it is read."""
+"""Prefetch: a list of many runs is shown at once, what takes longer as soon as it is read."""
 
 import contextlib
 import threading
@@ -20,25 +20,25 @@ class Warming:
         end."""
         self._lock = threading.Lock()
         self._wanted: deque[tuple[str, Callable[[], bool]]] = deque()
-        self._known: set[str] = set()
+        self._requested: set[str] = set()
         self._thread: threading.Thread | None = None
 
     def want(self, name: str, read: Callable[[], bool]) -> None:
-        """Call `read` soon, and again as long as it says that there is more to read.
+        """Call `read` soon, and again as long as it returns that there is more to read.
 
-        What is asked for under the same name meanwhile is the same.
+        A second request under the same name changes nothing.
         """
         with self._lock:
-            if name in self._known:
+            if name in self._requested:
                 return
-            self._known.add(name)
+            self._requested.add(name)
             self._wanted.append((name, read))
             if self._thread is None:
                 self._thread = threading.Thread(target=self._read_all, name="reading ahead", daemon=True)
                 self._thread.start()
 
     def is_idle(self) -> bool:
-        """Whether everything that was asked for is read."""
+        """Return whether every request was read."""
         with self._lock:
             return self._thread is None
 
@@ -47,20 +47,20 @@ class Warming:
             if self._wanted:
                 return self._wanted.popleft()
             self._thread = None
-            self._known.clear()
+            self._requested.clear()
             return None
 
     def _read_all(self) -> None:
         time.sleep(HEAD_START_S)
-        told = time.monotonic()
+        notified_at = time.monotonic()
         last = ""
         while (item := self._next()) is not None:
             last, read = item
             with contextlib.suppress(OSError):
                 if read():
                     self._wanted.append(item)
-            if time.monotonic() - told > TELL_EVERY_S:
-                told = time.monotonic()
+            if time.monotonic() - notified_at > TELL_EVERY_S:
+                notified_at = time.monotonic()
                 self.tell(last)
         if last:
             self.tell(last)

@@ -1,16 +1,16 @@
-"""What the web process remembers of one run: journals read so far, folded; small files by their marks.
+"""What the web process keeps of one run: journals read so far, folded; small files with their marks.
 
 Refreshing costs a handful of stat calls when nothing changed, and reads only new bytes when something did.
-Metrics and spectra are opened when something asks for them: a list of ten thousand runs does not.
+Metrics and spectra are read on first use: a list of ten thousand runs does not need them.
 """
 
 import os
 import socket
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, TypeVar, cast
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from hankelboard.app.data import journal_tables
 from hankelboard.app.data.columns import Columns
 from hankelboard.app.data.interventions import loss_lost_at
 from hankelboard.storage import commands, proposals, summary
+from hankelboard.storage.decoding import decode_events, decode_spectrum
 from hankelboard.storage.errors import RunError
 from hankelboard.storage.history import History
 from hankelboard.storage.journal import JournalReader
@@ -25,10 +26,15 @@ from hankelboard.storage.layout import RunPaths
 from hankelboard.storage.records import Record
 from hankelboard.storage.references import references
 from hankelboard.storage.runs import Run, read_run
+from hankelboard.storage.schema import Best, Event, Note, Place, Status
 from hankelboard.storage.status import BeatWatch, read_status
 from hankelboard.storage.summary import PRIMARY_METRIC
+from hankelboard.storage.vocabulary import ENDED, CommandState, RunState
 
+T = TypeVar("T")
 Mark = tuple[int, int, int] | None
+NO_TRAINER = (*ENDED, RunState.DEAD, RunState.UNREADABLE)
+"""States in which no process writes the run."""
 PARTS = (
     "run_json", "events", "status", "notes", "inbox", "proposals", "decisions", "checkpoints", "metrics",
     "spectra", "measurements", "analyses",
@@ -45,8 +51,42 @@ ON_DEMAND = {
 }
 
 
+class SpectrumRow(Place):
+    """A spectrum as charts take it."""
+
+    layer: int
+    state_dim: int
+    importance: str
+    snapshot: str
+    hsv: np.ndarray
+    """(N,) float64, NaN for null."""
+
+
+class CommandRow(TypedDict, total=False):
+    """A command with the trainer's answer."""
+
+    id: str
+    kind: str
+    by: str
+    via: str
+    t: str
+    checkpoint: str | None
+    policy: str | None
+    waiting: str | None
+    proposal: int | None
+    ranks: list[int] | None
+    at_step: int | None
+    asked_because: str
+    """The reason that the sender gave."""
+    state: str
+    step: int | None
+    """At which the trainer answered."""
+    reason: str
+    """Of the answer."""
+
+
 def mark(path: Path | str) -> Mark:
-    """Changes when the file or the names in the folder change; None when there is nothing."""
+    """Return what changes with the file or the names in the folder; None when there is nothing."""
     try:
         stat = os.stat(path)  # noqa: PTH116 - a thousand runs are looked at: no Path for each
     except OSError:
@@ -58,7 +98,7 @@ class RunCache:
     """One run. All methods may be called from any thread."""
 
     def __init__(self, paths: RunPaths, state_of: Callable[[str], str | None] | None = None):
-        """`state_of` tells the states of runs that this one may wait for, by id; else their journals do."""
+        """`state_of` gives the states of runs that this one may wait for, by id; else their journals do."""
         self.paths = paths
         self._state_of = state_of
         self._lock = threading.RLock()
@@ -69,10 +109,10 @@ class RunCache:
         self._derived: dict[str, tuple[list[float], Any]] = {}
         self._run: Run | None = None
         self._problem = ""
-        self._status: Record | None = None
-        self._notes: list[Record] = []
+        self._status: Status | None = None
+        self._notes: list[Note] = []
         self._command_ids: list[str] = []
-        self._known_commands: dict[str, dict[str, Any]] = {}
+        self._read_commands: dict[str, CommandRow] = {}
         self._watch = BeatWatch()
         self._read: dict[str, Callable[[], None]] = {
             "run_json": self._read_identity, "events": self._read_events, "status": self._read_status,
@@ -86,7 +126,7 @@ class RunCache:
     def _begin_events(self) -> None:
         self._events_reader = JournalReader(self.paths.events)
         self.history = History()
-        self.events: list[Record] = []
+        self.events: list[Event] = []
 
     def _begin_metrics(self) -> None:
         self._metrics_reader = JournalReader(self.paths.metrics)
@@ -94,7 +134,7 @@ class RunCache:
 
     def _begin_spectra(self) -> None:
         self._spectra_reader = JournalReader(self.paths.spectra)
-        self._spectra: list[Record] = []
+        self._spectra: list[SpectrumRow] = []
 
     # Reading.
 
@@ -109,20 +149,20 @@ class RunCache:
         file = self._files.get(part)
         if file is None:
             file = self._files[part] = str(getattr(self.paths, part))
-        seen = mark(file)
-        if part in self._marks and self._marks[part] == seen:
+        mark_now = mark(file)
+        if part in self._marks and self._marks[part] == mark_now:
             return
-        self._marks[part] = seen
+        self._marks[part] = mark_now
         self._versions[part] += 1
         if part not in self._read:
-            return  # a folder whose files are read when they are asked for
+            return  # a folder whose files are read on demand
         try:
             self._read[part]()
         except OSError as error:
             self._problem = f"{getattr(self.paths, part).name} cannot be read: {error.strerror}"
 
     def state_now(self) -> str:
-        """The state that the events tell, for a run that waits for this one.
+        """Return the state by the events, for a run that waits for this one.
 
         Never waits for another thread: two runs may name each other.
         """
@@ -134,7 +174,7 @@ class RunCache:
         return self.history.state
 
     def has_open(self, part: str) -> bool:
-        """Whether this part was asked for before."""
+        """Return whether this part is read."""
         return part in self._open
 
     def _opened(self, part: str) -> None:
@@ -145,13 +185,13 @@ class RunCache:
 
     @property
     def columns(self) -> Columns:
-        """All metrics so far."""
+        """Return all metrics so far."""
         self._opened("metrics")
         return self._columns
 
     @property
-    def spectra(self) -> list[Record]:
-        """All spectra so far: records whose `hsv` is an array of float64, NaN for null."""
+    def spectra(self) -> list[SpectrumRow]:
+        """Return all spectra so far."""
         self._opened("spectra")
         return self._spectra
 
@@ -163,7 +203,7 @@ class RunCache:
 
     def _read_events(self) -> None:
         for lines in self._new_pieces(lambda: self._events_reader, self._begin_events):
-            for event in self._events_reader.decode(lines):
+            for event in decode_events(self._events_reader.decode(lines)):
                 self.history.apply(event)
                 self.events.append(event)
 
@@ -176,14 +216,14 @@ class RunCache:
 
     def _read_spectra(self) -> None:
         for lines in self._new_pieces(lambda: self._spectra_reader, self._begin_spectra):
-            found = _spectra_in(lines)
-            if found is None:
-                found = [_as_spectrum(record) for record in self._spectra_reader.decode(lines)]
-            self._spectra += [record for record in found if record is not None]
+            rows = _spectra_in(lines)
+            if rows is None:
+                rows = [_spectrum_row(record) for record in self._spectra_reader.decode(lines)]
+            self._spectra += [row for row in rows if row is not None]
 
     @staticmethod
     def _new_pieces(reader: Callable[[], JournalReader], begin: Callable[[], None]) -> Iterator[bytes]:
-        """New lines, piece by piece; when the file was replaced, all is forgotten and read anew."""
+        """Yield new lines, piece by piece; when the file was replaced, begin anew."""
         restarts = reader().restarts
         for lines in reader().pieces():
             if reader().restarts > restarts:
@@ -204,51 +244,50 @@ class RunCache:
 
     # Asking.
 
-    def derived(self, name: str, compute: Callable[[], Any], *parts: str, variant: float = 0.0) -> Any:
-        """What `compute` makes of these parts (default: all), computed once per change, for all sessions.
+    def derived(self, name: str, compute: Callable[[], T], *parts: str, variant: float = 0.0) -> T:
+        """Return what `compute` makes of these parts (default: all), once per change, for all sessions.
 
-        Of what differs by a number (`variant`) the last one asked for is kept.
+        Of several variants, which differ by a number, only the latest one is kept.
         """
         with self._lock:
             for part in parts:
                 self._opened(part)
             versions = [*(self._versions[part] for part in parts or PARTS), variant]
-            known = self._derived.get(name)
-            if known is None or known[0] != versions:
-                known = self._derived[name] = (versions, compute())
-            return known[1]
+            kept = self._derived.get(name)
+            if kept is None or kept[0] != versions:
+                kept = self._derived[name] = (versions, compute())
+            return cast(T, kept[1])
 
     def summary(self) -> dict[str, Any]:
-        """The run in short (storage.summary.Summary), with what only a viewer asks of it besides."""
+        """Return the run in short (storage.summary.Summary), and what only viewers need."""
         with self._lock:
-            shown = self._summary()
-            status = self._status or {}
-            living = shown["state"] not in (*summary.ENDED, "queued", "dead", "unreadable")
-            stale = bool(status) and self._watch.is_stale(status) and living
+            shown, status = self._summary(), self._status
+            living = shown["state"] not in (*NO_TRAINER, RunState.QUEUED)
+            stale = status is not None and self._watch.is_stale(status) and living
             return {
                 **shown,
-                "state": "stale" if stale else shown["state"],
+                "state": RunState.STALE if stale else shown["state"],
                 "living": living and not stale,
-                "trouble": str(status.get("trouble") or ""),
+                "trouble": str((status.get("trouble") if status else None) or ""),
                 "damaged": self._damaged(),
                 "task": self._configured("data", "task"),
                 "family": self._configured("model", "family"),
                 "unknown_events": self.history.unknown,
-                "last_seen": status.get("t"),
+                "last_seen": status.get("t") if status else None,
                 "loss_lost_at": self.derived("loss lost", lambda: loss_lost_at(self.history), "events"),
             }
 
     def is_restless(self, row: Mapping[str, Any]) -> bool:
-        """Whether this summary may change although no file of the run does.
+        """Return whether this summary may change although no file of the run does.
 
         Its trainer may die or fall silent, and what a queued run waits for may end. A dead one stays dead,
         and one that fell silent on another machine stays so until it beats again.
         """
-        if row["state"] == "queued":
+        if row["state"] == RunState.QUEUED:
             return bool(self._run and references(self._run.config))
-        if self._status is None or row["state"] in (*summary.ENDED, "dead", "unreadable"):
+        if self._status is None or row["state"] in NO_TRAINER:
             return False
-        return row["state"] != "stale" or self._status.get("host") == socket.gethostname()
+        return row["state"] != RunState.STALE or self._status.get("host") == socket.gethostname()
 
     def _summary(self) -> dict[str, Any]:
         if self._run is None:
@@ -260,10 +299,10 @@ class RunCache:
         return {**vars(combined), "problem": self._problem}
 
     def name(self) -> str:
-        """The run's name as last read, without looking at the disk."""
+        """Return the run's name as last read, without looking at the disk."""
         return summary.fold_notes(self._run, self._notes)["name"] if self._run else ""
 
-    def _best(self) -> Record | None:
+    def _best(self) -> Best | None:
         compute = lambda: self.columns.largest(PRIMARY_METRIC, self.history.on_path)  # noqa: E731
         return self.derived("best", compute, "metrics", "events")
 
@@ -279,60 +318,70 @@ class RunCache:
         with self._lock:
             return self._run.config if self._run else {}
 
-    def commands(self, limit: int = 5) -> list[dict[str, Any]]:
-        """The latest commands, newest first, each with the trainer's answer."""
+    def commands(self, limit: int = 5) -> list[CommandRow]:
+        """Return the latest commands, newest first, each with the trainer's answer."""
         with self._lock:
             self._opened("inbox")
-            found = []
-            for command_id in reversed(self._command_ids[-limit:]):
-                outcome = self.history.commands.get(command_id)
-                answer = asdict(outcome) if outcome else {"state": "requested", "step": None, "reason": ""}
-                asked = self._command(command_id)
-                scheduled = {"asked_because": asked.get("reason", ""), "at_step": asked.get("at_step")}
-                found.append({**asked, **answer, **scheduled})
-            return found
+            return [self._answered(command_id) for command_id in reversed(self._command_ids[-limit:])]
 
-    def _command(self, command_id: str) -> dict[str, Any]:
-        """Commands are immutable: each is read once, when it is asked for."""
-        known = self._known_commands.get(command_id)
-        if known is None:
+    def _answered(self, command_id: str) -> CommandRow:
+        outcome, asked = self.history.commands.get(command_id), self._command(command_id)
+        return {
+            **asked,
+            "asked_because": asked.get("reason", ""),
+            "at_step": asked.get("at_step"),
+            "state": outcome.state if outcome else CommandState.REQUESTED,
+            "step": outcome.step if outcome else None,
+            "reason": outcome.reason if outcome else "",
+        }
+
+    def _command(self, command_id: str) -> CommandRow:
+        """Return a command as it was sent. Commands are immutable: each is read once."""
+        if command_id not in self._read_commands:
             command = commands.read_command(self.paths, command_id)
-            known = asdict(command) if command else {"id": command_id, "kind": ""}
-            self._known_commands[command_id] = known
-        return known
+            sent = asdict(command) if command else {"id": command_id, "kind": ""}
+            self._read_commands[command_id] = cast(CommandRow, sent)
+        return self._read_commands[command_id]
 
     def proposal_numbers(self) -> list[int]:
-        """Numbers of the proposals that were published, ascending."""
+        """Return the numbers of the proposals that were published, ascending."""
         compute = lambda: proposals.proposal_numbers(self.paths)  # noqa: E731
         return self.derived("proposal_numbers", compute, "proposals")
 
 
-def _spectra_in(lines: bytes) -> list[Record | None] | None:
-    """The spectra in these lines, None for a line that is none; None when they must be read one by one."""
+def _spectra_in(lines: bytes) -> Sequence[SpectrumRow | None] | None:
+    """Return the spectra in these lines; None when they must be read one by one."""
     table = journal_tables.parse(lines)
     if table is None:
         return None
     hsv = journal_tables.number_lists(table, "hsv")
-    columns = {
-        key: journal_tables.whole_numbers(table, key, default)
-        for key, default in (("step", None), ("layer", None), ("branch", 0), ("attempt", 0))
-    }
-    if hsv is None or any(column is None for column in columns.values()):
-        return None
-    columns = {key: column.tolist() for key, column in columns.items() if column is not None}
-    columns["importance"] = journal_tables.texts(table, "importance", "hsv")
-    columns["snapshot"] = journal_tables.texts(table, "snapshot", "")
-    rows = zip(*columns.values(), strict=True)
-    return [
-        {**dict(zip(columns, row, strict=True)), "state_dim": len(values), "hsv": values}
-        for row, values in zip(rows, hsv, strict=True)
+    places = [
+        journal_tables.whole_numbers(table, key, default)
+        for key, default in (("step", None), ("branch", 0), ("attempt", 0), ("layer", None))
     ]
-
-
-def _as_spectrum(record: Record) -> Record | None:
-    """A record with its values as an array; None when it is no spectrum of a layer at a step."""
-    hsv = record.get("hsv")
-    if not isinstance(hsv, list) or not all(isinstance(record.get(key), int) for key in ("layer", "step")):
+    numbers = [column.tolist() for column in places if column is not None]
+    if hsv is None or len(numbers) < len(places):
         return None
-    numbers = [value if isinstance(value, int | float) else np.nan for value in hsv]
-    return {**record, "state_dim": len(numbers), "hsv": np.array(numbers, dtype=np.float64)}
+    texts = [
+        journal_tables.texts(table, key, default)
+        for key, default in (("importance", "hsv"), ("snapshot", ""))
+    ]
+    return [
+        {"step": step, "branch": branch, "attempt": attempt, "layer": layer, "state_dim": len(values),
+         "importance": importance, "snapshot": snapshot, "hsv": values}
+        for step, branch, attempt, layer, importance, snapshot, values
+        in zip(*numbers, *texts, hsv, strict=True)
+    ]  # fmt: skip
+
+
+def _spectrum_row(record: Record) -> SpectrumRow | None:
+    """Return a record with its values as an array; None when it is no spectrum of a layer at a step."""
+    spectrum = decode_spectrum(record)
+    if spectrum is None:
+        return None
+    values = [value if isinstance(value, int | float) else np.nan for value in spectrum["hsv"]]
+    return {
+        "step": spectrum["step"], "branch": spectrum.get("branch", 0), "attempt": spectrum.get("attempt", 0),
+        "layer": spectrum["layer"], "state_dim": len(values), "importance": spectrum.get("importance", "hsv"),
+        "snapshot": spectrum.get("snapshot", ""), "hsv": np.array(values, dtype=np.float64),
+    }  # fmt: skip

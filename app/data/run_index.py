@@ -1,7 +1,7 @@
 """The list of all runs, each row made again only when its run changed, lives, or waits for another one.
 
-Told by the watch what changed, ten thousand runs cost one look at their folder. Without a watch that reports
-(a test, a thread that died) every run is looked at each time.
+With a watch that reports what changed, ten thousand runs cost one look at their folder. Without one (a test,
+a thread that died) every run is looked at each time.
 """
 
 import math
@@ -10,9 +10,9 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from hankelboard.app.data.run_cache import RunCache
+from hankelboard.app.data.run_cache import NO_TRAINER, RunCache
 from hankelboard.storage.layout import RunPaths
-from hankelboard.storage.summary import ENDED
+from hankelboard.storage.vocabulary import RunState
 
 TRUST_S = 60.0
 """A watch that did not report for so long is taken for dead."""
@@ -26,7 +26,7 @@ class RunIndex:
     """
 
     def __init__(self, refreshed: Callable[[RunPaths], RunCache]):
-        """`refreshed` gives the cache of a run after looking at its files."""
+        """`refreshed` returns the cache of a run after looking at its files."""
         self._refreshed = refreshed
         self._reading = threading.Lock()
         self._telling = threading.Lock()
@@ -38,30 +38,30 @@ class RunIndex:
         self._listed: Mapping[str, RunPaths] = {}
         self._reported_at = -math.inf
 
-    # What the watch tells.
+    # What the watch reports.
 
     def changed(self, run_id: str) -> None:
-        """Something of this run may have changed."""
+        """Note that something of this run may have changed."""
         with self._telling:
             self._due.add(run_id)
 
     def changed_all(self) -> None:
-        """Anything may have changed: the watch begins only now."""
+        """Note that anything may have changed: the watch begins only now."""
         with self._telling:
             self._due.update(self._rows)
 
     def watched(self) -> None:
-        """The watch is alive: whatever it does not report is as it was."""
+        """Note that the watch is alive: what it does not report has not changed."""
         self._reported_at = time.monotonic()
 
     def is_resting(self, run_id: str) -> bool:
-        """Whether the run ended, or nobody knows its trainer: it is not expected to change by itself."""
+        """Return whether the run ended or has no trainer: it is not expected to change by itself."""
         return run_id in self._resting
 
     # What pages ask.
 
     def rows(self, listed: Mapping[str, RunPaths], budget_s: float = math.inf) -> tuple[list[Row], int]:
-        """A row for each run in the order given, and how many are left out.
+        """Return a row for each run in the order given, and how many are left out.
 
         No run is read for the first time once the budget is spent. Rows are shared: do not change them.
         """
@@ -69,16 +69,15 @@ class RunIndex:
         for run_id in self._to_make(listed):
             if run_id in self._rows or time.monotonic() < ends:
                 self._make(run_id, listed[run_id])
-        rows = self._rows
-        found = [rows[run_id] for run_id in listed if run_id in rows]
-        return found, len(listed) - len(found)
+        made = [self._rows[run_id] for run_id in listed if run_id in self._rows]
+        return made, len(listed) - len(made)
 
     def caches(self, listed: Mapping[str, RunPaths]) -> list[RunCache]:
-        """The caches of those runs that have a row, in the order given."""
+        """Return the caches of those runs that have a row, in the order given."""
         return [self._caches[run_id] for run_id in listed if run_id in self._caches]
 
     def _to_make(self, listed: Mapping[str, RunPaths]) -> list[str]:
-        """Runs whose row is absent or may be old, in the order given."""
+        """Return the runs whose row is absent or may be old, in the order given."""
         if time.monotonic() - self._reported_at > TRUST_S:
             self.changed_all()
         if listed is not self._listed:
@@ -98,7 +97,7 @@ class RunIndex:
             self._listed = listed
 
     def _make(self, run_id: str, paths: RunPaths) -> None:
-        """One at a time: who comes second finds the new row, not the one before."""
+        """Make a row, one at a time: a second caller finds the new one."""
         with self._reading:
             with self._telling:
                 due = run_id in self._due or run_id not in self._rows
@@ -111,7 +110,7 @@ class RunIndex:
             row = cache.summary()
             self._caches[run_id], self._rows[run_id] = cache, row
             _put(self._restless, run_id, cache.is_restless(row))
-            _put(self._resting, run_id, row["state"] in (*ENDED, "dead", "stale", "unreadable"))
+            _put(self._resting, run_id, row["state"] in (*NO_TRAINER, RunState.STALE))
 
 
 def _put(names: set[str], name: str, belongs: bool) -> None:

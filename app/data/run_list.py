@@ -22,7 +22,7 @@ class RunList:
         self._runs: dict[str, RunPaths] = {}
 
     def of(self, folder: Path) -> dict[str, RunPaths]:
-        """Paths by id. The same object as long as nothing changed: do not change it."""
+        """Return paths by id. The same object as long as nothing changed: do not change it."""
         with self._lock:
             seen = _names_mark(folder)
             if seen is None or seen != self._seen:
@@ -34,9 +34,9 @@ class RunList:
 
 
 def _names_mark(folder: Path) -> tuple[Path, int, int] | None:
-    """Changes when a name in the folder appears, vanishes or moves; None when there is no folder."""
+    """Return what changes with the names in the folder; None when there is no folder."""
     try:
-        found = os.stat(folder)  # noqa: PTH116 - asked by every tick of every page
+        stat_now = os.stat(folder)  # noqa: PTH116 - asked by every tick of every page
     except OSError:
         return None
-    return folder, found.st_ino, found.st_mtime_ns
+    return folder, stat_now.st_ino, stat_now.st_mtime_ns

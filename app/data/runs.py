@@ -1,7 +1,7 @@
 """The only cache: every session reads runs through here, and gets plain data (rule 9).
 
-Nothing here imports the trainer or torch. What is asked again within `PATIENCE_S`, by whatever tab, is
-answered from memory.
+Nothing here imports the trainer or torch. A second request within `PATIENCE_S`, of any tab, is answered from
+memory.
 """
 
 import math
@@ -12,13 +12,13 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Required
 
 import numpy as np
 
 from hankelboard.app.data import columns
 from hankelboard.app.data.prefetch import Warming
-from hankelboard.app.data.run_cache import RunCache
+from hankelboard.app.data.run_cache import CommandRow, RunCache
 from hankelboard.app.data.run_index import RunIndex
 from hankelboard.app.data.run_list import RunList
 from hankelboard.app.words import events
@@ -26,13 +26,14 @@ from hankelboard.storage import checkpoints as checkpoint_files
 from hankelboard.storage import workers as worker_files
 from hankelboard.storage.errors import RunNotFound
 from hankelboard.storage.layout import CheckpointName, RunPaths, run_paths, runs_directory
-from hankelboard.storage.records import Record
+from hankelboard.storage.schema import Event, Place, WorkerRecord
 from hankelboard.storage.status import BeatWatch
 from hankelboard.storage.summary import PRIMARY_METRIC
+from hankelboard.storage.vocabulary import EventKind, ProposalState
 
 PATIENCE_S = 0.15
 READ_AHEAD_S = 0.5
-"""Runs are read ahead in pieces of so long; in between sparklines have their turn."""
+"""Length of one piece of prefetch; in between sparklines have their turn."""
 LOG_BYTES = 16_000
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
 _lock = threading.Lock()
@@ -44,20 +45,43 @@ _list = RunList()
 _present: dict[str, RunPaths] = {}
 
 
+class TimelineEvent(Event):
+    """An event as the timeline shows it."""
+
+    words: Required[str]
+    live: Required[bool]
+    """Whether it lies on the live path."""
+
+
+class CheckpointRow(Place):
+    """A published checkpoint in short."""
+
+    name: str
+    t: str
+    cause: str
+    pinned: bool
+    state_dims: list[int]
+    bytes: int
+    metrics: dict[str, Any]
+    live: bool
+    undoes: list[int]
+    """Numbers of the proposals whose cuts a rollback to it undoes."""
+
+
 def paths_of(run_id: str) -> RunPaths:
-    """The run's paths. Raises RunNotFound for what is no run id or no run."""
+    """Return the run's paths. Raises RunNotFound for what is no run id or no run."""
     return run_paths(runs_directory(), run_id)
 
 
-def _known(paths: RunPaths) -> RunCache:
-    """The run's cache, as it is."""
+def _unrefreshed(paths: RunPaths) -> RunCache:
+    """Return the run's cache, as it is."""
     cache = _caches.get(paths.root)
     return cache or _caches.setdefault(paths.root, RunCache(paths, _state_of))
 
 
 def _cache(paths: RunPaths, patience_s: float | None = None) -> RunCache:
     with _lock:
-        cache = _known(paths)
+        cache = _unrefreshed(paths)
         patience_s = PATIENCE_S if patience_s is None else patience_s
         fresh = time.monotonic() - _refreshed.get(paths.root, -math.inf) < patience_s
         _refreshed[paths.root] = _refreshed[paths.root] if fresh else time.monotonic()
@@ -67,24 +91,24 @@ def _cache(paths: RunPaths, patience_s: float | None = None) -> RunCache:
 
 
 def _state_of(run_id: str) -> str | None:
-    """The state of a run that another one waits for; None when there is no such run."""
+    """Return the state of a run that another one waits for; None when there is no such run."""
     try:
-        return _known(paths_of(run_id)).state_now()
+        return _unrefreshed(paths_of(run_id)).state_now()
     except RunNotFound:
         return None
 
 
 index = RunIndex(lambda paths: _cache(paths, 0.0))  # however short the last look lies behind
-"""Told by the watch what changed."""
+"""The watch reports to it what changed."""
 
 
 def cache_of(run_id: str) -> RunCache:
-    """The run's cache, refreshed: for the modules that make plain data of it."""
+    """Return the run's cache, refreshed: for the modules that make plain data of it."""
     return _cache(paths_of(run_id))
 
 
 def _listed() -> dict[str, RunPaths]:
-    """All runs, newest first. What is remembered of runs that are no more is forgotten."""
+    """Return all runs, newest first. Caches of runs that are gone are dropped."""
     global _present
     listed = _list.of(runs_directory())
     if listed is not _present:
@@ -94,9 +118,9 @@ def _listed() -> dict[str, RunPaths]:
 
 
 def rows_within(budget_s: float) -> tuple[list[dict[str, Any]], int]:
-    """The summaries of all runs, newest first, and how many runs this leaves out.
+    """Return the summaries of all runs, newest first, and how many runs are left out.
 
-    No run is read for the first time once the budget is spent; those are read ahead meanwhile.
+    No run is read for the first time once the budget is spent; those are prefetched.
     """
     rows, left_out = index.rows(_listed(), budget_s)
     if left_out:
@@ -105,43 +129,43 @@ def rows_within(budget_s: float) -> tuple[list[dict[str, Any]], int]:
 
 
 def caches_within(budget_s: float) -> tuple[list[RunCache], int]:
-    """As `rows_within`, for what is made of more than a summary."""
+    """Return the caches of the runs that `rows_within` lists, and how many runs are left out."""
     _, left_out = rows_within(budget_s)
     return index.caches(_listed()), left_out
 
 
 def read_ahead() -> None:
-    """Read the runs that nobody looked at yet, in the background."""
+    """Prefetch the runs that nobody looked at yet."""
     _warming.want("all runs", lambda: index.rows(_listed(), READ_AHEAD_S)[1] > 0)
 
 
 def run_ids() -> list[str]:
-    """All runs, newest first."""
+    """Return the ids of all runs, newest first."""
     return list(_listed())
 
 
 def known_names() -> dict[str, str]:
-    """Names of the runs that were read already, by id."""
+    """Return the names of the runs that were read already, by id."""
     folder = runs_directory()
     with _lock:
-        known = [cache for root, cache in _caches.items() if root.parent == folder]
-    return {cache.paths.run_id: name for cache in known if (name := cache.name())}
+        read = [cache for root, cache in _caches.items() if root.parent == folder]
+    return {cache.paths.run_id: name for cache in read if (name := cache.name())}
 
 
 def forget(run_id: str) -> None:
-    """Read the run anew at the next question, whatever the clock says: after one's own action."""
+    """Have the run read anew at the next request, however soon: after an action of this page."""
     with _lock:
         _refreshed.pop(runs_directory() / run_id, None)
     index.changed(run_id)
 
 
 def tell_when_warm(tell: Callable[[str], None]) -> None:
-    """Whom to tell that the metrics of a run were read meanwhile: the pages that show it look again."""
+    """Set who is notified when metrics of a run were prefetched, so that pages look again."""
     _warming.tell = tell
 
 
 def summaries() -> list[dict[str, Any]]:
-    """All runs in short, newest first. Rows are shared by all sessions: do not change them."""
+    """Return all runs in short, newest first. Rows are shared by all sessions: do not change them."""
     return index.rows(_listed())[0]
 
 
@@ -154,7 +178,7 @@ def _drop_absent(present: set[Path]) -> None:
 
 
 def sparkline(run_id: str) -> list[float]:
-    """Validation accuracy in 32 points; empty until the metrics of the run were read, which begins here."""
+    """Return validation accuracy in 32 points; empty until the metrics of the run are prefetched."""
     cache = _caches.get(runs_directory() / run_id)
     if cache is None or not cache.has_open("metrics"):
         if cache is not None:
@@ -173,12 +197,12 @@ def sparkline(run_id: str) -> list[float]:
 
 
 def summary(run_id: str) -> dict[str, Any]:
-    """One run in short: hankelboard.storage.summary.Summary and living, trouble, damaged, unknown_events."""
+    """Return one run in short: storage.summary.Summary and living, trouble, damaged, unknown_events."""
     return cache_of(run_id).summary()
 
 
 def whole_summary(run_id: str) -> dict[str, Any]:
-    """As `summary`, with all journals read: what is damaged in them is known then."""
+    """Return the summary with all journals read, so that damage in them is counted."""
     cache = cache_of(run_id)
     if not (cache.has_open("metrics") and cache.has_open("spectra")):
         _ = cache.columns, cache.spectra
@@ -190,41 +214,39 @@ def config(run_id: str) -> dict[str, Any]:
     return cache_of(run_id).config()
 
 
-def commands(run_id: str) -> list[dict[str, Any]]:
-    """The latest commands, newest first, each with the trainer's answer: state, step, reason."""
+def commands(run_id: str) -> list[CommandRow]:
+    """Return the latest commands, newest first, each with the trainer's answer: state, step, reason."""
     return cache_of(run_id).commands()
 
 
 def was_cut_after(run_id: str, step: int) -> bool:
-    """Whether the live path has a cut at `step` or later: validation at the step of a cut comes before it."""
+    """Return whether the live path has a cut at `step` or later; validation at that step comes before it."""
     history = cache_of(run_id).history
     return any(
-        event.get("kind") == "reduction_applied" and event.get("step", -1) >= step and history.on_path(event)
+        event.get("kind") == EventKind.REDUCTION_APPLIED
+        and event.get("step", -1) >= step
+        and history.on_path(event)
         for event in history.interventions
     )
 
 
-def layer_count(run_id: str) -> int:
-    cache = cache_of(run_id)
-    return len(cache.history.initial_state_dims)
-
-
-def timeline(run_id: str, limit: int = 200) -> list[Record]:
-    """Events worth telling, newest first, each with `words` and `live` (whether on the live path)."""
+def timeline(run_id: str, limit: int = 200) -> list[TimelineEvent]:
+    """Return the events that a person needs, newest first."""
     cache = cache_of(run_id)
 
-    def compute() -> list[Record]:
-        told = [event for event in cache.events if event.get("kind") not in events.QUIET][-limit:]
-        return [
-            {**event, "words": events.describe(event), "live": cache.history.on_path(event)}
-            for event in reversed(told)
-        ]
+    def compute() -> list[TimelineEvent]:
+        shown = [event for event in cache.events if not events.is_quiet(event)][-limit:]
+        return [_timeline_event(cache, event) for event in reversed(shown)]
 
     return cache.derived("timeline", compute, "events")
 
 
+def _timeline_event(cache: RunCache, event: Event) -> TimelineEvent:
+    return {**event, "words": events.describe(event), "live": cache.history.on_path(event)}
+
+
 def log_tail(run_id: str, lines: int = 80) -> str:
-    """The last lines of log.txt: a bounded read, control sequences of terminals removed."""
+    """Return the last lines of log.txt: a bounded read, control sequences of terminals removed."""
     try:
         with paths_of(run_id).log.open("rb") as file:
             size = file.seek(0, os.SEEK_END)
@@ -236,23 +258,23 @@ def log_tail(run_id: str, lines: int = 80) -> str:
     return "\n".join(_ANSI.sub("", cut).splitlines()[-lines:])
 
 
-def checkpoints(run_id: str) -> tuple[list[dict[str, Any]], list[str]]:
-    """Published checkpoints, newest first, and a message for each damaged one."""
+def checkpoints(run_id: str) -> tuple[list[CheckpointRow], list[str]]:
+    """Return published checkpoints, newest first, and a message for each damaged one."""
     cache = cache_of(run_id)
 
-    def compute() -> tuple[list[dict[str, Any]], list[str]]:
+    def compute() -> tuple[list[CheckpointRow], list[str]]:
         good, damaged = checkpoint_files.list_checkpoints(cache.paths)
         return [_checkpoint_row(cache, item) for item in reversed(good)], damaged
 
     return cache.derived("checkpoints", compute, "checkpoints", "events")
 
 
-def _checkpoint_row(cache: RunCache, item: checkpoint_files.Checkpoint) -> dict[str, Any]:
+def _checkpoint_row(cache: RunCache, item: checkpoint_files.Checkpoint) -> CheckpointRow:
     name = item.name
-    where = {"branch": name.branch, "step": name.step, "attempt": name.attempt}
-    applied = [o for o in cache.history.proposals.values() if o.state == "applied"]
+    place: Place = {"branch": name.branch, "step": name.step, "attempt": name.attempt}
+    applied = [o for o in cache.history.proposals.values() if o.state == ProposalState.APPLIED]
     return {
-        **where,
+        **place,
         "name": str(name),
         "t": item.t,
         "cause": item.cause,
@@ -260,13 +282,13 @@ def _checkpoint_row(cache: RunCache, item: checkpoint_files.Checkpoint) -> dict[
         "state_dims": item.state_dims,
         "bytes": item.bytes,
         "metrics": item.metrics,
-        "live": cache.history.on_path({**where, "state_dims": item.state_dims}),
+        "live": cache.history.on_path({**place, "state_dims": item.state_dims}),
         "undoes": [o.number for o in applied if o.number not in item.reductions],
     }
 
 
 def verify(run_id: str, checkpoint: str) -> list[str]:
-    """What is wrong with a checkpoint, in words; empty when every file has its size and hash."""
+    """Return what is wrong with a checkpoint, in words; empty when every file has its size and hash."""
     name = CheckpointName.parse(checkpoint)
     if name is None:
         return [f"{checkpoint} is not a checkpoint's name"]
@@ -274,7 +296,7 @@ def verify(run_id: str, checkpoint: str) -> list[str]:
 
 
 def branches(run_id: str) -> list[dict[str, Any]]:
-    """The branches, by number: where each began, how far it went, what of it is on the live path."""
+    """Return the branches, by number: where each began, how far it went, what of it is on the live path."""
     cache = cache_of(run_id)
     return cache.derived("branches", lambda: _branch_rows(cache), "events", "metrics")
 
@@ -284,7 +306,7 @@ def _branch_rows(cache: RunCache) -> list[dict[str, Any]]:
     last = dict.fromkeys(history.branches, 0)
     for event in cache.events:
         branch, step = event.get("branch"), event.get("step")
-        if branch in last and isinstance(step, int) and event.get("kind") != "branch_started":
+        if branch in last and isinstance(step, int) and event.get("kind") != EventKind.BRANCH_STARTED:
             last[branch] = max(last[branch], step)
     for key in ("train/loss", PRIMARY_METRIC):
         for line in cache.columns.lines(key, lambda record: False):
@@ -298,12 +320,12 @@ def _branch_rows(cache: RunCache) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def workers() -> list[Record]:
-    """The workers that watch the folder of runs: host, pid and the runs they train."""
+def workers() -> list[WorkerRecord]:
+    """Return the workers that watch the folder of runs: host, pid and the runs they train."""
     with _lock:
         return worker_files.present(runs_directory(), _worker_watches)
 
 
 def is_writable(run_id: str) -> bool:
-    """Whether decisions and commands can be left here (a mounted copy may be read-only)."""
+    """Return whether decisions and commands can be left here (a mounted copy may be read-only)."""
     return os.access(paths_of(run_id).inbox, os.W_OK)

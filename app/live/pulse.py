@@ -1,4 +1,4 @@
-"""What keeps a part of a page live: drawn anew when the server says `changed`, and never in a person's way.
+"""Live regions of a page: drawn again when the server says `changed`, and never while a person acts.
 
 Streamlit drops what it has not sent of a run when the next run of the same fragment begins. A refresh just
 behind a click would so swallow what the click shows: a dialog, a slider's new place. So refreshes come from
@@ -20,7 +20,7 @@ import streamlit as st
 
 MIN_MS = 500
 FALLBACK_MS = 10_000
-"""How often a live region looks by itself, when no push comes."""
+"""How often a live region is drawn again when no push comes."""
 RARELY_MS = 60_000
 """The same for a region that shows nothing of what it ignores."""
 PATIENCE_MS = 3_000
@@ -112,12 +112,11 @@ Draw = Callable[..., int | None]
 def live_region(
     *, min_ms: int = MIN_MS, ignore: tuple[str, ...] = (), fallback_ms: int = FALLBACK_MS
 ) -> Callable[[Draw], Callable[..., None]]:
-    """Decorator: the function draws a fragment that is drawn again when its run changes on disk.
+    """Decorate a function that draws a fragment, to draw it again when its run changes on disk.
 
-    Its argument is the run; without one, any run counts. What it returns, if anything, is for how many
-    milliseconds its picture is good enough; else it is drawn again at most every `min_ms`. What changes in
-    files that it ignores (watch.HEARTBEAT and others) it shows when it looks by itself, every
-    `fallback_ms`.
+    Its argument is the run; without one, any run counts. It may return its refresh interval in milliseconds;
+    without one it is drawn again at most every `min_ms`. Changes of ignored files (watch.HEARTBEAT and
+    others) show every `fallback_ms`.
     """
     return functools.partial(_live, min_ms=min_ms, ignore=ignore, fallback_ms=fallback_ms)
 
@@ -127,13 +126,13 @@ def _live(draw: Draw, min_ms: int, ignore: tuple[str, ...], fallback_ms: int) ->
     @st.fragment
     @functools.wraps(draw)
     def region(*run_id: str) -> None:
-        good_ms = None
+        refresh_ms = None
         with st.container(gap=None):  # the component takes no room
             try:
                 with st.container():
-                    good_ms = draw(*run_id)
+                    refresh_ms = draw(*run_id)
             finally:  # also below an error: it may pass
-                times = {"min_ms": good_ms or min_ms, "fallback_ms": fallback_ms}
+                times = {"min_ms": refresh_ms or min_ms, "fallback_ms": fallback_ms}
                 _pulse(draw.__name__, *run_id, ignore=ignore, times=times)
 
     return region

@@ -1,6 +1,6 @@
-"""The safety net below the kernel's notices: looks at a bounded number of runs each round, in turn.
+"""The safety net below the kernel's events: checks a bounded number of runs each round, in turn.
 
-It finds what inotify does not see: changes made by another machine on a network file system, lost events, a
+It notices what inotify misses: changes made by another machine on a network file system, lost events, a
 limit of watches that was reached. Each round takes those that may change by themselves first, then the next
 of the rest, so a round costs the same whether there are a hundred runs or ten thousand.
 """
@@ -18,8 +18,8 @@ LOOKS = 200
 
 
 @dataclass
-class Found:
-    """What one round found."""
+class RoundResult:
+    """What one round noticed."""
 
     changed: dict[str, float] = field(default_factory=dict)
     """Runs that changed, appeared or vanished, and when each was looked at before (0.0: never)."""
@@ -31,7 +31,7 @@ class SafetyScan:
     """Marks of runs as they were when last looked at. For one thread."""
 
     def __init__(self, runs: Path, is_resting: Callable[[str], bool]):
-        """`is_resting` tells which runs are not expected to change by themselves."""
+        """`is_resting` returns whether a run is not expected to change by itself."""
         self._folder = runs
         self._is_resting = is_resting
         self._list = RunList()
@@ -39,19 +39,19 @@ class SafetyScan:
         self._marks: dict[str, tuple[float, tuple[Mark, ...]]] = {}
         self._turns = [0, 0]
 
-    def round(self, now: float, *, all_living: bool) -> Found:
+    def round(self, now: float, *, all_living: bool) -> RoundResult:
         """Look at the living runs (all of them, or some in turn) and at some of the others in turn."""
-        found = Found()
+        result = RoundResult()
         listed = self._list.of(self._folder)
-        self._notice_names(listed, found)
+        self._notice_names(listed, result)
         for run_id in self._chosen(listed, all_living):
-            self._look(run_id, listed[run_id], now, found)
-        return found
+            self._look(run_id, listed[run_id], now, result)
+        return result
 
-    def _notice_names(self, listed: dict[str, RunPaths], found: Found) -> None:
+    def _notice_names(self, listed: dict[str, RunPaths], result: RoundResult) -> None:
         if self._listed is not None and listed is not self._listed:
             for run_id in listed.keys() ^ self._listed.keys():
-                found.changed[run_id] = 0.0
+                result.changed[run_id] = 0.0
                 self._marks.pop(run_id, None)
         self._listed = listed
 
@@ -63,25 +63,25 @@ class SafetyScan:
         return living + self._next(others, LOOKS - min(len(living), LOOKS // 2), 1)
 
     def _next(self, ids: Sequence[str], count: int, turn: int) -> list[str]:
-        """The next so many, and from the beginning again behind the end."""
+        """Return the next `count` ids, cyclically."""
         if len(ids) <= count:
             return list(ids)
         start = self._turns[turn] % len(ids)
         self._turns[turn] = start + count
         return [*ids[start : start + count], *ids[: max(0, start + count - len(ids))]]
 
-    def _look(self, run_id: str, paths: RunPaths, now: float, found: Found) -> None:
-        seen = marks_of(paths)
+    def _look(self, run_id: str, paths: RunPaths, now: float, result: RoundResult) -> None:
+        marks = marks_of(paths)
         before = self._marks.get(run_id)
-        self._marks[run_id] = (now, seen)
+        self._marks[run_id] = (now, marks)
         if before is None:
-            found.first_seen.append(run_id)
-        elif before[1] != seen:
-            found.changed[run_id] = before[0]
+            result.first_seen.append(run_id)
+        elif before[1] != marks:
+            result.changed[run_id] = before[0]
 
 
 def marks_of(paths: RunPaths) -> tuple[Mark, ...]:
-    """Marks of what changes while a run lives, and of what people create."""
+    """Return marks of what changes while a run lives, and of what people create."""
     return tuple(
         mark(path)
         for path in (paths.root, paths.status, paths.events, paths.metrics, paths.proposals, paths.decisions,

@@ -1,4 +1,4 @@
-"""Notices that runs changed and tells whoever listens. One watchdog observer per process.
+"""Notices that runs changed and notifies subscribers. One watchdog observer per process.
 
 The observer asks the kernel only for changes, not for reads: with watchdog's default mask a few thousand
 run directories overflow the queue. A slow scan in turn beside it (app/live/safety_scan.py) finds what inotify
@@ -32,7 +32,7 @@ from watchdog.events import (
 from watchdog.observers import Observer
 from watchdog.observers.api import BaseObserver
 
-from hankelboard.app.live.safety_scan import Found, SafetyScan
+from hankelboard.app.live.safety_scan import RoundResult, SafetyScan
 from hankelboard.storage.layout import RUN_ID, STRAY_PREFIX, RunPaths
 
 DEBOUNCE_S = 0.1
@@ -56,13 +56,13 @@ class Subscriber(NamedTuple):
     ignored: frozenset[str]
 
     def wants(self, changed: Mapping[str, set[str]]) -> bool:
-        """Whether these changes, names of files by run, are to be told."""
+        """Return whether to notify of these changes: names of files by run."""
         runs = changed if self.run_id is None else changed.keys() & {self.run_id}
         return any(changed[run_id] - self.ignored for run_id in runs)
 
 
 class Follower(Protocol):
-    """Who is told of every change at once, before those who subscribed: RunIndex."""
+    """Notified of every change at once, before subscribers: RunIndex."""
 
     def changed(self, run_id: str) -> None: ...
     def changed_all(self) -> None: ...
@@ -71,16 +71,16 @@ class Follower(Protocol):
 
 
 class Nobody:
-    """A follower that does not listen and knows of no run that it rests."""
+    """A follower that ignores changes and takes no run for resting."""
 
     def changed(self, run_id: str) -> None:
-        """Nothing to do."""
+        """Ignore it."""
 
     def changed_all(self) -> None:
-        """Nothing to do."""
+        """Ignore it."""
 
     def watched(self) -> None:
-        """Nothing to do."""
+        """Ignore it."""
 
     def is_resting(self, run_id: str) -> bool:
         return False
@@ -106,7 +106,7 @@ class Watch(FileSystemEventHandler):
         self._unheard: dict[str, float] = {}
         self._observed_at = 0.0
         self.hears_all = True
-        """Whether every change so far was told by an event; where one was not, living runs are polled."""
+        """Whether every change so far came with an event; once one did not, living runs are polled."""
         self._lock = threading.Lock()
         self._subscribers: set[Subscriber] = set()
         self._pending: dict[str, set[str]] = {}
@@ -130,9 +130,9 @@ class Watch(FileSystemEventHandler):
 
     @contextlib.contextmanager
     def subscribe(self, run_id: str | None, ignored: frozenset[str] = frozenset()) -> Iterator[asyncio.Event]:
-        """An event that is set whenever the run (or, with None, any run) changed.
+        """Yield an event that is set whenever the run (or, with None, any run) changed.
 
-        Changes of files and folders of these names alone (HEARTBEAT, …) are not told.
+        Changes of files and folders of the ignored names alone (HEARTBEAT, …) do not count.
         """
         subscriber = Subscriber(asyncio.get_running_loop(), asyncio.Event(), run_id, ignored)
         with self._lock:
@@ -144,17 +144,19 @@ class Watch(FileSystemEventHandler):
                 self._subscribers.discard(subscriber)
 
     def on_any_event(self, event: FileSystemEvent) -> None:
-        """Called by watchdog's thread for every change below the folder of runs."""
+        """Take a change below the folder of runs; called by watchdog's thread."""
         for path in (event.src_path, event.dest_path):
             place = self._place_of(str(path)) if path else None
             if place:
                 self._heard[place[0]] = time.monotonic()
-                if not place[1].startswith(STRAY_PREFIX):  # it is told when it gets its name
+                if not place[1].startswith(STRAY_PREFIX):  # counts when it gets its name
                     self.notice(*place)
 
     def _place_of(self, path: str) -> tuple[str, str] | None:
-        """The run that a path belongs to, and the name of what lies in it; None for workers' heartbeats,
-        strays and the folder itself."""
+        """Return the run that a path belongs to, and the name of what lies in it.
+
+        None for heartbeats of workers, strays and the folder itself.
+        """
         try:
             parts = Path(path).relative_to(self._runs).parts
         except ValueError:
@@ -164,16 +166,16 @@ class Watch(FileSystemEventHandler):
         return parts[0], parts[1] if len(parts) > 1 else ANYTHING
 
     def notice(self, run_id: str, name: str = ANYTHING) -> None:
-        """Something of this run changed; subscribers hear of it after the debounce."""
+        """Take note that something of this run changed; subscribers are notified after the debounce."""
         self._follower.changed(run_id)
         with self._lock:
             self._pending.setdefault(run_id, set()).add(name)
             if self._timer is None and not self._ending.is_set():
-                self._timer = threading.Timer(self._debounce_s, self._tell)
+                self._timer = threading.Timer(self._debounce_s, self._notify)
                 self._timer.daemon = True
                 self._timer.start()
 
-    def _tell(self) -> None:
+    def _notify(self) -> None:
         with self._lock:
             changed, self._pending, self._timer = self._pending, {}, None
             listening = [subscriber for subscriber in self._subscribers if subscriber.wants(changed)]
@@ -195,23 +197,23 @@ class Watch(FileSystemEventHandler):
     def _round(self) -> None:
         now = time.monotonic()
         polls = self._observer is None or not self.hears_all
-        found = self._safety.round(now, all_living=polls)
-        for run_id in found.first_seen:
+        result = self._safety.round(now, all_living=polls)
+        for run_id in result.first_seen:
             self._follower.changed(run_id)
-        for run_id, since in found.changed.items():
+        for run_id, since in result.changed.items():
             if not polls and self._heard.get(run_id, 0.0) > since:
                 self._follower.changed(run_id)  # subscribers heard of it by an event
             else:
                 self.notice(run_id)
-        self._judge(found)
+        self._judge(result)
         self._follower.watched()
 
-    def _judge(self, found: Found) -> None:
-        """Whether events tell of what the scan found. They may come after it, so the next round judges."""
+    def _judge(self, result: RoundResult) -> None:
+        """Check whether events came for what the scan found. They may be later, so the next round judges."""
         if any(self._heard.get(run_id, 0.0) < since for run_id, since in self._unheard.items()):
             self.hears_all = False
         self._unheard = {
-            run_id: since for run_id, since in found.changed.items() if since > self._observed_at
+            run_id: since for run_id, since in result.changed.items() if since > self._observed_at
         }
 
     def _observe(self) -> None:

@@ -11,6 +11,7 @@ from hankelboard.app.panels import frame
 from hankelboard.app.words import labels
 from hankelboard.comparison.curves import Curve
 from hankelboard.storage.summary import PRIMARY_METRIC
+from hankelboard.storage.vocabulary import Role
 
 LOOK_S = 0.3
 """How long the page looks for a baseline among runs that were not read yet; then at the next tick."""
@@ -18,19 +19,19 @@ AXES = {"training seconds": "seconds of training", "step": "step"}
 
 
 def baseline_of(row: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
-    """The baseline run of the same group and task; of several one with the same seed, then the newest."""
-    found = [
+    """Return the baseline of the same group and task; of several one with the same seed, then the newest."""
+    baselines = [
         other
         for other in rows
-        if other["role"] == "baseline"
+        if other["role"] == Role.BASELINE
         and (other["group"], other["task"]) == (row["group"], row["task"])
         and other["run"] != row["run"]
     ]
-    return min(found, key=lambda other: other["seed"] != row["seed"], default=None)
+    return min(baselines, key=lambda other: other["seed"] != row["seed"], default=None)
 
 
 def show(row: Mapping[str, Any]) -> None:
-    """Validation accuracy of both, where there is a baseline and this run was cut."""
+    """Draw validation accuracy of both, where there is a baseline and this run was cut."""
     if row["state_dims"] == row["initial_state_dims"]:
         return
     other = baseline_of(row, runs.rows_within(LOOK_S)[0])
@@ -57,14 +58,14 @@ def show(row: Mapping[str, Any]) -> None:
 
 
 def _difference(curves: Mapping[str, Curve]) -> str:
-    """Best accuracy so far of both at the same step, and at the same seconds of training."""
+    """Return the best accuracy so far of both at the same step, and at the same seconds of training."""
     parts = []
     for key, name in (("step", "up to step"), ("train_s", "within training of")):
         end = min(float(curve.along(key)[-1]) for curve in curves.values())
         here, uncut = (curve.best_within(key, end) for curve in curves.values())
         if here is not None and uncut is not None:
-            told = labels.count(int(end)) if key == "step" else labels.duration(end)
-            parts.append(f"{labels.points(here - uncut)} {name} {told}")
+            limit = labels.count(int(end)) if key == "step" else labels.duration(end)
+            parts.append(f"{labels.points(here - uncut)} {name} {limit}")
     if not parts:
         return "no common stretch."
     return f"best validation accuracy {', '.join(parts)}. One pair of runs shows no more than that."

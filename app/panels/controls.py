@@ -6,28 +6,19 @@ from typing import Any
 import streamlit as st
 
 from hankelboard.app.data import installation, runs
+from hankelboard.app.data.run_cache import CommandRow
 from hankelboard.app.panels import frame
 from hankelboard.app.words import labels
-from hankelboard.storage.commands import POLICIES, add_note, send_command
+from hankelboard.storage.commands import POLICIES, WAITING, add_note, send_command
 from hankelboard.storage.errors import HankelboardError
-from hankelboard.storage.summary import ENDED
+from hankelboard.storage.vocabulary import ENDED, CommandKind, CommandState, NoteKind, RunState
 
-VERBS = {
-    "pause": "Pause",
-    "resume": "Resume",
-    "checkpoint": "Checkpoint now",
-    "stop": "Stop and save",
-    "kill": "Kill without saving",
-    "policy": "Change the policy",
-    "rollback": "Roll back",
-    "measure": "Measure",
-}
 GONE = "Its process is gone: there is nothing to pause or to save."
-WAITING_WORDS = {"pause": "training pauses", "train": "training goes on"}
+TRAINS_NOT = (*ENDED, RunState.QUEUED, RunState.UNREADABLE)
 
 
-def ask(run_id: str, kind: str, **arguments: Any) -> bool:
-    """Put a command into the run's inbox (for callbacks). Returns whether it got there."""
+def ask(run_id: str, kind: CommandKind, **arguments: Any) -> bool:
+    """Put a command into the run's inbox (for callbacks) and return whether it got there."""
     st.session_state.pop("command_error", None)
     try:
         send_command(runs.paths_of(run_id), kind, by=installation.user(), via="browser", **arguments)
@@ -42,33 +33,30 @@ def ask(run_id: str, kind: str, **arguments: Any) -> bool:
     return True
 
 
+def request(run_id: str, kind: CommandKind, **arguments: Any) -> None:
+    """Put a command into the run's inbox (a callback)."""
+    ask(run_id, kind, **arguments)
+
+
 def buttons(row: Mapping[str, Any]) -> None:
-    """Pause, resume, checkpoint, stop: enabled where they make sense, with the reason where not."""
+    """Draw pause, resume, checkpoint, stop: enabled where they make sense, with the reason where not."""
     run_id, state = row["run"], row["state"]
     writable = runs.is_writable(run_id)
-    ended = state in ENDED
-    finished = state in ("finished", "unreadable")
     why_not = {
-        "pause": "The run is not training." if ended or state in ("queued", "unreadable") else
-                 "The run is paused already." if state == "paused" else
-                 GONE if state == "dead" else "",
-        "resume": "The run is finished: roll back to a checkpoint to train on." if finished else
-                  "" if state in ("paused", "stopped", "failed", "cancelled") else
-                  "A worker resumes it by itself." if state == "dead" else
-                  "The run is neither paused nor stopped.",
-        "checkpoint": "The run is not training." if ended or state in ("queued", "unreadable") else
-                      GONE if state == "dead" else "",
-        "stop": "The run has ended." if ended or state == "unreadable" else "",
-    }  # fmt: skip
-    icons = {"pause": "pause", "resume": "play_arrow", "checkpoint": "save", "stop": "stop"}
+        CommandKind.PAUSE: "The run is paused already." if state == RunState.PAUSED else _why_idle(state),
+        CommandKind.RESUME: _why_no_resumption(state),
+        CommandKind.CHECKPOINT: _why_idle(state),
+        CommandKind.STOP: "The run has ended." if state in (*ENDED, RunState.UNREADABLE) else "",
+    }
     with st.container(horizontal=True, gap="small", key="commands"):
         for kind, reason in why_not.items():
-            label = "Cancel" if kind == "stop" and state == "queued" else VERBS[kind]
+            cancels = kind == CommandKind.STOP and state == RunState.QUEUED
+            label = "Cancel" if cancels else labels.COMMANDS[kind]
             st.button(
                 label,
                 key=kind,
-                icon=f":material/{icons[kind]}:",
-                on_click=ask,
+                icon=f":material/{ICONS[kind]}:",
+                on_click=request,
                 args=(run_id, kind),
                 disabled=bool(reason) or not writable,
                 help=reason or None,
@@ -76,9 +64,31 @@ def buttons(row: Mapping[str, Any]) -> None:
         _more(row, writable)
 
 
+ICONS = {
+    CommandKind.PAUSE: "pause", CommandKind.RESUME: "play_arrow", CommandKind.CHECKPOINT: "save",
+    CommandKind.STOP: "stop",
+}  # fmt: skip
+
+
+def _why_idle(state: str) -> str:
+    """Return why no process can obey; empty when one can."""
+    return "The run is not training." if state in TRAINS_NOT else GONE if state == RunState.DEAD else ""
+
+
+def _why_no_resumption(state: str) -> str:
+    """Return why the run cannot be resumed; empty when it can."""
+    if state in (RunState.FINISHED, RunState.UNREADABLE):
+        return "The run is finished: roll back to a checkpoint to train on."
+    if state in (RunState.PAUSED, RunState.STOPPED, RunState.FAILED, RunState.CANCELLED):
+        return ""
+    if state == RunState.DEAD:
+        return "A worker resumes it by itself."
+    return "The run is neither paused nor stopped."
+
+
 def _more(row: Mapping[str, Any], writable: bool) -> None:
-    """What is asked for less often: another policy, the end at a later step, the end without saving."""
-    run_id, ended = row["run"], row["state"] in ENDED or row["state"] in ("queued", "unreadable")
+    """Draw what is needed less often: another policy, the end at a later step, the end without saving."""
+    run_id, ended = row["run"], row["state"] in TRAINS_NOT
     with st.popover("More", icon=":material/more_horiz:", disabled=not writable, key="more"):
         _about(row)
         st.divider()
@@ -88,8 +98,9 @@ def _more(row: Mapping[str, Any], writable: bool) -> None:
         st.segmented_control("Who decides on cuts", POLICIES, default=row["policy"], key="new_policy",
                              required=True)  # fmt: skip
         st.caption(labels.plain(labels.POLICIES.get(st.session_state["new_policy"], "")))
-        st.segmented_control("While a person decides", list(WAITING_WORDS), default=row["waiting"],
-                             format_func=WAITING_WORDS.get, key="new_waiting", required=True)  # fmt: skip
+        st.segmented_control("While a person decides", WAITING, default=row["waiting"],
+                             format_func=lambda waiting: labels.WAITING[waiting], key="new_waiting",
+                             required=True)  # fmt: skip
         now = (row["policy"], row["waiting"])
         asked = (st.session_state["new_policy"], st.session_state["new_waiting"])
         st.button("Change", key="policy", icon=":material/rule_settings:", disabled=asked == now,
@@ -97,29 +108,30 @@ def _more(row: Mapping[str, Any], writable: bool) -> None:
         st.divider()
         step = st.number_input("Stop and save at step", min_value=0, max_value=row["total_steps"],
                                value=row["total_steps"], key="stop_at")  # fmt: skip
-        st.button("Stop there", key="stop_later", icon=":material/stop:", on_click=ask, args=(run_id, "stop"),
-                  kwargs={"at_step": int(step)}, disabled=step == row["total_steps"])  # fmt: skip
+        st.button("Stop there", key="stop_later", icon=":material/stop:", on_click=request,
+                  args=(run_id, CommandKind.STOP), kwargs={"at_step": int(step)},
+                  disabled=step == row["total_steps"])  # fmt: skip
         st.divider()
         sure = st.checkbox("What came after the last checkpoint may be lost", key="kill_sure")
-        st.button(VERBS["kill"], key="kill", icon=":material/dangerous:", on_click=ask, args=(run_id, "kill"),
-                  disabled=not sure)  # fmt: skip
+        st.button(labels.COMMANDS[CommandKind.KILL], key="kill", icon=":material/dangerous:",
+                  on_click=request, args=(run_id, CommandKind.KILL), disabled=not sure)  # fmt: skip
         st.caption("Ends the process without saving, also when it hangs. The run can be resumed.")
 
 
 def _about(row: Mapping[str, Any]) -> None:
-    """Name and archive: notes beside the run, which change nothing in it."""
+    """Draw name, tags and archive: notes beside the run, which change nothing in it."""
     st.text_input("Name", value=row["name"], key="rename", max_chars=100, on_change=_rename,
                   args=(row["run"],))  # fmt: skip
     st.text_input("Tags", value=", ".join(row["tags"]), key="tags", max_chars=300, on_change=_tag,
                   args=(row["run"],), placeholder="separated by commas")  # fmt: skip
     label = "Bring back from the archive" if row["archived"] else "Archive"
     st.button(label, key="archive", icon=":material/archive:", on_click=_note,
-              args=(row["run"], "archive", not row["archived"]))  # fmt: skip
+              args=(row["run"], NoteKind.ARCHIVE, not row["archived"]))  # fmt: skip
 
 
 def _rename(run_id: str) -> None:
     if st.session_state["rename"].strip():
-        _note(run_id, "rename", st.session_state["rename"].strip())
+        _note(run_id, NoteKind.RENAME, st.session_state["rename"].strip())
         st.session_state["renamed"] = True
 
 
@@ -127,10 +139,10 @@ def _tag(run_id: str) -> None:
     tags = [tag.strip() for tag in st.session_state["tags"].split(",")]
     tags = list(dict.fromkeys(filter(None, tags)))
     st.session_state["tags"] = ", ".join(tags)
-    _note(run_id, "tag", tags)
+    _note(run_id, NoteKind.TAG, tags)
 
 
-def _note(run_id: str, kind: str, value: Any) -> None:
+def _note(run_id: str, kind: NoteKind, value: Any) -> None:
     try:
         add_note(runs.paths_of(run_id), kind, value, by=installation.user(), via="browser")
     except (HankelboardError, OSError) as error:
@@ -140,11 +152,11 @@ def _note(run_id: str, kind: str, value: Any) -> None:
 
 def _ask_policy(run_id: str) -> None:
     state = st.session_state
-    ask(run_id, "policy", policy=state["new_policy"], waiting=state["new_waiting"])
+    ask(run_id, CommandKind.POLICY, policy=state["new_policy"], waiting=state["new_waiting"])
 
 
 def answers(run_id: str, limit: int = 3) -> None:
-    """What was asked lately and what the trainer answered: requested, accepted, applied or refused."""
+    """Show the latest commands and what the trainer answered: requested, accepted, applied or refused."""
     error = st.session_state.get("command_error")
     if error:
         st.error(labels.plain(error), icon=":material/error:")
@@ -152,19 +164,20 @@ def answers(run_id: str, limit: int = 3) -> None:
         st.markdown(answer_line(command))
 
 
-def answer_line(command: Mapping[str, Any]) -> str:
-    kind = VERBS.get(command["kind"], command["kind"] or "unreadable command")
+def answer_line(command: CommandRow) -> str:
+    kind = labels.COMMANDS.get(command["kind"], command["kind"] or "unreadable command")
     target = f" to {command['checkpoint']}" if command.get("checkpoint") else ""
-    target += f" to {command['policy']}" if command.get("kind") == "policy" else ""
+    target += f" to {command['policy']}" if command.get("kind") == CommandKind.POLICY else ""
     target += f" at step {labels.count(command['at_step'])}" if command.get("at_step") is not None else ""
     who = f"{command.get('by') or 'unknown'}, {labels.moment(command.get('t'), frame.zone())}"
     step = f" at step {labels.count(command['step'])}" if command["step"] is not None else ""
     reason = f": {labels.plain(command['reason'])}" if command["reason"] else ""
     why = f", because: {labels.plain(command['asked_because'])}" if command.get("asked_because") else ""
-    chain = {
-        "requested": ":gray[:material/schedule: requested, no answer from the trainer yet]",
-        "accepted": f":blue[:material/hourglass_top: accepted{step}]",
-        "applied": f":green[:material/check_circle: applied{step}]",
-        "refused": f":red[:material/block: refused{step}]{reason}",
-    }.get(command["state"], labels.plain(command["state"]))
-    return f"**{labels.plain(kind + target)}** ({labels.plain(who)}{why}) → {chain}"
+    chain: dict[str, str] = {
+        CommandState.REQUESTED: ":gray[:material/schedule: requested, no answer from the trainer yet]",
+        CommandState.ACCEPTED: f":blue[:material/hourglass_top: accepted{step}]",
+        CommandState.APPLIED: f":green[:material/check_circle: applied{step}]",
+        CommandState.REFUSED: f":red[:material/block: refused{step}]{reason}",
+    }
+    answer = chain.get(command["state"], labels.plain(command["state"]))
+    return f"**{labels.plain(kind + target)}** ({labels.plain(who)}{why}) → {answer}"

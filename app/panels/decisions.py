@@ -6,37 +6,42 @@ from typing import Any
 import streamlit as st
 
 from hankelboard.app.data import installation, proposals, runs
+from hankelboard.app.data.proposals import ProposalRow
 from hankelboard.app.panels import frame
 from hankelboard.app.words import events, labels
 from hankelboard.storage import proposals as proposal_files
 from hankelboard.storage.errors import HankelboardError
-from hankelboard.storage.records import Record
+from hankelboard.storage.schema import Proposal, ProposalLayer
+from hankelboard.storage.vocabulary import EventKind, ProposalState, RunState, Verdict
 
-CLOSED = {
-    "rejected": "It was rejected.",
-    "approved": "It is approved; the trainer applies it at a step boundary.",
-    "applied": "It is applied. To undo it, roll back on the Checkpoints page.",
-    "refused": "The trainer refused it; when it offers the cut again, that is a new proposal.",
-    "expired": "It expired: nobody decided in time.",
-    "superseded": "It is superseded: the branch was left, or a newer proposal took its place.",
-    "rolled_back": "Its cut was undone by a rollback.",
+CLOSED: dict[str, str] = {
+    ProposalState.REJECTED: "It was rejected.",
+    ProposalState.APPROVED: "It is approved; the trainer applies it at a step boundary.",
+    ProposalState.APPLIED: "It is applied. To undo it, roll back on the Checkpoints page.",
+    ProposalState.REFUSED: "The trainer refused it; when it offers the cut again, that is a new proposal.",
+    ProposalState.EXPIRED: "It expired: nobody decided in time.",
+    ProposalState.SUPERSEDED: "It is superseded: the branch was left, or a newer proposal took its place.",
+    ProposalState.ROLLED_BACK: "Its cut was undone by a rollback.",
 }
+CLOSED_UNAPPLIED = (
+    ProposalState.REFUSED, ProposalState.EXPIRED, ProposalState.SUPERSEDED, ProposalState.ROLLED_BACK,
+)  # fmt: skip
 
 
 # What became of it.
 
 
-def outcome(run_id: str, shown: Mapping[str, Any]) -> None:
-    """Requested → accepted → applied at step n, or refused because: the trainer's answer, never a hope."""
+def outcome(run_id: str, shown: ProposalRow) -> None:
+    """Show what became of it by the trainer's answers: accepted, applied at step n, or refused and why."""
     decision, accepted, applied = shown["decision"], shown["accepted"], shown["applied"]
     steps = []
     if decision:
-        verb = {"approve": "approved", "reject": "rejected"}.get(decision["verdict"], "decided without sense")
+        verb = labels.VERDICTS.get(decision["verdict"], "decided without sense")
         when = labels.moment(decision["t"], frame.zone())
         why = f". Reason: {decision['reason']}" if decision["reason"] else ""
-        told = labels.plain(f"{verb} by {labels.who(decision['by'])}, {when}{why}")
-        steps.append(f":material/how_to_reg: {told}")
-    if decision and not accepted and shown["state"] == "pending":
+        text = labels.plain(f"{verb} by {labels.who(decision['by'])}, {when}{why}")
+        steps.append(f":material/how_to_reg: {text}")
+    if decision and not accepted and shown["state"] == ProposalState.PENDING:
         steps.append(":material/schedule: no answer from the trainer yet")
     if accepted:
         steps.append(f":material/check: accepted by the trainer at step {labels.count(accepted.get('step'))}")
@@ -46,10 +51,10 @@ def outcome(run_id: str, shown: Mapping[str, Any]) -> None:
         text = f"applied at step {labels.count(applied.get('step'))}: {cut}; validation {figures}"
         steps.append(f":green[:material/check_circle:] {labels.plain(text)}")
     if shown["judged"]:
-        told = events.describe({**shown["judged"], "kind": "reduction_judged"})
-        steps.append(f":material/balance: {labels.plain(told)}")
-    if shown["state"] in ("refused", "expired", "superseded", "rolled_back"):
-        label, icon, _ = labels.OUTCOMES[shown["state"]]
+        icon = events.icon(EventKind.REDUCTION_JUDGED)
+        steps.append(f":material/{icon}: {labels.plain(events.describe(shown['judged']))}")
+    if shown["state"] in CLOSED_UNAPPLIED:
+        label, icon, _ = labels.outcome(shown["state"])
         reason = f": {shown['reason']}" if shown["reason"] else ""
         steps.append(f":material/{icon}: {labels.plain(label + reason)}")
     if steps:
@@ -57,27 +62,27 @@ def outcome(run_id: str, shown: Mapping[str, Any]) -> None:
             st.markdown("\n\n".join(steps))
 
 
-def past_row(proposal: Mapping[str, Any]) -> dict[str, Any]:
-    decision, applied = proposal["decision"] or {}, proposal["applied"] or {}
+def past_row(proposal: ProposalRow) -> dict[str, Any]:
+    decision, applied = proposal["decision"], proposal["applied"]
     return {
         "Proposal": proposal["number"],
         "Step": proposal["step"],
         "Branch": proposal["branch"],
         "Proposed": labels.change(proposal["state_dims"], proposal["ranks"]),
-        "Outcome": labels.OUTCOMES.get(proposal["state"], (proposal["state"],))[0],
+        "Outcome": labels.outcome(proposal["state"])[0],
         "Applied": labels.change(applied.get("from"), applied.get("to")) if applied else "",
         "By": labels.who(decision["by"]) if decision else "",
-        "Reason": decision.get("reason") or proposal["reason"],
-        "Accuracy before": labels.percent((applied.get("before") or {}).get("accuracy")),
-        "Predicted": labels.percent((applied.get("predicted") or {}).get("accuracy")),
-        "Measured": labels.percent((applied.get("after") or {}).get("accuracy")),
+        "Reason": (decision and decision.get("reason")) or proposal["reason"],
+        "Accuracy before": labels.accuracy(applied.get("before") if applied else None),
+        "Predicted": labels.accuracy(applied.get("predicted") if applied else None),
+        "Measured": labels.accuracy(applied.get("after") if applied else None),
     }
 
 
 # Deciding.
 
 
-def buttons(row: Mapping[str, Any], shown: Mapping[str, Any], record: Record, ranks: Sequence[int]) -> None:
+def buttons(row: Mapping[str, Any], shown: ProposalRow, record: Proposal, ranks: Sequence[int]) -> None:
     run_id, number = row["run"], shown["number"]
     closed = why_closed(row, shown)
     mine = list(ranks) != list(record["ranks"])
@@ -112,23 +117,23 @@ def buttons(row: Mapping[str, Any], shown: Mapping[str, Any], record: Record, ra
         confirm_rejection(run_id, number, record)
 
 
-def why_closed(row: Mapping[str, Any], shown: Mapping[str, Any]) -> str:
-    """Why nobody can decide on this proposal now, in words; empty when one can."""
-    if shown["state"] != "pending":
+def why_closed(row: Mapping[str, Any], shown: ProposalRow) -> str:
+    """Return why nobody can decide on this proposal now; empty when somebody can."""
+    if shown["state"] != ProposalState.PENDING:
         return CLOSED.get(shown["state"], f"It is {labels.plain(shown['state'])}.")
     decision = shown["decision"]
     if decision:
-        verb = {"approve": "approved", "reject": "rejected"}.get(decision["verdict"], "decided")
+        verb = labels.VERDICTS.get(decision["verdict"], "decided")
         return f"{labels.plain(labels.who(decision['by']))} {verb} it; the trainer has not answered yet."
     if not shown["on_live_branch"]:
         return "Its branch was left by a rollback."
-    if row["state"] in ("finished", "cancelled", "unreadable"):
-        return f"The run is {labels.STATES[row['state']][0]}."
+    if row["state"] in (RunState.FINISHED, RunState.CANCELLED, RunState.UNREADABLE):
+        return f"The run is {labels.state_word(row['state'])}."
     return "" if runs.is_writable(row["run"]) else "This directory is read-only here."
 
 
 @st.dialog("Cut the state dimension?", width="medium", icon=":material/content_cut:")
-def confirm_approval(run_id: str, number: int, record: Record, ranks: list[int] | None) -> None:
+def confirm_approval(run_id: str, number: int, record: Proposal, ranks: list[int] | None) -> None:
     chosen = ranks or record["ranks"]
     point = proposals.what_if(record, chosen)
     edited = " **Your ranks**, not the proposed ones." if ranks else ""
@@ -153,25 +158,25 @@ def confirm_approval(run_id: str, number: int, record: Record, ranks: list[int] 
         "any time on the Checkpoints page; nothing is deleted."
     )
     _no_listener(run_id)
-    _confirmation(run_id, number, "approve", ranks, f"Cut {labels.short_change(_dims(record), chosen)}")
+    _confirmation(run_id, number, Verdict.APPROVE, ranks, f"Cut {labels.short_change(_dims(record), chosen)}")
 
 
 @st.dialog("Reject this proposal?", width="medium", icon=":material/block:")
-def confirm_rejection(run_id: str, number: int, record: Record) -> None:
+def confirm_rejection(run_id: str, number: int, record: Proposal) -> None:
     st.markdown(f"Proposal {number} of {labels.plain(runs.summary(run_id)['name'])}.")
     st.markdown("\n".join(f"- Layer {x['layer']}: stays at **{x['state_dim']}**" for x in record["layers"]))
     st.markdown(
         "The model stays as it is and training goes on; the trainer proposes again at its next attempt."
     )
     _no_listener(run_id)
-    _confirmation(run_id, number, "reject", None, f"Reject proposal {number}")
+    _confirmation(run_id, number, Verdict.REJECT, None, f"Reject proposal {number}")
 
 
-def _dims(record: Record) -> list[int]:
+def _dims(record: Proposal) -> list[int]:
     return [layer["state_dim"] for layer in record["layers"]]
 
 
-def _layer_line(layer: Record, rank: int, of: str) -> str:
+def _layer_line(layer: ProposalLayer, rank: int, of: str) -> str:
     name = labels.plain(layer["name"])
     if rank == layer["state_dim"]:
         return f"- Layer {layer['layer']} ({name}): stays at **{rank}**"
@@ -185,13 +190,13 @@ def _no_listener(run_id: str) -> None:
         return
     start = "" if runs.workers() else " " + labels.WORKER_HINT
     st.info(
-        f"No trainer is at this run now ({labels.STATES[row['state']][0]}). The decision is kept and takes "
+        f"No trainer is at this run now ({labels.state_word(row['state'])}). The decision is kept and takes "
         f"effect when the run is resumed.{start}",
         icon=":material/info:",
     )
 
 
-def _confirmation(run_id: str, number: int, verdict: str, ranks: list[int] | None, label: str) -> None:
+def _confirmation(run_id: str, number: int, verdict: Verdict, ranks: list[int] | None, label: str) -> None:
     st.text_area("Reason (optional, kept with the decision)", key="reason", max_chars=2000, height=80)
     error = st.session_state.get("decision_error")
     if error:
@@ -204,7 +209,7 @@ def _confirmation(run_id: str, number: int, verdict: str, ranks: list[int] | Non
     frame.close_dialog()
 
 
-def decide(run_id: str, number: int, verdict: str, ranks: list[int] | None) -> None:
+def decide(run_id: str, number: int, verdict: Verdict, ranks: list[int] | None) -> None:
     """Record the verdict (a callback: it runs whatever else is refreshed). The first verdict wins."""
     reason = str(st.session_state.get("reason") or "")
     try:

@@ -1,4 +1,4 @@
-"""What a proposal shows about the ranks one looks at, from recorded arrays: cost, effect, spectra."""
+"""What a proposal shows about the chosen ranks, from recorded arrays: cost, effect, spectra."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,38 +10,39 @@ from hankelboard.app.charts import evidence
 from hankelboard.app.data import proposals
 from hankelboard.app.panels import frame
 from hankelboard.app.words import labels
-from hankelboard.storage.records import Record
+from hankelboard.storage.schema import Point, Proposal, ProposalLayer, Scores
 
 
-def advice(record: Record) -> None:
-    """The badge of the ranks as proposed, with its reasons in words. Advice: no policy looks at it."""
-    told = record.get("badge")
-    if not isinstance(told, dict) or told.get("color") not in labels.BADGES:
+def advice(record: Proposal) -> None:
+    """Show the badge of the ranks as proposed, with its reasons. Advice: no policy looks at it."""
+    badge = record.get("badge")
+    if not isinstance(badge, dict) or badge.get("color") not in labels.BADGES:
         return
-    label, icon, color = labels.BADGES[told["color"]]
-    reasons = [labels.plain(reason) for reason in told.get("reasons") or []]
+    label, icon, color = labels.BADGES[badge["color"]]
+    reasons = [labels.plain(reason) for reason in badge.get("reasons") or []]
     with st.container(border=True, key="advice"):
         st.badge(f"As proposed: {label}", icon=f":material/{icon}:", color=color)
         st.markdown("\n".join(f"- {reason}" for reason in reasons))
 
 
-def notes(record: Record) -> None:
-    """What the trainer says of every cut of this kind of layer, once."""
+def notes(record: Proposal) -> None:
+    """Show what the trainer notes on every cut of this kind of layer, once."""
     for note in dict.fromkeys(layer.get("note") for layer in record["layers"]):
         if note:
             st.caption(f":material/info: {labels.plain(note)}")
 
 
-def consequences(record: Record, ranks: Sequence[int]) -> None:
-    """Size, time and accuracy after the cut; time and accuracy only where they were measured."""
+def consequences(record: Proposal, ranks: Sequence[int]) -> None:
+    """Show size, time and accuracy after the cut; time and accuracy only where they were measured."""
     point = proposals.what_if(record, ranks)
     full = [layer["state_dim"] for layer in record["layers"]]
-    cost = record.get("cost") or {}
-    seconds = cost.get("seconds_per_step") or {}
+    cost, measured_point = record.get("cost"), point["measured"]
+    seconds = cost.get("seconds_per_step") if cost else None
     as_proposed = list(ranks) == list(record["ranks"])
-    measured_point = point["measured"] or {}
-    time_after = seconds.get("after") if as_proposed else measured_point.get("seconds_per_step")
-    before = (record.get("measured") or {}).get("before") or {}
+    time_after = measured_point.get("seconds_per_step") if measured_point else None
+    if as_proposed:
+        time_after = seconds.get("after") if seconds else None
+    before = _before(record)
     parameters_now = proposals.what_if(record, full)["parameters"]
     with st.grid("auto", min_column_width=150, gap="small"):
         frame.figure("States, all layers", labels.count(sum(ranks)), f"now {labels.count(sum(full))}")
@@ -49,10 +50,10 @@ def consequences(record: Record, ranks: Sequence[int]) -> None:
         frame.figure(
             "Time per step",
             labels.seconds_per_step(time_after) if time_after else "not measured",
-            f"now {labels.seconds_per_step(seconds.get('now'))}",
+            f"now {labels.seconds_per_step(seconds.get('now') if seconds else None)}",
             help="Forward and backward; measured at the proposed ranks",
         )
-        saving = cost.get("projected_saving_s")
+        saving = cost.get("projected_saving_s") if cost else None
         if as_proposed and saving is not None:
             frame.figure(
                 "Projected saving",
@@ -62,26 +63,31 @@ def consequences(record: Record, ranks: Sequence[int]) -> None:
             )
         frame.figure(
             "Accuracy after",
-            labels.percent(measured_point.get("accuracy")) if measured_point else "not measured",
+            labels.accuracy(measured_point) if measured_point else "not measured",
             _difference(before, measured_point),
             help="On validation, right after the cut, without further training",
         )
 
 
-def _difference(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
+def _before(record: Proposal) -> Scores | None:
+    """Return validation of the model as it is."""
+    facts = record.get("measured")
+    return facts.get("before") if facts else None
+
+
+def _difference(before: Scores | None, after: Point | None) -> str:
     if not after:
         return "not at these ranks"
-    if before.get("accuracy") is None or after.get("accuracy") is None:
-        return "no figure now"
-    return labels.points(after["accuracy"] - before["accuracy"])
+    now, then = after.get("accuracy"), before.get("accuracy") if before else None
+    return "no figure now" if now is None or then is None else labels.points(now - then)
 
 
-def measured(record: Record, ranks: Sequence[int]) -> None:
-    """Validation against the states kept: the points that were measured, and the choice."""
-    facts = record.get("measured") or {}
+def measured(record: Proposal, ranks: Sequence[int]) -> None:
+    """Draw validation against the states kept: the points that were measured, and the choice."""
+    facts: Mapping[str, Any] = record.get("measured") or {}
     point = proposals.what_if(record, ranks)
-    known = point["measured"] or not point["cuts"]
-    choice = "measured: the ringed point." if known else "**not measured at these ranks.**"
+    is_measured = point["measured"] or not point["cuts"]
+    choice = "measured: the ringed point." if is_measured else "**not measured at these ranks.**"
     split = {"val": "validation"}.get(facts.get("split", ""), facts.get("split", ""))
     sequences = f"{labels.count(facts.get('samples'))} {labels.plain(split)} sequences"
     st.subheader("Measured: what the cut does to validation", anchor=False)
@@ -110,7 +116,7 @@ LEFT_OUT = {"responses": "frequency responses", "null ranks": "ranks of untraine
 
 
 def left_out_words(item: str) -> str:
-    """What was not measured, as a person says it: validation at tolerance 2.5 %."""
+    """Return in words what was not measured: validation at tolerance 2.5 %."""
     before, at, tolerance = item.rpartition("tolerance ")
     try:
         return f"{before}{at}{float(tolerance) * 100:g} %" if at else LEFT_OUT.get(item, item)
@@ -118,8 +124,8 @@ def left_out_words(item: str) -> str:
         return item
 
 
-def _measured_frame(record: Record) -> pd.DataFrame:
-    facts = record.get("measured") or {}
+def _measured_frame(record: Proposal) -> pd.DataFrame:
+    facts, before = record.get("measured"), _before(record)
     full = [layer["state_dim"] for layer in record["layers"]]
     rows = [
         {
@@ -127,7 +133,7 @@ def _measured_frame(record: Record) -> pd.DataFrame:
             "Tolerance": labels.percent(point.get("tolerance"), 2),
             "States per layer": labels.dims(point["ranks"]),
             "Loss": labels.number(point.get("loss")),
-            "Accuracy": labels.percent(point.get("accuracy")),
+            "Accuracy": labels.accuracy(point),
             "Change, points (95 %)": labels.interval(point.get("accuracy_change"), 100, 2),
             "Change of loss (95 %)": labels.interval(point.get("loss_change"), 1, 4),
             "Divergence of predictions, nats": labels.number(point.get("kl"), 3),
@@ -135,21 +141,20 @@ def _measured_frame(record: Record) -> pd.DataFrame:
                 labels.percent(e, 1) for e in point.get("output_error") or []
             ),
         }
-        for point in facts.get("points", [])
+        for point in (facts.get("points", []) if facts else [])
     ]
-    before = facts.get("before") or {}
     now = {
         "Point": "now, not cut",
         "Tolerance": "",
         "States per layer": labels.dims(full),
-        "Loss": labels.number(before.get("loss")),
-        "Accuracy": labels.percent(before.get("accuracy")),
+        "Loss": labels.number(before.get("loss") if before else None),
+        "Accuracy": labels.accuracy(before),
     }
     return pd.DataFrame([now, *rows])
 
 
-def layers(record: Record, ranks: Sequence[int], tolerance: float) -> None:
-    """Per layer: spectrum with cut and gate, discarded share and error bound along the rank."""
+def layers(record: Proposal, ranks: Sequence[int], tolerance: float) -> None:
+    """Draw for each layer its spectrum with cut and gate, discarded share and error bound along the rank."""
     for position, (layer, rank) in enumerate(zip(record["layers"], ranks, strict=True)):
         state_dim = layer["state_dim"]
         cut = f"{state_dim} → {rank}" if rank < state_dim else f"stays at {state_dim}"
@@ -162,7 +167,7 @@ def layers(record: Record, ranks: Sequence[int], tolerance: float) -> None:
             _response(position, layer)
 
 
-def _spectrum(position: int, layer: Record, record: Record, tables: Mapping[str, Any]) -> None:
+def _spectrum(position: int, layer: ProposalLayer, record: Proposal, tables: Mapping[str, Any]) -> None:
     importance = proposals.importance(record).title
     with st.container(border=True, key=f"spectrum_{position}"):
         frame.draw(
@@ -174,7 +179,7 @@ def _spectrum(position: int, layer: Record, record: Record, tables: Mapping[str,
         )
 
 
-def _curves(position: int, layer: Record, record: Record, tables: Mapping[str, Any]) -> None:
+def _curves(position: int, layer: ProposalLayer, record: Proposal, tables: Mapping[str, Any]) -> None:
     share = f"discarded share of {proposals.importance(record).short}"
     alone = {} if layer["error_bound"] else {"height": evidence.SPECTRUM_HEIGHT}
     with st.container(border=True, key=f"curves_{position}"):
@@ -196,7 +201,7 @@ def _curves(position: int, layer: Record, record: Record, tables: Mapping[str, A
             )
 
 
-def _response(position: int, layer: Record) -> None:
+def _response(position: int, layer: ProposalLayer) -> None:
     if not layer.get("response"):
         return
     with st.container(border=True, key=f"response_{position}"):
@@ -211,8 +216,8 @@ def _response(position: int, layer: Record) -> None:
         st.markdown("\n".join(f"- {labels.plain(line)}" for line in _as_proposed(layer)))
 
 
-def _as_proposed(layer: Record) -> list[str]:
-    """What was recorded of a layer at the rank as proposed, one sentence each."""
+def _as_proposed(layer: ProposalLayer) -> list[str]:
+    """Return what was recorded of a layer at the rank as proposed, one sentence each."""
     lines = []
     gain, interval = layer.get("gain"), layer.get("error_interval")
     if gain and interval:
@@ -239,7 +244,7 @@ def _as_proposed(layer: Record) -> list[str]:
     return lines
 
 
-def _layer_figures(layer: Record, rank: int, total: str) -> str:
+def _layer_figures(layer: ProposalLayer, rank: int, total: str) -> str:
     parts = [f"Discards {labels.percent(layer['discarded_share'][rank])} of {total}"]
     bound, condition = layer["error_bound"], layer.get("condition")
     if bound:

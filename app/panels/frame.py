@@ -11,6 +11,7 @@ from hankelboard.app.words import labels
 from hankelboard.comparison.specification import Spec
 from hankelboard.storage.errors import RunError
 from hankelboard.storage.layout import RUN_ID
+from hankelboard.storage.vocabulary import CommandState, RunState
 
 PAGES = {
     "run": ("views/run.py", "Run", ":material/monitoring:"),
@@ -21,32 +22,32 @@ PAGES = {
 
 
 def zone() -> str | None:
-    """The reader's time zone, as the browser gives it."""
+    """Return the reader's time zone, as the browser gives it."""
     return getattr(st.context, "timezone", None)
 
 
 def choose_run() -> str:
-    """The run of this page: from the URL, else the last one looked at. Without one the page ends here."""
-    wanted = st.query_params.get("run") or st.session_state.get("run")
+    """Return the run of this page: from the URL, else the last one shown. Without one the page ends here."""
+    run_id = st.query_params.get("run") or st.session_state.get("run")
     listed = runs.run_ids()
-    if wanted is None:
+    if run_id is None:
         _offer_runs(listed)
         st.stop()
-    if RUN_ID.fullmatch(wanted) is None or wanted not in listed:
+    if RUN_ID.fullmatch(run_id) is None or run_id not in listed:
         st.session_state.pop("run", None)
-        _say_unknown(wanted)
+        _say_unknown(run_id)
         _offer_runs(listed)
         st.stop()
-    st.session_state["run"] = wanted
-    if st.query_params.get("run") != wanted:
-        st.query_params["run"] = wanted
-    _switcher(listed, wanted)
-    return wanted
+    st.session_state["run"] = run_id
+    if st.query_params.get("run") != run_id:
+        st.query_params["run"] = run_id
+    _switcher(listed, run_id)
+    return run_id
 
 
-def _say_unknown(wanted: str) -> None:
+def _say_unknown(run_id: str) -> None:
     with st.container(border=True, key="unknown_run"):
-        st.markdown(f":material/search_off: **There is no run** {labels.plain(wanted[:120])} **here.**")
+        st.markdown(f":material/search_off: **There is no run** {labels.plain(run_id[:120])} **here.**")
         st.caption(
             "The link may be from another folder of runs, or the run was moved. "
             "`hankelboard runs` lists those that are there."
@@ -64,7 +65,7 @@ def _offer_runs(listed: Sequence[str]) -> None:
 
 
 def _switcher(listed: Sequence[str], run_id: str) -> None:
-    """Another run on the same page, from the side bar; a run that nobody looked at yet is named by its id."""
+    """Offer other runs on the same page, in the side bar; one that was not read yet goes by its id."""
     names = runs.known_names()
     with st.sidebar:
         st.session_state["switch_run"] = run_id
@@ -84,7 +85,7 @@ def _switch() -> None:
 
 
 def title(run_id: str, page: str) -> None:
-    """The run's name, and links to its other pages."""
+    """Draw the run's name, and links to its other pages."""
     row = runs.summary(run_id)
     st.title(labels.plain(row["name"]), anchor=False)
     with st.container(horizontal=True, gap="small", vertical_alignment="center", key="links"):
@@ -96,7 +97,7 @@ def title(run_id: str, page: str) -> None:
 
 
 def still_there(run_id: str, *, quietly: bool = False) -> dict[str, Any] | None:
-    """The run's summary, or None when the run vanished meanwhile: one region of a page says so."""
+    """Return the run's summary, or None when the run is gone: one region of a page says so."""
     try:
         return runs.whole_summary(run_id)
     except RunError as error:
@@ -111,7 +112,7 @@ def badge(row: Mapping[str, Any]) -> None:
 
 
 def notes_on(row: Mapping[str, Any]) -> None:
-    """What a person must know about this run: damage, trouble, no trainer, read-only."""
+    """Show what a person must know about this run: damage, trouble, no trainer, read-only."""
     with st.container():  # they come and go: what is below stays where it is, and no chart is made anew
         _notes(row)
 
@@ -119,7 +120,7 @@ def notes_on(row: Mapping[str, Any]) -> None:
 def _notes(row: Mapping[str, Any]) -> None:
     if row["problem"]:
         st.error(labels.plain(row["problem"]), icon=":material/broken_image:")
-    if row["state"] == "failed":
+    if row["state"] == RunState.FAILED:
         st.error(f"Training failed: {labels.plain(row['reason'] or 'the log may say why')}",
                  icon=":material/error:")  # fmt: skip
     if row["loss_lost_at"] is not None:
@@ -153,44 +154,44 @@ def _notes(row: Mapping[str, Any]) -> None:
 
 
 def trainer_hint(row: Mapping[str, Any]) -> str:
-    """Why nothing happens to this run now and what starts it, or nothing."""
+    """Return why nothing happens to this run now and what starts it, or nothing."""
     state, worker = row["state"], bool(runs.workers())
     start = "" if worker or not installation.is_writable() else " " + labels.WORKER_HINT
     if row["copy_of"]:
         return (
             f"A copy of {labels.plain(row['copy_of'])}: no worker takes it. `hankelboard run` trains it on."
         )
-    if state == "queued" and not row["queued"]:
+    if state == RunState.QUEUED and not row["queued"]:
         return f"Waits to be started by hand: `hankelboard run {row['run']}`."
-    if state == "queued" and row["reason"]:
+    if state == RunState.QUEUED and row["reason"]:
         return f"Queued; it {labels.plain(row['reason'])}." + start
-    if state == "queued":
+    if state == RunState.QUEUED:
         return "Queued: the worker takes it when it has room." if worker else "Queued." + start
-    if state in ("dead", "interrupted"):
+    if state in (RunState.DEAD, RunState.INTERRUPTED):
         return f"{_gone(row)} {_resumption(row)}" + start
-    if state == "stale":
+    if state == RunState.STALE:
         since = labels.plain(labels.moment(row["last_seen"], zone()))
         return (
             f"No sign of life since {since}: the machine may be busy or asleep, or the process may be gone."
         )
-    if state == "unreadable":
+    if state == RunState.UNREADABLE:
         return ""
-    unanswered = any(command["state"] == "requested" for command in runs.commands(row["run"]))
+    unanswered = any(command["state"] == CommandState.REQUESTED for command in runs.commands(row["run"]))
     if unanswered and not row["living"] and not worker:
         return "A command waits for an answer." + start
     return ""
 
 
 def _gone(row: Mapping[str, Any]) -> str:
-    """How the process ended: by a signal that it obeyed, or without a word."""
-    if row["state"] == "interrupted":
+    """Return how the process ended: by a signal that it obeyed, or without a word."""
+    if row["state"] == RunState.INTERRUPTED:
         return f"Its process was asked to end at step {labels.count(row['step'])}."
     last = labels.plain(labels.moment(row["last_seen"], zone()))
     return f"Its process is gone; the last sign of life was at step {labels.count(row['step'])}, {last}."
 
 
 def _resumption(row: Mapping[str, Any]) -> str:
-    """Where a worker would take it up, and how many steps that repeats."""
+    """Return where a worker would take it up, and how many steps that repeats."""
     newest = max((item["step"] for item in runs.checkpoints(row["run"])[0] if item["live"]), default=None)
     if newest is None:
         return "There is no checkpoint: a worker starts it anew."
@@ -200,14 +201,14 @@ def _resumption(row: Mapping[str, Any]) -> str:
 
 
 def pending_banner(row: Mapping[str, Any], *, link: bool = True) -> None:
-    """The proposal that waits, prominently."""
+    """Show the proposal that waits, prominently."""
     number = row["pending_proposal"]
     if number is None:
         return
     proposal = proposals.proposal_row(row["run"], number)
     what = labels.change(proposal["state_dims"], proposal["ranks"]) if proposal else ""
-    held = ": training waits for you" if row["state"] == "waiting_for_decision" else ""
-    if row["state"] in ("dead", "interrupted"):
+    held = ": training waits for you" if row["state"] == RunState.WAITING_FOR_DECISION else ""
+    if row["state"] in (RunState.DEAD, RunState.INTERRUPTED):
         held = ": no process is at it now, and your decision is kept until one is"
     with st.container(border=True, key=f"pending_{row['run'].replace('.', '_')}"):
         st.markdown(
@@ -224,7 +225,7 @@ def pending_banner(row: Mapping[str, Any], *, link: bool = True) -> None:
 
 
 def figure(label: str, value: str, note: str = "", *, help: str | None = None) -> None:
-    """A figure in a box, with a quiet note below."""
+    """Draw a figure in a box, with a quiet note below."""
     st.metric(
         labels.plain(label), labels.plain(value), delta=labels.plain(note) or None, delta_color="off",
         delta_arrow="off", border=True, height="stretch", help=help,
@@ -232,7 +233,7 @@ def figure(label: str, value: str, note: str = "", *, help: str | None = None) -
 
 
 def draw(spec: Spec, key: str, alt: str, **tables: Any) -> None:
-    """A chart whose specification is constant: only its tables change. Zoom survives refreshes."""
+    """Draw a chart with a constant specification: only its tables change, and zoom survives refreshes."""
     zoomable = any("params" in layer for layer in spec["layer"])
     st.vega_lite_chart(
         spec={**spec, "datasets": tables},
@@ -249,8 +250,11 @@ def dismiss_dialog() -> None:
 
 
 def close_dialog() -> None:
-    """Close the dialog that was dismissed: said at the end of each dialog, and first of all in the region
-    that opened it. Where a refresh of the region comes with the click, Streamlit runs the region only."""
+    """Close the dialog that was dismissed.
+
+    Called at the end of each dialog, and first of all in the region that opened it: where a refresh of the
+    region comes with the click, Streamlit runs the region only.
+    """
     if st.session_state.pop("dialog_done", False):
         st.rerun()
 

@@ -1,4 +1,4 @@
-"""Asking the trainer to measure what is not known yet: one's own ranks, or what the time limit left out."""
+"""Asking the trainer to measure more: ranks that a person chose, or what the time limit left out."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -6,17 +6,19 @@ from typing import Any
 import streamlit as st
 
 from hankelboard.app.data import proposals, runs
+from hankelboard.app.data.proposals import ProposalRow
 from hankelboard.app.panels import controls
 from hankelboard.app.words import labels
-from hankelboard.storage.records import Record
+from hankelboard.storage.schema import Proposal
+from hankelboard.storage.vocabulary import CommandKind, ProposalState
 
 
-def offer(row: Mapping[str, Any], shown: Mapping[str, Any], record: Record, ranks: Sequence[int]) -> None:
-    """Buttons for what was not measured, where a trainer holds this proposal; else why there are none."""
+def offer(row: Mapping[str, Any], shown: ProposalRow, record: Proposal, ranks: Sequence[int]) -> None:
+    """Draw buttons for what was not measured, where a trainer holds this proposal; else say why not."""
     point = proposals.what_if(record, ranks)
     mine = point["cuts"] and not point["measured"]
-    left_out = (record.get("measured") or {}).get("left_out")
-    if shown["state"] != "pending" or not (mine or left_out):
+    left_out = record["measured"].get("left_out") if "measured" in record else None
+    if shown["state"] != ProposalState.PENDING or not (mine or left_out):
         return
     closed = why_not(row, record)
     number = shown["number"]
@@ -24,19 +26,21 @@ def offer(row: Mapping[str, Any], shown: Mapping[str, Any], record: Record, rank
         if mine:
             st.button(f"Measure {labels.dims(list(ranks))}", key="measure_mine", icon=":material/straighten:",
                       disabled=bool(closed), help=closed or "On a copy of the model; training is not touched",
-                      on_click=controls.ask, args=(row["run"], "measure"),
+                      on_click=controls.request, args=(row["run"], CommandKind.MEASURE),
                       kwargs={"proposal": number, "ranks": list(ranks)})  # fmt: skip
         if left_out:
             st.button("Measure what was left out", key="measure_rest", icon=":material/timer:",
-                      disabled=bool(closed), help=closed or None, on_click=controls.ask,
-                      args=(row["run"], "measure"), kwargs={"proposal": number})  # fmt: skip
-    asked = [command for command in runs.commands(row["run"]) if command.get("kind") == "measure"][:1]
+                      disabled=bool(closed), help=closed or None, on_click=controls.request,
+                      args=(row["run"], CommandKind.MEASURE), kwargs={"proposal": number})  # fmt: skip
+    asked = [command for command in runs.commands(row["run"]) if command.get("kind") == CommandKind.MEASURE][
+        :1
+    ]
     if asked and asked[0].get("proposal") == number:
         st.markdown(controls.answer_line(asked[0]))
 
 
-def why_not(row: Mapping[str, Any], record: Record) -> str:
-    """Why nothing can be measured now, in words; empty when it can."""
+def why_not(row: Mapping[str, Any], record: Proposal) -> str:
+    """Return why nothing can be measured now; empty when it can."""
     if not row["living"]:
         return "No trainer is at this run: resume it first."
     if row["step"] != record.get("step"):

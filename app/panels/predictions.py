@@ -1,6 +1,6 @@
 """Predicted against measured: what became of the cuts that were made, in this run and in all others."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
@@ -8,12 +8,13 @@ import streamlit as st
 
 from hankelboard.app.charts import outcomes
 from hankelboard.app.data import proposals
+from hankelboard.app.data.proposals import Outcome
 from hankelboard.app.panels import frame
 from hankelboard.app.words import labels
 
 
 def show(run_id: str) -> None:
-    """How far the predictions of past proposals held, so that one learns how far to trust the next one."""
+    """Show how far the predictions of past proposals held: how far to trust the next one."""
     rows, left_out = proposals.outcomes()
     st.subheader("How far predictions held, all runs", anchor=False)
     if left_out:
@@ -32,7 +33,7 @@ def show(run_id: str) -> None:
         st.dataframe(pd.DataFrame(map(_row, rows)), hide_index=True, alt="Cuts with prediction and outcome")
 
 
-def _summary(rows: Sequence[Mapping[str, Any]]) -> str:
+def _summary(rows: Sequence[Outcome]) -> str:
     misses = [100 * abs(row["measured"] - row["predicted"]) for row in rows]
     return (
         f"Cuts whose ranks had been measured on copies before the decision, and again right after the "
@@ -43,7 +44,7 @@ def _summary(rows: Sequence[Mapping[str, Any]]) -> str:
     )
 
 
-def _row(row: Mapping[str, Any]) -> dict[str, Any]:
+def _row(row: Outcome) -> dict[str, Any]:
     return {
         "Run": row["name"],
         "Proposal": row["proposal"],

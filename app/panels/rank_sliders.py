@@ -14,15 +14,15 @@ import streamlit as st
 from hankelboard.app.data import proposals
 from hankelboard.app.words import labels
 from hankelboard.storage.proposals import ranks_at, ranks_within
-from hankelboard.storage.records import Record
+from hankelboard.storage.schema import Proposal, ProposalLayer
 
 TOLERANCE, BUDGET = "tolerance for each layer", "budget for all layers"
 BUDGETS = [round(0.05 * i, 2) for i in range(1, 21)]
 TOLERANCES = [0.0, *(round(0.001 * i, 4) for i in range(1, 10)), *(round(0.01 * i, 4) for i in range(1, 51))]
 
 
-def ranks(run_id: str, record: Record) -> list[int]:
-    """Draws the sliders and returns the ranks to look at, one a layer."""
+def ranks(run_id: str, record: Proposal) -> list[int]:
+    """Draw the sliders and return the ranks to look at, one a layer."""
     _begin(run_id, record)
     with st.container(border=True, key="what_if"):
         st.markdown("**Your ranks.** Every figure and chart below follows; looking cuts nothing.")
@@ -38,12 +38,12 @@ def ranks(run_id: str, record: Record) -> list[int]:
     return chosen
 
 
-def tolerance(record: Record) -> float:
-    """The tolerance that the slider stands at."""
+def tolerance(record: Proposal) -> float:
+    """Return the tolerance that the slider stands at."""
     return float(st.session_state.get(_key("tolerance"), record["tolerance"]))
 
 
-def _begin(run_id: str, record: Record) -> None:
+def _begin(run_id: str, record: Proposal) -> None:
     """Start from the proposed ranks whenever another proposal is shown, or the page anew."""
     choice = st.session_state.get("choice")
     if (
@@ -54,27 +54,27 @@ def _begin(run_id: str, record: Record) -> None:
         _start(run_id, record)
 
 
-def _start(run_id: str, record: Record) -> None:
-    """New sliders, at what is proposed (also a callback)."""
+def _start(run_id: str, record: Proposal) -> None:
+    """Make new sliders, at what is proposed (also a callback)."""
     edition = st.session_state.get("choice", {}).get("edition", 0) + 1
     st.session_state["choice"] = {
         "of": (run_id, record["proposal"]), "edition": edition, "followed": 0, "ranks": record["ranks"]
     }  # fmt: skip
 
 
-def _follow(record: Record) -> None:
-    """New sliders for the layers, at what the rule gives (a callback); the rule's own slider stays."""
+def _follow(record: Proposal) -> None:
+    """Make new sliders for the layers, at what the rule gives (a callback); that of the rule stays."""
     choice = st.session_state["choice"]
     st.session_state["choice"] = {**choice, "followed": choice["followed"] + 1, "ranks": _rule_ranks(record)}
 
 
 def _key(name: str) -> str:
-    """The key of a widget of the rule."""
+    """Return the key of a widget of the rule."""
     return f"{name}-{st.session_state['choice']['edition']}"
 
 
-def _rule_ranks(record: Record) -> list[int]:
-    """What the tolerance, or the budget for all layers, gives."""
+def _rule_ranks(record: Proposal) -> list[int]:
+    """Return the ranks that the tolerance, or the budget for all layers, gives."""
     state = st.session_state
     if state.get(_key("rule")) == BUDGET:
         budget, unit = state.get(_key("budget"), 1.0), state.get(_key("budget_unit")) or "states"
@@ -82,8 +82,8 @@ def _rule_ranks(record: Record) -> list[int]:
     return ranks_at(record, tolerance(record))
 
 
-def _rule_sliders(record: Record) -> None:
-    """One slider that sets all ranks: by tolerance in each layer, or by a budget for all of them."""
+def _rule_sliders(record: Proposal) -> None:
+    """Draw one slider that sets all ranks: by tolerance in each layer, or by a budget for all of them."""
     follow: Mapping[str, Any] = {"on_change": _follow, "args": (record,)}
     rule = TOLERANCE
     if len(record["layers"]) > 1:
@@ -109,7 +109,7 @@ def _rule_sliders(record: Record) -> None:
     )
 
 
-def _rank_slider(position: int, layer: Record) -> int:
+def _rank_slider(position: int, layer: ProposalLayer) -> int:
     options = realisable_ranks(layer)
     state_dim = layer["state_dim"]
     if len(options) == 1:
@@ -129,7 +129,7 @@ def _rank_slider(position: int, layer: Record) -> int:
     )
 
 
-def realisable_ranks(layer: Record) -> Sequence[int]:
-    """The ranks one may choose: those that can be written back, and N (no cut)."""
+def realisable_ranks(layer: ProposalLayer) -> Sequence[int]:
+    """Return the ranks to choose from: those that can be written back, and N (no cut)."""
     state_dim = layer["state_dim"]
     return [rank for rank in range(1, state_dim) if layer["realisable"][rank] is True] + [state_dim]

@@ -9,13 +9,13 @@ from hankelboard.app.charts import analysis
 from hankelboard.app.data import analyses, runs
 from hankelboard.app.panels import frame
 from hankelboard.app.words import labels
-from hankelboard.storage.records import Record
+from hankelboard.storage.schema import AnalysedLayer, Analysis, Regret
 
 LIVE_S = 1.0
 
 
 def show(row: Mapping[str, Any], layer: int) -> None:
-    """Regret, overlap, order and drift, as far as they were computed; what starts the computation."""
+    """Show regret, overlap, order and drift as far as they were computed, and what starts the computation."""
     run_id = row["run"]
     st.subheader("Would an early cut have kept the right states?", anchor=False)
     st.caption(
@@ -38,9 +38,10 @@ def show(row: Mapping[str, Any], layer: int) -> None:
     _start_button(row, record)
     if job and job["problem"]:
         st.error(labels.plain(job["problem"]), icon=":material/error:")
-    found = next((item for item in (record or {}).get("layers", []) if item["layer"] == layer), None)
-    if record is not None and found is not None:
-        _figures(row, record, found)
+    layers = record["layers"] if record else []
+    analysed = next((item for item in layers if item["layer"] == layer), None)
+    if record is not None and analysed is not None:
+        _figures(row, record, analysed)
 
 
 @st.fragment(run_every=LIVE_S)
@@ -52,7 +53,7 @@ def _progress(run_id: str) -> None:
     st.progress(job["share"], text=f"Analysing the systems that the run kept: {job['share']:.0%}")
 
 
-def _start_button(row: Mapping[str, Any], record: Record | None) -> None:
+def _start_button(row: Mapping[str, Any], record: Analysis | None) -> None:
     run_id = row["run"]
     closed = ""
     if not runs.is_writable(run_id):
@@ -73,7 +74,7 @@ def _start_button(row: Mapping[str, Any], record: Record | None) -> None:
             )
 
 
-def _figures(row: Mapping[str, Any], record: Record, layer: Record) -> None:
+def _figures(row: Mapping[str, Any], record: Analysis, layer: AnalysedLayer) -> None:
     if record.get("left_out_before_cut"):
         st.caption(
             f"Since the last cut, at step {labels.count(layer['steps'][0])}: {record['left_out_before_cut']} "
@@ -96,8 +97,8 @@ def _figures(row: Mapping[str, Any], record: Record, layer: Record) -> None:
     _between(run_id, layer)
 
 
-def _sentence(layer: Record, chosen: Record) -> str:
-    """What the curve says at 10 % of the run, in words."""
+def _sentence(layer: AnalysedLayer, chosen: Regret) -> str:
+    """Return what the curve says at 10 % of the run."""
     last = layer["steps"][-1]
     place = next(i for i, step in enumerate(layer["steps"]) if step >= 0.1 * last)
     regret, chance = chosen["regret"][place], sum(chosen["random"]) / len(chosen["random"])
@@ -108,7 +109,7 @@ def _sentence(layer: Record, chosen: Record) -> str:
     )
 
 
-def _between(run_id: str, layer: Record) -> None:
+def _between(run_id: str, layer: AnalysedLayer) -> None:
     with st.grid(2, min_column_width=330, gap="small"):
         with st.container(border=True, key="stability"):
             st.markdown("**Do the same states stay on top?**")

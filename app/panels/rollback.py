@@ -6,16 +6,18 @@ from typing import Any
 import streamlit as st
 
 from hankelboard.app.data import proposals, runs
+from hankelboard.app.data.runs import CheckpointRow
 from hankelboard.app.panels import controls, frame
 from hankelboard.app.words import labels
 from hankelboard.storage.commands import POLICIES
+from hankelboard.storage.vocabulary import CommandKind, Policy, RunState
 
 
 def why_not(row: Mapping[str, Any]) -> str:
-    """Why nobody can roll back now; empty when one can."""
-    if row["state"] == "unreadable":
+    """Return why nobody can roll back now; empty when somebody can."""
+    if row["state"] == RunState.UNREADABLE:
         return "The run cannot be read."
-    if row["state"] == "queued":
+    if row["state"] == RunState.QUEUED:
         return "The run has not started."
     return "" if runs.is_writable(row["run"]) else "This directory is read-only here."
 
@@ -44,7 +46,7 @@ def open_dialog() -> None:
 
 
 @st.dialog("Roll back?", width="medium", icon=":material/undo:")
-def confirm(row: Mapping[str, Any], item: Mapping[str, Any]) -> None:
+def confirm(row: Mapping[str, Any], item: CheckpointRow) -> None:
     run_id = row["run"]
     name = labels.plain(item["name"])
     st.markdown(
@@ -52,7 +54,7 @@ def confirm(row: Mapping[str, Any], item: Mapping[str, Any]) -> None:
     )
     st.markdown("\n".join(_consequences(row, item)))
     st.segmented_control(
-        "Policy of the new branch", POLICIES, default="ask", required=True, key="rollback_policy"
+        "Policy of the new branch", POLICIES, default=Policy.ASK.value, required=True, key="rollback_policy"
     )
     st.caption(labels.plain(labels.POLICIES[st.session_state["rollback_policy"]]))
     st.text_area("Reason (optional, kept with the command)", key="reason", max_chars=2000, height=80)
@@ -69,7 +71,7 @@ def confirm(row: Mapping[str, Any], item: Mapping[str, Any]) -> None:
     frame.close_dialog()
 
 
-def _consequences(row: Mapping[str, Any], item: Mapping[str, Any]) -> list[str]:
+def _consequences(row: Mapping[str, Any], item: CheckpointRow) -> list[str]:
     lines = []
     if item["live"]:
         lost = row["step"] - item["step"]
@@ -81,12 +83,13 @@ def _consequences(row: Mapping[str, Any], item: Mapping[str, Any]) -> list[str]:
         lines.append(f"- **State dimension** stays at {dims}.")
     else:
         lines.append(f"- **State dimension** per layer: {dims}.")
-    undone = [p for p in proposals.proposals(row["run"]) if p["number"] in item["undoes"]]
-    for proposal in undone:
-        cut = labels.plain(labels.change(proposal["applied"]["from"], proposal["applied"]["to"]))
-        lines.append(
-            f"- **Undone:** the cut of proposal {proposal['number']} ({cut}); it is not tried again."
-        )
+    for proposal in proposals.proposals(row["run"]):
+        applied = proposal["applied"]
+        if applied is not None and proposal["number"] in item["undoes"]:
+            cut = labels.plain(labels.change(applied["from"], applied["to"]))
+            lines.append(
+                f"- **Undone:** the cut of proposal {proposal['number']} ({cut}); it is not tried again."
+            )
     if row["pending_proposal"] is not None:
         lines.append(f"- **Superseded:** proposal {row['pending_proposal']}, which waits for a decision.")
     lines.append("- **Kept:** every record, checkpoint and branch. You can come back to any of them later.")
@@ -94,8 +97,8 @@ def _consequences(row: Mapping[str, Any], item: Mapping[str, Any]) -> list[str]:
 
 
 def _roll_back(run_id: str, name: str) -> None:
-    policy = st.session_state.get("rollback_policy") or "ask"
+    policy = st.session_state.get("rollback_policy") or Policy.ASK
     reason = str(st.session_state.get("reason") or "")
-    if controls.ask(run_id, "rollback", checkpoint=name, policy=policy, reason=reason):
+    if controls.ask(run_id, CommandKind.ROLLBACK, checkpoint=name, policy=policy, reason=reason):
         frame.dismiss_dialog()
         frame.say_later("Rollback requested; the trainer's answer appears on this page")

@@ -8,10 +8,12 @@ import streamlit as st
 
 from hankelboard.app.charts import branches as tree_charts
 from hankelboard.app.data import runs
+from hankelboard.app.data.runs import CheckpointRow
 from hankelboard.app.live.pulse import live_region
 from hankelboard.app.live.watch import HEARTBEAT, LOG, METRICS
 from hankelboard.app.panels import controls, frame, rollback
 from hankelboard.app.words import labels
+from hankelboard.storage.vocabulary import Cause
 
 
 @live_region(ignore=(HEARTBEAT, METRICS, LOG))
@@ -20,28 +22,24 @@ def live(run_id: str) -> None:
     row = frame.still_there(run_id)
     if row is not None:
         frame.notes_on(row)
-        found, damaged = runs.checkpoints(run_id)
+        listed, damaged = runs.checkpoints(run_id)
         for message in damaged:
             st.warning(labels.plain(message), icon=":material/broken_image:")
         controls.answers(run_id)
-        if found:
-            tree(run_id, found)
-            choose(row, found)
-            table(run_id, found)
+        if listed:
+            tree(run_id, listed)
+            choose(row, listed)
+            table(run_id, listed)
         else:
             st.markdown(":material/hourglass_empty: **No checkpoint yet.**")
             st.caption("The trainer writes the first one when it starts, and pins one before every cut.")
 
 
-def tree(run_id: str, found: Sequence[Mapping[str, Any]]) -> None:
+def tree(run_id: str, listed: Sequence[CheckpointRow]) -> None:
     branches = runs.branches(run_id)
-    told = [
-        {
-            **item,
-            "cause_words": labels.CAUSES.get(item["cause"], item["cause"]),
-            "dims_words": labels.dims(item["state_dims"]),
-        }
-        for item in found
+    in_words = [
+        {**item, "cause_words": labels.cause(item["cause"]), "dims_words": labels.dims(item["state_dims"])}
+        for item in listed
     ]
     st.subheader("Branches", anchor=False)
     st.caption(
@@ -53,24 +51,24 @@ def tree(run_id: str, found: Sequence[Mapping[str, Any]]) -> None:
             tree_charts.tree_spec(len(branches)),
             key=f"tree-{run_id}",
             alt="Branches and checkpoints along the training step",
-            **tree_charts.tree_tables(branches, told),
+            **tree_charts.tree_tables(branches, in_words),
         )
     for branch in branches[1:]:
         until = "live" if branch["live"] else "left"
-        told = (
+        text = (
             f"Branch {branch['number']} ({until}): from step {labels.count(branch['from_step'])} of branch "
             f"{branch['parent']}, checkpoint {branch['checkpoint']}, N {labels.dims(branch['state_dims'])}"
         )
-        st.caption(labels.plain(told))
+        st.caption(labels.plain(text))
 
 
-def choose(row: Mapping[str, Any], found: Sequence[Mapping[str, Any]]) -> None:
+def choose(row: Mapping[str, Any], listed: Sequence[CheckpointRow]) -> None:
     """Pick a checkpoint, verify it, go back to it."""
-    by_name = {item["name"]: item for item in found}
-    wanted = st.query_params.get("checkpoint")
+    by_name = {item["name"]: item for item in listed}
+    linked = st.query_params.get("checkpoint")
     chosen = st.session_state.get("checkpoint_choice")
     if chosen not in by_name:
-        chosen = wanted if wanted in by_name else default_choice(found)
+        chosen = linked if linked in by_name else default_choice(listed)
     st.session_state["checkpoint_choice"] = chosen  # said in every message: one of them may be dropped
     with st.container(border=True, key="choice"):
         name = st.selectbox("Checkpoint", list(by_name), key="checkpoint_choice", on_change=_remember,
@@ -88,33 +86,33 @@ def choose(row: Mapping[str, Any], found: Sequence[Mapping[str, Any]]) -> None:
         rollback.confirm(row, item)
 
 
-def default_choice(found: Sequence[Mapping[str, Any]]) -> str:
-    """The newest checkpoint before a cut on the live path: what one goes back to after a mistake."""
-    for item in found:
-        if item["cause"] == "before_reduction" and item["live"]:
+def default_choice(listed: Sequence[CheckpointRow]) -> str:
+    """Return the newest checkpoint before a cut on the live path, to go back to after a mistake."""
+    for item in listed:
+        if item["cause"] == Cause.BEFORE_REDUCTION and item["live"]:
             return str(item["name"])
-    return str(found[0]["name"])
+    return str(listed[0]["name"])
 
 
 def _remember() -> None:
     st.query_params["checkpoint"] = st.session_state["checkpoint_choice"]
 
 
-def label(item: Mapping[str, Any]) -> str:
-    cause = labels.CAUSES.get(item["cause"], item["cause"])
+def label(item: CheckpointRow) -> str:
+    cause = labels.cause(item["cause"])
     accuracy = item["metrics"].get("val/accuracy")
     measured = f", validation {labels.percent(accuracy)}" if accuracy is not None else ""
     branch = f"branch {item['branch']}{'' if item['live'] else ', left'}"
     return f"step {item['step']:,} · {cause} · N {labels.dims(item['state_dims'])}{measured} ({branch})"
 
 
-def table(run_id: str, found: Sequence[Mapping[str, Any]]) -> None:
+def table(run_id: str, listed: Sequence[CheckpointRow]) -> None:
     st.subheader("All checkpoints", anchor=False)
     rows = [
         {
             "Step": item["step"],
             "Branch": f"{item['branch']}" + ("" if item["live"] else " (left)"),
-            "Cause": labels.CAUSES.get(item["cause"], item["cause"]),
+            "Cause": labels.cause(item["cause"]),
             "States per layer": labels.dims(item["state_dims"]),
             "Validation accuracy": labels.percent(item["metrics"].get("val/accuracy")),
             "Size": labels.size(item["bytes"]),
@@ -123,7 +121,7 @@ def table(run_id: str, found: Sequence[Mapping[str, Any]]) -> None:
             "Written": labels.moment(item["t"], frame.zone()),
             "Name": item["name"],
         }
-        for item in found
+        for item in listed
     ]
     st.dataframe(
         pd.DataFrame(rows), hide_index=True, key="checkpoints_table", alt="Checkpoints, newest first"

@@ -22,17 +22,17 @@ from hankelboard.comparison.curves import AXES, METRICS
 from hankelboard.comparison.reading import ARCHIVED
 from hankelboard.comparison.series import ENOUGH, FIGURES, Series, baseline_of, series_of
 from hankelboard.storage.scores import BITS_METRIC
+from hankelboard.storage.vocabulary import Role, RunState
 
 SKIPS = [0.0, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8]
-WANT_WORKER = {"queued", "dead", "interrupted"}
+WANT_WORKER: set[str] = {RunState.QUEUED, RunState.DEAD, RunState.INTERRUPTED}
 """States in which nothing goes on before a worker comes."""
 SPREAD = f"from {ENOUGH} seeds on ± sample standard deviation"
 FORMATS = {"val/accuracy": ".3~%", "val/loss": ".3~g", BITS_METRIC: ".3~f"}
 
 
 def choose() -> tuple[list[str], list[str]]:
-    """The runs of this page, of a group or picked, from the URL or the widgets; and the archived ones of the
-    group."""
+    """Return the runs of this page, of a group or picked, and the archived runs of the group."""
     rows = data.summaries()
     names = {row["run"]: row["name"] for row in rows}
     groups = sorted({row["group"] for row in rows if row["group"]})
@@ -108,7 +108,7 @@ def compare(ids: Sequence[str], left_out: Sequence[str]) -> None:
 
 
 def choose_baseline(series: Sequence[Series]) -> Series | None:
-    """The baseline by the id of one of its runs, so that a link keeps it."""
+    """Return the baseline by the id of one of its runs, so that a link keeps it."""
     marked = baseline_of(series)
     options = [one.runs[0].run for one in series]
     labels = {one.runs[0].run: one.label for one in series}
@@ -120,13 +120,15 @@ def choose_baseline(series: Sequence[Series]) -> Series | None:
     return baseline_of(series, chosen) if chosen else None
 
 
-def of_roles(series: Sequence[Series], baseline: Series | None) -> Sequence[Series]:
-    """The series of the roles that are asked for, and the baseline, which differences need; at first without
-    ablations where there are many series."""
+def of_roles(series: list[Series], baseline: Series | None) -> list[Series]:
+    """Return the series of the chosen roles, and the baseline, which differences need.
+
+    Without a choice ablations are left out where there are many series.
+    """
     roles = list(dict.fromkeys(one.role for one in series))
     if len(series) <= charts.FEW or len(roles) < 2:
         return series
-    shown = [role for role in roles if role != "ablation"] or roles
+    shown = [role for role in roles if role != Role.ABLATION] or roles
     chosen = st.pills("Roles", roles, selection_mode="multi", default=shown, key="roles", bind="query-params")
     return [one for one in series if one.role in chosen or one is baseline] if chosen else series
 
@@ -134,18 +136,18 @@ def of_roles(series: Sequence[Series], baseline: Series | None) -> Sequence[Seri
 def say_what_is_open(series: Sequence[Series]) -> None:
     runs = sum(len(one.runs) for one in series)
     fewest = min(len(one.seeds) for one in series)
-    told = [f"{tables.counted(runs, 'run')} in {len(series)} series: those that differ in their seed alone."]
+    facts = [f"{tables.counted(runs, 'run')} in {len(series)} series: those that differ in their seed alone."]
     if fewest < ENOUGH:
-        told.append(f"Below {ENOUGH} seeds values are shown as they are and no claim is made.")
-    st.caption(words.plain(" ".join(told)))
+        facts.append(f"Below {ENOUGH} seeds values are shown as they are and no claim is made.")
+    st.caption(words.plain(" ".join(facts)))
     open_ = tables.unfinished(series)
     if open_:
-        states = ", ".join(dict.fromkeys(words.STATES.get(run.state, (run.state,))[0] for run in open_))
+        states = ", ".join(dict.fromkeys(words.state_word(run.state) for run in open_))
         hint = "" if data.workers() or not {run.state for run in open_} & WANT_WORKER else words.WORKER_HINT
         st.info(f"Provisional: {len(open_)} of {runs} runs are not finished ({words.plain(states)}). {hint}",
                 icon=":material/hourglass_top:")  # fmt: skip
-    for told in tables.mixtures(series):
-        st.warning(words.plain(told), icon=":material/warning:")
+    for sentence in tables.mixtures(series):
+        st.warning(words.plain(sentence), icon=":material/warning:")
 
 
 def curves_section(series: Sequence[Series], palette: charts.Palette, key: str) -> None:
@@ -162,7 +164,7 @@ def curves_section(series: Sequence[Series], palette: charts.Palette, key: str) 
     with st.container(horizontal=True, vertical_alignment="bottom"):
         metric = st.segmented_control(
             "Metric", metrics_of(series), default="val/accuracy", key="metric", required=True,
-            bind="query-params", format_func=METRICS.get,
+            bind="query-params", format_func=lambda name: METRICS[name],
         )  # fmt: skip
         skip = st.select_slider("Leave out the start", SKIPS, value=0.0, key="skip", width=200,
                                 format_func=lambda share: f"{share:.0%}" if share else "nothing")  # fmt: skip
@@ -171,8 +173,8 @@ def curves_section(series: Sequence[Series], palette: charts.Palette, key: str) 
         st.caption("No run has been validated yet.")
         return
     several = any(len(one.runs) > 1 for one in series)
-    told = f"Every seed is drawn faint under the mean, {SPREAD}. " if several else ""
-    st.caption(words.plain(f"{AXES[axis].help}. {told}The live path of each run; cuts show as dents."))
+    means = f"Every seed is drawn faint under the mean, {SPREAD}. " if several else ""
+    st.caption(words.plain(f"{AXES[axis].help}. {means}The live path of each run; cuts show as dents."))
     with st.container(border=True, key="chart_curves"):
         spec = charts.curve_spec(palette, axis, METRICS[metric], FORMATS[metric], height=260)
         frame.draw(spec, f"curves-{key}-{axis}-{metric}", f"{METRICS[metric]} against {AXES[axis].title}",
@@ -180,20 +182,20 @@ def curves_section(series: Sequence[Series], palette: charts.Palette, key: str) 
 
 
 def metrics_of(series: Sequence[Series]) -> list[str]:
-    """The metrics that these runs may have: bits per character only of texts."""
+    """Return the metrics that these runs may have: bits per character only of texts."""
     texts = any(metric_tables.has_metric(run.run, "bits") for one in series for run in one.runs)
     return [metric for metric in METRICS if metric != BITS_METRIC or texts]
 
 
 def frames(rows: dict[str, charts.Rows]) -> dict[str, pd.DataFrame]:
-    return {name: pd.DataFrame(found) for name, found in rows.items()}
+    return {name: pd.DataFrame(of_name) for name, of_name in rows.items()}
 
 
 def points_section(series: Sequence[Series], palette: charts.Palette, key: str) -> None:
     st.subheader("Accuracy against size and cost", anchor=False)
     figure = st.segmented_control(
         "Accuracy", list(FIGURES), default=_known_figure(series), key="figure", required=True,
-        format_func=FIGURES.get,
+        format_func=lambda name: FIGURES[name],
     )  # fmt: skip
     st.caption(
         f"Large: a run alone, or the mean of its seeds, {SPREAD}; small and faint: every seed. Dashed: means "
@@ -218,7 +220,7 @@ def points_section(series: Sequence[Series], palette: charts.Palette, key: str) 
 
 
 def _known_figure(series: Sequence[Series]) -> str:
-    """Test accuracy once all runs have it; before that what every run has."""
+    """Return test accuracy once all runs have it; before that what every run has."""
     runs = [run for one in series for run in one.runs]
     return "test" if all(run.test is not None for run in runs) else "last"
 
@@ -251,7 +253,7 @@ def table_section(series: Sequence[Series], baseline: Series | None) -> None:
 
 
 def take_away(series: Sequence[Series], baseline: Series | None, left_out: Sequence[str]) -> None:
-    """The comparison as files. The report is made when it is asked for, not at every refresh."""
+    """Offer the comparison as files. The report is made on demand, not at every refresh."""
     report = partial(compared_runs.report, list(series), baseline, left_out)
     drawable = find_spec("vl_convert") is not None
     with st.container(horizontal=True):
@@ -289,11 +291,11 @@ def budget_section(series: Sequence[Series], key: str) -> None:
 
 def differences_section(series: Sequence[Series]) -> None:
     st.subheader("What differs in the configuration", anchor=False)
-    found = tables.difference_rows(series)
-    if len(series) < 2 or not found:
+    rows = tables.difference_rows(series)
+    if len(series) < 2 or not rows:
         st.caption("Nothing." if len(series) > 1 else "One series: its runs differ in their seed alone.")
         return
-    st.dataframe(pd.DataFrame(found), hide_index=True, height="content", alt="Configuration keys that differ")
+    st.dataframe(pd.DataFrame(rows), hide_index=True, height="content", alt="Configuration keys that differ")
 
 
 frame.say_now()

@@ -4,6 +4,7 @@ from importlib import resources
 
 import streamlit as st
 
+from hankelboard.app.words.labels import ROLES
 from hankelboard.settings.families import FAMILIES, importances
 from hankelboard.settings.importances import HSV
 from hankelboard.settings.tasks import TASKS
@@ -115,9 +116,7 @@ TERMS = {
         "series": "Runs that differ in their seed alone.",
         "suite": "A list of series with their seeds and what they need of each other: the full model, cut "
         "ones, and everything they should be better than. It can be stopped and goes on where it was.",
-        "role": "What a run is for: baseline (full size, never cut), compressed, scratch (small from the "
-        "start), distilled (small, with a teacher), regularised (a penalty on Σσ, cut at the end), "
-        "post-training (cut when training is over), ablation (a cut with one thing made worse on purpose).",
+        "role": "What a run is for: " + ", ".join(f"{role} ({what})" for role, what in ROLES.items()) + ".",
         "paired": "The difference is taken seed by seed before it is averaged: what two runs of one seed "
         "share drops out.",
         "interval": "95 %, by Student's t over seeds. Below three seeds there is none: nothing is claimed.",

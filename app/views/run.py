@@ -12,6 +12,7 @@ from hankelboard.app.charts import (
     spectra_tables,
 )
 from hankelboard.app.data import runs
+from hankelboard.app.data.runs import TimelineEvent
 from hankelboard.app.live.pulse import RARELY_MS, live_region
 from hankelboard.app.live.watch import HEARTBEAT, LOG, METRICS, SPECTRA
 from hankelboard.app.panels import baseline, controls, frame
@@ -19,6 +20,7 @@ from hankelboard.app.words import events as event_words
 from hankelboard.app.words import labels
 from hankelboard.settings.families import importance_of
 from hankelboard.storage.scores import bits
+from hankelboard.storage.vocabulary import RunState, Waiting
 
 SMOOTHING = [0.0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99]
 
@@ -68,10 +70,10 @@ def files(run_id: str) -> int | None:
 def header(row: Mapping[str, Any]) -> None:
     with st.container(horizontal=True, gap="small", vertical_alignment="center", key="state"):
         frame.badge(row)
-        held = row["state"] == "waiting_for_decision" and row["waiting"] == "pause"
+        held = row["state"] == RunState.WAITING_FOR_DECISION and row["waiting"] == Waiting.PAUSE
         doing = labels.PHASES.get(row["phase"], row["phase"]) if row["living"] and not held else ""
-        told_elsewhere = row["state"] in ("queued", "failed")
-        reason = f"because: {row['reason']}" if row["reason"] and not told_elsewhere else ""
+        has_notice = row["state"] in (RunState.QUEUED, RunState.FAILED)  # frame.notes_on gives the reason
+        reason = f"because: {row['reason']}" if row["reason"] and not has_notice else ""
         policy = f"policy {row['policy']}" if row["policy"] else ""
         what = [row["task"], row["family"], row["role"], f"seed {row['seed']}", policy]
         st.caption(labels.plain(" · ".join(part for part in (doing, reason, *what) if part)))
@@ -109,7 +111,7 @@ def figures(row: Mapping[str, Any]) -> None:
 
 
 def best_figure(row: Mapping[str, Any]) -> None:
-    """The best value, at which step it was, and whether the model was larger then."""
+    """Draw the best value, its step, and whether the model was larger then."""
     best = row["best"] or {}
     step = best.get("step")
     larger = isinstance(step, int) and runs.was_cut_after(row["run"], step)
@@ -189,16 +191,18 @@ def timeline(run_id: str) -> None:
         st.markdown("\n\n".join(lines))
 
 
-def event_line(event: Mapping[str, Any]) -> str:
+def event_line(event: TimelineEvent) -> str:
     left = "" if event["live"] else f" · branch {event.get('branch')}, left"
     where = labels.plain(
         f"{labels.moment(event.get('t'), frame.zone())} · step {event.get('step', 0):,}{left}"
     )
-    return f":material/{event_words.icon(event)}: {labels.plain(event['words'])} :small[:gray[{where}]]"
+    return (
+        f":material/{event_words.icon(event['kind'])}: {labels.plain(event['words'])} :small[:gray[{where}]]"
+    )
 
 
 def details(row: Mapping[str, Any]) -> bool:
-    """Configuration and log. Returns whether anything of it changes: whether the log is open."""
+    """Draw configuration and log; return whether the log is open, the only part that changes."""
     run_id = row["run"]
     with st.expander("Configuration", icon=":material/tune:", key="configuration"):
         st.caption(

@@ -13,18 +13,19 @@ from hankelboard.app.panels import frame
 from hankelboard.app.words import labels
 from hankelboard.storage.layout import runs_directory
 from hankelboard.storage.scores import bits
-from hankelboard.storage.summary import ENDED
+from hankelboard.storage.vocabulary import ENDED, Role, RunState
 
 ALIVE = "running or waiting"
 BANNERS = 8
-ENDED_FOR_GOOD = tuple(state for state in ENDED if state != "interrupted")
+ENDED_FOR_GOOD = tuple(state for state in ENDED if state != RunState.INTERRUPTED)
 LOOK_S = 1.0
-"""How long the page reads runs that nobody looked at yet; the rest comes at the next ticks."""
+"""Seconds for which the page reads new runs; the rest comes at the next ticks."""
 ROWS = 200
 """Rows of one page of the table: each is drawn and may travel again whenever a run changes."""
 BITS_COLUMN = "Bits/char"
 OPTIONAL = ("vs baseline", BITS_COLUMN, "ETA", "Steps/s")
 """Columns that take no room while no run fills them."""
+TROUBLE = (RunState.FAILED, RunState.DEAD, RunState.STALE, RunState.UNREADABLE)
 TROUBLE_HELP = "Failed, process gone, no sign of life, unreadable, or its training loss is no finite number"
 SHOWN = ("all", ALIVE, "ended", "archived")
 
@@ -49,13 +50,14 @@ def live() -> None:
 
 
 def wants_worker(row: Mapping[str, Any]) -> bool:
-    """Whether a worker would take it: copies and runs that were not queued are left alone."""
-    waiting = row["state"] in ("dead", "interrupted") or (row["state"] == "queued" and row["queued"])
+    """Return whether a worker would take it: copies and runs that were not queued are left alone."""
+    state = row["state"]
+    waiting = state in (RunState.DEAD, RunState.INTERRUPTED) or (state == RunState.QUEUED and row["queued"])
     return waiting and not row["copy_of"] and not row["archived"]
 
 
 def pending(rows: Sequence[Mapping[str, Any]]) -> None:
-    """What waits for a person, first of all."""
+    """Show what waits for a person, first of all."""
     waiting = [row for row in rows if waits(row) and not row["archived"]]
     for row in waiting[:BANNERS]:
         frame.pending_banner(row)
@@ -64,12 +66,12 @@ def pending(rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def waits(row: Mapping[str, Any]) -> bool:
-    """Whether a decision on its proposal takes effect: while it lives, or when a worker resumes it."""
+    """Return whether a decision on its proposal takes effect: while it lives, or when a worker resumes it."""
     return row["pending_proposal"] is not None and row["state"] not in ENDED_FOR_GOOD
 
 
 def is_in_trouble(row: Mapping[str, Any]) -> bool:
-    return row["state"] in ("failed", "dead", "stale", "unreadable") or row["loss_lost_at"] is not None
+    return row["state"] in TROUBLE or row["loss_lost_at"] is not None
 
 
 def explain_empty() -> None:
@@ -87,9 +89,9 @@ def explain_empty() -> None:
 
 def figures(rows: Sequence[Mapping[str, Any]]) -> None:
     rows = [row for row in rows if not row["archived"]]
-    living = sum(row["state"] in ("running", "starting", "stopping") for row in rows)
+    living = sum(row["state"] in (RunState.RUNNING, RunState.STARTING, RunState.STOPPING) for row in rows)
     waiting = sum(map(waits, rows))
-    queued = sum(row["state"] == "queued" and row["queued"] for row in rows)
+    queued = sum(row["state"] == RunState.QUEUED and row["queued"] for row in rows)
     trouble = sum(map(is_in_trouble, rows))
     with st.grid(4, min_column_width=130, gap="small"):
         st.metric("Running", living, border=True)
@@ -114,14 +116,14 @@ def filtered(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
             group = st.selectbox("Group", ["", *groups], key="group", bind="query-params", width=190,
                                  format_func=lambda name: name or "all groups")  # fmt: skip
         st.toggle("One table per group", key="grouped", bind="query-params")
-    wanted = (text or "").lower().split()
+    searched = (text or "").lower().split()
     rows = [row for row in rows if not group or row["group"] == group]
     rows = sorted(rows, key=SORTS[sort])  # stable: the newest first within each
-    return [row for row in rows if _is_shown(row, shown) and all(word in _haystack(row) for word in wanted)]
+    return [row for row in rows if _is_shown(row, shown) and all(word in _haystack(row) for word in searched)]
 
 
 def _urgency(row: Mapping[str, Any]) -> int:
-    """What waits for a person first, then what lives, then the rest."""
+    """Return an order: what waits for a person first, then what lives, then the rest."""
     if waits(row):
         return 0
     return 1 if row["living"] else 2
@@ -139,7 +141,7 @@ SORTS: dict[str, Callable[[Mapping[str, Any]], Any]] = {
 def _is_shown(row: Mapping[str, Any], shown: str | None) -> bool:
     if shown == "archived":
         return bool(row["archived"])
-    ended = row["state"] in (*ENDED, "unreadable") and not waits(row)
+    ended = row["state"] in (*ENDED, RunState.UNREADABLE) and not waits(row)
     return not row["archived"] and (shown in (None, "all") or (shown == "ended") == ended)
 
 
@@ -149,7 +151,7 @@ def _haystack(row: Mapping[str, Any]) -> str:
 
 
 def tables(shown: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[str, Any]]) -> None:
-    """One table, or one per group with its baselines first; and what is selected in them."""
+    """Draw one table, or one per group with its baselines first, and links for the ticked rows."""
     if not shown:
         st.caption("No run fits the search.")
         return
@@ -161,7 +163,7 @@ def tables(shown: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[str, Any]]
         for group in dict.fromkeys(row["group"] for row in shown):
             members = [row for row in shown if row["group"] == group]
             st.subheader(labels.plain(group or "in no group"), anchor=False)
-            selected += table(sorted(members, key=lambda row: row["role"] != "baseline"), baselines)
+            selected += table(sorted(members, key=lambda row: row["role"] != Role.BASELINE), baselines)
     else:
         selected = table(shown, baselines)
     st.caption(f"{fitting} of {len(rows)} runs. Click a name to open the run; tick rows (Shift + Space) to "
@@ -170,7 +172,7 @@ def tables(shown: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[str, Any]]
 
 
 def page_of(shown: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
-    """The rows of the chosen page; all of them where they fit on one."""
+    """Return the rows of the chosen page; all of them where they fit on one."""
     pages = -(-len(shown) // ROWS)
     if pages < 2:
         return shown
@@ -179,7 +181,7 @@ def page_of(shown: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
 
 
 def links(selected: Sequence[str]) -> None:
-    """Where the ticked rows lead: keys reach ticks (Shift + Space), but not the buttons in a table."""
+    """Draw links for the ticked rows: keys reach ticks (Shift + Space), but not the buttons in a table."""
     if len(selected) == 1:
         name = labels.plain(runs.summary(selected[0])["name"])
         st.page_link("views/run.py", label=f"Open {name}", icon=":material/monitoring:",
@@ -191,7 +193,7 @@ def links(selected: Sequence[str]) -> None:
 
 
 def table(shown: Sequence[Mapping[str, Any]], baselines: Mapping[tuple[str, str], float]) -> list[str]:
-    """The runs as a table; returns the ids of the ticked ones.
+    """Draw the runs as a table and return the ids of the ticked ones.
 
     Streamlit ticks by place: the key names the runs in their order, so that another order ticks nothing
     instead of other runs.
@@ -235,7 +237,7 @@ def table(shown: Sequence[Mapping[str, Any]], baselines: Mapping[tuple[str, str]
 
 
 def has_values(column: pd.Series) -> bool:
-    """Whether any row has something to say in this column."""
+    """Return whether any row fills this column."""
     return bool((column.notna() & (column != "")).any())
 
 
@@ -248,8 +250,8 @@ def remember_click(run_ids: Sequence[str], key: str) -> None:
 def table_row(row: Mapping[str, Any], baselines: Mapping[tuple[str, str], float]) -> dict[str, Any]:
     best = row["best"] or {}
     value = best.get("value")
-    baseline = baselines.get((row["group"], row["task"]))
-    compared = value is not None and baseline is not None and row["role"] != "baseline"
+    baseline = None if row["role"] == Role.BASELINE else baselines.get((row["group"], row["task"]))
+    difference = "" if value is None or baseline is None else labels.points(value - baseline)
     return {
         "Run": row["name"],
         "State": state_words(row),
@@ -258,12 +260,12 @@ def table_row(row: Mapping[str, Any], baselines: Mapping[tuple[str, str], float]
         "Accuracy": runs.sparkline(row["run"]),
         "Best": None if value is None else 100 * value,
         BITS_COLUMN: bits(best),
-        "vs baseline": labels.points(value - baseline) if compared else "",
+        "vs baseline": difference,
         "Seed": row["seed"],
         "Role": row["role"],
         "Task": row["task"],
-        "ETA": labels.duration(row["eta_s"]) if row["eta_s"] and row["state"] == "running" else "",
-        "Steps/s": row["steps_per_s"] if row["state"] == "running" else None,
+        "ETA": labels.duration(row["eta_s"]) if row["eta_s"] and row["state"] == RunState.RUNNING else "",
+        "Steps/s": row["steps_per_s"] if row["state"] == RunState.RUNNING else None,
         "Started": labels.age(row["created"]),
         "Group": row["group"],
         "Tags": row["tags"],
@@ -272,24 +274,24 @@ def table_row(row: Mapping[str, Any], baselines: Mapping[tuple[str, str], float]
 
 
 def state_words(row: Mapping[str, Any]) -> str:
-    """The state, and what of it one must not overlook."""
-    told = [labels.state(row)[0]]
-    if row["state"] == "queued" and row["reason"]:
-        told[0] += ", needs another run"
-    if row["pending_proposal"] is not None and row["state"] != "waiting_for_decision":
-        told.append("proposal")
+    """Return the state in words, with what must not be overlooked."""
+    words = [labels.state(row)[0]]
+    if row["state"] == RunState.QUEUED and row["reason"]:
+        words[0] += ", needs another run"
+    if row["pending_proposal"] is not None and row["state"] != RunState.WAITING_FOR_DECISION:
+        words.append("proposal")
     if row["loss_lost_at"] is not None:
-        told.append("loss not finite")
-    return " · ".join(told)
+        words.append("loss not finite")
+    return " · ".join(words)
 
 
 def baseline_accuracies(rows: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], float]:
-    """Best accuracy of the newest baseline of each (group, task)."""
-    found: dict[tuple[str, str], float] = {}
+    """Return the best accuracy of the newest baseline of each (group, task)."""
+    accuracies: dict[tuple[str, str], float] = {}
     for row in rows:
-        if row["role"] == "baseline" and row["best"]:
-            found.setdefault((row["group"], row["task"]), row["best"]["value"])
-    return found
+        if row["role"] == Role.BASELINE and row["best"]:
+            accuracies.setdefault((row["group"], row["task"]), row["best"]["value"])
+    return accuracies
 
 
 frame.say_now()

@@ -7,13 +7,13 @@ import streamlit as st
 
 from hankelboard.app.charts import metrics, spectra, spectra_tables
 from hankelboard.app.data import proposals
+from hankelboard.app.data.run_cache import SpectrumRow
 from hankelboard.app.live.pulse import RARELY_MS, live_region
 from hankelboard.app.live.watch import HEARTBEAT, LOG, METRICS, SPECTRA
 from hankelboard.app.panels import frame, regret
 from hankelboard.app.words import labels
 from hankelboard.settings.families import importance_of
 from hankelboard.settings.importances import Importance
-from hankelboard.storage.records import Record
 
 
 @live_region(ignore=(HEARTBEAT, METRICS, LOG, SPECTRA))
@@ -37,16 +37,17 @@ def live(run_id: str) -> int | None:
     return metrics.good_ms(row["train_s"])
 
 
-def choose_layer(layers: Mapping[int, Sequence[Record]]) -> int:
-    """The layer of the URL, else the first one."""
+def choose_layer(layers: Mapping[int, Sequence[SpectrumRow]]) -> int:
+    """Return the layer of the URL, else the first one."""
     if len(layers) == 1:
-        return next(iter(layers))
-    return st.segmented_control(
+        return min(layers)
+    chosen_layer: int = st.segmented_control(
         "Layer", sorted(layers), key="layer", default=min(layers), required=True, bind="query-params"
     )
+    return chosen_layer
 
 
-def show(row: Mapping[str, Any], layer: int, layers: Mapping[int, Sequence[Record]]) -> None:
+def show(row: Mapping[str, Any], layer: int, layers: Mapping[int, Sequence[SpectrumRow]]) -> None:
     snapshots = layers[layer]
     importance = importance_of(snapshots[0].get("importance", "hsv"))
     tables = spectra_tables.tables(row["run"], layer, row["step"])
@@ -62,15 +63,15 @@ def show(row: Mapping[str, Any], layer: int, layers: Mapping[int, Sequence[Recor
     regret.show(row, layer)
 
 
-def _snapshots(snapshots: Sequence[Record]) -> str:
+def _snapshots(snapshots: Sequence[SpectrumRow]) -> str:
     first, last = (labels.count(snapshot["step"]) for snapshot in (snapshots[0], snapshots[-1]))
     if len(snapshots) == 1:
         return f"one snapshot at step {first}"
     return f"{labels.count(len(snapshots))} snapshots from step {first} to {last}"
 
 
-def _since(row: Mapping[str, Any], last: Record) -> str:
-    """The last column of the heat map stands for steps of which nothing was recorded."""
+def _since(row: Mapping[str, Any], last: SpectrumRow) -> str:
+    """Return a note when the last column of the heat map stands for steps without a snapshot."""
     if row["step"] <= last["step"]:
         return ""
     return f" The run is at step {labels.count(row['step'])}: up to there the last one is drawn."
@@ -99,12 +100,12 @@ def heat_map(row: Mapping[str, Any], layer: int, importance: Importance, tables:
 
 
 def _other_importance(run_id: str, drawn: Importance) -> None:
-    """Where cuts go by something else than what is drawn, say so."""
+    """Say so where cuts go by another importance than the one drawn."""
     name = proposals.cut_by(run_id)
     if name is not None and importance_of(name) != drawn:
-        told = labels.plain(importance_of(name).short)
+        other = labels.plain(importance_of(name).short)
         st.caption(
-            f":material/info: Cuts of this model go by {told}, which is measured when a cut is proposed. "
+            f":material/info: Cuts of this model go by {other}, which is measured when a cut is proposed. "
             "This is a picture of the layer; the ranks below are not those of a proposal."
         )
 
@@ -128,7 +129,7 @@ def trajectories(
     st.subheader("Share kept", anchor=False)
     st.caption(
         "The ranks that the newest spectrum leaves at these tolerances, held fixed: the share of "
-        f"{labels.plain(importance.short)} at that step that so many states carried. Rising lines say that "
+        f"{labels.plain(importance.short)} at that step that this many states carried. Rising lines say that "
         "training concentrates the layer."
     )
     with st.container(border=True, key="kept"):

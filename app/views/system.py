@@ -1,4 +1,7 @@
-"""What one needs to know of the installation: workers, disk, damage, versions."""
+"""The installation: workers, disk, damage, versions."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 import streamlit as st
@@ -7,12 +10,13 @@ from hankelboard.app.data import installation, runs
 from hankelboard.app.live.pulse import live_region
 from hankelboard.app.panels import frame
 from hankelboard.app.words import labels
+from hankelboard.storage.vocabulary import RunState
 
 
 @live_region()
 def live() -> None:
     facts, rows = installation.system(), runs.summaries()
-    queued = sum(row["state"] == "queued" and row["queued"] for row in rows)
+    queued = sum(row["state"] == RunState.QUEUED and row["queued"] for row in rows)
     with st.grid("auto", min_column_width=170, gap="small"):
         frame.figure("Workers", labels.count(len(runs.workers())))
         frame.figure("Runs", labels.count(len(rows)), f"{queued} queued")
@@ -33,10 +37,10 @@ def live() -> None:
 
 def workers() -> None:
     st.subheader("Workers", anchor=False)
-    found = runs.workers()
-    if not found:
-        told = labels.WORKER_HINT if installation.is_writable() else "None can work here."
-        st.info(told, icon=":material/info:")
+    present = runs.workers()
+    if not present:
+        hint = labels.WORKER_HINT if installation.is_writable() else "None can work here."
+        st.info(hint, icon=":material/info:")
         return
     rows = [
         {
@@ -45,26 +49,26 @@ def workers() -> None:
             "Trains": ", ".join(map(str, worker.get("runs") or [])) or "nothing now",
             "Last seen": labels.moment(worker.get("t"), frame.zone()),
         }
-        for worker in found
+        for worker in present
     ]
     st.dataframe(pd.DataFrame(rows), hide_index=True, key="workers_table", alt="Workers")
 
 
-def damage(rows: list[dict]) -> None:
+def damage(rows: Sequence[Mapping[str, Any]]) -> None:
     st.subheader("Damage", anchor=False)
-    found = [
-        {"Run": row["run"], "What": told}
+    damages = [
+        {"Run": row["run"], "What": problem}
         for row in rows
-        for told in (
+        for problem in (
             row["problem"],
             *(f"{count} damaged lines in {name}" for name, count in row["damaged"].items()),
             f"{row['unknown_events']} events of unknown or incomplete kind" if row["unknown_events"] else "",
             f"trouble: {row['trouble']}" if row["trouble"] else "",
         )
-        if told
+        if problem
     ]
-    if found:
-        st.dataframe(pd.DataFrame(found), hide_index=True, key="damage_table", alt="Damaged runs")
+    if damages:
+        st.dataframe(pd.DataFrame(damages), hide_index=True, key="damage_table", alt="Damaged runs")
     else:
         st.markdown(":material/verified: Every record that was read is whole.")
     st.caption("`hankelboard verify RUN` checks everything in a run, the hashes of its checkpoints included.")

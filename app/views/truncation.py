@@ -7,6 +7,7 @@ import pandas as pd
 import streamlit as st
 
 from hankelboard.app.data import proposals as proposal_data
+from hankelboard.app.data.proposals import ProposalRow
 from hankelboard.app.live.pulse import live_region
 from hankelboard.app.live.watch import HEARTBEAT, LOG, METRICS
 from hankelboard.app.panels import (
@@ -18,7 +19,8 @@ from hankelboard.app.panels import (
     rank_sliders,
 )
 from hankelboard.app.words import labels
-from hankelboard.storage.records import Record
+from hankelboard.storage.schema import Proposal, ProposalLayer
+from hankelboard.storage.vocabulary import Policy, ProposalState
 
 
 @live_region(ignore=(HEARTBEAT, METRICS, LOG))
@@ -47,17 +49,17 @@ def explain_empty(row: Mapping[str, Any]) -> None:
     )
 
 
-def choose_proposal(row: Mapping[str, Any], proposals: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
-    """The proposal of the URL, else the pending one, else the newest; with a switch between several."""
+def choose_proposal(row: Mapping[str, Any], proposals: Sequence[ProposalRow]) -> ProposalRow:
+    """Return the proposal of the URL, else the pending one, else the newest; draw a switch for several."""
     by_number = {proposal["number"]: proposal for proposal in proposals}
-    wanted = st.query_params.get("proposal", "")
-    number = int(wanted) if wanted.isdecimal() and len(wanted) < 10 else row["pending_proposal"]
-    older = None if number is None or number in by_number else proposal_data.proposal_row(row["run"], number)
-    if older is not None:
-        by_number[older["number"]] = older
-    number = number if number in by_number else proposals[0]["number"]
-    if wanted and wanted != str(number):
-        st.caption(f"There is no proposal {labels.plain(wanted[:20])}; this is proposal {number}.")
+    asked = st.query_params.get("proposal", "")
+    chosen_number = int(asked) if asked.isdecimal() and len(asked) < 10 else row["pending_proposal"]
+    if chosen_number is not None and chosen_number not in by_number:
+        older = proposal_data.proposal_row(row["run"], chosen_number)
+        by_number |= {} if older is None else {older["number"]: older}
+    number = chosen_number if chosen_number in by_number else proposals[0]["number"]
+    if asked and asked != str(number):
+        st.caption(f"There is no proposal {labels.plain(asked[:20])}; this is proposal {number}.")
     pending = row["pending_proposal"]
     if pending is not None and pending != number:
         frame.pending_banner(row)
@@ -70,8 +72,8 @@ def choose_proposal(row: Mapping[str, Any], proposals: Sequence[Mapping[str, Any
     return by_number[number]
 
 
-def _proposal_label(proposal: Mapping[str, Any]) -> str:
-    outcome = labels.OUTCOMES.get(proposal["state"], (proposal["state"],))[0]
+def _proposal_label(proposal: ProposalRow) -> str:
+    outcome = labels.outcome(proposal["state"])[0]
     return f"{proposal['number']}: step {labels.count(proposal['step'])}, {outcome}"
 
 
@@ -79,7 +81,7 @@ def _switch() -> None:
     st.query_params["proposal"] = str(st.session_state["proposal_choice"])
 
 
-def present(row: Mapping[str, Any], shown: Mapping[str, Any]) -> None:
+def present(row: Mapping[str, Any], shown: ProposalRow) -> None:
     number = shown["number"]
     record = proposal_data.proposal(row["run"], number)
     if record is None:
@@ -91,7 +93,7 @@ def present(row: Mapping[str, Any], shown: Mapping[str, Any]) -> None:
         return
     with st.container():  # what comes and goes: below it stays where it is, and no chart is made anew
         head(row, shown, record)
-        if shown["state"] == "pending" and row["step"] > record["step"]:
+        if shown["state"] == ProposalState.PENDING and row["step"] > record["step"]:
             st.caption(
                 f":material/update: Training went on, to step {labels.count(row['step'])}: all figures and "
                 f"spectra below are of step {labels.count(record['step'])}."
@@ -109,8 +111,8 @@ def present(row: Mapping[str, Any], shown: Mapping[str, Any]) -> None:
     evidence.layers(record, ranks, rank_sliders.tolerance(record))
 
 
-def head(row: Mapping[str, Any], shown: Mapping[str, Any], record: Record) -> None:
-    label, icon, color = labels.OUTCOMES.get(shown["state"], (shown["state"], "help", "gray"))
+def head(row: Mapping[str, Any], shown: ProposalRow, record: Proposal) -> None:
+    label, icon, color = labels.outcome(shown["state"])
     with st.container(horizontal=True, gap="small", vertical_alignment="center", key="proposal_state"):
         st.subheader(f"Proposal {shown['number']}", anchor=False, width="content")
         st.badge(label, icon=f":material/{icon}:", color=color)
@@ -127,8 +129,8 @@ def head(row: Mapping[str, Any], shown: Mapping[str, Any], record: Record) -> No
             )
 
 
-def _rule(record: Record) -> str:
-    if record.get("policy") == "pragmatic":
+def _rule(record: Proposal) -> str:
+    if record.get("policy") == Policy.PRAGMATIC:
         return (
             "policy pragmatic: a fixed share of the states, undone by itself when validation falls too far."
         )
@@ -139,11 +141,11 @@ def _rule(record: Record) -> str:
     )
 
 
-def _deadline(record: Record) -> str:
+def _deadline(record: Proposal) -> str:
     deadline = record.get("deadline")
     if not isinstance(deadline, dict):
         return ""
-    verb = {"approve": "approved", "reject": "rejected"}.get(deadline.get("default"), "decided")
+    verb = labels.VERDICTS.get(deadline.get("default", ""), "decided")
     limits = [
         labels.duration(deadline["s"]) if deadline.get("s") else "",
         f"{labels.count(deadline['steps'])} steps" if deadline.get("steps") else "",
@@ -151,13 +153,13 @@ def _deadline(record: Record) -> str:
     return f" If nobody decides within {' or '.join(filter(None, limits))}, it is {verb}."
 
 
-def _badge(layer: Record) -> str:
+def _badge(layer: ProposalLayer) -> str:
     if layer["rank"] == layer["state_dim"]:
         return "stays: the gate keeps it" if layer.get("gated") else "stays"
     return f"discards {labels.percent(layer['discarded_share'][layer['rank']])}"
 
 
-def past(run_id: str, proposals: Sequence[Mapping[str, Any]]) -> None:
+def past(run_id: str, proposals: Sequence[ProposalRow]) -> None:
     st.subheader("All proposals of this run", anchor=False)
     count = proposal_data.proposal_count(run_id)
     if count > len(proposals):

@@ -7,88 +7,139 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, tzinfo
-from typing import Any
+from typing import Any, Literal, TypeGuard
 from zoneinfo import ZoneInfo
 
-from hankelboard.storage.records import Record
 from hankelboard.storage.scores import bits_in_words
+from hankelboard.storage.vocabulary import (
+    BadgeColor,
+    Cause,
+    CommandKind,
+    Phase,
+    Policy,
+    ProposalState,
+    Role,
+    RunState,
+    Verdict,
+    Waiting,
+)
+
+Color = Literal["red", "orange", "blue", "green", "gray"]
+Label = tuple[str, str, Color]
+"""Words, icon of Material Symbols, colour of a badge."""
 
 READ_ONLY = "This folder of runs is read-only here: runs can be looked at, but not decided on or started."
-NOT_QUEUED = ("not queued", "schedule", "gray")
+NOT_QUEUED: Label = ("not queued", "schedule", "gray")
 WORKER_HINT = "No worker is running: start one with `hankelboard worker`."
 
-STATES = {  # state: (words, icon, colour of the badge)
-    "queued": ("queued", "schedule", "gray"),
-    "starting": ("starting", "hourglass_top", "blue"),
-    "running": ("running", "play_arrow", "green"),
-    "paused": ("paused", "pause", "orange"),
-    "waiting_for_decision": ("waiting for you", "gavel", "orange"),
-    "stopping": ("stopping", "save", "orange"),
-    "finished": ("finished", "check_circle", "blue"),
-    "stopped": ("stopped", "stop_circle", "gray"),
-    "failed": ("failed", "error", "red"),
-    "cancelled": ("cancelled", "cancel", "gray"),
-    "interrupted": ("interrupted", "power_off", "orange"),
-    "dead": ("process gone", "link_off", "red"),
-    "stale": ("no sign of life", "signal_disconnected", "orange"),
-    "unreadable": ("unreadable", "broken_image", "red"),
+STATES: dict[str, Label] = {
+    RunState.QUEUED: ("queued", "schedule", "gray"),
+    RunState.STARTING: ("starting", "hourglass_top", "blue"),
+    RunState.RUNNING: ("running", "play_arrow", "green"),
+    RunState.PAUSED: ("paused", "pause", "orange"),
+    RunState.WAITING_FOR_DECISION: ("waiting for you", "gavel", "orange"),
+    RunState.STOPPING: ("stopping", "save", "orange"),
+    RunState.FINISHED: ("finished", "check_circle", "blue"),
+    RunState.STOPPED: ("stopped", "stop_circle", "gray"),
+    RunState.FAILED: ("failed", "error", "red"),
+    RunState.CANCELLED: ("cancelled", "cancel", "gray"),
+    RunState.INTERRUPTED: ("interrupted", "power_off", "orange"),
+    RunState.DEAD: ("process gone", "link_off", "red"),
+    RunState.STALE: ("no sign of life", "signal_disconnected", "orange"),
+    RunState.UNREADABLE: ("unreadable", "broken_image", "red"),
 }
-PHASES = {
-    "training": "training",
-    "evaluating": "evaluating on the validation data",
-    "measuring": "measuring what a cut would do",
-    "checkpointing": "writing a checkpoint",
-    "restoring": "restoring a checkpoint",
+PHASES: dict[str, str] = {
+    Phase.TRAINING: "training",
+    Phase.EVALUATING: "evaluating on the validation data",
+    Phase.MEASURING: "measuring what a cut would do",
+    Phase.CHECKPOINTING: "writing a checkpoint",
+    Phase.RESTORING: "restoring a checkpoint",
 }
-OUTCOMES = {  # state of a proposal: (words, icon, colour)
-    "pending": ("waiting for a decision", "gavel", "orange"),
-    "approved": ("approved, not applied yet", "hourglass_top", "blue"),
-    "rejected": ("rejected", "block", "gray"),
-    "applied": ("applied", "content_cut", "green"),
-    "refused": ("refused by the trainer", "error", "red"),
-    "expired": ("expired", "timer_off", "gray"),
-    "superseded": ("superseded", "layers_clear", "gray"),
-    "rolled_back": ("rolled back", "undo", "gray"),
+OUTCOMES: dict[str, Label] = {  # of a proposal
+    ProposalState.PENDING: ("waiting for a decision", "gavel", "orange"),
+    ProposalState.APPROVED: ("approved, not applied yet", "hourglass_top", "blue"),
+    ProposalState.REJECTED: ("rejected", "block", "gray"),
+    ProposalState.APPLIED: ("applied", "content_cut", "green"),
+    ProposalState.REFUSED: ("refused by the trainer", "error", "red"),
+    ProposalState.EXPIRED: ("expired", "timer_off", "gray"),
+    ProposalState.SUPERSEDED: ("superseded", "layers_clear", "gray"),
+    ProposalState.ROLLED_BACK: ("rolled back", "undo", "gray"),
 }
-BADGES = {  # colour of a proposal's badge: (words, icon, colour)
-    "green": ("nothing speaks against it", "check_circle", "green"),
-    "amber": ("look twice", "warning", "orange"),
-    "red": ("do not cut like this", "dangerous", "red"),
+BADGES: dict[str, Label] = {  # of a proposal, by colour
+    BadgeColor.GREEN: ("nothing speaks against it", "check_circle", "green"),
+    BadgeColor.AMBER: ("look twice", "warning", "orange"),
+    BadgeColor.RED: ("do not cut like this", "dangerous", "red"),
 }
-CAUSES = {
-    "start": "start of training",
-    "scheduled": "on schedule",
-    "before_reduction": "before a cut",
-    "after_reduction": "after a cut",
-    "command": "asked for",
-    "stop": "stop",
-    "finish": "end of training",
-    "branch": "start of a branch",
+CAUSES: dict[str, str] = {  # of a checkpoint
+    Cause.START: "start of training",
+    Cause.SCHEDULED: "on schedule",
+    Cause.BEFORE_REDUCTION: "before a cut",
+    Cause.AFTER_REDUCTION: "after a cut",
+    Cause.COMMAND: "asked for",
+    Cause.STOP: "stop",
+    Cause.FINISH: "end of training",
+    Cause.BRANCH: "start of a branch",
 }
-POLICIES = {
-    "ask": "ask: a person decides on every proposal",
-    "auto": "auto: the rule approves every proposal",
-    "pragmatic": "pragmatic: a fixed share is cut each time, and undone when validation falls too far",
-    "keep": "keep: proposals are measured and rejected, nothing is cut",
+POLICIES: dict[str, str] = {
+    Policy.ASK: "ask: a person decides on every proposal",
+    Policy.AUTO: "auto: the rule approves every proposal",
+    Policy.PRAGMATIC: "pragmatic: a fixed share is cut each time, and undone when validation falls too far",
+    Policy.KEEP: "keep: proposals are measured and rejected, nothing is cut",
+}
+WAITING: dict[str, str] = {Waiting.PAUSE: "training pauses", Waiting.TRAIN: "training goes on"}
+VERDICTS: dict[str, str] = {Verdict.APPROVE: "approved", Verdict.REJECT: "rejected"}
+COMMANDS: dict[str, str] = {
+    CommandKind.PAUSE: "Pause",
+    CommandKind.RESUME: "Resume",
+    CommandKind.CHECKPOINT: "Checkpoint now",
+    CommandKind.STOP: "Stop and save",
+    CommandKind.KILL: "Kill without saving",
+    CommandKind.POLICY: "Change the policy",
+    CommandKind.ROLLBACK: "Roll back",
+    CommandKind.MEASURE: "Measure",
+}
+ROLES: dict[str, str] = {
+    Role.BASELINE: "full size, never cut",
+    Role.COMPRESSED: "cut while it trains",
+    Role.SCRATCH: "small from the start",
+    Role.DISTILLED: "small, with a teacher",
+    Role.REGULARISED: "a penalty on Σσ, cut at the end",
+    Role.POST_TRAINING: "cut when training is over",
+    Role.ABLATION: "a cut with one thing made worse on purpose",
 }
 
 
-def state(row: Mapping[str, Any]) -> tuple[str, str, str]:
-    """Words, icon and colour of a run's state. A run that no worker takes is not in the queue."""
-    if row["state"] == "queued" and not row["queued"]:
+def state(row: Mapping[str, Any]) -> Label:
+    """Return words, icon and colour of a run's state. A run that no worker takes is not in the queue."""
+    if row["state"] == RunState.QUEUED and not row["queued"]:
         return NOT_QUEUED
     return STATES.get(row["state"], (str(row["state"]), "help", "gray"))
 
 
+def state_word(state: str) -> str:
+    """Return the state of a run in words."""
+    return STATES[state][0] if state in STATES else state
+
+
+def outcome(state: str) -> Label:
+    """Return words, icon and colour of what became of a proposal."""
+    return OUTCOMES.get(state, (state, "help", "gray"))
+
+
+def cause(name: str) -> str:
+    """Return why a checkpoint was written, in words."""
+    return CAUSES.get(name, name)
+
+
 def who(by: object) -> str:
-    """Who decided: a name, or the policy auto."""
-    told = str(by or "unknown")
-    policy = told.removeprefix("policy:")
-    return told if policy == told else f"the policy {policy}"
+    """Return who decided: a name, or "the policy auto"."""
+    name = str(by or "unknown")
+    policy = name.removeprefix("policy:")
+    return name if policy == name else f"the policy {policy}"
 
 
 def plain(text: object) -> str:
-    r"""Text that Markdown shows letter by letter.
+    r"""Escape text so that Markdown shows it letter by letter.
 
     Every punctuation mark but the comma is escaped (screen readers would read the sign); a word joiner
     after colons keeps `:red[…]`, `:name:` and bare addresses from meaning anything, line breaks become
@@ -102,43 +153,48 @@ def plain(text: object) -> str:
 
 
 def dims(values: Sequence[int] | None) -> str:
-    """State dimensions per layer: 64, 64."""
+    """Return state dimensions per layer: 64, 64."""
     return ", ".join(map(str, values)) if values else "–"
 
 
 def change(before: Sequence[int] | None, after: Sequence[int] | None) -> str:
-    """64, 64 → 23, 31; without an arrow when nothing changed."""
+    """Return "64, 64 → 23, 31"; without an arrow when nothing changed."""
     return (
         dims(after) if not before or list(before) == list(after or []) else f"{dims(before)} → {dims(after)}"
     )
 
 
 def short_change(before: Sequence[int], after: Sequence[int]) -> str:
-    """As `change`, for buttons: with many layers their sums, 768 → 512 states in 12 layers."""
+    """Return `change` for buttons: with many layers their sums, "768 → 512 states in 12 layers"."""
     if len(before) <= 3:
         return change(before, after)
     return f"{sum(before)} → {sum(after)} states in {len(before)} layers"
 
 
 def percent(value: object, digits: int = 2) -> str:
-    """A fraction in percent: 94.12 %."""
+    """Return a fraction in percent: 94.12 %."""
     return f"{value:.{digits}%}".replace("%", " %") if _is_number(value) else "–"
 
 
+def accuracy(scores: Mapping[str, Any] | None) -> str:
+    """Return the accuracy of what was scored, in percent; a dash where there is none."""
+    return percent((scores or {}).get("accuracy"))
+
+
 def points(value: float) -> str:
-    """A difference of fractions in percentage points, with its sign: −0.31 points."""
+    """Return a difference of fractions in percentage points, with its sign: −0.31 points."""
     return f"{value * 100:+.2f} points".replace("-", "−")
 
 
 def interval(ends: object, factor: float = 1, digits: int = 2) -> str:
-    """The two ends of an interval: −1.9 to +0.5."""
+    """Return the two ends of an interval: −1.9 to +0.5."""
     if not isinstance(ends, list | tuple) or not all(_is_number(end) for end in ends):
         return "–"
     return " to ".join(f"{end * factor:+.{digits}f}" for end in ends).replace("-", "−")
 
 
 def number(value: object, digits: int = 4) -> str:
-    """A few significant digits, thousands separated: 0.1234, 1,234, 1.2e-05."""
+    """Return a few significant digits, thousands separated: 0.1234, 1,234, 1.2e-05."""
     if not _is_number(value):
         return "–"
     if value == 0 or 1e-3 <= abs(value) < 1e6:
@@ -151,14 +207,14 @@ def count(value: object) -> str:
 
 
 def size(value: int) -> str:
-    """Bytes in kB, MB or GB, powers of ten."""
+    """Return bytes in kB, MB or GB, powers of ten."""
     if value >= 1e9:
         return f"{value / 1e9:.1f} GB"
     return f"{value / 1e6:.1f} MB" if value >= 1e6 else f"{value / 1e3:.0f} kB"
 
 
 def duration(seconds: object) -> str:
-    """45 s, 3 min 05 s, 2 h 10 min, 3 d 4 h."""
+    """Return seconds as 45 s, 3 min 05 s, 2 h 10 min, 3 d 4 h."""
     if not _is_number(seconds):
         return "–"
     whole = max(0, round(seconds))
@@ -172,18 +228,18 @@ def duration(seconds: object) -> str:
 
 
 def seconds_per_step(value: object) -> str:
-    """82.7 ms, 1.08 s."""
+    """Return seconds as 82.7 ms, 1.08 s."""
     if not _is_number(value):
         return "–"
     return f"{value:.3g} s" if value >= 0.9995 else f"{value * 1000:.3g} ms"
 
 
-def _is_number(value: object) -> bool:
+def _is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def moment(t: object, zone: str | None = None) -> str:
-    """A record's time in the reader's time zone: 16:45:03 today, 23 Nov 16:45 before."""
+    """Return a record's time in the reader's time zone: 16:45:03 today, 23 Nov 16:45 before."""
     parsed = _parse(t)
     if parsed is None:
         return "–"
@@ -193,7 +249,7 @@ def moment(t: object, zone: str | None = None) -> str:
 
 
 def age(t: object) -> str:
-    """How long ago, coarsely."""
+    """Return how long ago, coarsely."""
     parsed = _parse(t)
     if parsed is None:
         return "–"
@@ -220,12 +276,12 @@ def _zone(name: str | None) -> tzinfo:
         return UTC
 
 
-def scores(record: Record | None) -> str:
-    """loss 0.1234, accuracy 94.12 %; of a text also its bits per character."""
+def scores(record: Mapping[str, Any] | None) -> str:
+    """Return "loss 0.1234, accuracy 94.12 %"; of a text also its bits per character."""
     if not record:
         return "not measured"
-    told = (
+    parts = (
         f"loss {number(record.get('loss'))}", f"accuracy {percent(record.get('accuracy'))}",
         bits_in_words(record),
     )  # fmt: skip
-    return ", ".join(filter(None, told))
+    return ", ".join(filter(None, parts))

@@ -89,7 +89,7 @@ def test_decimation_keeps_the_extremes_the_ends_and_the_gaps_and_is_bounded(hole
     if holes:
         values[500_000] = np.nan
     kept_steps, kept = series.decimate(steps, values)
-    assert len(kept) <= series.POINTS_PER_SERIES
+    assert len(kept) <= series.POINTS_PER_LINE
     assert {0, 999_999, 123_456, 777_777} <= set(kept_steps.tolist())
     assert np.isnan(kept).any() == holes
     assert (np.diff(kept_steps) > 0).all()
@@ -115,7 +115,7 @@ def test_a_chart_of_a_long_run_is_small(run):
         for step in range(201, 5_000):
             journal.append({"step": step, "branch": 0, "attempt": 0, "train/loss": 1.0 / step})
     table = metric_tables.chart_table(run.id, "loss")
-    assert table.num_rows <= 2 * series.POINTS_PER_SERIES + 2
+    assert table.num_rows <= 2 * series.POINTS_PER_LINE + 2
     assert sum(table["spot"].to_pylist()) <= 2 * metrics.SPOTS + 2
 
 

@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 from hankelboard.storage import atomic, checkpoints, commands, proposals, runs, systems
-from hankelboard.storage.history import _HANDLERS, fold, read_history
+from hankelboard.storage.history import fold, read_history
 from hankelboard.storage.layout import CheckpointName, RunPaths, run_paths
 from hankelboard.storage.records import decode
 from hankelboard.storage.summary import summarise
 from hankelboard.storage.verification import verify_run
+from hankelboard.storage.vocabulary import EventKind
 
 ROOT = Path(__file__).parent.parent.parent
 DOCUMENT = (ROOT / "docs" / "FORMAT.md").read_text()
@@ -37,7 +38,7 @@ def test_the_events_of_the_document_are_a_life_that_folds_without_rest():
 
 
 def test_every_kind_of_event_is_in_the_document():
-    assert not [kind for kind in _HANDLERS if kind not in DOCUMENT]
+    assert not [kind for kind in EventKind if kind not in DOCUMENT]
 
 
 def test_proposal_decision_command_note_and_manifest_are_read_as_written(paths):

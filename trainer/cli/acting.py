@@ -13,8 +13,8 @@ from hankelboard.storage.errors import CommandRefused, ConfigError
 from hankelboard.storage.history import read_history
 from hankelboard.storage.layout import RunPaths
 from hankelboard.storage.proposals import VERDICTS, decide, read_evidence
-from hankelboard.storage.records import Record
 from hankelboard.storage.runs import is_held
+from hankelboard.storage.schema import Analysis, Point
 from hankelboard.storage.systems import publish_analysis
 from hankelboard.storage.workers import present
 from hankelboard.trainer.cli.arguments import add_command, run_of, runs_of, user, whole_numbers
@@ -176,7 +176,7 @@ def analyse(options: argparse.Namespace) -> int:
     return 0
 
 
-def _print_regret(record: dict[str, Any]) -> None:
+def _print_regret(record: Analysis) -> None:
     until = "so far" if record["provisional"] else "at the end"
     print(f"share of the summed importance that an earlier choice misses, of what is best {until} "
           f"(step {record['until_step']})")  # fmt: skip
@@ -247,10 +247,10 @@ def _send(options: argparse.Namespace, kind: str, **arguments: Any) -> int:
     return 1 if state == "refused" else 0
 
 
-def _points(paths: RunPaths, proposal: int, ranks: list[int] | None) -> list[Record]:
+def _points(paths: RunPaths, proposal: int, ranks: list[int] | None) -> list[Point]:
     """What is measured for a proposal by now: at these ranks, or with None at all that were measured."""
     evidence = read_evidence(paths, proposal)
-    points: list[Record] = evidence["measured"]["points"] if evidence else []
+    points: list[Point] = evidence["measured"]["points"] if evidence else []
     return [point for point in points if ranks in (None, point["ranks"])]
 
 

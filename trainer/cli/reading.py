@@ -3,7 +3,7 @@
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -12,6 +12,7 @@ from hankelboard.storage.history import History, read_history
 from hankelboard.storage.proposals import proposal_numbers, read_decision, read_proposal
 from hankelboard.storage.records import Record
 from hankelboard.storage.runs import list_runs
+from hankelboard.storage.schema import Point
 from hankelboard.storage.scores import bits_in_words
 from hankelboard.storage.summary import Summary, summarise
 from hankelboard.storage.verification import verify_run
@@ -91,7 +92,7 @@ def _row(summary: Summary) -> tuple[object, ...]:
     )
 
 
-def _score(accuracy: float, record: Record) -> str:
+def _score(accuracy: float, record: Mapping[str, Any]) -> str:
     """94.12%; of a text also its bits per character."""
     return ", ".join(filter(None, (f"{accuracy:.2%}", bits_in_words(record))))
 
@@ -137,7 +138,7 @@ def _commands(history: History) -> list[dict[str, Any]]:
     return [{"command_id": key, **asdict(outcome)} for key, outcome in history.commands.items()]
 
 
-def point_in_words(point: Record) -> str:
+def point_in_words(point: Point) -> str:
     """A measured cut in one line: N 20,24: loss 0.2312, accuracy 94.12% (-1.2 to +0.3 points, …), …"""
     low, high = (100 * change for change in point["accuracy_change"])
     errors = ", ".join(f"{error:.1%}" for error in point["output_error"])
@@ -185,9 +186,10 @@ def show_proposals(options: argparse.Namespace) -> int:
     return 0
 
 
-def _tolerance(proposal: Record) -> str:
-    """5% of Σσ."""
+def _tolerance(proposal: Mapping[str, Any]) -> str:
     from hankelboard.settings.families import importance_of  # only where a proposal is printed
+
+    """5% of Σσ."""
 
     if proposal["tolerance"] is None:
         return ""

@@ -14,10 +14,10 @@ from hankelboard.settings.families import FAMILIES
 from hankelboard.storage.errors import HankelboardError
 from hankelboard.storage.history import read_history
 from hankelboard.storage.layout import RunPaths
-from hankelboard.storage.records import Record
 from hankelboard.storage.runs import read_run
+from hankelboard.storage.schema import AnalysedLayer, Analysis, Between
 from hankelboard.storage.spectrum import discarded_shares, rank_for_tolerance
-from hankelboard.storage.summary import ENDED
+from hankelboard.storage.vocabulary import ENDED
 from hankelboard.trainer.compression.systems import Snapshot, read_comparable
 from hankelboard.trainer.reduction.linear.hankel import DiagonalSystem, difference, monitoring_spectrum
 from hankelboard.trainer.reduction.linear.subspaces import (
@@ -39,7 +39,7 @@ class AnalysisRefused(HankelboardError):
     """There is too little to analyse; the message says what is missing."""
 
 
-def analyse(paths: RunPaths, progress: Progress = lambda done, total: None) -> Record:
+def analyse(paths: RunPaths, progress: Progress = lambda done, total: None) -> Analysis:
     """Return the analysis of a run up to its newest snapshot; `progress(done, total)` is called meanwhile.
 
     Raises
@@ -81,11 +81,11 @@ def _why_too_few(paths: RunPaths, kept: int) -> str:
     return f"{kept} snapshots of its systems since the last cut, at least 2 are needed"
 
 
-def _layer(snapshots: Sequence[Snapshot], layer: int, progress: Callable[[int], None]) -> Record:
+def _layer(snapshots: Sequence[Snapshot], layer: int, progress: Callable[[int], None]) -> AnalysedLayer:
     final = balance(snapshots[-1].systems[layer])
     ranks = [_rank(final, tolerance) for tolerance in TOLERANCES]
     regrets: list[list[float]] = []
-    between: list[Record] = []
+    between: list[Between] = []
     then: tuple[int, DiagonalSystem, Balance] | None = None
     for done, snapshot in enumerate(snapshots, 1):
         system = snapshot.systems[layer]
@@ -116,7 +116,7 @@ def _rank(balanced: Balance, tolerance: float) -> int:
     return rank_for_tolerance(discarded_shares(balanced.hsv.tolist()), tolerance)
 
 
-def _between(then: tuple[int, DiagonalSystem, Balance], now: tuple[int, DiagonalSystem, Balance]) -> Record:
+def _between(then: tuple[int, DiagonalSystem, Balance], now: tuple[int, DiagonalSystem, Balance]) -> Between:
     """Return what changed from one snapshot to the next."""
     (since, system_then, before), (step, system_now, after) = then, now
     rank = _rank(after, OVERLAP_TOLERANCE)

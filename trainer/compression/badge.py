@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from hankelboard.settings.families import importance_of
-from hankelboard.storage.records import Record
+from hankelboard.storage.schema import Badge, Evidence, Point, ProposalLayer
 from hankelboard.storage.spectrum import evenness, tail_sums
 
 SMALL_ERROR = 0.10
@@ -12,7 +12,7 @@ NEGLIGIBLE = 0.01
 """Share of the energy that a cut may discard of a flat spectrum: empty states beside full ones may go."""
 
 
-def badge(proposal: Record) -> Record:
+def badge(proposal: Evidence) -> Badge:
     """Return colour and reasons for the ranks as proposed.
 
     Red: the write-back is ill-conditioned. Amber: the cut costs validation significantly (paired bootstrap,
@@ -30,20 +30,20 @@ def badge(proposal: Record) -> Record:
     return {"color": color, "reasons": [*red, *amber] or ([fine] if point else [])}
 
 
-def _point(proposal: Record) -> Record | None:
+def _point(proposal: Evidence) -> Point | None:
     points = proposal["measured"]["points"]
-    point: Record | None = next((each for each in points if each["ranks"] == proposal["ranks"]), None)
+    point: Point | None = next((each for each in points if each["ranks"] == proposal["ranks"]), None)
     return point
 
 
-def _ill_conditioned(layer: Record) -> list[str]:
+def _ill_conditioned(layer: ProposalLayer) -> list[str]:
     condition = layer["condition"][layer["rank"]]
     if condition is None or condition <= ILL_CONDITIONED:
         return []
     return [f"layer {layer['layer']}: the write-back is ill-conditioned ({condition:.1e})"]
 
 
-def _costs(proposal: Record) -> list[str]:
+def _costs(proposal: Evidence) -> list[str]:
     point = _point(proposal)
     if point is None:
         return ["the cut was not measured at these ranks"]
@@ -65,18 +65,18 @@ def _points(low: float, high: float) -> str:
     return f"{low * 100:.1f} to {high * 100:.1f}"
 
 
-def is_flat(layer: Record) -> bool:
-    """Whether the layer's states matter about equally, by energy: σ² where the importances are σ."""
+def is_flat(layer: ProposalLayer) -> bool:
+    """Return whether the states matter about equally, by energy: σ² where the importances are σ."""
     limit = importance_of(layer["importance"]).flat_from
     return layer["state_dim"] > 1 and evenness(_energies(layer)) >= limit
 
 
-def _energies(layer: Record) -> list[float]:
+def _energies(layer: ProposalLayer) -> list[float]:
     power = importance_of(layer["importance"]).energy_power
     return [max(0.0, value) ** power for value in layer["hsv"]]
 
 
-def _flat(layer: Record) -> list[str]:
+def _flat(layer: ProposalLayer) -> list[str]:
     tails = tail_sums(_energies(layer))
     if layer["rank"] == layer["state_dim"] or tails[layer["rank"]] < NEGLIGIBLE * tails[0]:
         return []
@@ -90,7 +90,7 @@ def _flat(layer: Record) -> list[str]:
     ]
 
 
-def _not_learned(layer: Record) -> list[str]:
+def _not_learned(layer: ProposalLayer) -> list[str]:
     null: Sequence[int] | None = layer.get("null_ranks")
     if not null or layer["rank"] == layer["state_dim"] or not min(null) <= layer["rank"] <= max(null):
         return []

@@ -9,6 +9,8 @@ from hankelboard.storage import commands
 from hankelboard.storage.commands import Command
 from hankelboard.storage.errors import CheckpointError
 from hankelboard.storage.layout import CheckpointName
+from hankelboard.storage.schema import CommandAnswered
+from hankelboard.storage.vocabulary import Cause, CommandState, EventKind, Phase
 from hankelboard.trainer.compression.run import Run
 
 POLL_S = 0.2
@@ -63,18 +65,18 @@ class Control:
         self._polled_at = self._run.clock.monotonic()
         for command_id in commands.command_ids(self._run.paths):
             outcome = self._run.history.commands.get(command_id)
-            if self.ending is None and (outcome is None or outcome.state == "accepted"):
+            if self.ending is None and (outcome is None or outcome.state == CommandState.ACCEPTED):
                 self._answer(command_id)
 
     def _answer(self, command_id: str) -> None:
         run = self._run
         command = commands.read_command(run.paths, command_id)
         if command is None:
-            run.event("command_refused", command_id=command_id, reason="the file is no command")
+            run.event(EventKind.COMMAND_REFUSED, command_id=command_id, reason="the file is no command")
             return
-        who = {"command_id": command.id, "command": command.kind, "by": command.by}
+        who: CommandAnswered = {"command_id": command.id, "command": command.kind, "by": command.by}
         if command.id not in run.history.commands:
-            run.event("command_accepted", **who, at_step=command.at_step)
+            run.event(EventKind.COMMAND_ACCEPTED, **who, at_step=command.at_step)
         if command.at_step is not None and run.state.step < command.at_step:
             self._scheduled[command.id] = command.at_step
             return  # later: the first boundary at or after that step
@@ -83,32 +85,32 @@ class Control:
         if command.id == self.command_id:
             return
         if reason is None:
-            run.event("command_applied", **who)
+            run.event(EventKind.COMMAND_APPLIED, **who)
         else:
-            run.event("command_refused", **who, reason=reason)
+            run.event(EventKind.COMMAND_REFUSED, **who, reason=reason)
 
     def finish(self) -> None:
         """Refuse what was scheduled for a step that training does not reach."""
         run = self._run
         for command_id, outcome in run.history.commands.items():
-            if outcome.state == "accepted" and outcome.at_step is not None:
+            if outcome.state == CommandState.ACCEPTED and outcome.at_step is not None:
                 reason = f"training ended at step {run.state.step}, before step {outcome.at_step}"
-                run.event("command_refused", command_id=command_id, reason=reason)
+                run.event(EventKind.COMMAND_REFUSED, command_id=command_id, reason=reason)
 
     # Each returns None when the command was carried out, else why it was not.
 
     def _pause(self, command: Command) -> str | None:
         if not self.paused:
-            self._run.event("paused", by=command.by, command_id=command.id)
+            self._run.event(EventKind.PAUSED, by=command.by, command_id=command.id)
         return None
 
     def _resume(self, command: Command) -> str | None:
         if self.paused:
-            self._run.event("resumed", by=command.by, command_id=command.id)
+            self._run.event(EventKind.RESUMED, by=command.by, command_id=command.id)
         return None
 
     def _stop(self, command: Command) -> str | None:
-        self._run.event("stop_requested", by=command.by, command_id=command.id)
+        self._run.event(EventKind.STOP_REQUESTED, by=command.by, command_id=command.id)
         self.ending, self.reason = "stopped", f"asked for by {command.by}"
         self.command_id = command.id
         return None
@@ -123,12 +125,16 @@ class Control:
         state.policy = command.policy if command.policy in commands.POLICIES else state.policy
         state.waiting = command.waiting if command.waiting in commands.WAITING else state.waiting
         self._run.event(
-            "policy_changed", policy=state.policy, waiting=state.waiting, by=command.by, command_id=command.id
+            EventKind.POLICY_CHANGED,
+            policy=state.policy,
+            waiting=state.waiting,
+            by=command.by,
+            command_id=command.id,
         )
         return None
 
     def _checkpoint(self, command: Command) -> str | None:
-        saved = self._run.save("command", pinned=True)
+        saved = self._run.save(Cause.COMMAND, pinned=True)
         return None if saved else self._run.recorder.trouble
 
     def _rollback(self, command: Command) -> str | None:
@@ -136,7 +142,7 @@ class Control:
         if name is None:
             return f"{command.checkpoint!r} is not a checkpoint's name"
         policy = command.policy if command.policy in commands.POLICIES else "ask"
-        self._run.recorder.show_phase("restoring")
+        self._run.recorder.show_phase(Phase.RESTORING)
         try:
             self._run.roll_back(name, policy=policy, by=command.by, command_id=command.id)
         except CheckpointError as error:

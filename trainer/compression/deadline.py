@@ -6,7 +6,7 @@ from hankelboard.settings.config import ReductionConfig
 from hankelboard.storage import proposals
 from hankelboard.storage.errors import AlreadyDecided
 from hankelboard.storage.history import TIMEOUT, ProposalOutcome
-from hankelboard.storage.records import Record
+from hankelboard.storage.schema import Deadline as DeadlineRecord
 from hankelboard.trainer.compression.run import Run
 
 
@@ -47,7 +47,7 @@ class Deadline:
             )  # fmt: skip
 
 
-def deadline_record(config: ReductionConfig) -> Record | None:
+def deadline_record(config: ReductionConfig) -> DeadlineRecord | None:
     """Return what a proposal shows of it: when the default decides, and how; None without a deadline."""
     if not config.deadline_s and not config.deadline_steps:
         return None

@@ -10,20 +10,29 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from hankelboard.settings.config import ReductionConfig
 from hankelboard.storage.proposals import ranks_at, ranks_of_share
-from hankelboard.storage.records import Record
+from hankelboard.storage.schema import (
+    Cost,
+    Evidence,
+    LayerFigures,
+    Measured,
+    Measurement,
+    Point,
+    ProposalLayer,
+    RankTables,
+)
 from hankelboard.trainer.compression.badge import badge
 from hankelboard.trainer.compression.null_ranks import LEARNED, add_null_ranks
 from hankelboard.trainer.compression.what_if import Comparison, cut_copy
 from hankelboard.trainer.compression.workload import Workload
 from hankelboard.trainer.reduction.linear.kept_modes import MODAL, allocate
-from hankelboard.trainer.reduction.reducible import RankTable
+from hankelboard.trainer.reduction.reducible import RankTable, ReducibleLayer
 from hankelboard.trainer.reduction.surgery import reducible_layers
 
 TIMING_ROUNDS = 5
@@ -64,7 +73,7 @@ class Occasion:
     """What is not begun after so many seconds is left out, and named."""
 
 
-def gather(model: nn.Module, workload: Workload, config: ReductionConfig, occasion: Occasion) -> Record:
+def gather(model: nn.Module, workload: Workload, config: ReductionConfig, occasion: Occasion) -> Evidence:
     """Return the evidence of a proposal, as it goes into its file.
 
     `ranks` is what the rule gives at the tolerance, or what leaves out a fixed share of the states. First
@@ -72,20 +81,20 @@ def gather(model: nn.Module, workload: Workload, config: ReductionConfig, occasi
     when nothing can be proposed.
     """
     clock = _Clock(occasion.limit_s)
-    proposal = layers_record(model, config)
-    share = occasion.share
-    proposal["ranks"] = _ranks(proposal, config, occasion)
-    for layer, rank in zip(proposal["layers"], proposal["ranks"], strict=True):
+    tables = layers_record(model, config)
+    share, ranks = occasion.share, _ranks(tables, config, occasion)
+    for layer, rank in zip(tables["layers"], ranks, strict=True):
         layer["rank"] = rank
         layer["gated"] = rank == layer["state_dim"]
     comparison = Comparison(model, workload, config.evidence_samples)
-    proposal["measured"] = {
+    points: list[Point] = []
+    measured: Measured = {
         "split": "val",
         "samples": comparison.samples,
         "before": comparison.before,
-        "points": [],
+        "points": points,
     }
-    points = proposal["measured"]["points"]
+    proposal = cast(Evidence, {**tables, "ranks": ranks, "measured": measured})
     by_rule = share is None and occasion.ranks is None
     nominal = config.tolerance if by_rule else max(_shares(proposal))
     if any(layer["rank"] < layer["state_dim"] for layer in proposal["layers"]):
@@ -95,7 +104,7 @@ def gather(model: nn.Module, workload: Workload, config: ReductionConfig, occasi
         clock.unless_over(name, work)
     points.sort(key=lambda point: point["tolerance"])
     proposal["badge"] = badge(proposal)
-    proposal["measured"] |= {"left_out": clock.left_out, "seconds": round(clock.spent, 3)}
+    measured["left_out"], measured["seconds"] = clock.left_out, round(clock.spent, 3)
     return proposal
 
 
@@ -104,9 +113,9 @@ def complete(
     workload: Workload,
     config: ReductionConfig,
     occasion: Occasion,
-    proposal: Record,
+    proposal: Evidence,
     ranks: list[int] | None,
-) -> Record:
+) -> Measurement:
     """Measure what a person asked for besides: these ranks, or with None what the time had left out.
 
     The model must be the one that the proposal was made of. Return what is new: `points`, `layers` (per
@@ -117,12 +126,14 @@ def complete(
         trial = cut_copy(model, ranks)
         models = [copy.deepcopy(model), trial]
         now, after = _seconds_per_step(models, workload)
-        timing = {"seconds_per_step": after, "seconds_per_step_now": now}
         share = max(
             layer["discarded_share"][rank] for layer, rank in zip(proposal["layers"], ranks, strict=True)
         )
-        point = {"tolerance": share, "ranks": ranks, "rule": False, "asked": True, **timing}
-        return {"points": [point | comparison.with_copy(trial)], "layers": [{} for _ in ranks], "done": []}
+        point: Point = {
+            "tolerance": share, "ranks": ranks, "rule": False, "asked": True, "seconds_per_step": after,
+            "seconds_per_step_now": now, **comparison.with_copy(trial),
+        }  # fmt: skip
+        return {"points": [point], "layers": [{} for _ in ranks], "done": []}
     left_out = set(proposal["measured"].get("left_out", []))
     completed = copy.deepcopy(proposal)
     for name, work in _optional(model, comparison, config, completed, occasion):
@@ -130,7 +141,7 @@ def complete(
             work()
     old = [point["ranks"] for point in proposal["measured"]["points"]]
     layers = [
-        {key: value for key, value in layer.items() if key not in before}
+        cast(LayerFigures, {key: value for key, value in layer.items() if key not in before})
         for layer, before in zip(completed["layers"], proposal["layers"], strict=True)
     ]
     points = [point for point in completed["measured"]["points"] if point["ranks"] not in old]
@@ -138,7 +149,7 @@ def complete(
 
 
 def _optional(
-    model: nn.Module, comparison: Comparison, config: ReductionConfig, proposal: Record, occasion: Occasion
+    model: nn.Module, comparison: Comparison, config: ReductionConfig, proposal: Evidence, occasion: Occasion
 ) -> Iterator[tuple[str, Callable[[], None]]]:
     """Yield what a decision does not need, by name, in the order of its worth; each adds to the proposal."""
     yield "responses", lambda: _inspect(model, proposal, occasion.earlier)
@@ -172,38 +183,48 @@ class _Clock:
             self.left_out.append(name)
 
 
-def layers_record(model: nn.Module, config: ReductionConfig) -> Record:
+def layers_record(model: nn.Module, config: ReductionConfig) -> RankTables:
     """Return what every rank of each layer would mean: the part of a proposal that a slider reads."""
     layers = reducible_layers(model)
     tables = rank_tables(model)
     total = sum(parameter.numel() for parameter in model.parameters())
+    records = [
+        _layer_record(index, name, layer, table)
+        for index, ((name, layer), table) in enumerate(zip(layers, tables, strict=True))
+    ]
     return {
         "tolerance": config.tolerance,
         "gate": config.gate,
         "allocation": config.allocation,
         "importance": layers[0][1].importance,
         "parameters_elsewhere": total - sum(table.parameters[-1] for table in tables),
-        "layers": [
-            {
-                "layer": index,
-                "name": name,
-                "state_dim": layer.state_dim,
-                "importance": layer.importance,
-                **({"note": layer.note} if layer.note else {}),
-                "hsv": [float(value) for value in table.hsv],
-                "discarded_share": table.discarded_share,
-                "error_bound": table.error_bound,
-                "realisable": table.realisable,
-                "condition": table.condition,
-                "realised_modes": table.realised_modes,
-                "parameters": table.parameters,
-            }
-            for index, ((name, layer), table) in enumerate(zip(layers, tables, strict=True))
-        ],
+        "layers": records,
     }
 
 
-def _ranks(proposal: Record, config: ReductionConfig, occasion: Occasion) -> list[int]:
+def _layer_record(index: int, name: str, layer: ReducibleLayer, table: RankTable) -> ProposalLayer:
+    """Return what every rank of a layer would mean, not cut so far."""
+    record: ProposalLayer = {
+        "layer": index,
+        "name": name,
+        "state_dim": layer.state_dim,
+        "importance": layer.importance,
+        "rank": layer.state_dim,
+        "gated": True,
+        "hsv": [float(value) for value in table.hsv],
+        "discarded_share": table.discarded_share,
+        "error_bound": table.error_bound,
+        "realisable": table.realisable,
+        "condition": table.condition,
+        "realised_modes": table.realised_modes,
+        "parameters": table.parameters,
+    }
+    if layer.note:
+        record["note"] = layer.note
+    return record
+
+
+def _ranks(proposal: RankTables, config: ReductionConfig, occasion: Occasion) -> list[int]:
     """Return what the tolerance allows, a fixed share leaves, or another run had.
 
     A method that compares modes across layers keeps as many as that run in all, wherever they are.
@@ -220,43 +241,45 @@ def _ranks(proposal: Record, config: ReductionConfig, occasion: Occasion) -> lis
     return [min(rank, layer["state_dim"]) for rank, layer in zip(ranks, proposal["layers"], strict=True)]
 
 
-def _shares(proposal: Record) -> list[float]:
+def _shares(proposal: Evidence) -> list[float]:
     """Return the share that each layer discards at the proposed ranks."""
     return [layer["discarded_share"][layer["rank"]] for layer in proposal["layers"]]
 
 
 def _add_point(
-    model: nn.Module, comparison: Comparison, proposal: Record, tolerance: float, ranks: list[int]
+    model: nn.Module, comparison: Comparison, proposal: Evidence, tolerance: float, ranks: list[int]
 ) -> None:
     """Add what the cut to these ranks does to validation."""
     try:
         trial = cut_copy(model, ranks)
     except ValueError:
         return  # marked as not realisable; nothing to measure
-    point = {"tolerance": tolerance, "ranks": ranks, "rule": ranks == proposal["ranks"]}
-    proposal["measured"]["points"].append({**point, **comparison.with_copy(trial)})
+    by_rule = ranks == proposal["ranks"]
+    point = {"tolerance": tolerance, "ranks": ranks, "rule": by_rule, **comparison.with_copy(trial)}
+    proposal["measured"]["points"].append(cast(Point, point))
 
 
-def _inspect(model: nn.Module, proposal: Record, earlier: Sequence[Any] | None) -> None:
+def _inspect(model: nn.Module, proposal: Evidence, earlier: Sequence[Any] | None) -> None:
     """Add responses, gain, error interval and stability of the layers whose family knows them."""
     before = earlier or [None] * len(proposal["layers"])
     for (_, layer), record, then in zip(reducible_layers(model), proposal["layers"], before, strict=True):
         if layer.offers("inspect"):
             system = layer.extract()
             try:
-                record |= layer.inspect(system, layer.reduce(system, record["rank"]), then)
+                figures = layer.inspect(system, layer.reduce(system, record["rank"]), then)
+                record.update(cast(ProposalLayer, figures))
             except ValueError:
                 continue  # a rank that cannot be realised is no rank to show
 
 
-def _null_ranks(proposal: Record, config: ReductionConfig, occasion: Occasion) -> None:
+def _null_ranks(proposal: Evidence, config: ReductionConfig, occasion: Occasion) -> None:
     """Add what the same rule leaves of untrained layers, where a comparison says something."""
     by_rule = occasion.share is None and occasion.ranks is None
     if occasion.fresh is not None and by_rule and config.method in LEARNED:
         add_null_ranks(proposal["layers"], occasion.fresh, config, occasion.opportunities)
 
 
-def _cost(model: nn.Module, proposal: Record, workload: Workload) -> Record:
+def _cost(model: nn.Module, proposal: Evidence, workload: Workload) -> Cost:
     """Return parameters and measured seconds per training step, now and at the proposed ranks."""
     layers, ranks = proposal["layers"], proposal["ranks"]
     elsewhere = proposal["parameters_elsewhere"]

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from hankelboard.storage.schema import Best
+
 
 @dataclass
 class LoopState:
@@ -26,7 +28,7 @@ class LoopState:
     train_s: float = 0.0
     """Seconds spent training: waiting, pausing and measuring excluded."""
     waiting_s: float = 0.0
-    best: dict[str, Any] | None = None
+    best: Best | None = None
     """Best validation metric on this path: metric, value, step."""
     last: dict[str, float] = field(default_factory=dict)
     """Latest validation metrics."""

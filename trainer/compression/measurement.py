@@ -1,6 +1,7 @@
 """What is measured for a proposal: when it is made, and when a person asks for more."""
 
 from collections.abc import Sequence
+from typing import cast
 
 from torch import nn
 
@@ -10,7 +11,8 @@ from hankelboard.storage.commands import Command
 from hankelboard.storage.errors import ProposalError
 from hankelboard.storage.layout import RunPaths
 from hankelboard.storage.proposals import check_ranks
-from hankelboard.storage.records import Record
+from hankelboard.storage.schema import MeasurementRecord, Proposal, ProposalFields
+from hankelboard.storage.vocabulary import EventKind, Phase
 from hankelboard.trainer.compression import evidence
 from hankelboard.trainer.compression.badge import is_flat
 from hankelboard.trainer.compression.calibration import calibrate
@@ -40,19 +42,19 @@ class Measurements:
         self._run, self._monitor, self._workload, self._config = run, monitor, workload, config
         self._opportunities, self._followed = opportunities, followed
 
-    def proposal(self, opportunity: int) -> Record | None:
+    def proposal(self, opportunity: int) -> ProposalFields | None:
         """Return the record of a proposal; None, with the reason in an event, where there is none to make."""
         run, state = self._run, self._run.state
         self._monitor.calibrate()
         try:
             measured = evidence.gather(run.model, self._workload, self._config, self._occasion(opportunity))
         except ValueError as error:
-            run.event("reduction_refused", attempt_step=opportunity, reason=f"no proposal: {error}")
+            run.event(EventKind.REDUCTION_REFUSED, attempt_step=opportunity, reason=f"no proposal: {error}")
             return None
         if all(layer["rank"] == layer["state_dim"] for layer in measured["layers"]):
             flat = ": the spectrum is flat" if all(map(is_flat, measured["layers"])) else ""
             run.event(
-                "reduction_refused",
+                EventKind.REDUCTION_REFUSED,
                 attempt_step=opportunity,
                 reason=f"nothing to cut: at tolerance {self._config.tolerance:g} every layer keeps "
                 f"{self._config.gate:.0%} or more of its states{flat}",
@@ -61,11 +63,12 @@ class Measurements:
         left = run.steps - state.step
         seconds = measured["cost"]["seconds_per_step"]
         measured["cost"]["projected_saving_s"] = left * (seconds["now"] - seconds["after"])
-        return {
+        fields = {
             "branch": state.branch, "attempt": run.recorder.attempt, "step": state.step,
             "attempt_step": opportunity, "policy": state.policy, "waiting": state.waiting,
             "deadline": deadline_record(self._config), **measured,
         }  # fmt: skip
+        return cast(ProposalFields, fields)
 
     def on_demand(self, command: Command) -> str | None:
         """Measure for the pending proposal what a person asks for; return why not when it is not possible."""
@@ -80,11 +83,12 @@ class Measurements:
                     f"the weights are those of step {run.state.step} by now; "
                     f"the proposal was made at step {proposal['step']}"
                 )
-            run.recorder.show_phase("measuring")
+            run.recorder.show_phase(Phase.MEASURING)
             self._monitor.calibrate()
             occasion = self._occasion(proposal["attempt_step"])
             measured = evidence.complete(run.model, self._workload, self._config, occasion, proposal, ranks)
-            proposals.publish_measurement(run.paths, command.id, {"proposal": number, **measured})
+            record = cast(MeasurementRecord, {"proposal": number, **measured})
+            proposals.publish_measurement(run.paths, command.id, record)
         except (ProposalError, ValueError) as error:
             return str(error)
         except OSError as error:
@@ -114,7 +118,7 @@ class Measurements:
         return self._followed.ranks_at(opportunity, opportunity == self._opportunities[-1])
 
 
-def evidence_of(paths: RunPaths, number: int) -> Record:
+def evidence_of(paths: RunPaths, number: int) -> Proposal:
     """Return the proposal with all that was measured for it. Raises ProposalError when it is damaged."""
     record = proposals.read_evidence(paths, number)
     if record is None:

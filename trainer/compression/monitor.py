@@ -1,10 +1,12 @@
 """What is measured of a model while it trains: validation, spectra, systems, and the forms it computes in."""
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from hankelboard.storage.layout import SystemsName
-from hankelboard.storage.scores import BITS, BITS_METRIC
+from hankelboard.storage.schema import Scores
+from hankelboard.storage.scores import BITS_METRIC
 from hankelboard.storage.systems import publish_systems
+from hankelboard.storage.vocabulary import EventKind, Phase, SnapshotCause
 from hankelboard.trainer.compression.calibration import calibrate, monitored
 from hankelboard.trainer.compression.run import Run
 from hankelboard.trainer.compression.systems import encode
@@ -43,11 +45,13 @@ class Monitor:
 
     # Validation.
 
-    def measure(self) -> dict[str, float]:
+    def measure(self) -> Scores:
         """Return validation loss and accuracy now, for an event; the next checkpoint carries them, too."""
-        self._run.recorder.show_phase("evaluating")
+        self._run.recorder.show_phase(Phase.EVALUATING)
         measured = self._workload.evaluate(self._run.model)
-        self._run.state.last = {f"val/{name}": value for name, value in measured.items()}
+        self._run.state.last = {
+            f"val/{name}": value for name, value in cast(dict[str, float], measured).items()
+        }
         return measured
 
     def evaluate(self) -> dict[str, float]:
@@ -58,7 +62,7 @@ class Monitor:
         if state.best is None or value > state.best["value"]:
             state.best = {"metric": PRIMARY, "value": value, "step": state.step}
             if BITS_METRIC in state.last:
-                state.best[BITS] = state.last[BITS_METRIC]
+                state.best["bits_per_character"] = state.last[BITS_METRIC]
         return state.last
 
     # Spectra and systems.
@@ -70,7 +74,7 @@ class Monitor:
             calibrate(self._run.model, self._workload.calibration_inputs(self._run.state.position))
             self._calibrated = weights
 
-    def record_spectra(self, snapshot: str) -> None:
+    def record_spectra(self, snapshot: SnapshotCause) -> None:
         """Record the spectrum of each layer. What comes next compares with a scheduled snapshot."""
         run = self._run
         self.calibrate()
@@ -134,7 +138,7 @@ class Monitor:
         forms = [layer.form_for(batch, length) for _, layer in run.layers]
         if (forms, run.state_dims) != (state.forms, state.forms_of):
             state.forms, state.forms_of = forms, run.state_dims
-            run.event("kernel_chosen", forms=forms)
+            run.event(EventKind.KERNEL_CHOSEN, forms=forms)
         self.bind_forms()
 
     def bind_forms(self) -> None:

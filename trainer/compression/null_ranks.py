@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import cast
 
 import numpy as np
 import torch
@@ -10,6 +11,7 @@ from torch import nn
 from hankelboard.settings.config import ReductionConfig
 from hankelboard.storage.proposals import ranks_at
 from hankelboard.storage.records import Record
+from hankelboard.storage.schema import ProposalLayer, RankTables
 from hankelboard.trainer.reduction.reducible import ReducibleLayer
 from hankelboard.trainer.reduction.surgery import reducible_layers
 
@@ -19,7 +21,10 @@ LEARNED = ("auto", "balanced", "energy")
 
 
 def add_null_ranks(
-    layers: Sequence[Record], fresh: Callable[[], nn.Module], config: ReductionConfig, opportunities: int
+    layers: Sequence[ProposalLayer],
+    fresh: Callable[[], nn.Module],
+    config: ReductionConfig,
+    opportunities: int,
 ) -> None:
     """Add `null_ranks` to the layers of a proposal: the ranks of NULL_SEEDS untrained models.
 
@@ -59,7 +64,7 @@ def null_ranks(layers: Sequence[Record], config: ReductionConfig, opportunities:
     kept = list(layers)
     for _ in range(opportunities):
         proposal = {"gate": config.gate, "allocation": config.allocation, "layers": kept}
-        ranks = ranks_at(proposal, config.tolerance)
+        ranks = ranks_at(cast(RankTables, proposal), config.tolerance)  # of the keys that it looks at
         kept = [_remaining(layer, rank) for layer, rank in zip(kept, ranks, strict=True)]
     return [layer["state_dim"] for layer in kept]
 

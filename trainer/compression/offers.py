@@ -12,7 +12,8 @@ from hankelboard.storage.commands import Command
 from hankelboard.storage.errors import AlreadyDecided, ProposalError
 from hankelboard.storage.history import ProposalOutcome
 from hankelboard.storage.proposals import Decision, check_ranks
-from hankelboard.storage.records import Record
+from hankelboard.storage.schema import Proposal, ProposalFields, StateDimsBefore
+from hankelboard.storage.vocabulary import Cause, EventKind, Phase, ProposalState, SnapshotCause
 from hankelboard.trainer.compression import evidence
 from hankelboard.trainer.compression.deadline import Deadline
 from hankelboard.trainer.compression.measurement import Measurements, evidence_of
@@ -118,7 +119,7 @@ class Reductions:
     def _note_waiting(self) -> None:
         if self.holds_training != self._waiting:
             self._waiting = self.holds_training
-            kind = "waiting_started" if self._waiting else "waiting_ended"
+            kind = EventKind.WAITING_STARTED if self._waiting else EventKind.WAITING_ENDED
             self._run.event(kind, proposal=self._run.state.pending_proposal)
 
     # Offering.
@@ -135,7 +136,7 @@ class Reductions:
         earlier = self._replayed(due)
         if earlier is None or earlier.offered_again:
             self._offer(due)
-        elif earlier.state in ("pending", "approved", "applied"):
+        elif earlier.state in (ProposalState.PENDING, ProposalState.APPROVED, ProposalState.APPLIED):
             state.pending_proposal = earlier.number  # a replay: the same proposal, the same verdict
 
     def _replayed(self, opportunity: int) -> ProposalOutcome | None:
@@ -148,8 +149,8 @@ class Reductions:
 
     def _offer(self, opportunity: int) -> None:
         run, state = self._run, self._run.state
-        run.recorder.show_phase("measuring")
-        self._monitor.record_spectra("proposal")
+        run.recorder.show_phase(Phase.MEASURING)
+        self._monitor.record_spectra(SnapshotCause.PROPOSAL)
         number, record = self._unannounced(opportunity)
         if record is None:
             record = self._measurements.proposal(opportunity)
@@ -158,14 +159,14 @@ class Reductions:
             proposals.publish_proposal(run.paths, number, record)
         state.pending_proposal, state.pending_s = number, 0.0
         run.event(
-            "proposal_published",
+            EventKind.PROPOSAL_PUBLISHED,
             proposal=number,
             attempt_step=opportunity,
             state_dims=run.state_dims,
             ranks=record["ranks"],
         )
 
-    def _unannounced(self, opportunity: int) -> tuple[int, Record | None]:
+    def _unannounced(self, opportunity: int) -> tuple[int, ProposalFields | None]:
         """Return the number of the next proposal, and its record if a death came between file and event."""
         run = self._run
         number = max(proposals.proposal_numbers(run.paths), default=0)
@@ -218,7 +219,7 @@ class Reductions:
             ranks = check_ranks(proposal, proposal["ranks"] if decision.ranks is None else decision.ranks)
         except ProposalError as error:
             run.event(
-                "decision_refused",
+                EventKind.DECISION_REFUSED,
                 proposal=outcome.number,
                 decision_id=decision.decision_id,
                 reason=str(error),
@@ -227,7 +228,7 @@ class Reductions:
             self._offer_again(outcome)
             return
         run.event(
-            "decision_accepted",
+            EventKind.DECISION_ACCEPTED,
             proposal=outcome.number,
             decision_id=decision.decision_id,
             verdict=decision.verdict,
@@ -246,19 +247,25 @@ class Reductions:
 
     def _apply(self, outcome: ProposalOutcome) -> None:
         run, state = self._run, self._run.state
-        proposal, ranks = evidence_of(run.paths, outcome.number), list((outcome.decision or {})["ranks"])
+        proposal, ranks = (
+            evidence_of(run.paths, outcome.number),
+            list(outcome.decision["ranks"]) if outcome.decision else [],
+        )
         if run.recorder.unwritten:
             return  # first what decided it must be on disk
         self._monitor.calibrate()
         stale = self._staleness(proposal, ranks)
         if stale:
             run.event(
-                "reduction_refused", proposal=outcome.number, reason=f"stale: {stale}", offered_again=True
+                EventKind.REDUCTION_REFUSED,
+                proposal=outcome.number,
+                reason=f"stale: {stale}",
+                offered_again=True,
             )
             self._offer_again(outcome)
             return
         before = self._monitor.measure()
-        pinned = run.save("before_reduction", pinned=True)
+        pinned = run.save(Cause.BEFORE_REDUCTION, pinned=True)
         if pinned is None:
             self._without_checkpoint(outcome)
             return
@@ -274,21 +281,23 @@ class Reductions:
         state.pending_proposal = None
         point = proposals.what_if(proposal, ranks)
         predicted = point["measured"]
+        before_cut: StateDimsBefore = {"from": dims}
         run.event(
-            "reduction_applied",
+            EventKind.REDUCTION_APPLIED,
             proposal=outcome.number,
-            **{"from": dims, "to": run.state_dims},
+            **before_cut,
+            to=run.state_dims,
             discarded_share=point["discarded_share"],
             before=before,
             after=after,
-            predicted=predicted and {key: predicted[key] for key in ("loss", "accuracy")},
+            predicted=predicted and {"loss": predicted["loss"], "accuracy": predicted["accuracy"]},
             write_back_error=error,
             checkpoint=str(pinned.name),
         )
         if state.policy == PRAGMATIC:
             self._trials.begin(outcome.number, str(pinned.name), before)
-        run.save("after_reduction", pinned=True)
-        self._monitor.record_spectra("after_reduction")
+        run.save(Cause.AFTER_REDUCTION, pinned=True)
+        self._monitor.record_spectra(SnapshotCause.AFTER_REDUCTION)
         self._monitor.record_systems()
 
     def _without_checkpoint(self, outcome: ProposalOutcome) -> None:
@@ -300,9 +309,9 @@ class Reductions:
 
     def _refuse(self, outcome: ProposalOutcome, reason: str) -> None:
         self._run.state.pending_proposal = None
-        self._run.event("reduction_refused", proposal=outcome.number, reason=reason)
+        self._run.event(EventKind.REDUCTION_REFUSED, proposal=outcome.number, reason=reason)
 
-    def _staleness(self, proposal: Record, ranks: Sequence[int]) -> str | None:
+    def _staleness(self, proposal: Proposal, ranks: Sequence[int]) -> str | None:
         """Return why the approved ranks no longer fit, when the weights moved since they were proposed."""
         run = self._run
         if [layer["state_dim"] for layer in proposal["layers"]] != run.state_dims:

@@ -7,19 +7,28 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, Unpack, cast
 
 from hankelboard.storage.journal import Journal
 from hankelboard.storage.layout import RunPaths
-from hankelboard.storage.records import Record, now
+from hankelboard.storage.records import now
+from hankelboard.storage.schema import Event, EventFields, Place, Spectrum, Status
 from hankelboard.storage.status import process_identity, write_status
+from hankelboard.storage.vocabulary import EventKind, Phase, RunState, SnapshotCause
 from hankelboard.trainer.compression.clock import Clock
 from hankelboard.trainer.compression.loop_state import LoopState
 
 BEAT_S = 1.0
 RETRY_S = 0.5
-QUIET_EVENTS = ("checkpoint_published", "command_accepted", "waiting_started", "waiting_ended")
-EXPECT_S = {"training": 5.0, "evaluating": 60.0, "measuring": 120.0, "checkpointing": 60.0, "restoring": 60.0}
+QUIET_EVENTS = (
+    EventKind.CHECKPOINT_PUBLISHED, EventKind.COMMAND_ACCEPTED, EventKind.WAITING_STARTED,
+    EventKind.WAITING_ENDED,
+)  # fmt: skip
+EXPECT_S = {
+    Phase.TRAINING: 5.0, Phase.EVALUATING: 60.0, Phase.MEASURING: 120.0, Phase.CHECKPOINTING: 60.0,
+    Phase.RESTORING: 60.0,
+}  # fmt: skip
+"""Longest silence that a phase may need."""
 
 
 class Position(Protocol):
@@ -60,7 +69,7 @@ class Recorder:
         self._identity = process_identity()
         self._beat = 0
         self._beat_at = -math.inf
-        self._shown = ("starting", "restoring")
+        self._shown = (RunState.STARTING, Phase.RESTORING)
         self._tensorboard = _TensorBoard(paths) if tensorboard else None
         self._log = paths.log.open("a") if keep_log else None
 
@@ -68,13 +77,13 @@ class Recorder:
         """Ask `position` from now on where training is."""
         self._position = position
 
-    def event(self, kind: str, **fields: Any) -> Record:
-        """Append an event and say it in the log; returns the record.
+    def event(self, kind: EventKind, **fields: Unpack[EventFields]) -> Event:
+        """Append an event, say it in the log, and return it.
 
         It is on disk when this returns, unless the disk is full: then it is kept, in order, until there is
         room, and `unwritten` holds.
         """
-        record = {"t": now(), "kind": kind, **self._where(), **fields}
+        record = cast(Event, {"t": now(), "kind": kind, **self._where(), **fields})
         try:
             self._events.append(record, durable=True)
         except OSError as error:
@@ -121,19 +130,19 @@ class Recorder:
                 self._tensorboard = None
                 self.say(f"no more TensorBoard events in this attempt: {error}")
 
-    def spectrum(self, layer: int, hsv: list[float], *, importance: str, snapshot: str) -> None:
+    def spectrum(self, layer: int, hsv: list[float], *, importance: str, snapshot: SnapshotCause) -> None:
         """Append one layer's spectrum, six significant digits."""
-        record = {
-            **self._where(), "layer": layer, "state_dim": len(hsv), "importance": importance,
+        record: Spectrum = {
+            "t": now(), **self._where(), "layer": layer, "state_dim": len(hsv), "importance": importance,
             "hsv": [float(f"{value:.6g}") for value in hsv], "snapshot": snapshot,
         }  # fmt: skip
         self._spectra.append(record)
 
-    def _where(self) -> Record:
+    def _where(self) -> Place:
         state = self._position.state
         return {"step": state.step, "branch": state.branch, "attempt": self.attempt}
 
-    def show(self, state: str, phase: str) -> None:
+    def show(self, state: RunState, phase: Phase) -> None:
         """Replace status.json when state or phase changed, or a second has passed."""
         if (state, phase) == self._shown and time.monotonic() - self._beat_at < BEAT_S:
             return
@@ -147,14 +156,15 @@ class Recorder:
         except OSError as error:
             self.say(f"status.json not written: {error.strerror or error}")
 
-    def show_phase(self, phase: str) -> None:
+    def show_phase(self, phase: Phase) -> None:
         """Show the same state in another phase, before something slow begins."""
         self.show(self._shown[0], phase)
 
-    def _status(self, state: str, phase: str) -> Record:
+    def _status(self, state: RunState, phase: Phase) -> Status:
         loop = self._position.state
         left = self._total_steps - loop.step
         return {
+            "t": now(),
             **self._identity,
             **self._where(),
             "beat": self._beat,

@@ -6,7 +6,7 @@ Nothing here knows a task, a loss or a loop: those stand in `hankelboard.trainer
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from torch import nn
@@ -16,6 +16,8 @@ from hankelboard.storage.checkpoints import Checkpoint
 from hankelboard.storage.errors import CheckpointError, CheckpointMisfit
 from hankelboard.storage.history import History
 from hankelboard.storage.layout import CheckpointName, RunPaths
+from hankelboard.storage.schema import EventFields
+from hankelboard.storage.vocabulary import Cause, EventKind, Phase
 from hankelboard.trainer.compression.checkpoint import Stateful, restore_payload, write_payload
 from hankelboard.trainer.compression.clock import Clock
 from hankelboard.trainer.compression.loop_state import LoopState
@@ -24,7 +26,7 @@ from hankelboard.trainer.compression.retention import superfluous
 from hankelboard.trainer.reduction.reducible import ReducibleLayer
 from hankelboard.trainer.reduction.surgery import reducible_layers
 
-UNREPEATED = ("scheduled", "before_reduction", "stop", "finish")
+UNREPEATED = (Cause.SCHEDULED, Cause.BEFORE_REDUCTION, Cause.STOP, Cause.FINISH)
 """Causes for which a checkpoint of the same state is not written twice."""
 
 
@@ -67,7 +69,7 @@ class Run:
         """State dimension of each layer now."""
         return [layer.state_dim for _, layer in self.layers]
 
-    def event(self, kind: str, **fields: Any) -> None:
+    def event(self, kind: EventKind, **fields: Unpack[EventFields]) -> None:
         """Record an event and fold it: the trainer knows its own history as readers do."""
         self.history.apply(self.recorder.event(kind, **fields))
 
@@ -76,7 +78,7 @@ class Run:
         for notify in self.when_reshaped:
             notify()
 
-    def save(self, cause: str, *, pinned: bool = False) -> Checkpoint | None:
+    def save(self, cause: Cause, *, pinned: bool = False) -> Checkpoint | None:
         """Publish a checkpoint.
 
         Return None when it could not be written: training goes on, and the status says why.
@@ -86,7 +88,7 @@ class Run:
         holds = (state.branch, state.step, tuple(state.reductions), waits, pinned)
         if holds == self._saved and cause in UNREPEATED:
             return checkpoints.read_checkpoint(self.paths, checkpoints.checkpoint_names(self.paths)[-1])
-        self.recorder.show_phase("checkpointing")
+        self.recorder.show_phase(Phase.CHECKPOINTING)
         try:
             published = checkpoints.publish(
                 self.paths,
@@ -103,7 +105,7 @@ class Run:
             return None
         self.recorder.trouble = None
         self._saved = holds
-        self.event("checkpoint_published", checkpoint=str(published.name), cause=cause, pinned=pinned)
+        self.event(EventKind.CHECKPOINT_PUBLISHED, checkpoint=str(published.name), cause=cause, pinned=pinned)
         self._prune()
         return published
 
@@ -117,7 +119,7 @@ class Run:
         """Remove the checkpoints that retention does not keep, and record what that freed."""
         for checkpoint in superfluous(self.paths, self.history, keep=self.keep_checkpoints):
             name = str(checkpoint.name)
-            self.event("checkpoint_pruned", checkpoint=name, bytes=checkpoint.bytes)
+            self.event(EventKind.CHECKPOINT_PRUNED, checkpoint=name, bytes=checkpoint.bytes)
             try:
                 checkpoints.remove(self.paths, checkpoint.name)
             except OSError as error:
@@ -198,7 +200,7 @@ class Run:
         self._enter(max(self.history.branches) + 1, max([consumed, *opportunities]))
         self.state.policy, self.state.waiting = policy, left.waiting
         self.event(
-            "branch_started",
+            EventKind.BRANCH_STARTED,
             parent=name.branch,
             from_step=name.step,
             checkpoint=str(name),
@@ -210,4 +212,4 @@ class Run:
             undone=undone,
         )
         self.reshaped()
-        self.save("branch")
+        self.save(Cause.BRANCH)

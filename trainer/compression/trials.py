@@ -9,6 +9,8 @@ from typing import Any
 from hankelboard.settings.config import ReductionConfig
 from hankelboard.storage.errors import CheckpointError
 from hankelboard.storage.layout import CheckpointName
+from hankelboard.storage.schema import Scores
+from hankelboard.storage.vocabulary import EventKind
 from hankelboard.trainer.compression.monitor import Monitor
 from hankelboard.trainer.compression.run import Run
 
@@ -43,7 +45,7 @@ class Trials:
     def running(self) -> bool:
         return self._run.state.trial is not None
 
-    def begin(self, proposal: int, checkpoint: str, before: dict[str, float]) -> None:
+    def begin(self, proposal: int, checkpoint: str, before: Scores) -> None:
         """Put a cut on trial; `before` is the validation before it."""
         state = self._run.state
         state.trial = {
@@ -59,7 +61,7 @@ class Trials:
         now = self._monitor.measure()["accuracy"]
         kept = now >= trial["before"] - self._threshold
         run.event(
-            "reduction_judged",
+            EventKind.REDUCTION_JUDGED,
             proposal=trial["proposal"],
             before=trial["before"],
             now=now,

@@ -3,13 +3,13 @@
 import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from hankelboard.storage.schema import Effects, Scores
 from hankelboard.trainer.compression.workload import Answers, Workload
 from hankelboard.trainer.reduction.surgery import apply_reduction, reducible_layers, restored_on_error
 
@@ -61,11 +61,11 @@ class Comparison:
         return len(self._before.loss)
 
     @property
-    def before(self) -> dict[str, float]:
+    def before(self) -> Scores:
         """Loss (nats) and accuracy of the model as it is."""
         return _scores(self._before)
 
-    def with_copy(self, trial: nn.Module) -> dict[str, Any]:
+    def with_copy(self, trial: nn.Module) -> Effects:
         """Return what a cut copy changes.
 
         Returns
@@ -126,7 +126,7 @@ def evaluating(model: nn.Module) -> Iterator[None]:
         model.train(training)
 
 
-def _scores(answers: Answers) -> dict[str, float]:
+def _scores(answers: Answers) -> Scores:
     return {"loss": float(answers.loss.mean()), "accuracy": float(answers.accuracy.mean())}
 
 

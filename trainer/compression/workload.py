@@ -5,6 +5,7 @@ from typing import Protocol
 
 from torch import Tensor, nn
 
+from hankelboard.storage.schema import Scores
 from hankelboard.trainer.reduction.reducible import FloatArray
 
 
@@ -31,7 +32,7 @@ class Workload(Protocol):
     def batch_shape(self) -> tuple[int, int]:
         """Samples and steps of a training batch: recurrences choose their form by them."""
 
-    def evaluate(self, model: nn.Module) -> dict[str, float]:
+    def evaluate(self, model: nn.Module) -> Scores:
         """Return loss, accuracy and what else the task shows, over all validation data.
 
         In the precision of training.

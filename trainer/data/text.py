@@ -14,6 +14,7 @@ inside another.
 
 import hashlib
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ import torch
 from hankelboard.settings.config import DataConfig
 from hankelboard.settings.tasks import task_options
 from hankelboard.storage.errors import ConfigError
+from hankelboard.storage.schema import Text
 from hankelboard.trainer.data.sample_text import sample_text
 from hankelboard.trainer.data.task import Split, Task
 
@@ -60,12 +62,12 @@ def load_text_task(config: DataConfig) -> Task:
     )  # fmt: skip
 
 
-def text_record(task: Task) -> dict[str, str]:
+def text_record(task: Task) -> Text:
     """For the event run_started: what the tokens of a text mean, and which text it is."""
     return {"alphabet": task.alphabet, "sha256": task.fingerprint}
 
 
-def check_same_text(config: DataConfig, task: Task, recorded: dict[str, Any]) -> None:
+def check_same_text(config: DataConfig, task: Task, recorded: Mapping[str, Any]) -> None:
     """Raise ConfigError when the text is another one than the run began with.
 
     Tokens are numbered by the characters that are there, so after an edit the weights of a token would be

@@ -5,12 +5,13 @@ import math
 import torch
 from torch import Tensor, nn
 
+from hankelboard.storage.schema import Scores
 from hankelboard.trainer.compression.what_if import EVALUATED_STEPS, evaluating
 from hankelboard.trainer.data.scoring import judged
 from hankelboard.trainer.data.task import Split
 
 
-def evaluate(model: nn.Module, split: Split, *, text: bool = False) -> dict[str, float]:
+def evaluate(model: nn.Module, split: Split, *, text: bool = False) -> Scores:
     """Return mean cross-entropy (nats) and accuracy; of a text also the loss as bits per character."""
     totals = torch.zeros(3, dtype=torch.float64)
     with evaluating(model):
@@ -18,8 +19,10 @@ def evaluate(model: nn.Module, split: Split, *, text: bool = False) -> dict[str,
             logits = model(split.inputs[part])  # (batch, classes) or (batch, L, classes)
             totals += torch.stack(judged(logits, split.labels[part])).sum(1)
     loss, correct, scored = totals.tolist()
-    bits = {"bits_per_character": loss / scored / math.log(2.0)} if text else {}
-    return {"loss": loss / scored, "accuracy": correct / scored, **bits}
+    scores: Scores = {"loss": loss / scored, "accuracy": correct / scored}
+    if text:
+        scores["bits_per_character"] = loss / scored / math.log(2.0)
+    return scores
 
 
 def answers(model: nn.Module, inputs: Tensor, batch: int) -> Tensor:

@@ -12,6 +12,8 @@ from hankelboard.storage.errors import ConfigError, HankelboardError
 from hankelboard.storage.history import read_history
 from hankelboard.storage.layout import RunPaths
 from hankelboard.storage.runs import RunLock, read_run
+from hankelboard.storage.schema import EventFields
+from hankelboard.storage.vocabulary import Cause, EventKind, Phase, RunState, SnapshotCause
 from hankelboard.trainer.compression import systems
 from hankelboard.trainer.compression.clock import Clock
 from hankelboard.trainer.compression.control import POLL_S, Control
@@ -69,17 +71,17 @@ def train_run(paths: RunPaths, *, keep_log: bool = True, clock: Clock = time) ->
         try:
             if history.attempts_without_checkpoint >= MAX_FRUITLESS_ATTEMPTS:
                 raise HankelboardError(f"{MAX_FRUITLESS_ATTEMPTS} attempts in a row reached no checkpoint")
-            recorder.show("starting", "restoring")
+            recorder.show(RunState.STARTING, Phase.RESTORING)
             session = open_session(paths, config, history, recorder, clock)
             return run_attempt(session)
         except Exception as error:  # the process edge: whatever it is, the run says so
             fail(recorder, paths, error)
-            return "failed"
+            return RunState.FAILED
         finally:
             recorder.close()
 
 
-def run_attempt(session: Session) -> str:
+def run_attempt(session: Session) -> RunState:
     """Start or resume, train, and close."""
     run, config = session.run, session.config.reduction
     begin(session)
@@ -94,19 +96,19 @@ def run_attempt(session: Session) -> str:
     else:
         outcome = leave(run, control)
     run.recorder.settle(lambda: control.ending == "interrupted", run.clock)
-    run.recorder.show(outcome, "training")
+    run.recorder.show(outcome, Phase.TRAINING)
     return outcome
 
 
-def leave(run: Run, control: Control) -> str:
+def leave(run: Run, control: Control) -> RunState:
     """End before the last step: saved, unless somebody asked to kill."""
-    run.recorder.show("stopping", "checkpointing")
+    run.recorder.show(RunState.STOPPING, Phase.CHECKPOINTING)
     if control.ending != "killed":
-        run.save("stop")
-    outcome = "interrupted" if control.ending == "interrupted" else "stopped"
-    kind = "run_stopped" if outcome == "stopped" else "attempt_ended"
+        run.save(Cause.STOP)
+    interrupted = control.ending == "interrupted"
+    kind = EventKind.ATTEMPT_ENDED if interrupted else EventKind.RUN_STOPPED
     run.event(kind, reason=control.reason, command_id=control.command_id)
-    return outcome
+    return RunState.INTERRUPTED if interrupted else RunState.STOPPED
 
 
 def begin(session: Session) -> None:
@@ -120,7 +122,7 @@ def begin(session: Session) -> None:
             source = references.source_of(run.paths, session.config, "start.run")
             references.start_from(source, run.model, run.optimizer)
     run.event(
-        "attempt_started",
+        EventKind.ATTEMPT_STARTED,
         checkpoint=restored,
         state_dims=run.state_dims,
         policy=run.state.policy,
@@ -130,15 +132,17 @@ def begin(session: Session) -> None:
         machine=machine(run.device),
     )
     if fresh:
-        text = {"text": text_record(session.task)} if session.task.alphabet else {}
-        run.event("run_started", references=session.references.records, **text)
+        started: EventFields = {"references": session.references.records}
+        if session.task.alphabet:
+            started["text"] = text_record(session.task)
+        run.event(EventKind.RUN_STARTED, **started)
     run.reshaped()
     if fresh:
         monitor.evaluate()
         log(session, run.state.last)
-        monitor.record_spectra("scheduled")
+        monitor.record_spectra(SnapshotCause.SCHEDULED)
         monitor.record_systems()
-        run.save("start", pinned=True)
+        run.save(Cause.START, pinned=True)
 
 
 def train_loop(session: Session, control: Control, reductions: Reductions) -> None:
@@ -150,7 +154,7 @@ def train_loop(session: Session, control: Control, reductions: Reductions) -> No
         state = run.state  # a rollback replaces it
         if control.ending is not None or state.step >= run.steps:
             return
-        run.recorder.show("running", "training")
+        run.recorder.show(RunState.RUNNING, Phase.TRAINING)
         started = time.perf_counter()
         losses.append(optimizer_step(session))
         state.train_s += time.perf_counter() - started
@@ -167,7 +171,9 @@ def hold_at_boundary(run: Run, control: Control, reductions: Reductions) -> None
                 return
         else:
             reductions.hold()
-        run.recorder.show("paused" if control.paused else "waiting_for_decision", "training")
+        run.recorder.show(
+            RunState.PAUSED if control.paused else RunState.WAITING_FOR_DECISION, Phase.TRAINING
+        )
         run.clock.sleep(POLL_S / 2)
         run.state.waiting_s += POLL_S / 2
 
@@ -221,15 +227,15 @@ def record_step(session: Session, losses: list[torch.Tensor]) -> None:
         losses.clear()
         finite = math.isfinite(loss)
         if not finite and session.loss_was_finite:
-            run.event("loss_not_finite")
+            run.event(EventKind.LOSS_NOT_FINITE)
         session.loss_was_finite = finite
         log(session, {"train/loss": loss, **evaluated})
     if training.spectra_every and step % training.spectra_every == 0:
-        monitor.record_spectra("scheduled")
+        monitor.record_spectra(SnapshotCause.SCHEDULED)
     if systems.is_due(step, run.steps):
         monitor.record_systems()
     if training.checkpoint_every and step % training.checkpoint_every == 0 and not last:
-        run.save("scheduled")
+        run.save(Cause.SCHEDULED)
 
 
 def note_speed(session: Session, steps: int) -> None:
@@ -258,18 +264,18 @@ def log(session: Session, values: dict[str, float]) -> None:
         )
 
 
-def finish(session: Session) -> str:
+def finish(session: Session) -> RunState:
     """Save the last checkpoint, and evaluate the test data for the first and only time."""
     run, state = session.run, session.run.state
     cuts = [outcome.applied for outcome in run.history.proposals.values() if outcome.applied]
     if any(cut["step"] == state.step for cut in cuts):
         log(session, state.last)  # the last validation is that of the network as it is now
-    run.save("finish", pinned=True)
-    run.recorder.show("running", "evaluating")
+    run.save(Cause.FINISH, pinned=True)
+    run.recorder.show(RunState.RUNNING, Phase.EVALUATING)
     test = session.workload.test(run.model)
-    run.event("run_finished", best=state.best, test=test, train_s=state.train_s)
+    run.event(EventKind.RUN_FINISHED, best=state.best, test=test, train_s=state.train_s)
     run.recorder.say(
         f"finished: test accuracy {test['accuracy']:.2%}, N {run.state_dims}, "
         f"{state.train_s:.1f} s of training"
     )
-    return "finished"
+    return RunState.FINISHED

@@ -3,7 +3,6 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import load_file
@@ -16,6 +15,8 @@ from hankelboard.storage.history import History, read_history
 from hankelboard.storage.layout import CheckpointName, RunPaths, run_paths
 from hankelboard.storage.references import references, state_beside, waits_for
 from hankelboard.storage.runs import read_run
+from hankelboard.storage.schema import Reference
+from hankelboard.storage.vocabulary import ProposalState
 from hankelboard.trainer.compression.checkpoint import LOOP, MODEL, load_tensors
 from hankelboard.trainer.data.task import Task
 from hankelboard.trainer.layers.build import build_model
@@ -38,7 +39,7 @@ class Source:
             raise CheckpointError(f"{self.paths.run_id}: {problem}")
         return load_file(self.folder / MODEL)
 
-    def record(self, key: str) -> dict[str, Any]:
+    def record(self, key: str) -> Reference:
         """Return what run_started keeps: the run, the checkpoint and the seconds of training behind it."""
         loop = json.loads((self.folder / LOOP).read_text())["loop"]
         before = sum(float(item.get("train_s") or 0.0) for item in read_history(self.paths).references)
@@ -56,7 +57,7 @@ class References:
     So a resumed run no longer needs those others, and does not change when they do.
     """
 
-    records: list[dict[str, Any]]
+    records: list[Reference]
     """One per key that names a run: key, run, state_dims, and what else the key gives."""
 
     def dims(self) -> list[int] | None:
@@ -87,18 +88,18 @@ def resolve(paths: RunPaths, config: Config, history: History) -> References:
         return References(history.references)
     if waits := waits_for(config.as_dict(), state_beside(paths)):
         raise ConfigError(waits)
-    records: list[dict[str, Any]] = []
+    records: list[Reference] = []
     for key, run in references(config.as_dict()).items():
         if key in WITH_CHECKPOINT:
             records.append(source_of(paths, config, key).record(key))
             continue
         other = read_history(run_paths(paths.root.parent, run))
-        record: dict[str, Any] = {"key": key, "run": run, "state_dims": other.state_dims}
+        record: Reference = {"key": key, "run": run, "state_dims": other.state_dims}
         if key == "reduction.ranks_as":
             record["cuts"] = {
                 str(outcome.attempt_step): outcome.applied["to"]
                 for outcome in other.proposals.values()
-                if outcome.applied and outcome.state == "applied"
+                if outcome.applied and outcome.state == ProposalState.APPLIED
             }
         records.append(record)
     return References(records)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from hankelboard.settings.config import Config
+from hankelboard.storage.schema import Scores
 from hankelboard.trainer.compression.workload import Answers
 from hankelboard.trainer.data.scoring import cross_entropy, judged
 from hankelboard.trainer.data.task import Split, Task, batch_indices
@@ -32,14 +33,14 @@ class TaskWorkload:
         """Return what forward passes of training and evaluation run in. Measurements for cuts run without."""
         return autocast(self.device, self.config.training.precision)
 
-    def evaluate(self, model: nn.Module) -> dict[str, float]:
+    def evaluate(self, model: nn.Module) -> Scores:
         return self._evaluate(model, self.task.val)
 
-    def test(self, model: nn.Module) -> dict[str, float]:
+    def test(self, model: nn.Module) -> Scores:
         """Return the scores on the test data: for the end of training alone."""
         return self._evaluate(model, self.task.test)
 
-    def _evaluate(self, model: nn.Module, split: Split) -> dict[str, float]:
+    def _evaluate(self, model: nn.Module, split: Split) -> Scores:
         with self.autocast():
             return evaluate(model, split, text=self.task.text)
 

@@ -5,7 +5,7 @@ from hankelboard.storage.history import History, read_history
 from hankelboard.storage.journal import Journal
 from hankelboard.storage.layout import RunPaths
 from hankelboard.storage.runs import Run, RunLock
-from hankelboard.storage.summary import ENDED
+from hankelboard.storage.vocabulary import ENDED, EventKind, RunState
 from hankelboard.trainer.compression.failure import append, naming
 
 
@@ -18,7 +18,7 @@ def wants_trainer(run: Run, history: History, asked: list[Command]) -> bool:
         return "rollback" in kinds
     if history.state in ("stopped", "failed", "cancelled"):
         return bool(kinds & {"rollback", "resume"})
-    if history.state == "queued" and "stop" in kinds:
+    if history.state == RunState.QUEUED and "stop" in kinds:
         return False
     return run.queued or bool(kinds & {"rollback", "resume"})
 
@@ -38,23 +38,31 @@ def answer(paths: RunPaths, history: History, asked: list[Command]) -> None:
     """Answer what needs no trainer: cancel a queued run, refuse what makes no sense. Takes run.lock."""
     with RunLock(paths), Journal(paths.events) as journal:
         for command in asked:
-            if history.state == "queued" and command.kind in ("stop", "kill"):
-                _end(journal, history, command, "run_cancelled", f"cancelled by {command.by}")
+            if history.state == RunState.QUEUED and command.kind in ("stop", "kill"):
+                _end(journal, history, command, EventKind.RUN_CANCELLED, f"cancelled by {command.by}")
                 history = read_history(paths)
                 continue
-            if command.kind == "kill" and (history.state not in ENDED or history.state == "interrupted"):
-                _end(journal, history, command, "run_stopped", f"killed by {command.by}, without saving")
+            if command.kind == "kill" and (
+                history.state not in ENDED or history.state == RunState.INTERRUPTED
+            ):
+                _end(
+                    journal,
+                    history,
+                    command,
+                    EventKind.RUN_STOPPED,
+                    f"killed by {command.by}, without saving",
+                )
                 history = read_history(paths)
                 continue
             reason = refusal(history.state, command.kind)
             if reason:
-                append(journal, history, "command_refused", **naming(command), reason=reason)
+                append(journal, history, EventKind.COMMAND_REFUSED, **naming(command), reason=reason)
 
 
-def _end(journal: Journal, history: History, command: Command, kind: str, reason: str) -> None:
+def _end(journal: Journal, history: History, command: Command, kind: EventKind, reason: str) -> None:
     append(journal, history, kind, reason=reason, command_id=command.id)
 
 
 def needs_nothing(history: History, asked: list[Command]) -> bool:
     """Return whether the run has ended and nobody asks anything of it."""
-    return history.state in ENDED and history.state != "interrupted" and not asked
+    return history.state in ENDED and history.state != RunState.INTERRUPTED and not asked
