@@ -17,6 +17,7 @@ from hankelboard.trainer.compression.evidence import Occasion, gather
 from hankelboard.trainer.data.task import Split, Task
 from hankelboard.trainer.layers.build import build_model
 from hankelboard.trainer.reduction.surgery import reducible_layers
+from hankelboard.trainer.training.workload import TaskWorkload
 
 CADENCE = 100
 STEPS = 12
@@ -48,7 +49,10 @@ def row(shape: dict[str, int]) -> list[str]:
     config = parse(
         merge(
             find_preset("digits-lru").tables,
-            {"model": {"width": shape["width"], "layers": shape["layers"], "state_dim": 256}},
+            {
+                "model": {"width": shape["width"], "layers": shape["layers"], "state_dim": 256},
+                "training": {"batch": shape["batch"]},
+            },
         )
     )
     task = random_task(shape)
@@ -62,7 +66,8 @@ def row(shape: dict[str, int]) -> list[str]:
     step, spectrum = statistics.median(steps[2:]), statistics.median(snapshots[2:])
     projected = step * shape["steps"]
     occasion = Occasion(fresh=lambda: build_model(config, task), limit_s=max(2.0, 0.02 * projected))
-    proposal = gather(model, task.val, ReductionConfig(), batch, occasion)
+    workload = TaskWorkload(config, task, torch.device("cpu"))
+    proposal = gather(model, workload, ReductionConfig(), occasion)
     left_out = ", ".join(proposal["measured"]["left_out"]) or "nothing"
     seconds = proposal["measured"]["seconds"]
     return [

@@ -40,6 +40,7 @@ from hankelboard.trainer.data import load_task
 from hankelboard.trainer.data.task import Task
 from hankelboard.trainer.reduction.surgery import reducible_layers
 from hankelboard.trainer.training.references import Source, teacher_of
+from hankelboard.trainer.training.workload import TaskWorkload
 
 SUITE = "families"
 DOCS = Path(__file__).parent.parent / "docs"
@@ -103,7 +104,7 @@ def measured_rows(paths: RunPaths, config: Config, series: str) -> list[Row]:
     model = teacher_of(Source(paths, name), task, torch.device("cpu"))
     calibrate(model, task.train.inputs[:CALIBRATION])
     known = FAMILIES[config.model.family].methods
-    comparison = Comparison(model, task.val, SEQUENCES)
+    comparison = Comparison(model, TaskWorkload(config, task, torch.device("cpu")), SEQUENCES)
     rows = []
     compensated = "reduction.compensation" in FAMILIES[config.model.family].keys
     others = [DELETION] if compensated else []

@@ -44,15 +44,18 @@ def values(step: int) -> dict[str, float]:
 
 def ours(folder: Path) -> Callable[[], Cost]:
     from hankelboard.storage.runs import create_run, run_paths
-    from hankelboard.trainer.compression.recorder import Recorder
+    from hankelboard.trainer.compression.recorder import Beginning, Recorder
 
     def measured() -> Cost:
         run = create_run(folder, name="log", config={"training": {}})
         recorder = Recorder(run_paths(folder, run.id), total_steps=STEPS, attempt=0, tensorboard=False,
                             keep_log=False)  # fmt: skip
 
+        position = Beginning()
+        recorder.follow(position)
+
         def log(step: int) -> None:
-            recorder.state.step = step
+            position.state.step = step
             recorder.metrics(values(step))
 
         return cost(log, recorder.close)

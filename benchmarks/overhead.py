@@ -78,15 +78,16 @@ class Loop:
         self.train = train
         self.session = train.open_session(paths, config, read_history(paths), recorder)
         train.begin(self.session)
-        self.reductions = Reductions(self.session)
-        self.control = Control(self.session, self.reductions.measure)
+        run, monitor = self.session.run, self.session.monitor
+        self.reductions = Reductions(run, monitor, self.session.workload, config.reduction)
+        self.control = Control(run, self.reductions.measure)
 
     def full(self) -> None:
         """As `train_loop` does it."""
         losses: list[torch.Tensor] = []
         for _ in range(BLOCK):
-            self.train.hold_at_boundary(self.session, self.control, self.reductions)
-            self.session.recorder.show("running", "training")
+            self.train.hold_at_boundary(self.session.run, self.control, self.reductions)
+            self.session.run.recorder.show("running", "training")
             losses.append(self.train.optimizer_step(self.session))
             self.train.record_step(self.session, losses)
 
@@ -94,19 +95,19 @@ class Loop:
         """Steps and validation alone."""
         for _ in range(BLOCK):
             self.train.optimizer_step(self.session)
-            if self.session.state.step % self.session.config.training.evaluate_every == 0:
-                self.session.evaluate()
+            if self.session.run.state.step % self.session.config.training.evaluate_every == 0:
+                self.session.monitor.evaluate()
 
     @contextlib.contextmanager
     def pieces(self) -> Iterator[dict[str, list[float]]]:
         """Seconds of processor and clock of what is more than steps, while the block runs."""
         spent: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
-        session, recorder, reductions = self.session, self.session.recorder, self.reductions
-        timed(spent, "checkpoints", session, "save")
-        timed(spent, "spectra", session, "record_spectra")
-        timed(spent, "systems kept for the analysis", session, "record_systems")
-        timed(spent, "metrics records", recorder, "metrics")
-        timed(spent, "status and heartbeat", recorder, "show")
+        run, monitor, reductions = self.session.run, self.session.monitor, self.reductions
+        timed(spent, "checkpoints", run, "save")
+        timed(spent, "spectra", monitor, "record_spectra")
+        timed(spent, "systems kept for the analysis", monitor, "record_systems")
+        timed(spent, "metrics records", run.recorder, "metrics")
+        timed(spent, "status and heartbeat", run.recorder, "show")
         timed(spent, "look for commands", self.control, "obey")
         timed(spent, "look for proposals", reductions, "advance")
         yield spent

@@ -10,13 +10,25 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("app", "comparison", "settings", "storage", "trainer")
-WINGS = {  # of app: what each may import besides itself
-    "words": set(),
-    "data": {"words"},
-    "live": {"data"},
-    "charts": {"words", "data"},
-    "panels": {"words", "data", "charts"},
-    "views": {"words", "data", "charts", "panels", "live"},
+WINGS = {  # what each wing may import of its package besides itself
+    "app": {
+        "words": set(),
+        "data": {"words"},
+        "live": {"data"},
+        "charts": {"words", "data"},
+        "panels": {"words", "data", "charts"},
+        "views": {"words", "data", "charts", "panels", "live"},
+    },
+    "trainer": {
+        "reduction": set(),
+        "layers": {"reduction", "data"},  # of data: what a network asks of its task
+        "data": {"layers"},  # the precision that losses are computed in
+        "compression": {"reduction", "layers"},
+        "training": {"reduction", "layers", "data", "compression"},
+        "export": {"layers", "data"},
+        "work": {"compression"},
+        "cli": {"compression", "training", "work", "data", "export"},
+    },
 }
 FORBIDDEN_NAMES = {"utils", "common", "helpers", "base"}
 
@@ -27,12 +39,17 @@ def modules(package):
 
 def imported(path):
     """What a module imports, wherever in it: our own packages by their second name, others by their first."""
+    return map(short, full_names(path))
+
+
+def full_names(path):
+    """What a module imports, wherever in it, by its whole name."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            yield from (short(alias.name) for alias in node.names)
+            yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}:{node.lineno}: imports are absolute"
-            yield from (short(f"{node.module}.{alias.name}") for alias in node.names)
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
 def short(name):
@@ -52,12 +69,19 @@ def test_app_never_imports_trainer_or_torch():
         assert not {"trainer", "torch"} & set(imported(path)), path
 
 
-def test_wings_of_app_point_one_way():
-    assert WINGS.keys() == {path.name for path in (ROOT / "app").iterdir() if (path / "__init__.py").exists()}
-    for wing, allowed in WINGS.items():
-        for path in modules(f"app/{wing}"):
-            found = set(re.findall(r"hankelboard\.app\.(\w+)", path.read_text()))
-            assert found & WINGS.keys() <= allowed | {wing}, path
+@pytest.mark.parametrize(("package", "wings"), WINGS.items())
+def test_each_wing_has_its_place_in_the_order(package, wings):
+    assert wings.keys() == {path.parent.name for path in (ROOT / package).glob("*/__init__.py")}
+
+
+@pytest.mark.parametrize(
+    ("package", "wing"), [(name, wing) for name, wings in WINGS.items() for wing in wings]
+)
+def test_wings_import_by_their_order_only(package, wing):
+    for path in modules(f"{package}/{wing}"):
+        names = [name.split(".") for name in full_names(path)]
+        reached = {name[2] for name in names if name[:2] == ["hankelboard", package]}
+        assert reached & WINGS[package].keys() <= {wing, *WINGS[package][wing]}, path
 
 
 def test_trainer_never_imports_app_or_streamlit():
@@ -82,6 +106,22 @@ def test_comparison_knows_neither_trainer_nor_page():
     }
     for path in modules("comparison"):
         assert set(imported(path)) <= allowed, path
+
+
+def test_settings_import_storage_and_the_standard_library_only():
+    for path in modules("settings"):
+        assert set(imported(path)) <= set(sys.stdlib_module_names) | {"settings", "storage"}, path
+
+
+def test_app_reads_by_storage_settings_and_comparison():
+    for path in modules("app"):
+        assert set(imported(path)) & set(PACKAGES) <= {"app", "storage", "settings", "comparison"}, path
+
+
+def test_comparison_is_of_the_command_line_alone():
+    for wing in WINGS["trainer"].keys() - {"cli"}:
+        for path in modules(f"trainer/{wing}"):
+            assert "comparison" not in set(imported(path)), path
 
 
 def test_reduction_is_numpy_but_for_the_bridge():

@@ -21,6 +21,6 @@ def small_run(tmp_path, monkeypatch):
     They tell more often than in life that they live, so that tests wait less, and measure all they can,
     however long it takes: what a proposal leaves out for want of time is tested where it is asked for.
     """
-    monkeypatch.setattr("hankelboard.trainer.compression.recorder.BEAT_S", 0.1)
+    monkeypatch.setattr("hankelboard.trainer.compression.recorder.BEAT_S", 0.01)
     monkeypatch.setattr("hankelboard.trainer.compression.measurement.LEAST_MEASURING_S", math.inf)
     return lambda **keys: SmallRun(tmp_path, **keys)

@@ -121,7 +121,7 @@ class AtStep:
         update = loop.optimizer_step
 
         def fatal(session):
-            if session.state.step >= self.step:
+            if session.run.state.step >= self.step:
                 kill()
             return update(session)
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import threading
+import time
 
 from hankelboard.settings.config import parse
 from hankelboard.settings.preset import find_preset
@@ -31,15 +32,33 @@ ENDLESS = 1_000_000
 """Steps of a run that is ended by the test: no machine is so quick that it ends by itself before."""
 
 
+PACE = 20.0
+
+
+class QuickClock:
+    """A clock by which a trainer waits in a test: PACE of its seconds pass in one."""
+
+    @staticmethod
+    def monotonic():
+        return PACE * time.monotonic()
+
+    @staticmethod
+    def sleep(seconds):
+        time.sleep(seconds / PACE)
+
+
 class SmallRun:
     """A run directory with a small configuration, and what a test asks of it."""
+
+    clock = QuickClock()
+    """By which its trainer waits."""
 
     def __init__(self, folder, **keys):
         config = parse(merge(merge(find_preset("digits-lru").tables, SMALL), keys))
         self.paths = run_paths(folder, create_run(folder, name="small", config=config.as_dict()).id)
 
     def train(self):
-        return loop.train_run(self.paths, keep_log=False)
+        return loop.train_run(self.paths, keep_log=False, clock=self.clock)
 
     @property
     def history(self):
@@ -131,7 +150,7 @@ def at_steps(monkeypatch, actions):
 
     def acting(session):
         loss = update(session)
-        left.pop(session.state.step, lambda: None)()
+        left.pop(session.run.state.step, lambda: None)()
         return loss
 
     monkeypatch.setattr(loop, "optimizer_step", acting)

@@ -14,7 +14,7 @@ from hankelboard.storage.references import state_beside, waits_for
 from hankelboard.storage.runs import list_runs, read_run
 from hankelboard.trainer.cli.arguments import add_command, need, run_of, runs_of, user
 from hankelboard.trainer.cli.side_by_side import Kept, SideBySide
-from hankelboard.trainer.work import orphans
+from hankelboard.trainer.compression.inbox import unanswered
 
 DEMO_GROUP = "demo"
 # (preset, name, keys that differ). One CPU thread each: two runs train side by side on two cores.
@@ -161,7 +161,7 @@ def dashboard() -> Path:
 def run(options: argparse.Namespace) -> int:
     paths = run_of(options)
     identity, history = read_run(paths), read_history(paths)
-    asked = list(orphans.unanswered(paths, history))
+    asked = list(unanswered(paths, history))
     if history.state == "finished" and not any(command.kind == "rollback" for command in asked):
         print(f"{identity.id} is finished; roll it back to train on from a checkpoint")
         return 0

@@ -6,6 +6,7 @@ the order of the directions. docs/NUMERICS.md, section 4.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 
@@ -39,24 +40,24 @@ class AnalysisRefused(HankelboardError):
 
 
 def analyse(paths: RunPaths, progress: Progress = lambda done, total: None) -> Record:
-    """The analysis of a run up to its newest snapshot; `progress(done, total)` is called as it goes on.
+    """Return the analysis of a run up to its newest snapshot; `progress(done, total)` is called meanwhile.
 
     Raises
     ------
     AnalysisRefused
-        If the run kept fewer than two snapshots since its last cut: its layers have no λ, B and C, or it was
-        told not to, or is too young.
+        If the run kept fewer than two snapshots since its last cut: its layers have no λ, B and C, or it
+        was configured not to, or is too young.
     """
     history = read_history(paths)
     snapshots, before_cut = read_comparable(paths, history)
     if len(snapshots) < 2:
         raise AnalysisRefused(f"{paths.run_id}: {_why_too_few(paths, len(snapshots))}")
     count = len(snapshots[0].systems)
-    layers = [
-        _layer(snapshots, layer, lambda done, layer=layer: progress(layer * len(snapshots) + done,
-                                                                    count * len(snapshots)))
-        for layer in range(count)
-    ]  # fmt: skip
+
+    def advance(layer: int, done: int) -> None:
+        progress(layer * len(snapshots) + done, count * len(snapshots))
+
+    layers = [_layer(snapshots, layer, partial(advance, layer)) for layer in range(count)]
     return {
         "until_step": snapshots[-1].step,
         "provisional": history.state not in ENDED,
@@ -116,7 +117,7 @@ def _rank(balanced: Balance, tolerance: float) -> int:
 
 
 def _between(then: tuple[int, DiagonalSystem, Balance], now: tuple[int, DiagonalSystem, Balance]) -> Record:
-    """What changed from one snapshot to the next."""
+    """Return what changed from one snapshot to the next."""
     (since, system_then, before), (step, system_now, after) = then, now
     rank = _rank(after, OVERLAP_TOLERANCE)
     weyl = monitoring_spectrum(difference(system_now, system_then))[0]

@@ -13,7 +13,7 @@ NEGLIGIBLE = 0.01
 
 
 def badge(proposal: Record) -> Record:
-    """Colour and reasons for the ranks as proposed.
+    """Return colour and reasons for the ranks as proposed.
 
     Red: the write-back is ill-conditioned. Amber: the cut costs validation significantly (paired bootstrap,
     95 %), changes a layer's output by 10 % or more, takes from a flat spectrum, keeps about as many states as
@@ -32,8 +32,8 @@ def badge(proposal: Record) -> Record:
 
 def _point(proposal: Record) -> Record | None:
     points = proposal["measured"]["points"]
-    found: Record | None = next((p for p in points if p["ranks"] == proposal["ranks"]), None)
-    return found
+    point: Record | None = next((each for each in points if each["ranks"] == proposal["ranks"]), None)
+    return point
 
 
 def _ill_conditioned(layer: Record) -> list[str]:

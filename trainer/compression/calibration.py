@@ -11,7 +11,7 @@ from hankelboard.trainer.reduction.surgery import reducible_layers
 
 
 def calibrate(model: nn.Module, inputs: Tensor) -> nn.Module:
-    """Let every layer that asks for it see these sequences; returns the model.
+    """Let every layer that asks for it see these sequences; return the model.
 
     Linear time-invariant layers ask for nothing, and a model of such layers is not run.
 

@@ -5,9 +5,10 @@ Nothing is ever unpickled: tensors are safetensors, the rest is JSON.
 
 import base64
 import errno
+from collections.abc import Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, cast
 
 import torch
 from safetensors import SafetensorError
@@ -20,26 +21,35 @@ from hankelboard.storage.layout import CheckpointName, RunPaths
 from hankelboard.storage.records import Record, read_record
 from hankelboard.trainer.compression.loop_state import LoopState
 from hankelboard.trainer.reduction.reducible import Reducible
-from hankelboard.trainer.training.objective import Objective
 
 MODEL, OPTIMIZER, LOOP = "model.safetensors", "optimizer.safetensors", "loop.json"
-OBJECTIVE = "objective.safetensors"
+
+
+class Stateful(Protocol):
+    """What is saved and restored with a model besides: it names its state in tensors."""
+
+    def state_dict(self) -> Mapping[str, Tensor]:
+        """Return tensors on the CPU; empty where there is nothing to keep."""
+
+    def load_state_dict(self, state: Mapping[str, Tensor], /) -> object:
+        """Take over what `state_dict` returned."""
 
 
 def write_payload(
     folder: Path,
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
-    objective: Objective,
+    extras: Mapping[str, Stateful],
     state: LoopState,
 ) -> None:
-    """Write model, optimizer and loop state into a folder that is being built. Raises OSError."""
+    """Write model, optimizer, extras and loop state into a folder that is being built. Raises OSError."""
     try:
-        if kept := objective.tensors():
-            save_file(kept, folder / OBJECTIVE)
+        for name, extra in extras.items():
+            if tensors := extra.state_dict():
+                save_file(dict(tensors), _file_of(folder, name))
         save_file(_contiguous(model.state_dict()), folder / MODEL)
         save_file(_contiguous(_optimizer_tensors(model, optimizer)), folder / OPTIMIZER)
-    except SafetensorError as error:  # how that library tells of a full disk
+    except SafetensorError as error:  # how that library reports a full disk
         raise OSError(errno.EIO, str(error)) from None
     atomic.replace(folder / LOOP, {"loop": asdict(state), "generators": generator_states()})
 
@@ -48,10 +58,10 @@ def restore_payload(
     folder: Path,
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
-    objective: Objective,
+    extras: Mapping[str, Stateful],
     device: torch.device,
 ) -> LoopState:
-    """Bring model, optimizer, objective and generators to what the checkpoint holds; returns the loop state.
+    """Bring model, optimizer, extras and generators to what the checkpoint holds; return the loop state.
 
     Parameters take the shapes of the checkpoint: a layer that was cut since, or was not cut yet, gets its
     dimensions back. Raises CheckpointError when the checkpoint does not fit the model.
@@ -61,11 +71,16 @@ def restore_payload(
         raise CheckpointError(f"checkpoint {folder.name}: {LOOP} cannot be read")
     load_tensors(model, optimizer, load_file(folder / MODEL, device=str(device)))
     _load_moments(model, optimizer, load_file(folder / OPTIMIZER, device=str(device)))
-    if (folder / OBJECTIVE).exists():
-        objective.restore(load_file(folder / OBJECTIVE, device=str(device)))
+    for name, extra in extras.items():
+        if (file := _file_of(folder, name)).exists():
+            extra.load_state_dict(load_file(file, device=str(device)))
     restore_generators(record["generators"])
-    known = {item.name for item in fields(LoopState)}
-    return LoopState(**{key: value for key, value in record["loop"].items() if key in known})
+    names = {item.name for item in fields(LoopState)}
+    return LoopState(**{key: value for key, value in record["loop"].items() if key in names})
+
+
+def _file_of(folder: Path, name: str) -> Path:
+    return folder / f"{name}.safetensors"
 
 
 def _contiguous(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -111,7 +126,7 @@ def _check_fit(model: nn.Module, tensors: dict[str, Tensor]) -> None:
         f"{path}.{name}" if path else name
         for path, module in model.named_modules()
         if isinstance(module, Reducible)
-        for name in module.state_dict()
+        for name in cast(nn.Module, module).state_dict()
     }
     for name, tensor in own.items():
         there, here = tuple(tensors[name].shape), tuple(tensor.shape)
@@ -146,8 +161,8 @@ def _load_moments(model: nn.Module, optimizer: torch.optim.Optimizer, tensors: d
 
 
 def generator_states() -> Record:
-    """States of all generators that training draws from, as JSON."""
-    states = {"cpu": _text(torch.get_rng_state())}
+    """Return the states of all generators that training draws from, as JSON."""
+    states: Record = {"cpu": _text(torch.get_rng_state())}
     if torch.cuda.is_available():
         states["cuda"] = [_text(state) for state in torch.cuda.get_rng_state_all()]
     if torch.backends.mps.is_available():
@@ -156,7 +171,7 @@ def generator_states() -> Record:
 
 
 def restore_generators(states: dict[str, Any]) -> None:
-    """The reverse of `generator_states`; a device that is not here is left out."""
+    """Set what `generator_states` returned; a device that is not here is left out."""
     torch.set_rng_state(_tensor(states["cpu"]))
     if "cuda" in states and torch.cuda.is_available():
         for index, state in enumerate(states["cuda"][: torch.cuda.device_count()]):
@@ -174,7 +189,7 @@ def _tensor(text: str) -> Tensor:
 
 
 def checkpoint_folder(paths: RunPaths, name: str) -> Path:
-    """The folder of a checkpoint by its name; CheckpointError when that is no name."""
+    """Return the folder of a checkpoint by its name. Raises CheckpointError when that is no name."""
     parsed = CheckpointName.parse(name)
     if parsed is None:
         raise CheckpointError(f"{name!r} is not a checkpoint's name")

@@ -2,7 +2,6 @@
 
 import signal
 import threading
-import time
 from collections.abc import Callable
 from types import FrameType
 
@@ -10,7 +9,7 @@ from hankelboard.storage import commands
 from hankelboard.storage.commands import Command
 from hankelboard.storage.errors import CheckpointError
 from hankelboard.storage.layout import CheckpointName
-from hankelboard.trainer.compression.session import Session
+from hankelboard.trainer.compression.run import Run
 
 POLL_S = 0.2
 
@@ -18,15 +17,15 @@ POLL_S = 0.2
 class Control:
     """Commands are answered once, in the order of their ids: accepted, then applied or refused."""
 
-    def __init__(self, session: Session, measure: Callable[[Command], str | None]):
-        """`measure` carries the command of that name out, which belongs to the proposals."""
+    def __init__(self, run: Run, measure: Callable[[Command], str | None]):
+        """Take `measure`, which carries the command of that name out: it belongs to the proposals."""
         self.ending: str | None = None
         """Why the loop must end now: stopped (asked for), killed (asked for, without saving) or
         interrupted (this process must go)."""
         self.reason = ""
         self.command_id: str | None = None
         """The command that asked for the end: answered by the event that ends the run, after the save."""
-        self._session = session
+        self._run = run
         self._polled_at = float("-inf")
         self._scheduled: dict[str, int] = {}
         self._commands = {
@@ -42,10 +41,10 @@ class Control:
 
     @property
     def paused(self) -> bool:
-        return self._session.history.paused
+        return self._run.history.paused
 
     def listen_to_signals(self) -> None:
-        """Ctrl-C is stop and save; SIGTERM saves, too, but leaves the run to be resumed."""
+        """Let Ctrl-C stop and save; let SIGTERM save, too, but leave the run to be resumed."""
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGINT, self._on_signal)
             signal.signal(signal.SIGTERM, self._on_signal)
@@ -58,25 +57,25 @@ class Control:
 
     def obey(self, *, at_once: bool = False) -> None:
         """Carry out the commands that came since the last poll; looks at the inbox every 0.2 s."""
-        due = any(step <= self._session.state.step for step in self._scheduled.values())
-        if not (at_once or due) and time.monotonic() - self._polled_at < POLL_S:
+        due = any(step <= self._run.state.step for step in self._scheduled.values())
+        if not (at_once or due) and self._run.clock.monotonic() - self._polled_at < POLL_S:
             return
-        self._polled_at = time.monotonic()
-        for command_id in commands.command_ids(self._session.paths):
-            known = self._session.history.commands.get(command_id)
-            if self.ending is None and (known is None or known.state == "accepted"):
+        self._polled_at = self._run.clock.monotonic()
+        for command_id in commands.command_ids(self._run.paths):
+            outcome = self._run.history.commands.get(command_id)
+            if self.ending is None and (outcome is None or outcome.state == "accepted"):
                 self._answer(command_id)
 
     def _answer(self, command_id: str) -> None:
-        session = self._session
-        command = commands.read_command(session.paths, command_id)
+        run = self._run
+        command = commands.read_command(run.paths, command_id)
         if command is None:
-            session.event("command_refused", command_id=command_id, reason="the file is no command")
+            run.event("command_refused", command_id=command_id, reason="the file is no command")
             return
         who = {"command_id": command.id, "command": command.kind, "by": command.by}
-        if command.id not in session.history.commands:
-            session.event("command_accepted", **who, at_step=command.at_step)
-        if command.at_step is not None and session.state.step < command.at_step:
+        if command.id not in run.history.commands:
+            run.event("command_accepted", **who, at_step=command.at_step)
+        if command.at_step is not None and run.state.step < command.at_step:
             self._scheduled[command.id] = command.at_step
             return  # later: the first boundary at or after that step
         self._scheduled.pop(command.id, None)
@@ -84,32 +83,32 @@ class Control:
         if command.id == self.command_id:
             return
         if reason is None:
-            session.event("command_applied", **who)
+            run.event("command_applied", **who)
         else:
-            session.event("command_refused", **who, reason=reason)
+            run.event("command_refused", **who, reason=reason)
 
     def finish(self) -> None:
         """Refuse what was scheduled for a step that training does not reach."""
-        session = self._session
-        for command_id, outcome in session.history.commands.items():
+        run = self._run
+        for command_id, outcome in run.history.commands.items():
             if outcome.state == "accepted" and outcome.at_step is not None:
-                reason = f"training ended at step {session.state.step}, before step {outcome.at_step}"
-                session.event("command_refused", command_id=command_id, reason=reason)
+                reason = f"training ended at step {run.state.step}, before step {outcome.at_step}"
+                run.event("command_refused", command_id=command_id, reason=reason)
 
-    # Each returns None when it was carried out, else why not.
+    # Each returns None when the command was carried out, else why it was not.
 
     def _pause(self, command: Command) -> str | None:
         if not self.paused:
-            self._session.event("paused", by=command.by, command_id=command.id)
+            self._run.event("paused", by=command.by, command_id=command.id)
         return None
 
     def _resume(self, command: Command) -> str | None:
         if self.paused:
-            self._session.event("resumed", by=command.by, command_id=command.id)
+            self._run.event("resumed", by=command.by, command_id=command.id)
         return None
 
     def _stop(self, command: Command) -> str | None:
-        self._session.event("stop_requested", by=command.by, command_id=command.id)
+        self._run.event("stop_requested", by=command.by, command_id=command.id)
         self.ending, self.reason = "stopped", f"asked for by {command.by}"
         self.command_id = command.id
         return None
@@ -120,27 +119,26 @@ class Control:
         return None
 
     def _policy(self, command: Command) -> str | None:
-        state = self._session.state
+        state = self._run.state
         state.policy = command.policy if command.policy in commands.POLICIES else state.policy
         state.waiting = command.waiting if command.waiting in commands.WAITING else state.waiting
-        self._session.event(
+        self._run.event(
             "policy_changed", policy=state.policy, waiting=state.waiting, by=command.by, command_id=command.id
         )
         return None
 
     def _checkpoint(self, command: Command) -> str | None:
-        saved = self._session.save("command", pinned=True)
-        return None if saved else self._session.recorder.trouble
+        saved = self._run.save("command", pinned=True)
+        return None if saved else self._run.recorder.trouble
 
     def _rollback(self, command: Command) -> str | None:
         name = CheckpointName.parse(command.checkpoint or "")
         if name is None:
             return f"{command.checkpoint!r} is not a checkpoint's name"
         policy = command.policy if command.policy in commands.POLICIES else "ask"
-        self._session.recorder.show_phase("restoring")
+        self._run.recorder.show_phase("restoring")
         try:
-            self._session.roll_back(name, policy=policy, by=command.by, command_id=command.id)
+            self._run.roll_back(name, policy=policy, by=command.by, command_id=command.id)
         except CheckpointError as error:
             return str(error)
-        self._session.save("branch")
         return None

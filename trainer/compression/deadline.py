@@ -1,14 +1,13 @@
 """How long a proposal waits for a person, and what is decided when nobody does."""
 
 import contextlib
-import time
 
 from hankelboard.settings.config import ReductionConfig
 from hankelboard.storage import proposals
 from hankelboard.storage.errors import AlreadyDecided
 from hankelboard.storage.history import TIMEOUT, ProposalOutcome
 from hankelboard.storage.records import Record
-from hankelboard.trainer.compression.session import Session
+from hankelboard.trainer.compression.run import Run
 
 
 class Deadline:
@@ -18,14 +17,13 @@ class Deadline:
     `tick` is not called where a policy decides by itself.
     """
 
-    def __init__(self, session: Session):
-        self._session = session
-        self._config = session.config.reduction
+    def __init__(self, run: Run, config: ReductionConfig):
+        self._run, self._config = run, config
         self._ticked: float | None = None
 
     def tick(self, outcome: ProposalOutcome, *, at_end: bool) -> None:
         """Count the time since the last tick; decide by default when it is up."""
-        now, state, config = time.monotonic(), self._session.state, self._config
+        now, state, config = self._run.clock.monotonic(), self._run.state, self._config
         state.pending_s += now - (now if self._ticked is None else self._ticked)
         self._ticked = now
         if config.deadline_s and state.pending_s >= config.deadline_s:
@@ -36,21 +34,21 @@ class Deadline:
             self._decide(outcome, "reject", "training ended before a decision")
 
     def suspend(self) -> None:
-        """The time until the next tick does not count."""
+        """Do not count the time until the next tick."""
         self._ticked = None
 
     def _decide(self, outcome: ProposalOutcome, verdict: str, reason: str) -> None:
-        """A decision like any other: of two deciders the first one wins, here too."""
-        session = self._session
+        """Decide like anybody else: of two deciders the first wins, here too."""
+        run = self._run
         with contextlib.suppress(AlreadyDecided):
             proposals.decide(
-                session.paths, outcome.number, verdict, by=TIMEOUT, via="trainer", reason=reason,
-                history=session.history,
+                run.paths, outcome.number, verdict, by=TIMEOUT, via="trainer", reason=reason,
+                history=run.history,
             )  # fmt: skip
 
 
 def deadline_record(config: ReductionConfig) -> Record | None:
-    """For people, in a proposal: when a default decides, and how."""
+    """Return what a proposal shows of it: when the default decides, and how; None without a deadline."""
     if not config.deadline_s and not config.deadline_steps:
         return None
     return {"s": config.deadline_s, "steps": config.deadline_steps, "default": config.default}

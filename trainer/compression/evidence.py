@@ -20,10 +20,8 @@ from hankelboard.storage.proposals import ranks_at, ranks_of_share
 from hankelboard.storage.records import Record
 from hankelboard.trainer.compression.badge import badge
 from hankelboard.trainer.compression.null_ranks import LEARNED, add_null_ranks
-from hankelboard.trainer.compression.what_if import Comparison, cut_copy, evaluating, evaluation_batch
-from hankelboard.trainer.data.scoring import cross_entropy, judged
-from hankelboard.trainer.data.task import Split
-from hankelboard.trainer.layers.recurrences.precision import autocast
+from hankelboard.trainer.compression.what_if import Comparison, cut_copy
+from hankelboard.trainer.compression.workload import Workload
 from hankelboard.trainer.reduction.linear.kept_modes import MODAL, allocate
 from hankelboard.trainer.reduction.reducible import RankTable
 from hankelboard.trainer.reduction.surgery import reducible_layers
@@ -31,20 +29,8 @@ from hankelboard.trainer.reduction.surgery import reducible_layers
 TIMING_ROUNDS = 5
 
 
-def evaluate(model: nn.Module, split: Split, *, text: bool = False) -> dict[str, float]:
-    """Mean cross-entropy (nats) and accuracy on a split; of a text also the loss as bits per character."""
-    totals = torch.zeros(3, dtype=torch.float64)
-    with evaluating(model):
-        for part in torch.arange(len(split)).split(evaluation_batch(split)):
-            logits = model(split.inputs[part])  # (batch, classes) or (batch, L, classes)
-            totals += torch.stack(judged(logits, split.labels[part])).sum(1)
-    loss, correct, scored = totals.tolist()
-    bits = {"bits_per_character": loss / scored / math.log(2.0)} if text else {}
-    return {"loss": loss / scored, "accuracy": correct / scored, **bits}
-
-
 def rank_tables(model: nn.Module) -> list[RankTable]:
-    """What every rank of every reducible layer would mean.
+    """Return what every rank of every reducible layer would mean.
 
     Raises ValueError, naming the layer, when a layer allows no statement (all zero, not finite), or when
     there is no such layer.
@@ -68,22 +54,18 @@ class Occasion:
     """Cut this share of the states instead of what the tolerance allows."""
     ranks: Sequence[int] | None = None
     """Cut to these ranks, those of another run, instead."""
-    attempts: int = 1
-    """Attempts up to and including this one."""
+    opportunities: int = 1
+    """Up to and including this one: so often the rule is applied to untrained layers."""
     fresh: Callable[[], nn.Module] | None = None
     """Makes an untrained model of the original dimensions."""
     earlier: Sequence[Any] | None = None
     """The systems of all layers at the last snapshot, when no cut lies between."""
-    precision: str = "float32"
-    """That of training, to time a step with; answers are compared in single precision."""
     limit_s: float = math.inf
     """What is not begun after so many seconds is left out, and named."""
 
 
-def gather(
-    model: nn.Module, split: Split, config: ReductionConfig, timing_batch: Split, occasion: Occasion
-) -> Record:
-    """The evidence of a proposal, as it goes into its file.
+def gather(model: nn.Module, workload: Workload, config: ReductionConfig, occasion: Occasion) -> Record:
+    """Return the evidence of a proposal, as it goes into its file.
 
     `ranks` is what the rule gives at the tolerance, or what leaves out a fixed share of the states. First
     comes what every decision needs; what the time does not allow is left out and named. Raises ValueError
@@ -96,10 +78,10 @@ def gather(
     for layer, rank in zip(proposal["layers"], proposal["ranks"], strict=True):
         layer["rank"] = rank
         layer["gated"] = rank == layer["state_dim"]
-    comparison = Comparison(model, split, config.evidence_samples)
+    comparison = Comparison(model, workload, config.evidence_samples)
     proposal["measured"] = {
         "split": "val",
-        "samples": min(len(split), config.evidence_samples),
+        "samples": comparison.samples,
         "before": comparison.before,
         "points": [],
     }
@@ -108,7 +90,7 @@ def gather(
     nominal = config.tolerance if by_rule else max(_shares(proposal))
     if any(layer["rank"] < layer["state_dim"] for layer in proposal["layers"]):
         _add_point(model, comparison, proposal, nominal, proposal["ranks"])
-    proposal["cost"] = _cost(model, proposal, timing_batch, occasion.precision)
+    proposal["cost"] = _cost(model, proposal, workload)
     for name, work in _optional(model, comparison, config, proposal, occasion):
         clock.unless_over(name, work)
     points.sort(key=lambda point: point["tolerance"])
@@ -119,47 +101,46 @@ def gather(
 
 def complete(
     model: nn.Module,
-    split: Split,
+    workload: Workload,
     config: ReductionConfig,
-    timing_batch: Split,
     occasion: Occasion,
     proposal: Record,
     ranks: list[int] | None,
 ) -> Record:
-    """What a person asked for besides: these ranks, or with None what the time had left out.
+    """Measure what a person asked for besides: these ranks, or with None what the time had left out.
 
-    The model must be the one that the proposal was made of. Returns what is new: `points`, `layers` (per
+    The model must be the one that the proposal was made of. Return what is new: `points`, `layers` (per
     layer a dict), `done` (names of what had been left out). Raises ValueError for ranks that cannot be.
     """
-    comparison = Comparison(model, split, config.evidence_samples)
+    comparison = Comparison(model, workload, config.evidence_samples)
     if ranks is not None:
         trial = cut_copy(model, ranks)
         models = [copy.deepcopy(model), trial]
-        now, after = _seconds_per_step(models, timing_batch, occasion.precision)
+        now, after = _seconds_per_step(models, workload)
         timing = {"seconds_per_step": after, "seconds_per_step_now": now}
         share = max(
             layer["discarded_share"][rank] for layer, rank in zip(proposal["layers"], ranks, strict=True)
         )
         point = {"tolerance": share, "ranks": ranks, "rule": False, "asked": True, **timing}
         return {"points": [point | comparison.with_copy(trial)], "layers": [{} for _ in ranks], "done": []}
-    wanted = set(proposal["measured"].get("left_out", []))
-    known, before = copy.deepcopy(proposal), proposal
-    for name, work in _optional(model, comparison, config, known, occasion):
-        if name in wanted:
+    left_out = set(proposal["measured"].get("left_out", []))
+    completed = copy.deepcopy(proposal)
+    for name, work in _optional(model, comparison, config, completed, occasion):
+        if name in left_out:
             work()
-    old = [point["ranks"] for point in before["measured"]["points"]]
+    old = [point["ranks"] for point in proposal["measured"]["points"]]
     layers = [
-        {key: value for key, value in layer.items() if key not in had}
-        for layer, had in zip(known["layers"], before["layers"], strict=True)
+        {key: value for key, value in layer.items() if key not in before}
+        for layer, before in zip(completed["layers"], proposal["layers"], strict=True)
     ]
-    points = [point for point in known["measured"]["points"] if point["ranks"] not in old]
-    return {"points": points, "layers": layers, "done": sorted(wanted)}
+    points = [point for point in completed["measured"]["points"] if point["ranks"] not in old]
+    return {"points": points, "layers": layers, "done": sorted(left_out)}
 
 
 def _optional(
     model: nn.Module, comparison: Comparison, config: ReductionConfig, proposal: Record, occasion: Occasion
 ) -> Iterator[tuple[str, Callable[[], None]]]:
-    """What a decision does not need, by name, in the order of its worth; each adds to the proposal."""
+    """Yield what a decision does not need, by name, in the order of its worth; each adds to the proposal."""
     yield "responses", lambda: _inspect(model, proposal, occasion.earlier)
     yield "null ranks", lambda: _null_ranks(proposal, config, occasion)
     full = [layer["state_dim"] for layer in proposal["layers"]]
@@ -192,7 +173,7 @@ class _Clock:
 
 
 def layers_record(model: nn.Module, config: ReductionConfig) -> Record:
-    """Per layer, what every rank would mean: the part of a proposal that a slider reads."""
+    """Return what every rank of each layer would mean: the part of a proposal that a slider reads."""
     layers = reducible_layers(model)
     tables = rank_tables(model)
     total = sum(parameter.numel() for parameter in model.parameters())
@@ -223,7 +204,7 @@ def layers_record(model: nn.Module, config: ReductionConfig) -> Record:
 
 
 def _ranks(proposal: Record, config: ReductionConfig, occasion: Occasion) -> list[int]:
-    """What the tolerance allows, a fixed share leaves, or another run had.
+    """Return what the tolerance allows, a fixed share leaves, or another run had.
 
     A method that compares modes across layers keeps as many as that run in all, wherever they are.
     """
@@ -231,16 +212,16 @@ def _ranks(proposal: Record, config: ReductionConfig, occasion: Occasion) -> lis
         return ranks_of_share(proposal, occasion.share)
     if occasion.ranks is None:
         return ranks_at(proposal, config.tolerance)
-    wanted = list(occasion.ranks)
+    ranks = list(occasion.ranks)
     if config.method in MODAL:
-        wanted = allocate([layer["hsv"] for layer in proposal["layers"]], sum(wanted))
-    if len(wanted) != len(proposal["layers"]):
-        raise ValueError(f"reduction.ranks_as: that run has {len(wanted)} layers")
-    return [min(rank, layer["state_dim"]) for rank, layer in zip(wanted, proposal["layers"], strict=True)]
+        ranks = allocate([layer["hsv"] for layer in proposal["layers"]], sum(ranks))
+    if len(ranks) != len(proposal["layers"]):
+        raise ValueError(f"reduction.ranks_as: that run has {len(ranks)} layers")
+    return [min(rank, layer["state_dim"]) for rank, layer in zip(ranks, proposal["layers"], strict=True)]
 
 
 def _shares(proposal: Record) -> list[float]:
-    """Share that each layer discards at the proposed ranks."""
+    """Return the share that each layer discards at the proposed ranks."""
     return [layer["discarded_share"][layer["rank"]] for layer in proposal["layers"]]
 
 
@@ -257,7 +238,7 @@ def _add_point(
 
 
 def _inspect(model: nn.Module, proposal: Record, earlier: Sequence[Any] | None) -> None:
-    """Responses, gain, error interval and stability of the layers whose family can tell."""
+    """Add responses, gain, error interval and stability of the layers whose family knows them."""
     before = earlier or [None] * len(proposal["layers"])
     for (_, layer), record, then in zip(reducible_layers(model), proposal["layers"], before, strict=True):
         if layer.offers("inspect"):
@@ -269,18 +250,18 @@ def _inspect(model: nn.Module, proposal: Record, earlier: Sequence[Any] | None) 
 
 
 def _null_ranks(proposal: Record, config: ReductionConfig, occasion: Occasion) -> None:
-    """What the same rule and attempts leave of untrained layers, where a comparison says something."""
+    """Add what the same rule leaves of untrained layers, where a comparison says something."""
     by_rule = occasion.share is None and occasion.ranks is None
     if occasion.fresh is not None and by_rule and config.method in LEARNED:
-        add_null_ranks(proposal["layers"], occasion.fresh, config, occasion.attempts)
+        add_null_ranks(proposal["layers"], occasion.fresh, config, occasion.opportunities)
 
 
-def _cost(model: nn.Module, proposal: Record, batch: Split, precision: str) -> Record:
-    """Parameters and measured seconds per training step, now and at the proposed ranks."""
+def _cost(model: nn.Module, proposal: Record, workload: Workload) -> Record:
+    """Return parameters and measured seconds per training step, now and at the proposed ranks."""
     layers, ranks = proposal["layers"], proposal["ranks"]
     elsewhere = proposal["parameters_elsewhere"]
     models = [copy.deepcopy(model), cut_copy(model, ranks)]
-    now, after = _seconds_per_step(models, batch, precision)
+    now, after = _seconds_per_step(models, workload)
     return {
         "seconds_per_step": {"now": now, "after": after},
         "parameters": {
@@ -291,22 +272,19 @@ def _cost(model: nn.Module, proposal: Record, batch: Split, precision: str) -> R
     }
 
 
-def _seconds_per_step(models: Sequence[nn.Module], batch: Split, precision: str) -> list[float]:
-    """Median seconds of forward and backward, the models interleaved against noise."""
+def _seconds_per_step(models: Sequence[nn.Module], workload: Workload) -> list[float]:
+    """Return the median seconds of forward and backward, the models interleaved against noise."""
     seconds: list[list[float]] = [[] for _ in models]
     with torch.random.fork_rng():
         for _ in range(TIMING_ROUNDS + 1):  # the first round warms up
             for model, times in zip(models, seconds, strict=True):
-                work = partial(_forward_backward, model, batch, precision)
-                times.append(_timed(work, batch.inputs))
+                times.append(_timed(partial(_forward_backward, model, workload), next(model.parameters())))
     return [sorted(times[1:])[TIMING_ROUNDS // 2] for times in seconds]
 
 
-def _forward_backward(model: nn.Module, batch: Split, precision: str) -> None:
+def _forward_backward(model: nn.Module, workload: Workload) -> None:
     model.train()
-    with autocast(batch.inputs.device, precision):
-        loss = cross_entropy(model(batch.inputs), batch.labels)
-    loss.backward()
+    workload.forward_backward(model)
 
 
 def _timed(work: Callable[[], None], tensor: Tensor) -> float:

@@ -13,7 +13,7 @@ class LoopState:
     branch: int = 0
     policy: str = ""
     attempts_consumed: int = -1
-    """Attempt steps up to and including this one are done: proposed, skipped or rolled back."""
+    """Opportunities up to and including this step are over: proposed, skipped or rolled back."""
     waiting: str = ""
     """pause or train while a person decides."""
     reductions: list[int] = field(default_factory=list)

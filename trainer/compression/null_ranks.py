@@ -19,7 +19,7 @@ LEARNED = ("auto", "balanced", "energy")
 
 
 def add_null_ranks(
-    layers: Sequence[Record], fresh: Callable[[], nn.Module], config: ReductionConfig, attempts: int
+    layers: Sequence[Record], fresh: Callable[[], nn.Module], config: ReductionConfig, opportunities: int
 ) -> None:
     """Add `null_ranks` to the layers of a proposal: the ranks of NULL_SEEDS untrained models.
 
@@ -27,8 +27,8 @@ def add_null_ranks(
     ----------
     fresh : callable
         Makes an untrained model of the original dimensions.
-    attempts : int
-        By how many attempts the rule is applied to it.
+    opportunities : int
+        How often the rule is applied to it.
     """
     for record in layers:
         record["null_ranks"] = []
@@ -36,7 +36,7 @@ def add_null_ranks(
         with drawing(seed):
             model = fresh()
         untrained = [untrained_layer(layer) for _, layer in reducible_layers(model)]
-        for record, rank in zip(layers, null_ranks(untrained, config, attempts), strict=True):
+        for record, rank in zip(layers, null_ranks(untrained, config, opportunities), strict=True):
             record["null_ranks"].append(rank)
 
 
@@ -46,18 +46,18 @@ def untrained_layer(layer: ReducibleLayer) -> Record:
     return {"state_dim": layer.state_dim, "discarded_share": shares, "realisable": realisable}
 
 
-def null_ranks(layers: Sequence[Record], config: ReductionConfig, attempts: int) -> list[int]:
-    """The ranks after so many attempts by the rule of a proposal, each on what the last one kept.
+def null_ranks(layers: Sequence[Record], config: ReductionConfig, opportunities: int) -> list[int]:
+    """Return the ranks after so many cuts by the rule of a proposal, each of what the last one kept.
 
     A truncated system has nearly the kept importances, so the cuts themselves are not carried out: of rank r
     remains (share[k] − share[r]) / (1 − share[r]) for k ≤ r.
 
     Parameters
     ----------
-    layers : as `untrained_layer` tells them
+    layers : as `untrained_layer` returns them
     """
     kept = list(layers)
-    for _ in range(attempts):
+    for _ in range(opportunities):
         proposal = {"gate": config.gate, "allocation": config.allocation, "layers": kept}
         ranks = ranks_at(proposal, config.tolerance)
         kept = [_remaining(layer, rank) for layer, rank in zip(kept, ranks, strict=True)]
@@ -76,7 +76,7 @@ def _remaining(layer: Record, rank: int) -> Record:
 
 @contextmanager
 def drawing(seed: int) -> Iterator[None]:
-    """Random numbers of another seed, without a trace in those of training."""
+    """Draw random numbers of another seed, without a trace in those of training."""
     numpys = np.random.get_state()
     with torch.random.fork_rng():
         torch.manual_seed(seed)

@@ -13,7 +13,7 @@ from hankelboard.trainer.layers.recurrences.installed_kernels import kernel_vers
 
 
 def machine(device: torch.device) -> dict[str, Any]:
-    """Where it was computed: system, processor and graphics card."""
+    """Return where it was computed: system, processor and graphics card."""
     gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else ""
     return {
         "system": f"{platform.system()} {platform.machine()}",
@@ -24,7 +24,7 @@ def machine(device: torch.device) -> dict[str, Any]:
 
 
 def _processor() -> str:
-    """The processor's name as Linux tells it, else what Python knows."""
+    """Return the processor's name as Linux gives it, else as Python does."""
     with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):
@@ -33,6 +33,6 @@ def _processor() -> str:
 
 
 def versions() -> dict[str, str]:
-    """Of Python and of the packages that round."""
+    """Return the versions of Python and of the packages that round."""
     ours = {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__}
     return {**ours, **kernel_versions()}

@@ -6,12 +6,14 @@ import resource
 import sys
 import time
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 from hankelboard.storage.journal import Journal
 from hankelboard.storage.layout import RunPaths
 from hankelboard.storage.records import Record, now
 from hankelboard.storage.status import process_identity, write_status
+from hankelboard.trainer.compression.clock import Clock
 from hankelboard.trainer.compression.loop_state import LoopState
 
 BEAT_S = 1.0
@@ -20,18 +22,36 @@ QUIET_EVENTS = ("checkpoint_published", "command_accepted", "waiting_started", "
 EXPECT_S = {"training": 5.0, "evaluating": 60.0, "measuring": 120.0, "checkpointing": 60.0, "restoring": 60.0}
 
 
+class Position(Protocol):
+    """Where training is: asked for every record, because a restore replaces all of it."""
+
+    @property
+    def state(self) -> LoopState:
+        """What the loop counts."""
+
+    @property
+    def state_dims(self) -> list[int]:
+        """State dimension of each layer."""
+
+
+@dataclass
+class Beginning:
+    """The position before there is a model."""
+
+    state: LoopState = field(default_factory=LoopState)
+    state_dims: list[int] = field(default_factory=list)
+
+
 class Recorder:
     """The one writer of a run's journals and status, for the lifetime of one attempt."""
 
     def __init__(self, paths: RunPaths, *, total_steps: int, attempt: int, tensorboard: bool, keep_log: bool):
-        """`keep_log`: also write log.txt; a worker's child need not, its output goes there already."""
+        """Open the journals. `keep_log`: write log.txt, where the output of a worker's child goes already."""
         self.attempt = attempt
         self.trouble: str | None = None
-        self.state = LoopState()
-        self.started = time.monotonic()
         self.steps_per_s: float | None = None
-        self.train_s_noted = 0.0
-        self.state_dims: list[int] = []
+        self._position: Position = Beginning()
+        self._started = time.monotonic()
         self._paths = paths
         self._total_steps = total_steps
         self._events = Journal(paths.events)
@@ -43,6 +63,10 @@ class Recorder:
         self._shown = ("starting", "restoring")
         self._tensorboard = _TensorBoard(paths) if tensorboard else None
         self._log = paths.log.open("a") if keep_log else None
+
+    def follow(self, position: Position) -> None:
+        """Ask `position` from now on where training is."""
+        self._position = position
 
     def event(self, kind: str, **fields: Any) -> Record:
         """Append an event and say it in the log; returns the record.
@@ -58,11 +82,11 @@ class Recorder:
             self._events.append(record)  # waits in memory for room
         if kind not in QUIET_EVENTS:
             shown = " ".join(f"{key}={value}" for key, value in fields.items() if value not in (None, ""))
-            self.say(f"step {self.state.step} branch {self.state.branch}: {kind} {shown}")
+            self.say(f"step {record['step']} branch {record['branch']}: {kind} {shown}")
         return record
 
     def say(self, text: str) -> None:
-        """A line for people: to the terminal and to log.txt."""
+        """Write a line for people: to the terminal and to log.txt."""
         line = f"{now()} {text}"
         with contextlib.suppress(OSError):  # a full disk, or nobody at the other end of a pipe
             print(line, flush=True)
@@ -78,17 +102,18 @@ class Recorder:
 
     def metrics(self, values: dict[str, float | int]) -> None:
         """Append a metrics record; waits at most a second in memory."""
+        state = self._position.state
         record = {
             **self._where(),
-            "elapsed_s": round(time.monotonic() - self.started, 3),
-            "train_s": round(self.state.train_s, 3),
+            "elapsed_s": round(time.monotonic() - self._started, 3),
+            "train_s": round(state.train_s, 3),
             **values,
-            **{f"state_dim/{layer}": dim for layer, dim in enumerate(self.state_dims)},
+            **{f"state_dim/{layer}": dim for layer, dim in enumerate(self._position.state_dims)},
         }
         self._metrics.append(record)
         if self._tensorboard:
             try:
-                self._tensorboard.scalars(self.state, values)
+                self._tensorboard.scalars(state, values)
             except ImportError as error:
                 self._tensorboard = None
                 self.say(f"no TensorBoard events in this attempt: {error}; pip install tensorboard")
@@ -105,7 +130,8 @@ class Recorder:
         self._spectra.append(record)
 
     def _where(self) -> Record:
-        return {"step": self.state.step, "branch": self.state.branch, "attempt": self.attempt}
+        state = self._position.state
+        return {"step": state.step, "branch": state.branch, "attempt": self.attempt}
 
     def show(self, state: str, phase: str) -> None:
         """Replace status.json when state or phase changed, or a second has passed."""
@@ -122,11 +148,11 @@ class Recorder:
             self.say(f"status.json not written: {error.strerror or error}")
 
     def show_phase(self, phase: str) -> None:
-        """The same state in another phase: said before something slow begins."""
+        """Show the same state in another phase, before something slow begins."""
         self.show(self._shown[0], phase)
 
     def _status(self, state: str, phase: str) -> Record:
-        loop = self.state
+        loop = self._position.state
         left = self._total_steps - loop.step
         return {
             **self._identity,
@@ -136,7 +162,7 @@ class Recorder:
             "state": state,
             "phase": phase,
             "total_steps": self._total_steps,
-            "state_dims": self.state_dims,
+            "state_dims": self._position.state_dims,
             "steps_per_s": self.steps_per_s and round(self.steps_per_s, 3),
             "eta_s": self.steps_per_s and round(left / self.steps_per_s, 1),
             "train_s": round(loop.train_s, 3),
@@ -146,11 +172,11 @@ class Recorder:
             "trouble": self.trouble or self._events.trouble or self._metrics.trouble or self._spectra.trouble,
         }
 
-    def settle(self, give_up: Callable[[], bool]) -> None:
+    def settle(self, give_up: Callable[[], bool], clock: Clock = time) -> None:
         """Wait until every event is on disk: what follows is true only then."""
         while self.unwritten and not give_up():
             self.show(*self._shown)
-            time.sleep(RETRY_S)
+            clock.sleep(RETRY_S)
 
     def close(self) -> None:
         self._metrics.close()
@@ -178,7 +204,7 @@ class _TensorBoard:
             self._writer.add_scalar(name, value, state.step)
 
     def _open(self, state: LoopState) -> None:
-        from torch.utils.tensorboard import SummaryWriter  # 1.6 s to import: only where it is wanted
+        from torch.utils.tensorboard import SummaryWriter  # 1.6 s to import: only where it is asked for
 
         self.close()
         folder = self._folder / f"branch-{state.branch}"
@@ -191,6 +217,6 @@ class _TensorBoard:
 
 
 def memory_mb() -> float:
-    """Peak memory of this process, MB."""
+    """Return the peak memory of this process, MB."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return round(peak / (1024 * 1024 if sys.platform == "darwin" else 1024), 1)

@@ -6,13 +6,14 @@ from hankelboard.storage import checkpoints, commands
 from hankelboard.storage.checkpoints import Checkpoint
 from hankelboard.storage.history import History
 from hankelboard.storage.layout import CheckpointName, RunPaths
+from hankelboard.trainer.compression.inbox import unanswered
 
 PRUNABLE = ("scheduled", "stop", "branch")
 METRIC = "val/accuracy"
 
 
 def superfluous(paths: RunPaths, history: History, *, keep: int) -> list[Checkpoint]:
-    """Checkpoints that retention does not keep, oldest first.
+    """Return the checkpoints that retention does not keep, oldest first.
 
     Kept are: on each branch the last `keep` unpinned ones and the best; everything pinned (by the trainer
     around a cut, or by a person); where a branch began; where a rollback that is not answered yet leads.
@@ -38,18 +39,12 @@ def superfluous(paths: RunPaths, history: History, *, keep: int) -> list[Checkpo
 
 
 def _needed(paths: RunPaths, history: History) -> set[str]:
-    """Names that branches, people's pins and unanswered rollbacks refer to."""
+    """Return the names that branches, people's pins and unanswered rollbacks refer to."""
     names = {branch.checkpoint for branch in history.branches.values() if branch.checkpoint}
     for note in commands.read_notes(paths):
         if note["note"] == "pin" and isinstance(note.get("value"), str):
             names.add(note["value"])
-    for command_id in commands.command_ids(paths):
-        known = history.commands.get(command_id)
-        if known is None or known.state == "accepted":
-            command = commands.read_command(paths, command_id)
-            if command is not None and command.checkpoint:
-                names.add(command.checkpoint)
-    return names
+    return names | {each.checkpoint for each in unanswered(paths, history) if each.checkpoint}
 
 
 def _quality(checkpoint: Checkpoint) -> tuple[float, int]:

@@ -31,12 +31,12 @@ class Snapshot:
 
 
 def is_due(step: int, total: int) -> bool:
-    """Whether a snapshot belongs to this step of a run of `total` steps."""
+    """Return whether a snapshot belongs to this step of a run of `total` steps."""
     return any(step == round(fraction * total) for fraction in FRACTIONS)
 
 
 def encode(layers: Sequence[DiagonalSystem]) -> bytes:
-    """log λ in double precision, which |λ| -> 1 needs; B and C in single, as the weights they come from."""
+    """Return log λ in double precision, which |λ| -> 1 needs; B and C in single, like their weights."""
     arrays: dict[str, np.ndarray] = {}
     for index, system in enumerate(layers):
         arrays[f"{index}.log_eigenvalues"] = _parts(system.logarithms, np.float64)  # (2, N)
@@ -46,7 +46,7 @@ def encode(layers: Sequence[DiagonalSystem]) -> bytes:
 
 
 def decode(content: bytes) -> list[DiagonalSystem]:
-    """The systems of all layers. Raises ValueError when the content is not what `encode` wrote."""
+    """Return the systems of all layers. Raises ValueError when the content is not what `encode` wrote."""
     try:
         arrays = safetensors.numpy.load(content)
         layers = sorted({int(name.partition(".")[0]) for name in arrays})
@@ -67,24 +67,26 @@ def _parts(values: np.ndarray, kind: type) -> np.ndarray:
 
 
 def _complex(parts: np.ndarray) -> np.ndarray:
-    double = parts.astype(np.float64)
-    return double[0] + 1j * double[1]
+    real, imaginary = parts.astype(np.float64)
+    return np.asarray(real + 1j * imaginary)
 
 
 def read_comparable(paths: RunPaths, history: History) -> tuple[list[Snapshot], int]:
-    """Snapshots of the live path in one state space: those since the last cut, by step; and how many lie
-    before it, in other coordinates. What cannot be read is left out."""
+    """Return the snapshots of the live path since the last cut, by step: they share a state space.
+
+    And how many lie before it, in other coordinates. What cannot be read is left out.
+    """
     names = systems.systems_on_path(paths, history)
     last = [name for name in names if name.reductions == names[-1].reductions]
-    snapshots = []
+    snapshots: list[Snapshot] = []
     for name in last:
         content = systems.read_systems(paths, name)
         try:
-            found = decode(content) if content is not None else []
+            layers = decode(content) if content is not None else []
         except ValueError:
             continue
-        if found and (not snapshots or _shapes(found) == _shapes(snapshots[0].systems)):
-            snapshots.append(Snapshot(name, found))
+        if layers and (not snapshots or _shapes(layers) == _shapes(snapshots[0].systems)):
+            snapshots.append(Snapshot(name, layers))
     return snapshots, len(names) - len(last)
 
 

@@ -1,20 +1,22 @@
 """The policy `pragmatic`: a cut is on trial for some steps and undone when validation fell too far.
 
-A greedy reduction that looks at validation: a fixed share of the states per attempt,
+A greedy reduction that looks at validation: a fixed share of the states per opportunity,
 one step back when it hurts, and no more cuts after that.
 """
 
 from typing import Any
 
+from hankelboard.settings.config import ReductionConfig
 from hankelboard.storage.errors import CheckpointError
 from hankelboard.storage.layout import CheckpointName
-from hankelboard.trainer.compression.session import Session
+from hankelboard.trainer.compression.monitor import Monitor
+from hankelboard.trainer.compression.run import Run
 
 POLICY = "pragmatic"
 
 
-def trial_steps(attempts: list[int], configured: int, total: int) -> int:
-    """Steps until a cut is judged: as configured, else the smallest distance of two attempts.
+def trial_steps(opportunities: list[int], configured: int, total: int) -> int:
+    """Return the steps until a cut is judged: as configured, else the least distance of opportunities.
 
     >>> trial_steps([25, 50, 75], 0, 1000)
     25
@@ -25,39 +27,38 @@ def trial_steps(attempts: list[int], configured: int, total: int) -> int:
     """
     if configured:
         return configured
-    distances = [after - before for before, after in zip([0, *attempts], attempts, strict=False)]
+    distances = [after - before for before, after in zip([0, *opportunities], opportunities, strict=False)]
     return min(distances, default=total)
 
 
 class Trials:
     """The cut on trial, if any. All it remembers is in the loop state: it is resumed and rolled back."""
 
-    def __init__(self, session: Session, attempts: list[int]):
-        config = session.config
-        self._session = session
-        self._threshold = config.reduction.threshold
-        self._steps = trial_steps(attempts, config.reduction.trial, config.training.steps)
+    def __init__(self, run: Run, monitor: Monitor, config: ReductionConfig, opportunities: list[int]):
+        self._run, self._monitor = run, monitor
+        self._threshold = config.threshold
+        self._steps = trial_steps(opportunities, config.trial, run.steps)
 
     @property
     def running(self) -> bool:
-        return self._session.state.trial is not None
+        return self._run.state.trial is not None
 
     def begin(self, proposal: int, checkpoint: str, before: dict[str, float]) -> None:
         """Put a cut on trial; `before` is the validation before it."""
-        state = self._session.state
+        state = self._run.state
         state.trial = {
             "proposal": proposal, "checkpoint": checkpoint, "before": before["accuracy"],
             "until": state.step + self._steps,
         }  # fmt: skip
 
     def judge(self, *, at_end: bool) -> bool:
-        """Judge the cut when its time is over; returns whether it was undone."""
-        session, trial = self._session, self._session.state.trial
-        if trial is None or (session.state.step < trial["until"] and not at_end):
+        """Judge the cut when its time is over; return whether it was undone."""
+        run, trial = self._run, self._run.state.trial
+        if trial is None or (run.state.step < trial["until"] and not at_end):
             return False
-        now = session.measure()["accuracy"]
+        now = self._monitor.measure()["accuracy"]
         kept = now >= trial["before"] - self._threshold
-        session.event(
+        run.event(
             "reduction_judged",
             proposal=trial["proposal"],
             before=trial["before"],
@@ -65,19 +66,16 @@ class Trials:
             threshold=self._threshold,
             kept=kept,
         )
-        session.state.trial = None
+        run.state.trial = None
         return not kept and self._undo(trial)
 
     def _undo(self, trial: dict[str, Any]) -> bool:
-        session = self._session
+        run = self._run
         name = CheckpointName.parse(trial["checkpoint"])
         assert name is not None
         try:
-            session.roll_back(
-                name, policy=POLICY, by=f"policy:{POLICY}", consumed=session.config.training.steps
-            )
+            run.roll_back(name, policy=POLICY, by=f"policy:{POLICY}", consumed=run.steps)
         except CheckpointError as error:
-            session.recorder.say(f"the cut of proposal {trial['proposal']} stays: {error}")
+            run.recorder.say(f"the cut of proposal {trial['proposal']} stays: {error}")
             return False
-        session.save("branch")
         return True

@@ -1,7 +1,7 @@
 """Copies of a model, cut and compared with it on held-out sequences. Nothing here changes the model."""
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -10,8 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from hankelboard.trainer.data.scoring import judged
-from hankelboard.trainer.data.task import Split
+from hankelboard.trainer.compression.workload import Answers, Workload
 from hankelboard.trainer.reduction.surgery import apply_reduction, reducible_layers, restored_on_error
 
 EVALUATED_STEPS = 1 << 16
@@ -41,7 +40,7 @@ def cut(
 
 
 def cut_copy(model: nn.Module, ranks: Sequence[int]) -> nn.Module:
-    """A copy of the model at these ranks. Raises ValueError when they cannot be realised."""
+    """Return a copy of the model at these ranks. Raises ValueError when they cannot be realised."""
     trial = copy.deepcopy(model)
     cut(trial, None, ranks, "reset")
     return trial
@@ -50,19 +49,24 @@ def cut_copy(model: nn.Module, ranks: Sequence[int]) -> nn.Module:
 class Comparison:
     """A model's answers on held-out sequences, to compare those of its cut copies with."""
 
-    def __init__(self, model: nn.Module, split: Split, limit: int):
-        self._split = split
-        self._count = min(len(split), limit)
-        self._logits = self._answers(model)
-        self._layers = layer_outputs(model, split.inputs[:OUTPUT_SEQUENCES])
+    def __init__(self, model: nn.Module, workload: Workload, limit: int):
+        """Compare on the first `limit` validation samples, or on all if there are fewer."""
+        self._workload, self._limit = workload, limit
+        self._before = workload.answer(model, limit)
+        self._layers = layer_outputs(model, workload.validation_inputs(OUTPUT_SEQUENCES))
+
+    @property
+    def samples(self) -> int:
+        """Validation samples that are compared on."""
+        return len(self._before.loss)
 
     @property
     def before(self) -> dict[str, float]:
         """Loss (nats) and accuracy of the model as it is."""
-        return _scores(*self._judged(self._logits))
+        return _scores(self._before)
 
     def with_copy(self, trial: nn.Module) -> dict[str, Any]:
-        """What a cut copy changes.
+        """Return what a cut copy changes.
 
         Returns
         -------
@@ -71,25 +75,14 @@ class Comparison:
             the model as it is, by a paired bootstrap over sequences; `kl`: mean Kullback-Leibler divergence
             of the predictions, nats; `output_error`: ‖y − y_r‖ / ‖y‖ of each layer for the same inputs.
         """
-        logits = self._answers(trial)
-        (loss, correct), (loss_before, correct_before) = self._judged(logits), self._judged(self._logits)
+        before, after = self._before, self._workload.answer(trial, self._limit)
         return {
-            **_scores(loss, correct),
-            "loss_change": paired_interval(loss - loss_before),
-            "accuracy_change": paired_interval(correct - correct_before),
-            "kl": _divergence(self._logits, logits),
+            **_scores(after),
+            "loss_change": paired_interval(after.loss - before.loss),
+            "accuracy_change": paired_interval(after.accuracy - before.accuracy),
+            "kl": _divergence(before.logits, after.logits),
             "output_error": self._output_errors(trial),
         }
-
-    def _answers(self, model: nn.Module) -> Tensor:
-        """Logits, (count, classes) or (count, L, classes), on the CPU."""
-        inputs = self._split.inputs[: self._count]
-        return answers(model, inputs, evaluation_batch(self._split)).float()
-
-    def _judged(self, logits: Tensor) -> tuple[np.ndarray, np.ndarray]:
-        """Mean loss and share of right answers of each sequence, (count,) float64."""
-        loss, correct, scored = judged(logits, self._split.labels[: self._count].cpu())
-        return (loss / scored).numpy(), (correct / scored).numpy()
 
     def _output_errors(self, trial: nn.Module) -> list[float]:
         errors = []
@@ -101,7 +94,7 @@ class Comparison:
 
 
 def layer_outputs(model: nn.Module, inputs: Tensor) -> list[tuple[Tensor, Tensor]]:
-    """What each reducible layer receives and returns when the model reads `inputs`."""
+    """Return what each reducible layer receives and returns when the model reads `inputs`."""
     seen: dict[int, tuple[Tensor, Tensor]] = {}
     modules = [module for _, module in reducible_layers(model)]
 
@@ -121,20 +114,9 @@ def layer_outputs(model: nn.Module, inputs: Tensor) -> list[tuple[Tensor, Tensor
     return [seen[index] for index in range(len(modules))]
 
 
-def evaluation_batch(split: Split) -> int:
-    """Sequences of a split to evaluate at once, at least one."""
-    return max(1, EVALUATED_STEPS // split.inputs.shape[1])
-
-
-def answers(model: nn.Module, inputs: Tensor, batch: int) -> Tensor:
-    """Logits of all sequences, on the CPU."""
-    with evaluating(model):
-        return torch.cat([model(part).cpu() for part in inputs.split(batch)])
-
-
 @contextmanager
-def evaluating(model: nn.Module) -> Any:
-    """Without dropout and gradients; the model's mode is restored afterwards."""
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Leave out dropout and gradients; restore the model's mode afterwards."""
     training = model.training
     model.eval()
     try:
@@ -144,8 +126,8 @@ def evaluating(model: nn.Module) -> Any:
         model.train(training)
 
 
-def _scores(loss: np.ndarray, correct: np.ndarray) -> dict[str, float]:
-    return {"loss": float(loss.mean()), "accuracy": float(correct.mean())}
+def _scores(answers: Answers) -> dict[str, float]:
+    return {"loss": float(answers.loss.mean()), "accuracy": float(answers.accuracy.mean())}
 
 
 def _divergence(before: Tensor, after: Tensor) -> float:
@@ -154,7 +136,7 @@ def _divergence(before: Tensor, after: Tensor) -> float:
 
 
 def paired_interval(differences: np.ndarray, seed: int = 0) -> list[float]:
-    """Percentile bootstrap interval (95 %) of the mean of paired differences.
+    """Return the percentile bootstrap interval (95 %) of the mean of paired differences.
 
     >>> paired_interval(np.zeros(5))
     [0.0, 0.0]

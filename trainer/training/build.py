@@ -11,21 +11,28 @@ from torch import nn
 from hankelboard.settings.config import Config
 from hankelboard.storage.history import History
 from hankelboard.storage.layout import RunPaths
+from hankelboard.trainer.compression.clock import Clock
 from hankelboard.trainer.compression.loop_state import LoopState
+from hankelboard.trainer.compression.monitor import Monitor
 from hankelboard.trainer.compression.recorder import Recorder
-from hankelboard.trainer.compression.session import Session
+from hankelboard.trainer.compression.run import Run
 from hankelboard.trainer.data import load_task
+from hankelboard.trainer.data.task import Task
 from hankelboard.trainer.data.text import check_same_text
 from hankelboard.trainer.layers.build import build_model
 from hankelboard.trainer.layers.recurrences.precision import check_precision
 from hankelboard.trainer.reduction.surgery import reducible_layers
-from hankelboard.trainer.training import references
 from hankelboard.trainer.training.objective import Objective
 from hankelboard.trainer.training.objective.distillation import Distillation
 from hankelboard.trainer.training.objective.regularisation import HankelRegulariser
+from hankelboard.trainer.training.references import resolve, source_of, teacher_of
+from hankelboard.trainer.training.session import Session
+from hankelboard.trainer.training.workload import TaskWorkload
 
 
-def open_session(paths: RunPaths, config: Config, history: History, recorder: Recorder) -> Session:
+def open_session(
+    paths: RunPaths, config: Config, history: History, recorder: Recorder, clock: Clock = time
+) -> Session:
     """Build task, model and optimizer from the configuration, at their initial state."""
     training = config.training
     device = choose_device(training.device)
@@ -33,42 +40,47 @@ def open_session(paths: RunPaths, config: Config, history: History, recorder: Re
     if training.threads:
         torch.set_num_threads(training.threads)
     threadpool_limits(training.threads or 1, user_api="blas")  # NumPy's: the reductions, see blas_threads.py
-    found = references.resolve(paths, config, history)
-    if dims := found.dims():
+    references = resolve(paths, config, history)
+    if dims := references.dims():
         config = replace(config, model=replace(config.model, state_dim=dims, layers=len(dims)))
     torch.manual_seed(training.seed)
     np.random.seed(training.seed)  # people's own code may draw from it
     task = load_task(config.data).to(device)
     check_same_text(config.data, task, history.text)
     model = build_model(config, task).to(device)
-    session = Session(
-        paths=paths, config=config, history=history, task=task, model=model,
-        optimizer=make_optimizer(model, config), objective=Objective(), references=found,
-        recorder=recorder, device=device,
-        state=LoopState(policy=config.reduction.policy, waiting=config.reduction.waiting),
-    )  # fmt: skip
-    session.adopt(session.state)
+    optimizer = make_optimizer(model, config)
     started = time.perf_counter()
-    session.objective = make_objective(session)
-    session.prepared_s = time.perf_counter() - started
-    return session
+    objective = make_objective(paths, config, task, model, device)
+    prepared_s = time.perf_counter() - started
+    run = Run(
+        paths=paths, history=history, recorder=recorder, model=model, optimizer=optimizer, device=device,
+        state=LoopState(policy=config.reduction.policy, waiting=config.reduction.waiting),
+        steps=training.steps, keep_checkpoints=training.keep_checkpoints, extras={"objective": objective},
+        clock=clock,
+    )  # fmt: skip
+    workload = TaskWorkload(config, task, device)
+    return Session(
+        config=config, task=task, objective=objective, references=references, run=run,
+        monitor=Monitor(run, workload, keep_systems=config.output.systems), workload=workload,
+        prepared_s=prepared_s, forward=model,
+    )  # fmt: skip
 
 
-def make_objective(session: Session) -> Objective:
-    """The loss that the configuration asks for; a teacher predicts the training data here, once."""
-    config, task = session.config, session.task
+def make_objective(
+    paths: RunPaths, config: Config, task: Task, model: nn.Module, device: torch.device
+) -> Objective:
+    """Return the loss that the configuration asks for; a teacher predicts the training data here, once."""
     distillation = regulariser = None
     if config.distillation.teacher:
-        source = references.source_of(session.paths, config, "distillation.teacher")
-        teacher = references.teacher_of(source, task, session.device)
+        teacher = teacher_of(source_of(paths, config, "distillation.teacher"), task, device)
         distillation = Distillation(config.distillation, teacher, task.train, task.classes)
     if config.regularisation.hankel_nuclear:
-        regulariser = HankelRegulariser(config.regularisation, session.model)
+        regulariser = HankelRegulariser(config.regularisation, model)
     return Objective(distillation, regulariser)
 
 
 def choose_device(name: str) -> torch.device:
-    """The device of that name; auto takes CUDA, then MPS, then the CPU."""
+    """Return the device of that name; auto takes CUDA, then MPS, then the CPU."""
     if name != "auto":
         return torch.device(name)
     if torch.cuda.is_available():
@@ -77,7 +89,7 @@ def choose_device(name: str) -> torch.device:
 
 
 def make_optimizer(model: nn.Module, config: Config) -> torch.optim.AdamW:
-    """AdamW with a group of its own for the state-space parameters: factor on the rate, no decay.
+    """Return AdamW with a separate group for the state-space parameters: factor on the rate, no decay.
 
     A layer names them in `ssm_parameters` (the LRU: ν, θ, γ, B).
     """

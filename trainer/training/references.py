@@ -33,13 +33,13 @@ class Source:
         return self.paths.checkpoint(self.name)
 
     def tensors(self) -> dict[str, torch.Tensor]:
-        """Parameters and buffers of its model. Raises CheckpointError when it is damaged."""
+        """Return parameters and buffers of its model. Raises CheckpointError when it is damaged."""
         for problem in checkpoints.problems(self.paths, self.name):
             raise CheckpointError(f"{self.paths.run_id}: {problem}")
         return load_file(self.folder / MODEL)
 
     def record(self, key: str) -> dict[str, Any]:
-        """For the event run_started: seconds of training that lie behind this checkpoint, and whence."""
+        """Return what run_started keeps: the run, the checkpoint and the seconds of training behind it."""
         loop = json.loads((self.folder / LOOP).read_text())["loop"]
         before = sum(float(item.get("train_s") or 0.0) for item in read_history(self.paths).references)
         return {
@@ -53,28 +53,28 @@ class Source:
 class References:
     """What a run takes from others beside weights and predictions, as its event run_started keeps it.
 
-    So a resumed run needs those others no more, and does not change when they do.
+    So a resumed run no longer needs those others, and does not change when they do.
     """
 
     records: list[dict[str, Any]]
     """One per key that names a run: key, run, state_dims, and what else the key gives."""
 
     def dims(self) -> list[int] | None:
-        """State dimensions of `model.state_dim_as`."""
+        """Return the state dimensions of `model.state_dim_as`, None without it."""
         return next(
             (item["state_dims"] for item in self.records if item["key"] == "model.state_dim_as"), None
         )
 
-    def ranks_at(self, attempt_step: int, last: bool) -> list[int] | None:
-        """Ranks of `reduction.ranks_as`: after its cut at this step, at the last attempt its final ones; None
-        where it was not cut."""
+    def ranks_at(self, opportunity: int, last: bool) -> list[int] | None:
+        """Return the ranks of `reduction.ranks_as`: after its cut at this step, at the last opportunity its
+        final ones; None where it was not cut."""
         record = next(item for item in self.records if item["key"] == "reduction.ranks_as")
-        ranks: list[int] | None = record["state_dims"] if last else record["cuts"].get(str(attempt_step))
+        ranks: list[int] | None = record["state_dims"] if last else record["cuts"].get(str(opportunity))
         return ranks
 
 
 def resolve(paths: RunPaths, config: Config, history: History) -> References:
-    """Find what the configuration of a run names, or what it found when it started.
+    """Return what a run takes from those that its configuration names, as it was when it started.
 
     Raises
     ------
@@ -108,7 +108,7 @@ WITH_CHECKPOINT = ("start.run", "distillation.teacher")
 
 
 def source_of(paths: RunPaths, config: Config, key: str) -> Source:
-    """The checkpoint that `start` or `distillation` names: its last one unless one is given."""
+    """Return the checkpoint that `start` or `distillation` names: its last one unless one is given."""
     section = config.start if key == "start.run" else config.distillation
     beside = run_paths(paths.root.parent, references(config.as_dict())[key])
     names = {str(name): name for name in checkpoints.checkpoint_names(beside)}
@@ -129,7 +129,7 @@ def start_from(source: Source, model: nn.Module, optimizer: torch.optim.Optimize
 
 
 def teacher_of(source: Source, task: Task, device: torch.device) -> nn.Module:
-    """The model of a checkpoint, ready to predict on a task.
+    """Return the model of a checkpoint, ready to predict on a task.
 
     Raises CheckpointError when it was trained on a task with other channels, classes or tokens.
     """

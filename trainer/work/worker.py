@@ -15,6 +15,9 @@ from hankelboard.storage.history import read_history
 from hankelboard.storage.layout import RunPaths
 from hankelboard.storage.references import state_beside, waits_for
 from hankelboard.storage.runs import is_held, list_runs, read_run
+from hankelboard.trainer.compression.clock import Clock
+from hankelboard.trainer.compression.failure import give_up
+from hankelboard.trainer.compression.inbox import unanswered
 from hankelboard.trainer.work import orphans
 
 SCAN_S = 1.0
@@ -28,9 +31,10 @@ class Worker:
     """Watches a folder of runs. Either side may be killed: a child trains on without its worker, and a
     worker resumes what a dead child left, from its newest valid checkpoint."""
 
-    def __init__(self, runs: Path, *, jobs: int = 1, device: str | None = None):
+    def __init__(self, runs: Path, *, jobs: int = 1, device: str | None = None, clock: Clock = time):
         self._runs = runs
         self._jobs = jobs
+        self._clock = clock
         self._device = device
         self._children: dict[str, subprocess.Popen[bytes]] = {}
         self._settled: dict[str, tuple[int, int]] = {}
@@ -43,7 +47,7 @@ class Worker:
         self._ending = False
 
     def work(self, *, once: bool = False) -> None:
-        """Until a signal comes; with `once` until nothing is left to do."""
+        """Work until a signal comes; with `once` until nothing is left to do."""
         signal.signal(signal.SIGTERM, self._on_signal)
         signal.signal(signal.SIGINT, self._on_signal)
         self._runs.mkdir(parents=True, exist_ok=True)
@@ -56,7 +60,7 @@ class Worker:
                 self._announce()
                 if once and not self._children and not waiting:
                     return
-                time.sleep(SCAN_S / 4 if once else SCAN_S)
+                self._clock.sleep(SCAN_S / 4 if once else SCAN_S)
         finally:
             self._end_children()
             workers.withdraw(self._runs)
@@ -93,7 +97,7 @@ class Worker:
         if run.copy_of:
             self._settle(paths, mark, f"it is a copy of {run.copy_of}; `hankelboard run` trains it on")
             return False
-        asked = list(orphans.unanswered(paths, history))
+        asked = list(unanswered(paths, history))
         if orphans.needs_nothing(history, asked):
             self._settled[paths.run_id] = mark
             return False
@@ -116,12 +120,13 @@ class Worker:
             print(f"{run_id} {waits}", flush=True)
 
     def _kill_what_does_not_listen(self) -> None:
-        """A child that hangs cannot obey `kill`: it gets some seconds, then SIGKILL."""
+        """Kill a child that hangs and cannot obey `kill`, after some seconds."""
+        now = self._clock.monotonic()
         for run_id, child in self._children.items():
             paths = RunPaths(self._runs / run_id)
             if not self._asked_to_kill(paths):
                 self._kills.pop(run_id, None)
-            elif time.monotonic() - self._kills.setdefault(run_id, time.monotonic()) > KILL_PATIENCE_S:
+            elif now - self._kills.setdefault(run_id, now) > KILL_PATIENCE_S:
                 print(f"{run_id} did not obey kill, process {child.pid} is killed", flush=True)
                 child.kill()
 
@@ -129,7 +134,7 @@ class Worker:
         mark = _mtime(paths.inbox)
         if self._kills.get(paths.run_id) or self._looked_at.get(paths.run_id) != mark:
             self._looked_at[paths.run_id] = mark
-            asked = orphans.unanswered(paths, read_history(paths))
+            asked = unanswered(paths, read_history(paths))
             self._to_kill[paths.run_id] = any(command.kind == "kill" for command in asked)
         return self._to_kill[paths.run_id]
 
@@ -138,7 +143,7 @@ class Worker:
         self._settled[paths.run_id] = mark
 
     def _give_up(self, paths: RunPaths) -> None:
-        orphans.fail(paths, f"{MAX_DEATHS} processes died before training began; log.txt says more")
+        give_up(paths, f"{MAX_DEATHS} processes died before training began; log.txt says more")
         self._deaths[paths.run_id] = 0
 
     def _start(self, paths: RunPaths) -> None:
@@ -170,7 +175,7 @@ class Worker:
             self._count_death(run_id, code)
 
     def _count_death(self, run_id: str, code: int) -> None:
-        """Deaths before any record count here; later ones are counted by the journal (attempts)."""
+        """Count deaths before any record; later ones are counted by the journal (attempts)."""
         history = read_history(RunPaths(self._runs / run_id))
         if code != 0 and history.state == "queued":
             self._deaths[run_id] += 1
@@ -179,16 +184,16 @@ class Worker:
         """Ask the children to save and leave; they go on saving by themselves if the worker must go."""
         for child in self._children.values():
             child.terminate()
-        deadline = time.monotonic() + PATIENCE_S
+        deadline = self._clock.monotonic() + PATIENCE_S
         for run_id, child in self._children.items():
             try:
-                child.wait(max(0.0, deadline - time.monotonic()))
+                child.wait(max(0.0, deadline - self._clock.monotonic()))
             except subprocess.TimeoutExpired:
                 print(f"{run_id} is still saving (process {child.pid})", flush=True)
 
 
 def _mark(paths: RunPaths) -> tuple[int, int]:
-    """Changes whenever something could be asked of an ended run: its journal and its inbox."""
+    """Return what changes whenever something could be asked of an ended run: its journal and its inbox."""
     return _mtime(paths.events), _mtime(paths.inbox)
 
 

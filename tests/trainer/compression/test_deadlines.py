@@ -6,10 +6,13 @@ import pytest
 
 from hankelboard.storage.errors import AlreadyDecided
 from hankelboard.storage.proposals import read_decision
+from tests.trainer.small_run import QuickClock, SmallRun
 
 
 class Clock:
     """The clock of deadlines: each look at it takes `pace` seconds, by its own count."""
+
+    sleep = staticmethod(QuickClock.sleep)
 
     def __init__(self):
         self.seconds, self.pace = 0.0, 0.0
@@ -18,13 +21,14 @@ class Clock:
         self.seconds += self.pace
         return self.seconds
 
-    time = monotonic
+    def advance(self, seconds):
+        self.seconds += seconds
 
 
 @pytest.fixture
 def clock(monkeypatch):
     clock = Clock()
-    monkeypatch.setattr("hankelboard.trainer.compression.deadline.time", clock)
+    monkeypatch.setattr(SmallRun, "clock", clock)
     return clock
 
 
@@ -44,11 +48,12 @@ def test_after_some_seconds_the_default_decides(small_run, clock, default, state
     assert max(run.history.state_dims) <= dims
 
 
-def test_a_second_of_a_deadline_is_one_of_the_machine(small_run):
+def test_a_second_of_a_deadline_is_one_of_the_clock(small_run, clock, monkeypatch):
+    monkeypatch.setattr(clock, "sleep", clock.advance)  # only naps take time
     run = small_run(reduction={"policy": "ask", "steps": [20], "deadline_s": 0.5})
     assert run.train() == "finished"
     assert read_decision(run.paths, 1).by == "policy:timeout"
-    assert run.status["waiting_s"] >= 0.4  # by the trainer's naps of a tenth of a second
+    assert run.status["waiting_s"] == pytest.approx(0.5, abs=0.11)  # naps of a tenth of a second
 
 
 def test_after_some_steps_the_default_decides_and_names_them(small_run):
@@ -63,7 +68,7 @@ def test_a_pause_does_not_use_up_the_deadline(small_run, clock):
     with run.training():
         run.wait_pending(1)
         run.wait_answer(run.send("pause"))
-        clock.seconds += 1000.0
+        clock.advance(1000.0)
         clock.pace = 1000.0
         run.wait_beats()
         clock.pace = 0.0
@@ -80,7 +85,7 @@ def test_downtime_does_not_use_up_the_deadline(small_run, clock):
     with run.training():
         run.wait_pending(1)
         run.send("stop")
-    clock.seconds += 1000.0
+    clock.advance(1000.0)
     with run.training():
         run.wait(lambda history: history.attempt == 1 and history.state == "waiting_for_decision")
         run.wait_beats()
@@ -95,14 +100,14 @@ def test_what_passed_before_a_stop_counts(small_run, clock):
     with run.training():
         run.wait_pending(1)
         run.wait_beats()
-        clock.seconds += 40.0
+        clock.advance(40.0)
         run.wait_beats()
         run.send("stop")
     with run.training():
         run.wait(lambda history: history.attempt == 1 and history.state == "waiting_for_decision")
         run.wait_beats()
         assert read_decision(run.paths, 1) is None
-        clock.seconds += 30.0
+        clock.advance(30.0)
         run.wait(lambda history: history.state == "finished")
     assert read_decision(run.paths, 1).by == "policy:timeout"
 

@@ -16,9 +16,9 @@ from hankelboard.trainer.compression.evidence import Occasion, gather
 from hankelboard.trainer.compression.null_ranks import NULL_SEEDS
 from hankelboard.trainer.compression.what_if import Comparison, cut_copy, paired_interval
 from hankelboard.trainer.data import load_task
-from hankelboard.trainer.data.task import Split
 from hankelboard.trainer.layers.build import build_model
 from hankelboard.trainer.reduction.surgery import reducible_layers
+from hankelboard.trainer.training.workload import TaskWorkload
 
 CONFIG = parse(merge(find_preset("digits-lru").tables, {"model": {"width": 8, "state_dim": 12}}))
 
@@ -38,16 +38,19 @@ def occasion(task, **more):
     return Occasion(fresh=lambda: build_model(CONFIG, task), **more)
 
 
+def workload(task):
+    return TaskWorkload(CONFIG, task, torch.device("cpu"))
+
+
 def gathered(model, task, **more):
     config = ReductionConfig(tolerance=0.2, evidence_samples=100)
-    batch = Split(task.train.inputs[:16], task.train.labels[:16])
-    return gather(model, task.val, config, batch, occasion(task, **more))
+    return gather(model, workload(task), config, occasion(task, **more))
 
 
 def test_loss_accuracy_divergence_and_output_error_are_those_of_the_cut_copy(model, task):
     ranks = [5, 7]
     trial = cut_copy(model, ranks).eval()
-    point = Comparison(model, task.val, 100).with_copy(trial)
+    point = Comparison(model, workload(task), 100).with_copy(trial)
     with torch.no_grad():
         inputs, labels = task.val.inputs[:100], task.val.labels[:100]
         before, after = copy.deepcopy(model).eval()(inputs), trial(inputs)
@@ -62,7 +65,7 @@ def test_loss_accuracy_divergence_and_output_error_are_those_of_the_cut_copy(mod
     with torch.no_grad():
         error = (reduced(u) - layer(u)).norm() / layer(u).norm()
     assert point["output_error"][0] == pytest.approx(error.item(), rel=1e-4)
-    assert point["loss_change"][0] <= point["loss"] - Comparison(model, task.val, 100).before["loss"]
+    assert point["loss_change"][0] <= point["loss"] - Comparison(model, workload(task), 100).before["loss"]
 
 
 def first_input(model, layer, inputs):

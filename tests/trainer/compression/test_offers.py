@@ -8,8 +8,9 @@ import torch
 
 from hankelboard.storage.errors import AlreadyDecided, NotDecidable
 from hankelboard.storage.proposals import ranks_at, read_decision, read_proposal
-from hankelboard.trainer.compression import evidence, offers
+from hankelboard.trainer.compression import offers
 from hankelboard.trainer.reduction.surgery import reducible_layers
+from hankelboard.trainer.training import evaluation
 from tests.trainer.small_run import ENDLESS, at_steps
 
 
@@ -126,14 +127,14 @@ def test_at_the_last_step_a_run_can_wait_for_the_decision(small_run):
 
 def test_a_cut_that_cannot_be_saved_before_is_not_made(small_run, monkeypatch):
     run = small_run(reduction={"steps": [20]}, training={"checkpoint_every": 0})
-    from hankelboard.trainer.compression.session import Session
+    from hankelboard.trainer.compression.run import Run
 
-    save = Session.save
+    save = Run.save
 
-    def refuse(session, cause, **more):
-        return None if cause == "before_reduction" else save(session, cause, **more)
+    def refuse(run, cause, **more):
+        return None if cause == "before_reduction" else save(run, cause, **more)
 
-    monkeypatch.setattr(Session, "save", refuse)
+    monkeypatch.setattr(Run, "save", refuse)
     assert run.train() == "finished"
     assert run.history.state_dims == [12, 12]
     assert "no checkpoint to go back to" in run.history.proposals[1].reason
@@ -149,11 +150,11 @@ def test_the_loss_right_after_the_cut_is_that_of_the_dense_reduced_system(small_
             seen["dense"] = dense_loss(copy.deepcopy(model).double().eval(), ranks, seen["val"])
         return cut(model, optimizer, ranks, moments)
 
-    def kept(model, split, text=False, evaluate=evidence.evaluate):
+    def kept(model, split, text=False, evaluate=evaluation.evaluate):
         seen["val"] = split
         return evaluate(model, split, text=text)
 
-    monkeypatch.setattr("hankelboard.trainer.compression.session.evaluate", kept)
+    monkeypatch.setattr("hankelboard.trainer.training.workload.evaluate", kept)
     monkeypatch.setattr(offers, "cut", watched)
     run = small_run(reduction={"steps": [20]})
     run.train()

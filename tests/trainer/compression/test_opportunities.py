@@ -1,8 +1,8 @@
-"""When a reduction is attempted, and which attempt is due."""
+"""When there is an opportunity to cut, and which one is due."""
 
 import pytest
 
-from hankelboard.trainer.compression.opportunities import attempt_due, attempt_steps
+from hankelboard.trainer.compression.opportunities import opportunity_due, opportunity_steps
 
 STEPS = [10, 20, 30]
 
@@ -13,27 +13,27 @@ STEPS = [10, 20, 30]
         (0, 9, None),
         (0, 10, 10),  # due at the very step
         (0, 25, 20),  # the latest one: what lies before it is not made up for
-        (10, 19, None),  # an attempt is made once
+        (10, 19, None),  # each comes once
         (10, 20, 20),
         (20, 20, None),
         (20, 100, 30),
         (30, 100, None),
     ],
 )
-def test_the_latest_attempt_after_the_last_one_and_up_to_now_is_due(consumed, step, due):
-    assert attempt_due(STEPS, consumed=consumed, step=step) == due
+def test_the_latest_opportunity_after_the_last_one_and_up_to_now_is_due(consumed, step, due):
+    assert opportunity_due(STEPS, consumed=consumed, step=step) == due
 
 
-def test_an_attempt_before_training_is_due_at_once():
-    assert attempt_due([0, 10], consumed=-1, step=0) == 0
-    assert attempt_due([0, 10], consumed=0, step=0) is None
+def test_an_opportunity_before_training_is_due_at_once():
+    assert opportunity_due([0, 10], consumed=-1, step=0) == 0
+    assert opportunity_due([0, 10], consumed=0, step=0) is None
 
 
 @pytest.mark.parametrize("interval", [1, 7, 10, 25])
-def test_walking_through_the_steps_no_attempt_is_made_twice_and_the_last_one_is_made(interval):
+def test_walking_through_the_steps_no_opportunity_comes_twice_and_the_last_one_comes(interval):
     consumed, made = -1, []
     for step in range(0, 51, interval):
-        due = attempt_due(STEPS, consumed=consumed, step=step)
+        due = opportunity_due(STEPS, consumed=consumed, step=step)
         if due is not None:
             consumed = due
             made.append(due)
@@ -41,7 +41,7 @@ def test_walking_through_the_steps_no_attempt_is_made_twice_and_the_last_one_is_
     assert interval > 10 or made == STEPS
 
 
-def test_attempts_are_spread_over_the_window_and_none_is_where_training_ends():
-    assert attempt_steps(100, attempts=4, window=1.0) == [25, 50, 75]
-    assert attempt_steps(10, attempts=4, window=0.1) == [1]
-    assert attempt_steps(100, attempts=4, window=0.1, explicit=[100, 0, 101, 50, 50]) == [0, 50, 100]
+def test_opportunities_are_spread_over_the_window_and_none_is_where_training_ends():
+    assert opportunity_steps(100, count=4, window=1.0) == [25, 50, 75]
+    assert opportunity_steps(10, count=4, window=0.1) == [1]
+    assert opportunity_steps(100, count=4, window=0.1, explicit=[100, 0, 101, 50, 50]) == [0, 50, 100]

@@ -6,11 +6,12 @@ import torch
 from hankelboard.settings.config import ReductionConfig, parse
 from hankelboard.trainer.compression.badge import badge, is_flat
 from hankelboard.trainer.compression.calibration import calibrate
-from hankelboard.trainer.compression.evidence import Occasion, evaluate, gather
+from hankelboard.trainer.compression.evidence import Occasion, gather
 from hankelboard.trainer.data import load_task
 from hankelboard.trainer.data.scoring import cross_entropy
-from hankelboard.trainer.data.task import Split
 from hankelboard.trainer.layers.build import build_model
+from hankelboard.trainer.training.evaluation import evaluate
+from hankelboard.trainer.training.workload import TaskWorkload
 
 MODEL = {"family": "deltanet", "layers": 1, "width": 24, "state_dim": 6, "norm": "layer", "dropout": 0.0,
          "options": {"heads": 1}}  # fmt: skip
@@ -36,8 +37,8 @@ def trained(task, steps):
     accuracy = evaluate(model, data.val)["accuracy"]
     calibrate(model, data.train.inputs[:32])
     reduction = ReductionConfig(grid=[1.0], evidence_samples=256)
-    few = Split(data.train.inputs[:8], data.train.labels[:8])
-    return accuracy, gather(model, data.val, reduction, few, Occasion(share=0.34, limit_s=0.0))
+    workload = TaskWorkload(config, data, torch.device("cpu"))
+    return accuracy, gather(model, workload, reduction, Occasion(share=0.34, limit_s=0.0))
 
 
 @pytest.fixture(scope="module")

@@ -46,12 +46,13 @@ def test_a_trial_survives_a_stop(small_run, monkeypatch):
 
 def fall_after(monkeypatch, step):
     """Validation accuracy is 1, and 0 beyond this step on branch 0."""
-    from hankelboard.trainer.compression.session import Session
+    from hankelboard.trainer.compression.monitor import Monitor
 
-    def measure(session):
-        bad = session.state.step > step and session.state.branch == 0
+    def measure(monitor):
+        state = monitor._run.state
+        bad = state.step > step and state.branch == 0
         measured = {"loss": 1.0, "accuracy": 0.0 if bad else 1.0}
-        session.state.last = {f"val/{name}": value for name, value in measured.items()}
+        state.last = {f"val/{name}": value for name, value in measured.items()}
         return measured
 
-    monkeypatch.setattr(Session, "measure", measure)
+    monkeypatch.setattr(Monitor, "measure", measure)

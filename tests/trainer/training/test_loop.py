@@ -89,7 +89,7 @@ def test_three_attempts_without_a_checkpoint_are_enough(small_run, monkeypatch):
     run = small_run()
 
     def begins_and_breaks(session):
-        session.event("attempt_started", checkpoint=None, state_dims=[12, 12], policy="auto")
+        session.run.event("attempt_started", checkpoint=None, state_dims=[12, 12], policy="auto")
         raise ZeroDivisionError
 
     monkeypatch.setattr("hankelboard.trainer.training.loop.begin", begins_and_breaks)

@@ -15,7 +15,7 @@ from hankelboard.storage.runs import list_runs, read_run
 from hankelboard.storage.summary import summarise
 from hankelboard.trainer.cli import main
 from hankelboard.trainer.cli.suites import what_stands_in_the_way
-from hankelboard.trainer.work import orphans
+from hankelboard.trainer.compression.failure import give_up
 
 TINY = {
     "preset": "digits-lru",
@@ -223,7 +223,7 @@ def test_what_a_suite_waits_for_in_vain_is_said_with_what_helps(tmp_path, capsys
     assert main(["suite", str(file), "--runs-dir", str(runs)]) == 0
     assert "resume" not in capsys.readouterr().out
     full = next(paths for paths in list_runs(runs) if read_run(paths).series == "full")
-    orphans.fail(full, "no data")
+    give_up(full, "no data")
     assert main(["suite", str(file), "--runs-dir", str(runs)]) == 0
     said = capsys.readouterr().out
     assert f"{full.run_id} is failed: no data; `hankelboard send {full.run_id} resume`" in said

@@ -8,7 +8,7 @@
 None is required. Before a kernel is used it is compared with our recurrence, once per process for the sizes
 of a layer, on a seeded input: output and gradients of all arguments must agree to `TOLERANCE`. One that
 disagrees, fails or cannot be imported is left alone, with a warning that says why. Which one computes is part
-of a run's record (`Session.settle_forms`): a resumed run goes on with it, or ends and says why it cannot.
+of a run's record (`Monitor.settle_forms`): a resumed run goes on with it, or ends and says why it cannot.
 HANKELBOARD_KERNELS=own in the environment asks for ours, in a resumed run, too.
 
 The backward pass of mamba-ssm adds up in no fixed order: its runs repeat to rounding, and not to the bit.

@@ -20,7 +20,7 @@ class Objective:
 
     @in_float32
     def loss(self, logits: Tensor, labels: Tensor, chosen: Tensor, step: int) -> Tensor:
-        """Of one batch, in single precision.
+        """Return the loss of one batch, in single precision.
 
         Parameters
         ----------
@@ -37,11 +37,11 @@ class Objective:
             loss = self._distillation.loss(logits, labels, chosen)
         return loss if self._regulariser is None else loss + self._regulariser.loss(step)
 
-    def tensors(self) -> dict[str, Tensor]:
-        """What a checkpoint keeps of it, beside the model."""
-        return {} if self._regulariser is None else self._regulariser.tensors()
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return what a checkpoint keeps of it, beside the model."""
+        return {} if self._regulariser is None else self._regulariser.state_dict()
 
-    def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        """The reverse of `tensors`."""
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Take over what `state_dict` returned."""
         if self._regulariser is not None:
-            self._regulariser.restore(tensors)
+            self._regulariser.load_state_dict(state)

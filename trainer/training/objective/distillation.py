@@ -5,8 +5,8 @@ from torch.nn import functional
 
 from hankelboard.settings.config import DistillationConfig
 from hankelboard.storage.errors import ConfigError
-from hankelboard.trainer.compression.what_if import answers, evaluation_batch
 from hankelboard.trainer.data.task import Split
+from hankelboard.trainer.training.evaluation import answers, evaluation_batch
 
 
 class Distillation:
@@ -28,7 +28,7 @@ class Distillation:
         self._soft = functional.softmax(logits / self._temperature, dim=1)  # (samples, classes)
 
     def loss(self, logits: Tensor, labels: Tensor, chosen: Tensor) -> Tensor:
-        """Of a batch: its logits (batch, classes), labels, and indices in the training data (batch,)."""
+        """Return the loss of a batch: logits (batch, classes), labels, and indices in the training data."""
         hard = functional.cross_entropy(logits, labels)
         student = functional.log_softmax(logits / self._temperature, dim=1)
         soft = functional.kl_div(student, self._soft[chosen], reduction="batchmean")

@@ -18,7 +18,7 @@ RIDGE = 1e-8
 
 
 def gramians(eigenvalues: Tensor, B: Tensor, C: Tensor) -> tuple[Tensor, Tensor]:
-    """P and Q, (N, N) complex128 each, with their ridge; differentiable.
+    """Return P and Q, (N, N) complex128 each, with their ridge; differentiable.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ def _with_ridge(gramian: Tensor) -> Tensor:
 
 
 def hankel_nuclear_norm(eigenvalues: Tensor, B: Tensor, C: Tensor) -> Tensor:
-    """Σσ, differentiable through factors and singular value decomposition. Arguments as `gramians`."""
+    """Return Σσ, differentiable through factors and singular value decomposition. Arguments as `gramians`."""
     P, Q = gramians(eigenvalues, B, C)
     hsv: Tensor = torch.linalg.svdvals(torch.linalg.cholesky(Q).mH @ torch.linalg.cholesky(P))
     return hsv.sum()
@@ -61,7 +61,7 @@ class Majoriser:
             self._W, self._W_inverse = T @ T.mH, inverse @ inverse.mH  # (N, N) each
 
     def __call__(self, eigenvalues: Tensor, B: Tensor, C: Tensor) -> Tensor:
-        """½ tr(W₀⁻¹ P) + ½ tr(W₀ Q), differentiable."""
+        """Return ½ tr(W₀⁻¹ P) + ½ tr(W₀ Q), differentiable."""
         P, Q = gramians(eigenvalues, B, C)
         bound: Tensor = ((self._W_inverse * P.conj()).sum() + (self._W * Q.conj()).sum()).real
         return 0.5 * bound

@@ -29,7 +29,7 @@ class HankelRegulariser:
         self._majorisers: list[Majoriser] = []
 
     def loss(self, step: int) -> Tensor:
-        """The term at this step. Cuts make new majorisers."""
+        """Return the term at this step. Cuts make new majorisers."""
         systems = [layer.system() for layer in self._layers]
         if self._config.form == "naive":
             norms = [hankel_nuclear_norm(*system) for system in systems]
@@ -48,21 +48,21 @@ class HankelRegulariser:
         self._made_of = systems
         self._majorisers = [Majoriser(*system) for system in systems]
 
-    def tensors(self) -> dict[str, Tensor]:
-        """What a checkpoint keeps: λ, B and C of each layer at the last refresh, as pairs of reals."""
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return what a checkpoint keeps: λ, B and C of each layer at the last refresh, as pairs of reals."""
         return {
             f"{layer}/{name}": torch.view_as_real(part.resolve_conj()).contiguous().cpu()
             for layer, system in enumerate(self._made_of)
             for name, part in zip(SYSTEM, system, strict=True)
         }
 
-    def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        """The reverse of `tensors`."""
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Take over what `state_dict` returned."""
         device = next(iter(self._layers[0].system())).device
-        layers = sorted({int(name.partition("/")[0]) for name in tensors})
+        layers = sorted({int(name.partition("/")[0]) for name in state})
         self._make(
             [
-                tuple(torch.view_as_complex(tensors[f"{layer}/{name}"]).to(device) for name in SYSTEM)
+                tuple(torch.view_as_complex(state[f"{layer}/{name}"]).to(device) for name in SYSTEM)
                 for layer in layers
             ]
         )

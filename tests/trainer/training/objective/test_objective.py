@@ -79,16 +79,16 @@ def test_majorisers_are_refreshed_in_their_rhythm_and_after_a_cut():
     network = model()
     regulariser = HankelRegulariser(RegularisationConfig(hankel_nuclear=1.0, refresh=10), network)
     regulariser.loss(0)
-    first = regulariser.tensors()
+    first = regulariser.state_dict()
     network.blocks[0].mixer.nu_log.data += 0.1
     regulariser.loss(9)
-    assert all(torch.equal(first[name], tensor) for name, tensor in regulariser.tensors().items())
+    assert all(torch.equal(first[name], tensor) for name, tensor in regulariser.state_dict().items())
     regulariser.loss(10)
-    assert not torch.equal(first["0/eigenvalues"], regulariser.tensors()["0/eigenvalues"])
+    assert not torch.equal(first["0/eigenvalues"], regulariser.state_dict()["0/eigenvalues"])
     layer = network.blocks[0].mixer
     apply_reduction(layer, None, layer.reduce(layer.extract(), 3))
     regulariser.loss(11)
-    assert len(regulariser.tensors()["0/eigenvalues"]) == 3
+    assert len(regulariser.state_dict()["0/eigenvalues"]) == 3
 
 
 def test_a_restored_objective_has_the_same_bounds():
@@ -100,7 +100,7 @@ def test_a_restored_objective_has_the_same_bounds():
     network.blocks[0].mixer.nu_log.data += 0.1
     expected = objective.loss(logits, labels, labels, 1)
     other = Objective(regulariser=HankelRegulariser(config, network))
-    other.restore(objective.tensors())
+    other.load_state_dict(objective.state_dict())
     assert torch.equal(other.loss(logits, labels, labels, 1), expected)
     fresh = Objective(regulariser=HankelRegulariser(config, network)).loss(logits, labels, labels, 1)
     assert fresh < expected

@@ -1,0 +1,56 @@
+"""A run that failed: why, and no to the commands for which a worker would start it again at once."""
+
+import traceback
+
+from hankelboard.storage.commands import Command
+from hankelboard.storage.errors import HankelboardError
+from hankelboard.storage.history import History, read_history
+from hankelboard.storage.journal import Journal
+from hankelboard.storage.layout import RunPaths
+from hankelboard.storage.records import Record
+from hankelboard.storage.runs import RunLock
+from hankelboard.trainer.compression.inbox import unanswered
+from hankelboard.trainer.compression.recorder import Recorder
+
+REFUSAL = "the run failed before it could be carried out"
+
+
+def fail(recorder: Recorder, paths: RunPaths, error: Exception) -> None:
+    """Record why the run failed, in the process that trained it."""
+    if not isinstance(error, HankelboardError):  # whose message a traceback would hide
+        traceback.print_exc()
+    recorder.event("run_failed", reason=describe(error))
+    for command in waking(paths, read_history(paths)):
+        recorder.event("command_refused", **naming(command), reason=REFUSAL)
+    recorder.show("failed", "training")
+
+
+def give_up(paths: RunPaths, reason: str) -> None:
+    """Record that a run cannot even start. Takes run.lock."""
+    with RunLock(paths), Journal(paths.events) as journal:
+        history = read_history(paths)
+        append(journal, history, "run_failed", reason=reason)
+        for command in waking(paths, history):
+            append(journal, history, "command_refused", **naming(command), reason=REFUSAL)
+
+
+def describe(error: Exception) -> str:
+    """Return an error in one line."""
+    text = str(error).strip().splitlines()
+    return text[0] if isinstance(error, HankelboardError) and text else f"{type(error).__name__}: {error}"
+
+
+def waking(paths: RunPaths, history: History) -> list[Command]:
+    """Return the commands for which a worker starts a trainer, again and again while nobody answers them."""
+    return [command for command in unanswered(paths, history) if command.kind in ("resume", "rollback")]
+
+
+def naming(command: Command) -> dict[str, str]:
+    """Return what an event that answers a command says of it."""
+    return {"command_id": command.id, "command": command.kind, "by": command.by}
+
+
+def append(journal: Journal, history: History, kind: str, **fields: str) -> None:
+    """Append an event to the journal of a run that nobody trains."""
+    where: Record = {"step": history.step, "branch": history.branch, "attempt": max(history.attempt, 0)}
+    journal.append({"kind": kind, **where, **fields}, durable=True)

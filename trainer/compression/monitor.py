@@ -1,0 +1,147 @@
+"""What is measured of a model while it trains: validation, spectra, systems, and the forms it computes in."""
+
+from typing import Any, NamedTuple
+
+from hankelboard.storage.layout import SystemsName
+from hankelboard.storage.scores import BITS, BITS_METRIC
+from hankelboard.storage.systems import publish_systems
+from hankelboard.trainer.compression.calibration import calibrate, monitored
+from hankelboard.trainer.compression.run import Run
+from hankelboard.trainer.compression.systems import encode
+from hankelboard.trainer.compression.workload import Workload
+from hankelboard.trainer.layers.recurrences.installed_kernels import OWN
+
+PRIMARY = "val/accuracy"
+
+
+class Weights(NamedTuple):
+    """Which weights something was measured of: the same always names the same ones within a process."""
+
+    branch: int
+    step: int
+    reductions: tuple[int, ...]
+
+
+class Monitor:
+    """Measures the model of a run and records what it finds."""
+
+    def __init__(self, run: Run, workload: Workload, *, keep_systems: bool):
+        """Attach to the run: forms are bound after a restore and settled when layers change their shape.
+
+        Parameters
+        ----------
+        keep_systems : bool
+            Publish (λ, B, C) of all layers for later analyses.
+        """
+        self._run, self._workload, self._keep_systems = run, workload, keep_systems
+        self._snapshots: list[tuple[Weights, list[Any]]] = []
+        """The systems of all layers at the last two scheduled snapshots."""
+        self._calibrated: Weights | None = None
+        """What the layers' statistics are of."""
+        run.when_restored.append(self.bind_forms)
+        run.when_reshaped.append(self.settle_forms)
+
+    # Validation.
+
+    def measure(self) -> dict[str, float]:
+        """Return validation loss and accuracy now, for an event; the next checkpoint carries them, too."""
+        self._run.recorder.show_phase("evaluating")
+        measured = self._workload.evaluate(self._run.model)
+        self._run.state.last = {f"val/{name}": value for name, value in measured.items()}
+        return measured
+
+    def evaluate(self) -> dict[str, float]:
+        """Return what `measure` measures as metrics, and keep the best of this path."""
+        self.measure()
+        state = self._run.state
+        value = state.last[PRIMARY]
+        if state.best is None or value > state.best["value"]:
+            state.best = {"metric": PRIMARY, "value": value, "step": state.step}
+            if BITS_METRIC in state.last:
+                state.best[BITS] = state.last[BITS_METRIC]
+        return state.last
+
+    # Spectra and systems.
+
+    def calibrate(self) -> None:
+        """Measure the states of layers that depend on data, once for the same weights."""
+        weights = self._weights()
+        if weights != self._calibrated:
+            calibrate(self._run.model, self._workload.calibration_inputs(self._run.state.position))
+            self._calibrated = weights
+
+    def record_spectra(self, snapshot: str) -> None:
+        """Record the spectrum of each layer. What comes next compares with a scheduled snapshot."""
+        run = self._run
+        self.calibrate()
+        if snapshot == "scheduled":
+            systems = [layer.extract() for _, layer in run.layers]
+            self._snapshots = [*self._snapshots[-1:], (self._weights(), systems)]
+        for index, (name, layer) in enumerate(run.layers):
+            try:
+                spectrum = layer.spectrum(layer.extract())
+            except ValueError as error:
+                run.recorder.say(f"no spectrum of {name}: {error}")
+                continue
+            run.recorder.spectrum(
+                index, [float(value) for value in spectrum], importance=monitored(layer), snapshot=snapshot
+            )
+
+    def earlier_systems(self) -> list[Any] | None:
+        """Return the systems of all layers at the last scheduled snapshot before this step, in the same
+        coordinates: None when there is none since the last cut or rollback."""
+        now = self._weights()
+        earlier: list[list[Any]] = [
+            systems
+            for weights, systems in self._snapshots
+            if weights.step < now.step and weights._replace(step=now.step) == now
+        ]
+        return earlier[-1] if earlier else None
+
+    def record_systems(self) -> None:
+        """Keep (λ, B, C) of all layers for a later analysis, where every layer has such a system."""
+        run = self._run
+        layers = [layer for _, layer in run.layers]
+        if not self._keep_systems or not all(layer.offers("realisation") for layer in layers):
+            return
+        weights = self._weights()
+        name = SystemsName(
+            step=weights.step,
+            reductions=len(weights.reductions),
+            branch=weights.branch,
+            attempt=run.recorder.attempt,
+        )
+        try:
+            systems = [layer.realisation(layer.extract()) for layer in layers]
+            publish_systems(run.paths, name, encode(systems))
+        except (OSError, ValueError) as error:
+            run.recorder.say(f"systems not kept: {error}")
+
+    def _weights(self) -> Weights:
+        state = self._run.state
+        return Weights(state.branch, state.step, tuple(state.reductions))
+
+    # Forms.
+
+    def settle_forms(self) -> None:
+        """Choose the form of each layer's recurrence for the training batches, once for its state dimension.
+
+        Recorded before its first use and kept in checkpoints: a resumed run goes on with it, whatever a later
+        version would choose, and rounds as it would have done.
+        """
+        run, state = self._run, self._run.state
+        batch, length = self._workload.batch_shape
+        forms = [layer.form_for(batch, length) for _, layer in run.layers]
+        if (forms, run.state_dims) != (state.forms, state.forms_of):
+            state.forms, state.forms_of = forms, run.state_dims
+            run.event("kernel_chosen", forms=forms)
+        self.bind_forms()
+
+    def bind_forms(self) -> None:
+        """Bind layers to the forms that were settled for their dimensions; free those that have none yet."""
+        state = self._run.state
+        settled = state.forms_of == self._run.state_dims
+        layers = [layer for _, layer in self._run.layers]
+        for layer, form in zip(layers, state.forms if settled else [None] * len(layers), strict=True):
+            if layer.offers("form_for"):
+                layer.form_kept = form or (OWN if settled else None)  # no name: of before there were kernels
