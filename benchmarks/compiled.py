@@ -14,8 +14,8 @@ from torch.nn.functional import cross_entropy
 from benchmarks.repetitions import Spent, alternating, ratio, spent, spread
 from hankelboard.settings.preset import find_preset
 from hankelboard.trainer.data.task import Split, Task
-from hankelboard.trainer.layers.build import build_model
 from hankelboard.trainer.layers.compilation import Compiled
+from hankelboard.trainer.training.model import build_model
 
 PRESETS = ("digits-lru", "digits-mamba")
 LENGTH = 64

@@ -16,7 +16,7 @@ from benchmarks.evidence import random_task, timed
 from hankelboard.settings.config import RegularisationConfig, parse
 from hankelboard.settings.preset import find_preset
 from hankelboard.settings.toml import merge
-from hankelboard.trainer.layers.build import build_model
+from hankelboard.trainer.training.model import build_model
 from hankelboard.trainer.training.objective.regularisation import HankelRegulariser
 
 ROUNDS = 25
