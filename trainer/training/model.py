@@ -33,6 +33,7 @@ def build_model(config: Config, task: Task) -> nn.Module:
         )
     model_class = import_object(model.family, key="model.family", builtin=tuple(FAMILIES), folder=model.path)
     try:
-        return model_class(channels=task.channels, classes=task.classes, **model.options)
+        network: nn.Module = model_class(channels=task.channels, classes=task.classes, **model.options)
     except TypeError as error:
         raise ConfigError(f"model.family = {model.family}: {error}") from None
+    return network
