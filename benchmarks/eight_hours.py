@@ -19,9 +19,10 @@ from typing import Any
 from benchmarks.dashboard import Dashboard, Tab, chromium, dashboard
 from benchmarks.fast_forward import LOG_EVERY, STEPS_PER_S, FastForward, make
 from benchmarks.repetitions import REPETITIONS, spread
+from hankelboard.app.pages import of_one_run
 
 HOURS = {"8 hours": 8.0, "6 minutes": 0.1}
-PAGES = ("run", "spectra", "truncation", "checkpoints", "")
+PAGES = (*(page.name for page in of_one_run()), "")
 TICKS = 5
 SETTLE_S = 2.0
 WAIT_S = 2.0

@@ -5,6 +5,7 @@ from typing import Any
 
 import streamlit as st
 
+from hankelboard.app import pages
 from hankelboard.app.charts.export import svg_export
 from hankelboard.app.data import installation, proposals, runs
 from hankelboard.app.words import labels
@@ -12,13 +13,6 @@ from hankelboard.comparison.specification import Spec
 from hankelboard.storage.errors import RunError
 from hankelboard.storage.layout import RUN_ID
 from hankelboard.storage.vocabulary import CommandState, RunState
-
-PAGES = {
-    "run": ("views/run.py", "Run", ":material/monitoring:"),
-    "spectra": ("views/spectra.py", "Spectra", ":material/gradient:"),
-    "truncation": ("views/truncation.py", "Truncation", ":material/content_cut:"),
-    "checkpoints": ("views/checkpoints.py", "Checkpoints", ":material/account_tree:"),
-}
 
 
 def zone() -> str | None:
@@ -61,7 +55,7 @@ def _offer_runs(listed: Sequence[str]) -> None:
     st.caption("Choose a run:")
     for run_id in listed[:20]:
         label = f"{labels.plain(runs.summary(run_id)['name'])} ({labels.plain(run_id)})"
-        st.page_link(PAGES["run"][0], label=label, query_params={"run": run_id})
+        st.page_link("views/run.py", label=label, query_params={"run": run_id})
 
 
 def _switcher(listed: Sequence[str], run_id: str) -> None:
@@ -89,9 +83,9 @@ def title(run_id: str, page: str) -> None:
     row = runs.summary(run_id)
     st.title(labels.plain(row["name"]), anchor=False)
     with st.container(horizontal=True, gap="small", vertical_alignment="center", key="links"):
-        for name, (path, label, icon) in PAGES.items():
-            if name != page:
-                st.page_link(path, label=label, icon=icon, query_params={"run": run_id})
+        for other in pages.of_one_run():
+            if other.name != page:
+                st.page_link(other.path, label=other.title, icon=other.icon, query_params={"run": run_id})
         st.caption(labels.plain(run_id))
         svg_export()
 
@@ -217,7 +211,7 @@ def pending_banner(row: Mapping[str, Any], *, link: bool = True) -> None:
         )
         if link:
             st.page_link(
-                PAGES["truncation"][0],
+                "views/truncation.py",
                 label="Look at the evidence" + (" and decide" if runs.is_writable(row["run"]) else ""),
                 icon=":material/arrow_forward:",
                 query_params={"run": row["run"], "proposal": str(number)},

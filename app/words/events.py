@@ -13,6 +13,8 @@ from hankelboard.storage.vocabulary import EventKind, Verdict
 class Words:
     """How the timeline shows a kind of event."""
 
+    name: str
+    """For a table or chart by kind."""
     icon: str
     """Of Material Symbols."""
     sentence: Callable[[Any], str]
@@ -26,11 +28,16 @@ def describe(event: Event) -> str:
     kind = str(event.get("kind"))
     words = WORDS.get(kind)
     if words is None:
-        return kind.replace("_", " ")
+        return name(kind)
     try:
         return words.sentence(event) + _why(event)
     except (KeyError, TypeError, ValueError, AttributeError):
         return kind.replace("_", " ") + _why(event)
+
+
+def name(kind: str) -> str:
+    """Return a kind of event in words; unknown kinds have a name, too."""
+    return WORDS[kind].name if kind in WORDS else kind.replace("_", " ")
 
 
 def icon(kind: str) -> str:
@@ -126,46 +133,64 @@ def _command(verb: str) -> Callable[[Event], str]:
 
 
 WORDS: dict[str, Words] = {
-    EventKind.RUN_STARTED: Words("flag", lambda event: "Training started"),
-    EventKind.ATTEMPT_STARTED: Words("play_arrow", _attempt_started),
+    EventKind.RUN_STARTED: Words("training started", "flag", lambda event: "Training started"),
+    EventKind.ATTEMPT_STARTED: Words("process started", "play_arrow", _attempt_started),
     EventKind.ATTEMPT_ENDED: Words(
-        "power_off", lambda event: "The process was interrupted; the run can be resumed"
+        "process interrupted",
+        "power_off",
+        lambda event: "The process was interrupted; the run can be resumed",
     ),
-    EventKind.RUN_FINISHED: Words("check_circle", _finished),
-    EventKind.RUN_STOPPED: Words("stop_circle", lambda event: "Training stopped"),
-    EventKind.RUN_FAILED: Words("error", lambda event: "Training failed"),
-    EventKind.RUN_CANCELLED: Words("cancel", lambda event: "Cancelled before it started"),
-    EventKind.STOP_REQUESTED: Words("chevron_right", lambda event: f"Stop requested{_by(event)}"),
-    EventKind.PAUSED: Words("pause", lambda event: f"Paused{_by(event)}"),
-    EventKind.RESUMED: Words("play_arrow", lambda event: f"Resumed{_by(event)}"),
+    EventKind.RUN_FINISHED: Words("training finished", "check_circle", _finished),
+    EventKind.RUN_STOPPED: Words("training stopped", "stop_circle", lambda event: "Training stopped"),
+    EventKind.RUN_FAILED: Words("training failed", "error", lambda event: "Training failed"),
+    EventKind.RUN_CANCELLED: Words("cancelled", "cancel", lambda event: "Cancelled before it started"),
+    EventKind.STOP_REQUESTED: Words(
+        "stop requested", "chevron_right", lambda event: f"Stop requested{_by(event)}"
+    ),
+    EventKind.PAUSED: Words("paused", "pause", lambda event: f"Paused{_by(event)}"),
+    EventKind.RESUMED: Words("resumed", "play_arrow", lambda event: f"Resumed{_by(event)}"),
     EventKind.WAITING_STARTED: Words(
-        "chevron_right", lambda event: f"Waiting for a decision on proposal {event['proposal']}", quiet=True
+        "waiting began",
+        "chevron_right",
+        lambda event: f"Waiting for a decision on proposal {event['proposal']}",
+        quiet=True,
     ),
-    EventKind.WAITING_ENDED: Words("chevron_right", lambda event: "No longer waiting", quiet=True),
-    EventKind.PROPOSAL_PUBLISHED: Words("gavel", _proposal),
+    EventKind.WAITING_ENDED: Words(
+        "waiting ended", "chevron_right", lambda event: "No longer waiting", quiet=True
+    ),
+    EventKind.PROPOSAL_PUBLISHED: Words("proposal", "gavel", _proposal),
     EventKind.PROPOSAL_SUPERSEDED: Words(
-        "chevron_right", lambda event: f"Proposal {event['proposal']} superseded"
+        "proposal superseded", "chevron_right", lambda event: f"Proposal {event['proposal']} superseded"
     ),
-    EventKind.PROPOSAL_EXPIRED: Words("chevron_right", lambda event: f"Proposal {event['proposal']} expired"),
-    EventKind.DECISION_ACCEPTED: Words("how_to_reg", _decision),
+    EventKind.PROPOSAL_EXPIRED: Words(
+        "proposal expired", "chevron_right", lambda event: f"Proposal {event['proposal']} expired"
+    ),
+    EventKind.DECISION_ACCEPTED: Words("decision", "how_to_reg", _decision),
     EventKind.DECISION_REFUSED: Words(
-        "error", lambda event: f"Decision on proposal {event['proposal']} refused by the trainer"
+        "decision refused",
+        "error",
+        lambda event: f"Decision on proposal {event['proposal']} refused by the trainer",
     ),
-    EventKind.REDUCTION_APPLIED: Words("content_cut", _applied),
-    EventKind.REDUCTION_REFUSED: Words("block", _reduction_refused),
+    EventKind.REDUCTION_APPLIED: Words("cut", "content_cut", _applied),
+    EventKind.REDUCTION_REFUSED: Words("no cut, or refused", "block", _reduction_refused),
     EventKind.REDUCTION_ROLLED_BACK: Words(
-        "undo", lambda event: f"Cut of proposal {event['proposal']} undone"
+        "cut undone", "undo", lambda event: f"Cut of proposal {event['proposal']} undone"
     ),
-    EventKind.BRANCH_STARTED: Words("undo", _branch),
-    EventKind.CHECKPOINT_PUBLISHED: Words("save", _checkpoint),
-    EventKind.CHECKPOINT_PRUNED: Words("delete_sweep", _pruned),
-    EventKind.REDUCTION_JUDGED: Words("balance", _judged),
-    EventKind.COMMAND_ACCEPTED: Words("chevron_right", _command("accepted"), quiet=True),
-    EventKind.COMMAND_APPLIED: Words("chevron_right", _command("carried out")),
-    EventKind.COMMAND_REFUSED: Words("chevron_right", _command("refused")),
-    EventKind.POLICY_CHANGED: Words("rule_settings", _policy),
+    EventKind.BRANCH_STARTED: Words("rollback", "undo", _branch),
+    EventKind.CHECKPOINT_PUBLISHED: Words("checkpoint", "save", _checkpoint),
+    EventKind.CHECKPOINT_PRUNED: Words("checkpoint removed", "delete_sweep", _pruned),
+    EventKind.REDUCTION_JUDGED: Words("cut judged", "balance", _judged),
+    EventKind.COMMAND_ACCEPTED: Words("command accepted", "chevron_right", _command("accepted"), quiet=True),
+    EventKind.COMMAND_APPLIED: Words("command carried out", "chevron_right", _command("carried out")),
+    EventKind.COMMAND_REFUSED: Words("command refused", "chevron_right", _command("refused")),
+    EventKind.POLICY_CHANGED: Words("policy changed", "rule_settings", _policy),
     EventKind.KERNEL_CHOSEN: Words(
-        "chevron_right", lambda event: "Form of the recurrence chosen", quiet=True
+        "form of the recurrence chosen",
+        "chevron_right",
+        lambda event: "Form of the recurrence chosen",
+        quiet=True,
     ),
-    EventKind.LOSS_NOT_FINITE: Words("warning", lambda event: "The training loss is not a finite number"),
+    EventKind.LOSS_NOT_FINITE: Words(
+        "loss not finite", "warning", lambda event: "The training loss is not a finite number"
+    ),
 }

@@ -2,6 +2,7 @@
 
     HANKELBOARD_USER=ada unshare --uts sh -c 'hostname lab && exec hankelboard up --runs-dir /srv/runs'
     python docs/screens/take.py http://127.0.0.1:8501 --cut RUN --waiting RUN --back RUN --group GROUP
+    python docs/screens/take.py http://127.0.0.1:8501 --cut RUN --page spectra      # one page; repeatable
 
 of real runs: one that was cut, one that waits for a decision, one that was rolled back, and a group. The page
 System names the machine, the folder and the user: on Linux `unshare` (as root) lends another host name. Runs
@@ -11,30 +12,39 @@ that were going on elsewhere show no sign of life there; those that should live 
 import argparse
 import io
 import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
 from PIL import Image
 from playwright.sync_api import Page, expect, sync_playwright
 
+from hankelboard.app import pages as registry
+
 FOLDER = Path(__file__).parent
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+SHOWN = ("cut", "waiting", "back", "group")
+SHOWS = {"truncation": "waiting", "checkpoints": "back", "compare": "group"}
+"""Which of these a page shows; other pages of one run show the one that was cut."""
 HIGHEST = 4200
 """Pixels; what is below of a longer page is left out."""
 
 
-def addresses(cut: str, waiting: str, back: str, group: str) -> dict[str, str]:
-    return {
-        "runs": "",
-        "run": f"run?run={cut}",
-        "spectra": f"spectra?run={cut}",
-        "truncation": f"truncation?run={waiting}",
-        "checkpoints": f"checkpoints?run={back}",
-        "compare": f"compare?group={quote(group)}",
-        "new_run": "new_run",
-        "glossary": "glossary",
-        "system": "system",
-    }
+def chosen_pages(names: Sequence[str], shown: Mapping[str, str | None]) -> dict[str, str]:
+    """Return the address of each of these pages; without names of all. Raise KeyError for what it needs."""
+    return {page.name: address(page, shown) for page in registry.PAGES if not names or page.name in names}
+
+
+def address(page: registry.Page, shown: Mapping[str, str | None]) -> str:
+    """Return the address of a page below that of the dashboard, with the run or group that it shows."""
+    path = "" if page.default else page.name
+    if not page.of_one_run and page.name != "compare":
+        return path
+    option = SHOWS.get(page.name, "cut")
+    value = shown[option]
+    if value is None:
+        raise KeyError(f"page {page.name} needs --{option}")
+    return f"{path}?{'group' if option == 'group' else 'run'}={quote(value)}"
 
 
 def settle(page: Page) -> None:
@@ -60,11 +70,16 @@ def take(page: Page, address: str, width: int) -> Image.Image:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("url")
-    for name in ("cut", "waiting", "back", "group"):
-        parser.add_argument(f"--{name}", required=True)
+    for name in SHOWN:
+        parser.add_argument(f"--{name}")
+    parser.add_argument("--page", action="append", default=[], choices=[page.name for page in registry.PAGES],
+                        help="only this page; may be given again")  # fmt: skip
     asked = parser.parse_args()
+    try:
+        pages = chosen_pages(asked.page, vars(asked))
+    except KeyError as error:
+        parser.error(error.args[0])
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
-    pages = addresses(asked.cut, asked.waiting, asked.back, asked.group)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
         for scheme in ("light", "dark"):
@@ -80,4 +95,5 @@ def main() -> None:
                     image.save(FOLDER / f"{name}-{scheme}-{width}.png", optimize=True)
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from hankelboard.app import pages
 from hankelboard.app.data import runs as data
 from hankelboard.app.data.run_cache import RunCache
 from hankelboard.app.data.run_index import RunIndex
@@ -72,8 +73,7 @@ def open_page():
     def run(name, **query):
         data.summaries()
         page = AppTest.from_file(MAIN, default_timeout=PATIENCE_S).run()
-        if name != "runs":
-            page.switch_page(f"views/{name}.py")
+        page.switch_page(next(one.path for one in pages.PAGES if one.name == name))
         for key, value in query.items():
             page.query_params[key] = value
         page.run()

@@ -7,16 +7,32 @@ import sys
 
 import pytest
 
+from hankelboard.app import pages
 from hankelboard.storage import commands, proposals
 from hankelboard.storage.layout import run_paths
 from hankelboard.storage.runs import list_runs, read_run
 from hankelboard.trainer.cli import main
-from tests.app.conftest import SyntheticRun, of_choice, showcase, text_of, with_history
+from tests.app.conftest import MAIN, SyntheticRun, of_choice, showcase, text_of, with_history
 
-ONE_RUN = ("run", "spectra", "truncation", "checkpoints")
+ALL = [page.name for page in pages.PAGES]
+ONE_RUN = [page.name for page in pages.of_one_run()]
 
 
-@pytest.mark.parametrize("page", ["runs", "new_run", "system", *ONE_RUN])
+def test_each_view_has_its_row_in_the_registry():
+    """One that has none: app/pages.py."""
+    files = {path.name for path in (MAIN.parent / "views").glob("[!_]*.py")}
+    assert [f"views/{name}" for name in sorted(files)] == sorted(page.path for page in pages.PAGES)
+    assert [page.name for page in pages.PAGES if page.default] == ["runs"]
+
+
+@pytest.mark.parametrize("page", ONE_RUN)
+def test_a_page_of_one_run_links_to_the_others(open_page, runs, page):
+    links = [link.proto.label for link in open_page(page, run=SyntheticRun(runs).id).get("page_link")]
+    titles = [other.title for other in pages.of_one_run() if other.name != page]
+    assert links[: len(titles)] == titles
+
+
+@pytest.mark.parametrize("page", ALL)
 def test_an_empty_folder(open_page, page):
     open_page(page)
 

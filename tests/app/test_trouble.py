@@ -4,6 +4,7 @@ import os
 
 import pytest
 
+from hankelboard.app import pages
 from hankelboard.app.charts import metric_tables, spectra_tables
 from hankelboard.app.data import runs as data
 from hankelboard.app.words import labels
@@ -30,8 +31,8 @@ def test_of_a_dead_process_one_reads_when_it_was_last_seen_and_what_is_trained_a
     run.checkpoint("scheduled")
     run.train(340)
     run.status("running", pid=NO_PROCESS)
-    for page in ("run", "spectra", "truncation", "checkpoints"):
-        told = text_of(open_page(page, run=run.id))
+    for page in pages.of_one_run():
+        told = text_of(open_page(page.name, run=run.id))
         assert "the last sign of life was at step 340" in told
         assert "newest checkpoint, of step 200; the 140 steps after it are trained again" in told
 

@@ -48,6 +48,11 @@ def test_each_kind_of_event_has_an_icon_and_a_sentence_that_no_record_breaks():
         assert events.describe({"kind": kind, "step": 0, "branch": 0, "attempt": 0})
 
 
+def test_no_two_kinds_of_event_go_by_one_name():
+    names = {events.name(kind) for kind in events.WORDS}
+    assert len(names) == len(events.WORDS) and events.name("tea_was_made") == "tea was made"
+
+
 def test_each_intervention_has_a_mark_and_each_mark_is_drawn():
     assert set(MARK_OF_EVENT) == INTERVENTIONS
     assert set(MARK_OF_EVENT.values()) <= set(MARKS)

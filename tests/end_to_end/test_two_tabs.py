@@ -5,6 +5,7 @@ import stat
 
 import pytest
 
+from hankelboard.app.pages import of_one_run
 from hankelboard.storage.history import read_history
 from hankelboard.storage.layout import STRAY_PREFIX, run_paths
 from tests.end_to_end.conftest import new_context
@@ -80,8 +81,8 @@ def test_a_read_only_copy_without_a_trainer_opens_and_nothing_is_written(service
     before = contents(copy)
     lock(copy, True)
     try:
-        for name in ("run", "truncation", "checkpoints"):
-            page.goto(f"{services.url}/{name}?run={copy.name}")
+        for one in of_one_run():
+            page.goto(f"{services.url}/{one.name}?run={copy.name}")
             ready(page)
             page.get_by_text("copied-").first.wait_for()
             assert page.locator("[data-testid=stException]").count() == 0

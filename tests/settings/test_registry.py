@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from hankelboard.app.data import command_line
+from hankelboard.app.pages import PAGES
 from hankelboard.settings.config import Config, parse
 from hankelboard.settings.families import FAMILIES, register_family
 from hankelboard.settings.setting import describe_fields
@@ -27,7 +28,6 @@ from tests.settings.toy.layer import Leaky
 from tests.trainer.small_run import SmallRun
 
 ROOT = Path(__file__).parents[2]
-PAGES = [path.stem for path in (ROOT / "app" / "views").glob("[!_]*.py")]
 TOY = {
     "model": {"family": "leaky", "state_dim": 8, "options": {"slowest": 2.5}},
     "data": {"task": "steps", "options": {"rise": 5}},
@@ -178,7 +178,7 @@ def test_a_plugin_that_is_not_there_is_named():
 def test_its_run_opens_on_every_page(runs, open_page):
     run = trained(runs).paths.run_id
     for page in PAGES:
-        open_page(page, run=run)
+        open_page(page.name, run=run)
 
 
 def test_a_waiting_proposal_shows_the_words_of_its_importance(runs, open_page):
