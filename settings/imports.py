@@ -39,7 +39,7 @@ def import_object(name: str, *, key: str, builtin: tuple[str, ...], folder: str 
 
 @contextlib.contextmanager
 def _searched_first(folder: str) -> Iterator[None]:
-    """Afterwards the folder stays last: a queue.py in it must not be taken for the one of Python."""
+    """Search a folder first; afterwards it stays last, so that its queue.py shadows none of Python's."""
     if not folder:
         yield
         return

@@ -54,7 +54,7 @@ def _preset(name: str, files: dict[str, dict[str, Any]]) -> Preset:
 
 
 def find_preset(name: str) -> Preset:
-    """The preset of that name; ConfigError lists those that are there."""
+    """Return the preset of that name; ConfigError lists those that exist."""
     known = presets()
     if name not in known:
         raise ConfigError(f"unknown preset {name!r}{suggest(name, known)}")

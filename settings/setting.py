@@ -83,7 +83,7 @@ def _now(value: Any) -> Any:
 
 
 def suggest(name: str, known: Collection[str]) -> str:
-    """The end of a message about an unknown name: the known one that is nearest, else all.
+    """Return the end of a message about an unknown name: the nearest known one, else all.
 
     >>> suggest("stepz", ["steps", "seed"])
     '; did you mean steps?'
@@ -93,7 +93,7 @@ def suggest(name: str, known: Collection[str]) -> str:
 
 
 def describe_fields(config: Any) -> list[dict[str, Any]]:
-    """Every key of a configuration with type, value, limits and help: for `hankelboard presets --fields`."""
+    """Return every key with type, default, limits and help: for `hankelboard presets --fields`."""
     return [
         {
             "key": f"{section.name}.{item.name}",

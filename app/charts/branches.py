@@ -17,7 +17,7 @@ CHECKPOINT_KINDS = ["pinned", "not pinned"]
 def tree_tables(
     branches: Sequence[Mapping[str, Any]], checkpoints: Sequence[Mapping[str, Any]]
 ) -> dict[str, pa.Table]:
-    """Branches as lanes along the step axis, and the checkpoints on them."""
+    """Return branches as lanes along the step axis, and the checkpoints on them."""
     pieces = [piece for branch in branches for piece in _pieces(branch)]
     joints = [branch for branch in branches if branch["parent"] is not None]
     lanes = {
@@ -43,7 +43,7 @@ def tree_tables(
 
 
 def _pieces(branch: Mapping[str, Any]) -> list[tuple[int, int, int, str]]:
-    """A branch's live part and the part that was left: (branch, start, end, path)."""
+    """Return a branch's live part and the part that was left: (branch, start, end, path)."""
     number, start, end, until = (branch[key] for key in ("number", "from_step", "last_step", "live_until"))
     if not branch["live"]:
         return [(number, start, end, "left")]

@@ -98,7 +98,7 @@ class RunCache:
     """One run. All methods may be called from any thread."""
 
     def __init__(self, paths: RunPaths, state_of: Callable[[str], str | None] | None = None):
-        """`state_of` gives the states of runs that this one may wait for, by id; else their journals do."""
+        """Take `state_of`, the state of another run by its id; without it journals are read."""
         self.paths = paths
         self._state_of = state_of
         self._lock = threading.RLock()

@@ -26,7 +26,7 @@ class RunIndex:
     """
 
     def __init__(self, refreshed: Callable[[RunPaths], RunCache]):
-        """`refreshed` returns the cache of a run after looking at its files."""
+        """Take `refreshed`, which returns the cache of a run after looking at its files."""
         self._refreshed = refreshed
         self._reading = threading.Lock()
         self._telling = threading.Lock()

@@ -144,7 +144,7 @@ def page() -> None:
 
 
 def documents() -> None:
-    """The project's documents."""
+    """Show the project's documents."""
     st.subheader("Documents", anchor=False)
     for name, what in DOCUMENTS.items():
         with st.expander(

@@ -248,7 +248,7 @@ def _send(options: argparse.Namespace, kind: str, **arguments: Any) -> int:
 
 
 def _points(paths: RunPaths, proposal: int, ranks: list[int] | None) -> list[Point]:
-    """What is measured for a proposal by now: at these ranks, or with None at all that were measured."""
+    """Return the measured points of a proposal at these ranks, or with None all of them."""
     evidence = read_evidence(paths, proposal)
     points: list[Point] = evidence["measured"]["points"] if evidence else []
     return [point for point in points if ranks in (None, point["ranks"])]

@@ -86,8 +86,10 @@ def _print(rows: Sequence[dict[str, str]], told: Sequence[str]) -> None:
 
 
 def chosen(runs: Path, names: Sequence[str]) -> tuple[list[RunPaths], list[str]]:
-    """Runs by group or by id, each once, oldest first; and what is said of those of a group that are left
-    out. ConfigError when a name fits nothing."""
+    """Return runs by group or id, each once, oldest first, and notes about runs of a group left out.
+
+    Raises ConfigError when a name matches nothing.
+    """
     from hankelboard.comparison.reading import ARCHIVED, groups_of
 
     groups = groups_of(runs)

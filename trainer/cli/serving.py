@@ -106,7 +106,7 @@ def _refuse_used_port(options: argparse.Namespace) -> None:
 
 
 def serve(options: argparse.Namespace, *, jobs: int) -> int:
-    """Web and worker side by side, as in the Procfile, until a signal comes; who dies is started again."""
+    """Run web and worker side by side, as the Procfile does, until a signal; restart the one that dies."""
     hankelboard = [sys.executable, "-P", "-m", "hankelboard"]
     web = [*hankelboard, "web", "--port", str(options.port), "--host", options.host]
     worker = [*hankelboard, "worker", "--jobs", str(jobs)]
@@ -151,7 +151,7 @@ def _places(options: argparse.Namespace) -> dict[str, str]:
 
 
 def dashboard() -> Path:
-    """The script that Streamlit runs. Found, not imported: trainer knows nothing of app."""
+    """Return the script that Streamlit runs. It is located, not imported: trainer never imports app."""
     spec = find_spec("hankelboard.app")
     if spec is None or spec.origin is None:
         raise CommandRefused("hankelboard.app is not installed; reinstall hankelboard")

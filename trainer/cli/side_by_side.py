@@ -54,7 +54,7 @@ class SideBySide:
                 signal.signal(number, lambda *_: self.stop())
 
     def run(self) -> int:
-        """Until `stop`, or until a process cannot even start. Returns the exit code: 0, or 1."""
+        """Run until `stop`, or until a process cannot even start. Return the exit code: 0, or 1."""
         try:
             while not self._stopped:
                 for one in self._kept:

@@ -97,7 +97,7 @@ def _print(planned: "list[Planned]", summaries: list[Summary]) -> None:
 
 
 def what_stands_in_the_way(summaries: Iterable[Summary], *, trained: bool) -> Iterator[str]:
-    """Why runs are not finished, and what helps; that runs wait is news only once nothing trains any more."""
+    """Yield why runs are not finished, and what helps; waiting runs only once nothing trains any more."""
     for summary in summaries:
         told = f"{summary.run} is {summary.state.replace('_', ' ')}: {summary.reason}"
         if summary.state in ("failed", "stopped", "cancelled"):

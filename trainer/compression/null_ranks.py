@@ -46,7 +46,7 @@ def add_null_ranks(
 
 
 def untrained_layer(layer: ReducibleLayer) -> Record:
-    """What the rule looks at: state_dim, and for every rank discarded_share and realisable."""
+    """Return what the rule reads: state_dim, and for every rank discarded_share and realisable."""
     shares, realisable = layer.estimate(layer.extract())
     return {"state_dim": layer.state_dim, "discarded_share": shares, "realisable": realisable}
 

@@ -35,7 +35,7 @@ LARGEST_ALPHABET = 8_192
 
 
 def load_text_task(config: DataConfig) -> Task:
-    """The task with `data.options.file`, a path (or one relative to data.folder), else of the sample text.
+    """Return the task of `data.options.file` (absolute, or relative to data.folder), else of the sample text.
 
     Other options: steps of a sequence; characters to read, 0 = all of a file and SAMPLE of the sample.
 
@@ -63,7 +63,7 @@ def load_text_task(config: DataConfig) -> Task:
 
 
 def text_record(task: Task) -> Text:
-    """For the event run_started: what the tokens of a text mean, and which text it is."""
+    """Return what run_started records of a text: what its tokens mean, and its fingerprint."""
     return {"alphabet": task.alphabet, "sha256": task.fingerprint}
 
 
@@ -101,7 +101,7 @@ def read_text(config: DataConfig) -> str:
 
 
 def _parts(codes: np.ndarray, length: int, validation: float) -> list[np.ndarray]:
-    """Training, validation and test: stretches of the text, in that order, each with a sequence at least."""
+    """Return training, validation and test: stretches of the text, in that order, a sequence or more each."""
     rest = round(len(codes) * (1.0 - TEST_SHARE))
     train = round(rest * (1.0 - validation))
     parts = [codes[:train], codes[train:rest], codes[rest:]]

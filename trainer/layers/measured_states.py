@@ -49,7 +49,7 @@ class MeasuredStates(ReducibleLayer, nn.Module, Generic[Statistics]):
 
     @contextmanager
     def observing(self) -> Iterator[None]:
-        """Forward passes meanwhile are measured, for `extract`."""
+        """Measure forward passes meanwhile, for `extract`."""
         self.statistics, self._observer = None, self.observer()
         try:
             yield
@@ -154,7 +154,7 @@ class OutputSample:
         return torch.randint(outputs, (wanted,), generator=torch.Generator().manual_seed(0)).sort().values
 
     def add(self, reads: Tensor, states: Tensor, outputs: int) -> None:
-        """Draws c and h (S, …, N) from a part with this number of outputs."""
+        """Draw c and h (S, …, N) from a part with this number of outputs."""
         self._seen += outputs
         rows = torch.stack([reads, states]).cpu().double()  # (2, S, …, N)
         if self._rows is not None:

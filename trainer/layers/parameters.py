@@ -15,7 +15,7 @@ def parameters64(layer: nn.Module) -> dict[str, FloatArray]:
 
 
 def replace_parameters(layer: nn.Module, values: Mapping[str, FloatArray]) -> None:
-    """New Parameters in place of those of these names: of other shapes, with the old dtype and device."""
+    """Replace parameters by name with new ones of any shape, of the same dtype and device."""
     for name, array in values.items():
         old = getattr(layer, name)
         new = torch.as_tensor(np.ascontiguousarray(array), dtype=old.dtype, device=old.device)

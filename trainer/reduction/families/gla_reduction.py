@@ -89,8 +89,9 @@ def propose(system: GlaSystem, method: Method) -> RankTable:
 
 
 def choice(statistics: Statistics, method: Method) -> tuple[Indices, FloatArray]:
-    """Key channels of each head in the order in which a method keeps them, (heads, N), and the share of the
-    output's energy over all heads that each rank loses, (N+1,): outputs of heads are apart, so errors add up.
+    """Return the order in which key channels are kept, (heads, N), and the share each rank loses, (N+1,).
+
+    Shares are of the output's energy over all heads: outputs of heads are apart, so errors add up.
 
     Raises
     ------

@@ -145,7 +145,7 @@ def propose(parameters: Arrays, method: Method = BALANCED) -> RankTable:
 
 
 def estimate(parameters: Arrays, method: Method = BALANCED) -> tuple[list[float], list[bool | None]]:
-    """`discarded_share` and `realisable` as `propose` gives them; of large layers as if no pole were real."""
+    """Return `discarded_share` and `realisable` as `propose` does; of large layers as if none were real."""
     balanced = _balanced(system_of(parameters), method)
     n = len(parameters["A_im"])
     checked = ranks_to_check(n)

@@ -198,7 +198,7 @@ def _factor_of_correlations(G: Gramian, scale: FloatArray) -> Gramian:
 
 
 def _correlations(G: Gramian, scale: FloatArray) -> Gramian:
-    """G_ij / (scale_i scale_j), by products: a complex array is divided by a real one as by a complex one."""
+    """Return G_ij / (scale_i scale_j), by products: numpy divides complex by real as complex by complex."""
     correlations = G * (1.0 / scale[:, None])  # (K, K)
     correlations *= 1.0 / scale
     return correlations

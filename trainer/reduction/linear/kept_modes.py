@@ -53,7 +53,7 @@ def strongest_modes(systems: Sequence[DiagonalSystem], method: str, rank: int) -
 
 
 def importances_of_modes(systems: Sequence[DiagonalSystem], method: str) -> FloatArray:
-    """Scores of the modes, those of the same place in the order of their system added up, (N,) descending."""
+    """Return scores of modes, (N,) descending, summed over systems by their place in each one's order."""
     scores = np.stack([mode_scores(system, method) for system in systems])  # (S, N)
     total: FloatArray = np.sort(scores, axis=1)[:, ::-1].sum(axis=0)
     return total
@@ -80,7 +80,7 @@ def keep_modes(system: DiagonalSystem, method: str, rank: int) -> Truncation:
 
 
 def allocate(scores: Sequence[Sequence[float]], total: int) -> list[int]:
-    """How many states each layer keeps when `total` are kept in all: the largest normalised scores win.
+    """Return how many of `total` states each layer keeps: the largest normalised scores win.
 
     A score is divided by the sum of those that are not smaller in its layer, so the largest of each layer
     is 1 and every layer keeps a state.

@@ -161,7 +161,7 @@ def _modal(
 
 
 def _check(result: Truncation, A: FloatArray, B: FloatArray, C: FloatArray) -> None:
-    """That Re(C' x') is the dense real system, on a few frequencies."""
+    """Raise ValueError unless Re(C' x') is the dense real system, on a few frequencies."""
     omegas = np.linspace(0.0, np.pi, 9)
     stored = DiagonalSystem(result.eigenvalues, result.B, result.C)
     both = frequency_response(stored, np.concatenate([omegas, -omegas]))  # (18, M, H)

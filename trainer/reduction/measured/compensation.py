@@ -46,7 +46,7 @@ class Elimination:
 
 
 def eliminate_compensated(P: FloatArray, samples: Samples, order: Order | None = None) -> Elimination:
-    """Backward elimination with regression; with `order` the states go in that order, the last one first.
+    """Eliminate states backwards with regression; with `order` in that order, the last one first.
 
     Parameters
     ----------

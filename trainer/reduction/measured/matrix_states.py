@@ -196,7 +196,7 @@ def transport_moments(
 
 
 def verify(keys_now: FloatArray, queries_now: FloatArray, reduction: MatrixReduction) -> float:
-    """Relative error of Kᵀ R, through which alone the two maps act, between the layer and what was intended.
+    """Return the relative error of Kᵀ R, through which alone the maps act, from what was intended.
 
     That is Kᵀ W Vᵀ R of the maps before. inf where shapes disagree.
     """
@@ -240,7 +240,7 @@ def _complement(basis: FloatArray) -> FloatArray:
 
 
 def _shares_of_selection(system: MatrixSystem, method: Method) -> list[float]:
-    """As `propose`, of coordinates in the order in which a method keeps them, (N+1,)."""
+    """Return shares as `propose` does, of coordinates in the order in which a method keeps them, (N+1,)."""
     lost = np.zeros(system.state_dim + 1)
     for group, (P, Q) in enumerate(_groups(system)):
         M = P * Q  # (N, N)
