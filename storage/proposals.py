@@ -172,7 +172,7 @@ def decide(
 def _refuse_decided(paths: RunPaths, number: int) -> None:
     winner = read_decision(paths, number)
     if winner is not None:
-        verb = {"approve": "approved", "reject": "rejected"}.get(winner.verdict, "decided")
+        verb = {Verdict.APPROVE: "approved", Verdict.REJECT: "rejected"}.get(winner.verdict, "decided")
         why = f": {winner.reason}" if winner.reason else ""
         raise AlreadyDecided(f"proposal {number} was already {verb} by {winner.by} at {winner.t}{why}")
 

@@ -8,15 +8,13 @@ import math
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
 
-from hankelboard.app.data.run_cache import NO_TRAINER, RunCache
+from hankelboard.app.data.run_cache import NO_TRAINER, RunCache, RunRow
 from hankelboard.storage.layout import RunPaths
 from hankelboard.storage.vocabulary import RunState
 
 TRUST_S = 60.0
 """A watch that did not report for so long is taken for dead."""
-Row = dict[str, Any]
 
 
 class RunIndex:
@@ -30,7 +28,7 @@ class RunIndex:
         self._refreshed = refreshed
         self._reading = threading.Lock()
         self._telling = threading.Lock()
-        self._rows: dict[str, Row] = {}
+        self._rows: dict[str, RunRow] = {}
         self._caches: dict[str, RunCache] = {}
         self._restless: set[str] = set()
         self._resting: set[str] = set()
@@ -60,7 +58,7 @@ class RunIndex:
 
     # What pages ask.
 
-    def rows(self, listed: Mapping[str, RunPaths], budget_s: float = math.inf) -> tuple[list[Row], int]:
+    def rows(self, listed: Mapping[str, RunPaths], budget_s: float = math.inf) -> tuple[list[RunRow], int]:
         """Return a row for each run in the order given, and how many are left out.
 
         No run is read for the first time once the budget is spent. Rows are shared: do not change them.

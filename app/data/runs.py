@@ -18,7 +18,7 @@ import numpy as np
 
 from hankelboard.app.data import columns
 from hankelboard.app.data.prefetch import Warming
-from hankelboard.app.data.run_cache import CommandRow, RunCache
+from hankelboard.app.data.run_cache import CommandRow, RunCache, RunRow
 from hankelboard.app.data.run_index import RunIndex
 from hankelboard.app.data.run_list import RunList
 from hankelboard.app.words import events
@@ -117,7 +117,7 @@ def _listed() -> dict[str, RunPaths]:
     return listed
 
 
-def rows_within(budget_s: float) -> tuple[list[dict[str, Any]], int]:
+def rows_within(budget_s: float) -> tuple[list[RunRow], int]:
     """Return the summaries of all runs, newest first, and how many runs are left out.
 
     No run is read for the first time once the budget is spent; those are prefetched.
@@ -164,7 +164,7 @@ def tell_when_warm(tell: Callable[[str], None]) -> None:
     _warming.tell = tell
 
 
-def summaries() -> list[dict[str, Any]]:
+def summaries() -> list[RunRow]:
     """Return all runs in short, newest first. Rows are shared by all sessions: do not change them."""
     return index.rows(_listed())[0]
 
@@ -196,12 +196,12 @@ def sparkline(run_id: str) -> list[float]:
     return cache.derived("sparkline", compute, "metrics", "events")
 
 
-def summary(run_id: str) -> dict[str, Any]:
-    """Return one run in short: storage.summary.Summary and living, trouble, damaged, unknown_events."""
+def summary(run_id: str) -> RunRow:
+    """Return one run in short."""
     return cache_of(run_id).summary()
 
 
-def whole_summary(run_id: str) -> dict[str, Any]:
+def whole_summary(run_id: str) -> RunRow:
     """Return the summary with all journals read, so that damage in them is counted."""
     cache = cache_of(run_id)
     if not (cache.has_open("metrics") and cache.has_open("spectra")):

@@ -16,6 +16,7 @@ from hankelboard.storage.schema import Point
 from hankelboard.storage.scores import bits_in_words
 from hankelboard.storage.summary import Summary, summarise
 from hankelboard.storage.verification import verify_run
+from hankelboard.storage.vocabulary import RunState
 from hankelboard.trainer.cli.arguments import add_command, run_of, runs_of
 
 
@@ -98,7 +99,7 @@ def _score(accuracy: float, record: Mapping[str, Any]) -> str:
 
 
 def _state(summary: Summary) -> str:
-    waits = summary.pending_proposal and summary.state == "waiting_for_decision"
+    waits = summary.pending_proposal and summary.state == RunState.WAITING_FOR_DECISION
     return f"waiting for you (proposal {summary.pending_proposal})" if waits else summary.state
 
 
