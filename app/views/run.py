@@ -111,11 +111,12 @@ def figures(row: RunRow) -> None:
 def best_figure(row: RunRow) -> None:
     """Draw the best value, its step, and whether the model was larger then."""
     best = row["best"]
-    larger = best is not None and runs.was_cut_after(row["run"], best["step"])
+    step = best.get("step") if best else None
+    larger = isinstance(step, int) and runs.was_cut_after(row["run"], step)
     frame.figure(
         "Best, before a cut" if larger else "Best on validation",
-        labels.percent(best["value"] if best else None),
-        f"at step {labels.count(best['step'])}" if best else "",
+        labels.percent(best.get("value") if best else None),
+        f"at step {labels.count(step)}" if best else "",
         help="On validation; a later cut made the model smaller, so this is not what it reaches now"
         if larger
         else None,

@@ -130,10 +130,14 @@ def _urgency(row: RunRow) -> int:
     return 1 if row["living"] else 2
 
 
+def _best_accuracy(row: RunRow) -> float | None:
+    return row["best"].get("value") if row["best"] else None
+
+
 SORTS: dict[str, Callable[[RunRow], Any]] = {
     "what waits first": _urgency,
     "newest": lambda row: 0,
-    "best accuracy": lambda row: -row["best"]["value"] if row["best"] else 0.0,
+    "best accuracy": lambda row: -(_best_accuracy(row) or 0.0),
     "fewest states": lambda row: sum(row["state_dims"]) or float("inf"),
     "name": lambda row: row["name"].lower(),
 }
@@ -249,8 +253,7 @@ def remember_click(run_ids: Sequence[str], key: str) -> None:
 
 
 def table_row(row: RunRow, baselines: Mapping[tuple[str, str], float]) -> dict[str, Any]:
-    best = row["best"]
-    value = best["value"] if best else None
+    value = _best_accuracy(row)
     baseline = None if row["role"] == Role.BASELINE else baselines.get((row["group"], row["task"]))
     difference = "" if value is None or baseline is None else labels.points(value - baseline)
     return {
@@ -260,7 +263,7 @@ def table_row(row: RunRow, baselines: Mapping[tuple[str, str], float]) -> dict[s
         "N → now": labels.change(row["initial_state_dims"], row["state_dims"]) if row["state_dims"] else "",
         "Accuracy": runs.sparkline(row["run"]),
         "Best": None if value is None else 100 * value,
-        BITS_COLUMN: bits(best or {}),
+        BITS_COLUMN: bits(row["best"]),
         "vs baseline": difference,
         "Seed": row["seed"],
         "Role": row["role"],

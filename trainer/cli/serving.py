@@ -162,15 +162,11 @@ def dashboard() -> Path:
 def run(options: argparse.Namespace) -> int:
     paths = run_of(options)
     identity, history = read_run(paths), read_history(paths)
-    asked = list(unanswered(paths, history))
-    if history.state == RunState.FINISHED and not any(
-        command.kind == CommandKind.ROLLBACK for command in asked
-    ):
+    kinds = {command.kind for command in unanswered(paths, history)}
+    if history.state == RunState.FINISHED and CommandKind.ROLLBACK not in kinds:
         print(f"{identity.id} is finished; roll it back to train on from a checkpoint")
         return 0
-    if history.state == RunState.CANCELLED and not any(
-        command.kind == CommandKind.RESUME for command in asked
-    ):
+    if history.state == RunState.CANCELLED and CommandKind.RESUME not in kinds:
         raise CommandRefused(
             f"{identity.id} was cancelled; `hankelboard send {identity.id} resume` revives it"
         )

@@ -35,7 +35,7 @@ from hankelboard.trainer.compression.what_if import cut
 from hankelboard.trainer.compression.workload import Followed, Workload
 from hankelboard.trainer.reduction.reducible import RankTable
 
-DECIDES_ITSELF = {
+DECIDES_ITSELF: dict[str, tuple[Verdict, str]] = {
     Policy.AUTO: (Verdict.APPROVE, "within the tolerance {0.tolerance:g}"),
     Policy.KEEP: (Verdict.REJECT, "measures only"),
     PRAGMATIC: (Verdict.APPROVE, "cuts {0.share:.0%} of the states on trial"),
