@@ -39,8 +39,8 @@ HOST = re.compile(r"(?P<name>[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::(?P<port>\d{1
 class Guard:
     """Refuses foreign host names on a loopback address, and adds security headers to every answer.
 
-    There is no sign-in: whoever reaches the port decides. The address is 127.0.0.1 by default, and a page
-    of another site that lets its name point there (DNS rebinding) is refused by its name.
+    There is no sign-in: everybody who reaches the port decides. The address is 127.0.0.1 by default, and a
+    page of another site that lets its name point there (DNS rebinding) is refused by its name.
     """
 
     def __init__(self, app: ASGIApp):
@@ -119,19 +119,19 @@ async def push(socket: WebSocket) -> None:
         await socket.close(1008)
         return
     await socket.accept()
-    telling = asyncio.create_task(_tell(socket, run_id, ignored))
+    sending = asyncio.create_task(_send_changes(socket, run_id, ignored))
     try:
         while True:
             await socket.receive_text()
     except WebSocketDisconnect:
         pass
     finally:
-        telling.cancel()
+        sending.cancel()
         with contextlib.suppress(asyncio.CancelledError):
-            await telling
+            await sending
 
 
-async def _tell(socket: WebSocket, run_id: str | None, ignored: frozenset[str]) -> None:
+async def _send_changes(socket: WebSocket, run_id: str | None, ignored: frozenset[str]) -> None:
     watch: Watch = app.state["watch"]
     with watch.subscribe(run_id, ignored) as changed, contextlib.suppress(WebSocketDisconnect, RuntimeError):
         while True:
@@ -160,7 +160,7 @@ async def lifespan(app: Any) -> AsyncIterator[dict[str, Any]]:
     import_modules_of_pages()
     watch = Watch(runs_directory(), runs.index)
     watch.start()
-    runs.tell_when_warm(watch.notice)
+    runs.notify_when_prefetched(watch.notice)
     runs.read_ahead()
     threading.Thread(target=metrics.make_ahead, name="charts", daemon=True).start()
     try:

@@ -50,7 +50,7 @@ AUTOSIZE = {"type": "fit-x", "contains": "padding"}
 """The height of a chart is that of its plot: a legend of many rows makes it higher, not flatter."""
 ZOOM = zoom()
 KEPT = 64
-"""Specifications that are kept; which series are compared, and so their names, is up to whoever looks."""
+"""Specifications that are kept; which series are compared, and so their names, varies with the reader."""
 
 
 def places(keys: Sequence[str]) -> dict[str, int]:
@@ -71,8 +71,8 @@ class Palette:
     """Colour, dash and shape of each series. Labels stand at their place in the theme's list of colours."""
 
     def __init__(self, series: Sequence[Series]):
-        found = places([one.key for one in series])
-        self._places = {one.label: found[one.key] for one in series}
+        place_of = places([one.key for one in series])
+        self._places = {one.label: place_of[one.key] for one in series}
         self._size = HUES * (1 + max(self._places.values(), default=0) // HUES)
         self.labels = [one.label for one in series]
 
@@ -101,12 +101,12 @@ class Palette:
         return alt.Color("series:N", scale=self._scale(), legend=self._legend(symbol))
 
     def dash(self) -> alt.StrokeDash:
-        found = [DASHES[self._other(place, DASHES)] for place in range(self._size)]
-        return alt.StrokeDash("series:O", scale=self._scale(found), legend=self._legend("stroke"))
+        dashes = [DASHES[self._other(place, DASHES)] for place in range(self._size)]
+        return alt.StrokeDash("series:O", scale=self._scale(dashes), legend=self._legend("stroke"))
 
     def shape(self) -> alt.Shape:
-        found = [SHAPES[self._other(place, SHAPES)] for place in range(self._size)]
-        return alt.Shape("series:O", scale=self._scale(found), legend=self._legend(""))
+        shapes = [SHAPES[self._other(place, SHAPES)] for place in range(self._size)]
+        return alt.Shape("series:O", scale=self._scale(shapes), legend=self._legend(""))
 
     @staticmethod
     def _other(place: int, kinds: Sequence[Any]) -> int:

@@ -43,13 +43,13 @@ def _searched_first(folder: str) -> Iterator[None]:
     if not folder:
         yield
         return
-    known = folder in sys.path
+    was_there = folder in sys.path
     sys.path.insert(0, folder)
     try:
         yield
     finally:
         sys.path.remove(folder)
-        if not known:
+        if not was_there:
             sys.path.append(folder)
 
 

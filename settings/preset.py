@@ -55,7 +55,7 @@ def _preset(name: str, files: dict[str, dict[str, Any]]) -> Preset:
 
 def find_preset(name: str) -> Preset:
     """Return the preset of that name; ConfigError lists those that exist."""
-    known = presets()
-    if name not in known:
-        raise ConfigError(f"unknown preset {name!r}{suggest(name, known)}")
-    return known[name]
+    available = presets()
+    if name not in available:
+        raise ConfigError(f"unknown preset {name!r}{suggest(name, available)}")
+    return available[name]

@@ -41,8 +41,8 @@ def check_value(key: str, value: Any, item: dataclasses.Field[Any]) -> None:
     if not isinstance(value, allowed) or (isinstance(value, bool) and bool not in kinds):
         raise ConfigError(f"{key} = {value!r}: must be {_type_name(item)}")
     values = value if isinstance(value, list) else [value]
-    wanted = (int, float) if "list[float]" in str(item.type) else int
-    if isinstance(value, list) and any(isinstance(v, bool) or not isinstance(v, wanted) for v in value):
+    element = (int, float) if "list[float]" in str(item.type) else int
+    if isinstance(value, list) and any(isinstance(v, bool) or not isinstance(v, element) for v in value):
         raise ConfigError(f"{key} = {value!r}: must be a list of numbers")
     for each in values:
         problem = limit_problem(each, item.metadata)

@@ -1,6 +1,6 @@
 """From JSON to records: the one place where what was read from disk gets a type.
 
-Each function checks what makes a record one of its kind and believes it the rest; None where it is none.
+Each function checks what makes a record one of its kind and trusts the rest; None where it is not one.
 """
 
 from collections.abc import Iterable
@@ -58,10 +58,12 @@ def decode_events(records: Iterable[Record]) -> list[schema.Event]:
 
 
 def decode_status(record: Record | None) -> schema.Status | None:
+    """Return a status, or None without a record."""
     return cast(schema.Status, record) if record is not None else None
 
 
 def decode_worker(record: Record | None) -> schema.WorkerRecord | None:
+    """Return a worker's record, or None without one."""
     return cast(schema.WorkerRecord, record) if record is not None else None
 
 

@@ -23,7 +23,7 @@ from hankelboard.storage.schema import RunRecord
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """Who asked for what: the contents of run.json, which never change."""
+    """The identity of a run: the contents of run.json, which never change."""
 
     id: str
     name: str

@@ -20,7 +20,7 @@ PIXELS, SOONEST_MS, LATEST_MS = 500, 1_000, 5_000
 """Width of a chart of the run page; how often charts are drawn anew at most, and in a long run at least."""
 
 
-def good_ms(train_s: float | None) -> int:
+def refresh_ms(train_s: float | None) -> int:
     """Return the refresh interval of a chart along the steps, ms: until its last point moves by a pixel."""
     return round(min(LATEST_MS, max(SOONEST_MS, 1e3 * (train_s or 0.0) / PIXELS)))
 
@@ -90,7 +90,7 @@ def series_name(key: str, chart: MetricChart) -> str:
 
 
 FEW = 60
-"""Up to so many rows names take less than a dictionary of them (300 bytes) and its codes."""
+"""Up to this number of rows, names take less than a dictionary of them (300 bytes) and its codes."""
 
 
 def names_column(names: Sequence[str], counts: Sequence[int] | None = None) -> pa.Array:
@@ -183,8 +183,8 @@ def marks_table(marks: Iterable[Mapping[str, Any]], last_step: int) -> pa.Table:
 
 def _signs(kinds: Sequence[str]) -> str:
     """Return the signs of one step side by side; the outcome of a proposal replaces its own sign."""
-    told = [kind for kind in kinds if kind != "proposal"] or kinds
-    return "".join(MARKS[kind][0] for kind in told)
+    shown = [kind for kind in kinds if kind != "proposal"] or kinds
+    return "".join(MARKS[kind][0] for kind in shown)
 
 
 def metric_spec(chart: MetricChart, layers: int) -> Spec:

@@ -17,7 +17,7 @@ from typing import Any, Required
 import numpy as np
 
 from hankelboard.app.data import columns
-from hankelboard.app.data.prefetch import Warming
+from hankelboard.app.data.prefetch import Prefetch
 from hankelboard.app.data.run_cache import CommandRow, RunCache, RunRow
 from hankelboard.app.data.run_index import RunIndex
 from hankelboard.app.data.run_list import RunList
@@ -40,7 +40,7 @@ _lock = threading.Lock()
 _caches: dict[Path, RunCache] = {}
 _refreshed: dict[Path, float] = {}
 _worker_watches: dict[str, BeatWatch] = {}
-_warming = Warming()
+_prefetch = Prefetch()
 _list = RunList()
 _present: dict[str, RunPaths] = {}
 
@@ -136,7 +136,7 @@ def caches_within(budget_s: float) -> tuple[list[RunCache], int]:
 
 def read_ahead() -> None:
     """Prefetch the runs that nobody looked at yet."""
-    _warming.want("all runs", lambda: index.rows(_listed(), READ_AHEAD_S)[1] > 0)
+    _prefetch.request("all runs", lambda: index.rows(_listed(), READ_AHEAD_S)[1] > 0)
 
 
 def run_ids() -> list[str]:
@@ -159,9 +159,9 @@ def forget(run_id: str) -> None:
     index.changed(run_id)
 
 
-def tell_when_warm(tell: Callable[[str], None]) -> None:
+def notify_when_prefetched(notify: Callable[[str], None]) -> None:
     """Set who is notified when metrics of a run were prefetched, so that pages look again."""
-    _warming.tell = tell
+    _prefetch.notify = notify
 
 
 def summaries() -> list[RunRow]:
@@ -182,7 +182,7 @@ def sparkline(run_id: str) -> list[float]:
     cache = _caches.get(runs_directory() / run_id)
     if cache is None or not cache.has_open("metrics"):
         if cache is not None:
-            _warming.want(run_id, lambda: cache.columns is None)
+            _prefetch.request(run_id, lambda: cache.columns is None)
         return []
 
     def compute() -> list[float]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import streamlit as st
 
-from hankelboard.app.charts.uncut import HERE, UNCUT, uncut_spec, uncut_table
+from hankelboard.app.charts.baseline_overlay import HERE, UNCUT, uncut_spec, uncut_table
 from hankelboard.app.data import compared_runs, runs
 from hankelboard.app.data.run_cache import RunRow
 from hankelboard.app.panels import frame

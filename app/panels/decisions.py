@@ -119,7 +119,7 @@ def buttons(row: RunRow, shown: ProposalRow, record: Proposal, ranks: Sequence[i
 
 
 def why_closed(row: RunRow, shown: ProposalRow) -> str:
-    """Return why nobody can decide on this proposal now; empty when somebody can."""
+    """Return why this proposal cannot be decided now; empty when it can."""
     if shown["state"] != ProposalState.PENDING:
         return CLOSED.get(shown["state"], f"It is {labels.plain(shown['state'])}.")
     decision = shown["decision"]

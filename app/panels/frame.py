@@ -137,7 +137,7 @@ def _notes(row: RunRow) -> None:
     if damaged:
         st.warning(
             f"Damaged lines were skipped: {labels.plain(damaged)}. The rest is shown; "
-            f"`hankelboard verify {row['run']}` tells more.",
+            f"`hankelboard verify {row['run']}` says more.",
             icon=":material/warning:",
         )
     if row["unknown_events"]:

@@ -12,7 +12,7 @@ from hankelboard.storage.vocabulary import CommandKind, Policy, RunState
 
 
 def why_not(row: RunRow) -> str:
-    """Return why nobody can roll back now; empty when somebody can."""
+    """Return why the run cannot be rolled back now; empty when it can."""
     if row["state"] == RunState.UNREADABLE:
         return "The run cannot be read."
     if row["state"] == RunState.QUEUED:

@@ -43,7 +43,7 @@ def curves(run_id: str) -> int | None:
         return None
     metric_charts(row)
     baseline.show(row)
-    return metrics.good_ms(row["train_s"])
+    return metrics.refresh_ms(row["train_s"])
 
 
 @live_region(ignore=(HEARTBEAT, METRICS, LOG), fallback_ms=RARELY_MS)

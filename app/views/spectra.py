@@ -34,7 +34,7 @@ def live(run_id: str) -> int | None:
     else:
         st.markdown(":material/hourglass_empty: **No spectrum yet.**")
         st.caption("The trainer records one at the start and every training.spectra_every steps.")
-    return metrics.good_ms(row["train_s"])
+    return metrics.refresh_ms(row["train_s"])
 
 
 def choose_layer(layers: Mapping[int, Sequence[SpectrumRow]]) -> int:

@@ -185,11 +185,11 @@ def _print_regret(record: Analysis) -> None:
           f"(step {record['until_step']})")  # fmt: skip
     for layer in record["layers"]:
         for row in layer["regret"]:
-            told = "  ".join(
+            regrets = "  ".join(
                 f"{step}: {regret:.1%}" for step, regret in zip(layer["steps"], row["regret"], strict=True)
             )
             chance = sum(row["random"]) / len(row["random"])
-            print(f"layer {layer['layer']}  r = {row['rank']} ({row['tolerance']:.0%})  {told}  "
+            print(f"layer {layer['layer']}  r = {row['rank']} ({row['tolerance']:.0%})  {regrets}  "
                   f"at random: {chance:.1%}")  # fmt: skip
 
 

@@ -40,9 +40,9 @@ def suite(options: argparse.Namespace) -> int:
         return _list(options)
     if options.jobs < 0:
         raise CommandRefused("--jobs: must be at least 1")
-    found = suites.load_suite(options.suite)
+    chosen = suites.load_suite(options.suite)
     runs = runs_of(options)
-    planned = suites.create_suite(runs, found, seeds=options.seeds, group=options.group, by=user())
+    planned = suites.create_suite(runs, chosen, seeds=options.seeds, group=options.group, by=user())
     if options.jobs:
         from hankelboard.trainer.work.worker import Worker
 
@@ -63,15 +63,15 @@ def _list(options: argparse.Namespace) -> int:
     rows = [(name, suites.load_suite(name)) for name in suites.built_in()]
     if options.json:
         print_json([
-            {"suite": name, "description": found.description,
+            {"suite": name, "description": suite.description,
              "series": [{"name": s.name, "role": s.role, "seeds": s.seeds, "needs": s.needs()}
-                        for s in found.series]}
-            for name, found in rows
+                        for s in suite.series]}
+            for name, suite in rows
         ])  # fmt: skip
     else:
         print_table(
             ("suite", "runs", "description"),
-            [(name, sum(len(s.seeds) for s in found.series), found.description) for name, found in rows],
+            [(name, sum(len(s.seeds) for s in suite.series), suite.description) for name, suite in rows],
         )
     return 0
 

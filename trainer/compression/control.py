@@ -40,7 +40,7 @@ class Control:
         """The command that asked for the end: answered by the event that ends the run, after the save."""
         self._run = run
         self._polled_at = float("-inf")
-        self._scheduled: dict[str, int] = {}
+        self._postponed: dict[str, int] = {}
         self._commands = {
             CommandKind.PAUSE: self._pause,
             CommandKind.RESUME: self._resume,
@@ -70,7 +70,7 @@ class Control:
 
     def obey(self, *, at_once: bool = False) -> None:
         """Carry out the commands that came since the last poll; looks at the inbox every 0.2 s."""
-        due = any(step <= self._run.state.step for step in self._scheduled.values())
+        due = any(step <= self._run.state.step for step in self._postponed.values())
         if not (at_once or due) and self._run.clock.monotonic() - self._polled_at < POLL_S:
             return
         self._polled_at = self._run.clock.monotonic()
@@ -89,9 +89,9 @@ class Control:
         if command.id not in run.history.commands:
             run.event(EventKind.COMMAND_ACCEPTED, **who, at_step=command.at_step)
         if command.at_step is not None and run.state.step < command.at_step:
-            self._scheduled[command.id] = command.at_step
+            self._postponed[command.id] = command.at_step
             return  # later: the first boundary at or after that step
-        self._scheduled.pop(command.id, None)
+        self._postponed.pop(command.id, None)
         reason = self._commands[command.kind](command)
         if command.id == self.command_id:
             return
@@ -101,7 +101,7 @@ class Control:
             run.event(EventKind.COMMAND_REFUSED, **who, reason=reason)
 
     def finish(self) -> None:
-        """Refuse what was scheduled for a step that training does not reach."""
+        """Refuse what was meant for a step that training does not reach."""
         run = self._run
         for command_id, outcome in run.history.commands.items():
             if outcome.state == CommandState.ACCEPTED and outcome.at_step is not None:

@@ -39,7 +39,7 @@ class Deadline:
         self._ticked = None
 
     def _decide(self, outcome: ProposalOutcome, verdict: str, reason: str) -> None:
-        """Decide like anybody else: of two deciders the first wins, here too."""
+        """Decide as a person would: of two decisions the first wins."""
         run = self._run
         with contextlib.suppress(AlreadyDecided):
             proposals.decide(

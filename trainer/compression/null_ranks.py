@@ -52,7 +52,7 @@ def untrained_layer(layer: ReducibleLayer) -> Record:
 
 
 def null_ranks(layers: Sequence[Record], config: ReductionConfig, opportunities: int) -> list[int]:
-    """Return the ranks after so many cuts by the rule of a proposal, each of what the last one kept.
+    """Return the ranks after a number of successive cuts by the rule of a proposal.
 
     A truncated system has nearly the kept importances, so the cuts themselves are not carried out: of rank r
     remains (share[k] − share[r]) / (1 − share[r]) for k ≤ r.

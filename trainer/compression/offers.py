@@ -44,7 +44,7 @@ DECIDES_ITSELF: dict[str, tuple[Verdict, str]] = {
 RETRY_S = 5.0
 
 
-class Reductions:
+class Offers:
     """Proposes cuts at the opportunities of a run, and carries out what is decided."""
 
     def __init__(
@@ -203,7 +203,7 @@ class Reductions:
             self._apply(outcome)
 
     def _find_decision(self, number: int) -> Decision | None:
-        """Return the verdict on a proposal. Policies decide by writing a decision, like anybody else."""
+        """Return the verdict on a proposal. Policies decide as people do, by writing a decision."""
         run = self._run
         policy = run.state.policy
         verdict, why = DECIDES_ITSELF.get(policy, (None, ""))

@@ -46,8 +46,9 @@ def load_text_task(config: DataConfig) -> Task:
         LARGEST_ALPHABET different ones, or less than a sequence for each split.
     """
     options = task_options("text", config.options)
-    length, wanted = options["length"], options["characters"]
-    text = read_text(config)[: wanted or None] if "file" in config.options else sample_text(wanted or SAMPLE)
+    length, characters = options["length"], options["characters"]
+    from_file = "file" in config.options
+    text = read_text(config)[: characters or None] if from_file else sample_text(characters or SAMPLE)
     alphabet, codes = np.unique(np.frombuffer(text.encode("utf-32-le"), dtype="<u4"), return_inverse=True)
     if len(alphabet) > LARGEST_ALPHABET:
         raise ConfigError(

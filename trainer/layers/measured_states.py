@@ -148,10 +148,10 @@ class OutputSample:
     @classmethod
     def draw(cls, outputs: int, numbers: int) -> Tensor:
         """Return which of a part's outputs to keep, ascending: all of them where they are few."""
-        wanted = cls.size(numbers)
-        if outputs <= wanted:
+        count = cls.size(numbers)
+        if outputs <= count:
             return torch.arange(outputs)
-        return torch.randint(outputs, (wanted,), generator=torch.Generator().manual_seed(0)).sort().values
+        return torch.randint(outputs, (count,), generator=torch.Generator().manual_seed(0)).sort().values
 
     def add(self, reads: Tensor, states: Tensor, outputs: int) -> None:
         """Draw c and h (S, …, N) from a part with this number of outputs."""

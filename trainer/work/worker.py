@@ -159,7 +159,7 @@ class Worker:
             str(self._runs),
         ]
         with paths.log.open("ab") as log:
-            # A session of its own: Ctrl-C at the terminal reaches the worker, which tells the child to save.
+            # A session of its own: Ctrl-C at the terminal reaches the worker, which asks the child to save.
             self._children[paths.run_id] = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
                 env={**os.environ, CHILD_MARK: "1"},

@@ -110,8 +110,8 @@ class _Chunks(torch.autograd.Function):
         d_end = torch.zeros_like(begins[0])
         for steps, S in zip(reversed(_chunks(do.shape[1])), reversed(begins), strict=True):
             inputs = [*(_chunk(part, steps) for part in parts), S, _chunk(do, steps), d_end]
-            *found, d_end = _within_backward(*inputs)
-            for gradient, chunk in zip(gradients, found, strict=True):
+            *derivatives, d_end = _within_backward(*inputs)
+            for gradient, chunk in zip(gradients, derivatives, strict=True):
                 _put(gradient, steps, chunk)
         return gradients
 

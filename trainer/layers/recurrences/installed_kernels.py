@@ -84,7 +84,7 @@ def choose(kernel: InstalledKernel, kept: str | None, device: torch.device, size
     kept : str, optional
         What the run is bound to; None lets the kernel have it where it agrees.
     sizes : tuple of int
-        What the kernel's sample wants besides batch and length.
+        Sizes of the kernel's sample in addition to batch and length.
 
     Raises
     ------
@@ -138,11 +138,11 @@ def _difference(kernel: InstalledKernel, device: torch.device, sizes: tuple[int,
     draw = _source(device)
     parts = tuple(part.detach().requires_grad_() for part in kernel.sample(draw, SEQUENCES, STEPS, *sizes))
     with torch.enable_grad():
-        wanted = _with_gradients(kernel.own, parts)
-        found = _with_gradients(functools.partial(kernel.call, kernel.load()), parts)
+        expected = _with_gradients(kernel.own, parts)
+        actual = _with_gradients(functools.partial(kernel.call, kernel.load()), parts)
     arguments = inspect.signature(kernel.own).parameters
     names = ("output", *(f"gradient of {name}" for name in arguments))
-    for name, ours, theirs in zip(names, wanted, found, strict=True):
+    for name, ours, theirs in zip(names, expected, actual, strict=True):
         if theirs.shape != ours.shape:
             return f"its {name} is {tuple(theirs.shape)}, ours {tuple(ours.shape)}"
         error = float((theirs - ours).norm() / ours.norm())

@@ -171,9 +171,9 @@ def verify(parameters_now: Arrays, reduction: DeltaNetReduction, seed: int = 0) 
         return float("inf")
     width = reduction.before["inner.weight"].shape[1]
     x = np.random.default_rng(seed).standard_normal((2, 24, width))
-    wanted = simulate(reduction.before, x, reduction.basis)
-    error = np.linalg.norm(simulate(parameters_now, x) - wanted)
-    return float(error / max(np.linalg.norm(wanted), np.finfo(np.float64).tiny))
+    intended = simulate(reduction.before, x, reduction.basis)
+    error = np.linalg.norm(simulate(parameters_now, x) - intended)
+    return float(error / max(np.linalg.norm(intended), np.finfo(np.float64).tiny))
 
 
 def simulate(parameters: Arrays, x: FloatArray, basis: FloatArray | None = None) -> FloatArray:

@@ -134,8 +134,8 @@ def _choice(statistics: Statistics, method: Method) -> tuple[Order, FloatArray]:
         order = _order(statistics, method)
         return order, lost_energy(statistics.M, order)
     given = None if method.name == "energy" else _order(statistics, method)
-    found = eliminate_compensated(statistics.P, statistics.samples, given)
-    return found.order, shares_of(found.errors)
+    elimination = eliminate_compensated(statistics.P, statistics.samples, given)
+    return elimination.order, shares_of(elimination.errors)
 
 
 def _order(statistics: Statistics, method: Method) -> Order:
@@ -201,9 +201,9 @@ def verify(parameters_now: Arrays, reduction: SelectiveReduction, seed: int = 0)
         return float("inf")
     channels = len(reduction.before["dt_bias"])
     x = np.random.default_rng(seed).standard_normal((2, 24, channels))
-    wanted = simulate(reduction.before, x, reduction.mixing, reduction.kept)
-    error = np.linalg.norm(simulate(parameters_now, x) - wanted)
-    return float(error / max(np.linalg.norm(wanted), np.finfo(np.float64).tiny))
+    intended = simulate(reduction.before, x, reduction.mixing, reduction.kept)
+    error = np.linalg.norm(simulate(parameters_now, x) - intended)
+    return float(error / max(np.linalg.norm(intended), np.finfo(np.float64).tiny))
 
 
 def simulate(

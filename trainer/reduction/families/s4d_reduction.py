@@ -355,11 +355,13 @@ def verify(parameters_now: Arrays, reduction: S4dReduction) -> float:
         return float("inf")
     omegas = frequencies(reduction.parameters)  # (H, F)
     if reduction.channels:
-        wanted = np.array([_dense(*pair) for pair in zip(reduction.channels, omegas, strict=True)])  # (H, F)
+        intended = np.array(
+            [_dense(*pair) for pair in zip(reduction.channels, omegas, strict=True)]
+        )  # (H, F)
     else:
-        wanted = responses(reduction.parameters, omegas)
-    error = np.abs(responses(parameters_now, omegas) - wanted).max()
-    return float(error / max(np.abs(wanted).max(), np.finfo(np.float64).tiny))
+        intended = responses(reduction.parameters, omegas)
+    error = np.abs(responses(parameters_now, omegas) - intended).max()
+    return float(error / max(np.abs(intended).max(), np.finfo(np.float64).tiny))
 
 
 def _dense(modes: Modes, omegas: FloatArray) -> ComplexArray:

@@ -6,7 +6,7 @@ A layer of N stored modes (λ, B, C) is a real system of order 2N, with the stac
 
 Balanced truncation of the real realisation (real_symmetry.py) to an order m leaves c conjugate pairs and k
 real poles, m = 2c + k. Each takes one stored mode, a real pole with half of its output column, which 2 Re
-doubles. A rank counts stored modes. It is cut to the largest order that fits into so many, and modes that are
+doubles. A rank counts stored modes. It is cut to the largest order that fits into it, and modes that are
 left over are padding: former modes with C = 0.
 
 Gradients with respect to a complex quantity z are g = dL/dRe z + i dL/dIm z, so dL = Re(ḡ dz).
@@ -119,11 +119,11 @@ def shuffled(balanced: RealBalance, seed: int) -> RealBalance:
 
     Every choice of balanced states is stable. `hsv` is in the order in which states are kept.
     """
-    known = len(balanced.A)
-    pairs = np.random.default_rng((seed, known)).permutation(known // 2)
+    order_now = len(balanced.A)
+    pairs = np.random.default_rng((seed, order_now)).permutation(order_now // 2)
     both = np.stack([2 * pairs, 2 * pairs + 1], axis=1).ravel()
-    order = np.concatenate([both, np.arange(len(both), known)])  # (K,)
-    rest = np.arange(known, len(balanced.hsv))
+    order = np.concatenate([both, np.arange(len(both), order_now)])  # (K,)
+    rest = np.arange(order_now, len(balanced.hsv))
     return replace(
         balanced,
         A=balanced.A[np.ix_(order, order)],
@@ -179,7 +179,7 @@ def realisable_where(checked: Collection[int], state_dim: int) -> list[bool | No
 def order_for(balanced: RealBalance, rank: int, below: int | None = None) -> int:
     """Return the largest real order that at most `rank` stored modes can hold; 0 where nothing is passed on.
 
-    At least the rank itself, where there are so many states: its eigenvalues cannot be more than that.
+    At least the rank itself, where the layer has that many states: its eigenvalues cannot be more than that.
 
     Parameters
     ----------

@@ -19,7 +19,7 @@ ComplexArray = npt.NDArray[np.complex128]
 Gramian = TypeVar("Gramian", FloatArray, ComplexArray)
 
 PEAK_GRID = 256
-"""Uniform frequencies of `peak_gain`, besides the pole angles."""
+"""Uniform frequencies of `peak_gain`, in addition to the pole angles."""
 POWER_ITERATIONS = 6
 EXACT_PEAKS = 8
 
@@ -303,7 +303,7 @@ def peak_gain(system: DiagonalSystem, *, points: int = PEAK_GRID) -> float:
     ----------
     system : DiagonalSystem
     points : int
-        Uniform frequencies besides the pole angles.
+        Uniform frequencies, in addition to the pole angles.
 
     Returns
     -------

@@ -28,12 +28,12 @@ def reordered(balanced: Balance, method: str, seed: int) -> Balance:
     Those whose direction is rounding stay last; `hsv` stays descending, `order` says what is kept first.
     """
     limit = balanced.numerical_rank
-    known = np.arange(limit)
+    leading = np.arange(limit)
     if method == "smallest":
-        known = known[::-1]
+        leading = leading[::-1]
     elif method == "random":
-        known = np.random.default_rng((seed, limit)).permutation(known)
-    order = np.concatenate([known, np.arange(limit, len(balanced.hsv))])
+        leading = np.random.default_rng((seed, limit)).permutation(leading)
+    order = np.concatenate([leading, np.arange(limit, len(balanced.hsv))])
     return replace(balanced, order=order)
 
 

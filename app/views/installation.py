@@ -15,7 +15,7 @@ from hankelboard.storage.vocabulary import RunState
 
 @live_region()
 def live() -> None:
-    facts, rows = installation.system(), runs.summaries()
+    facts, rows = installation.facts(), runs.summaries()
     queued = sum(row["state"] == RunState.QUEUED and row["queued"] for row in rows)
     with st.grid("auto", min_column_width=170, gap="small"):
         frame.figure("Workers", labels.count(len(runs.workers())))
