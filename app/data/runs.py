@@ -10,9 +10,8 @@ import re
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Required
+from typing import Any, Required, TypedDict
 
 import numpy as np
 
@@ -66,6 +65,21 @@ class CheckpointRow(Place):
     live: bool
     undoes: list[int]
     """Numbers of the proposals whose cuts a rollback to it undoes."""
+
+
+class BranchRow(TypedDict):
+    """A branch, and how much of it is on the live path."""
+
+    number: int
+    parent: int | None
+    from_step: int
+    checkpoint: str | None
+    state_dims: list[int]
+    """Where it began."""
+    last_step: int
+    live: bool
+    live_until: int | None
+    """Last step on the live path; None: to its end."""
 
 
 def paths_of(run_id: str) -> RunPaths:
@@ -295,13 +309,13 @@ def verify(run_id: str, checkpoint: str) -> list[str]:
     return list(checkpoint_files.problems(paths_of(run_id), name))
 
 
-def branches(run_id: str) -> list[dict[str, Any]]:
+def branches(run_id: str) -> list[BranchRow]:
     """Return the branches, by number: where each began, how far it went, what of it is on the live path."""
     cache = cache_of(run_id)
     return cache.derived("branches", lambda: _branch_rows(cache), "events", "metrics")
 
 
-def _branch_rows(cache: RunCache) -> list[dict[str, Any]]:
+def _branch_rows(cache: RunCache) -> list[BranchRow]:
     history = cache.history
     last = dict.fromkeys(history.branches, 0)
     for event in cache.events:
@@ -314,7 +328,9 @@ def _branch_rows(cache: RunCache) -> list[dict[str, Any]]:
                 last[line.branch] = max(last[line.branch], int(line.steps[-1]))
     path = history.segments()
     return [
-        {**asdict(branch), "last_step": max(last[number], branch.from_step), "live": number in path,
+        {"number": number, "parent": branch.parent, "from_step": branch.from_step,
+         "checkpoint": branch.checkpoint, "state_dims": list(branch.state_dims),
+         "last_step": max(last[number], branch.from_step), "live": number in path,
          "live_until": path.get(number)}
         for number, branch in sorted(history.branches.items())
     ]  # fmt: skip

@@ -16,7 +16,7 @@ from hankelboard.storage.schema import EventFields
 from hankelboard.storage.vocabulary import Cause, EventKind, Phase, RunState, SnapshotCause
 from hankelboard.trainer.compression import systems
 from hankelboard.trainer.compression.clock import Clock
-from hankelboard.trainer.compression.control import POLL_S, Control
+from hankelboard.trainer.compression.control import POLL_S, Control, Ending
 from hankelboard.trainer.compression.failure import describe, fail, give_up
 from hankelboard.trainer.compression.offers import Offers
 from hankelboard.trainer.compression.provenance import machine, versions
@@ -95,7 +95,7 @@ def run_attempt(session: Session) -> RunState:
         outcome = finish(session)
     else:
         outcome = leave(run, control)
-    run.recorder.settle(lambda: control.ending == "interrupted", run.clock)
+    run.recorder.settle(lambda: control.ending == Ending.INTERRUPTED, run.clock)
     run.recorder.show(outcome, Phase.TRAINING)
     return outcome
 
@@ -103,9 +103,9 @@ def run_attempt(session: Session) -> RunState:
 def leave(run: Run, control: Control) -> RunState:
     """End before the last step: saved, unless somebody asked to kill."""
     run.recorder.show(RunState.STOPPING, Phase.CHECKPOINTING)
-    if control.ending != "killed":
+    if control.ending != Ending.KILLED:
         run.save(Cause.STOP)
-    interrupted = control.ending == "interrupted"
+    interrupted = control.ending == Ending.INTERRUPTED
     kind = EventKind.ATTEMPT_ENDED if interrupted else EventKind.RUN_STOPPED
     run.event(kind, reason=control.reason, command_id=control.command_id)
     return RunState.INTERRUPTED if interrupted else RunState.STOPPED
