@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from benchmarks.repetitions import Spent, alternating, ratio, spent, told
+from benchmarks.repetitions import Spent, alternating, ratio, spent, spread
 from hankelboard.settings.preset import find_preset
 from hankelboard.trainer.data.task import Split, Task
-from hankelboard.trainer.layers.build import build_model
 from hankelboard.trainer.layers.compilation import Compiled
+from hankelboard.trainer.training.model import build_model
 
 PRESETS = ("digits-lru", "digits-mamba")
 LENGTH = 64
@@ -53,7 +53,7 @@ def row(preset: str) -> tuple[str, ...]:
     found: dict[str, list[Spent]] = alternating(works, REPETITIONS)
     cpu = {name: [one.cpu for one in each] for name, each in found.items()}
     wall = {name: [one.wall for one in each] for name, each in found.items()}
-    told_ms = [told(cpu[name], 1e3 / STEPS) for name in works]
+    told_ms = [spread(cpu[name], 1e3 / STEPS) for name in works]
     return (preset, *told_ms, ratio(*cpu.values()), ratio(*wall.values()), f"{making.wall:.0f}")
 
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from benchmarks.dashboard import Dashboard, Tab, chromium, dashboard
 from benchmarks.fast_forward import LOG_EVERY, STEPS_PER_S, FastForward, make
-from benchmarks.repetitions import REPETITIONS, told
+from benchmarks.repetitions import REPETITIONS, spread
 
 HOURS = {"8 hours": 8.0, "6 minutes": 0.1}
 PAGES = ("run", "spectra", "truncation", "checkpoints", "")
@@ -66,8 +66,8 @@ def rows() -> list[Row]:
 
 def row(page: str, name: str, cost: Cost) -> Row:
     return (
-        page, name, told(cost.opened_s, digits=2), told(cost.opened_cpu_s, 1e3, 0),
-        told(cost.tick_s, 1e3, 0), told(cost.tick_cpu_s, 1e3, 0),
+        page, name, spread(cost.opened_s, digits=2), spread(cost.opened_cpu_s, 1e3, 0),
+        spread(cost.tick_s, 1e3, 0), spread(cost.tick_cpu_s, 1e3, 0),
         f"{statistics.median(cost.tick_bytes) / 1e3:.1f}", f"{statistics.median(cost.beat_bytes) / 1e3:.1f}",
         f"{cost.stream_bytes_per_s / 1e3:.1f}",
     )  # fmt: skip

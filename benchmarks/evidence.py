@@ -15,8 +15,8 @@ from hankelboard.settings.preset import find_preset
 from hankelboard.settings.toml import merge
 from hankelboard.trainer.compression.evidence import Occasion, gather
 from hankelboard.trainer.data.task import Split, Task
-from hankelboard.trainer.layers.build import build_model
 from hankelboard.trainer.reduction.surgery import reducible_layers
+from hankelboard.trainer.training.model import build_model
 from hankelboard.trainer.training.workload import TaskWorkload
 
 CADENCE = 100

@@ -11,13 +11,14 @@ import math
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from hankelboard.storage.journal import Journal
 from hankelboard.storage.layout import CheckpointName, RunPaths, run_paths
 from hankelboard.storage.runs import create_run
+from hankelboard.storage.schema import Status
 from hankelboard.storage.status import write_status
 
 STEPS_PER_S = 50
@@ -117,13 +118,14 @@ class FastForward:
     def show(self) -> None:
         """A heartbeat."""
         self.beat += 1
-        write_status(self.paths, {
+        status = cast("Status", {
             **self.where(), "host": "elsewhere", "pid": 1, "beat": self.beat, "expect_next_s": 3600.0,
             "state": "running", "phase": "training", "total_steps": self.total, "state_dims": self.dims,
             "steps_per_s": STEPS_PER_S, "eta_s": (self.total - self.step) / STEPS_PER_S,
             "train_s": self.clock(), "waiting_s": 0.0, "pending_proposal": None, "best": self.best,
             "trouble": None,
         })  # fmt: skip
+        write_status(self.paths, status)
 
 
 def make(runs: Path, hours: float) -> FastForward:

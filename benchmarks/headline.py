@@ -91,11 +91,11 @@ def pairs(suite: str) -> str:
 
 
 def _each(one: Series, other: Series) -> list[str]:
-    theirs = {run.seed: run.test for run in other.runs}
+    theirs = {run.seed: run.test for run in other.runs if run.test is not None}
     return [
         tables.points(run.test - theirs[run.seed])
         for run in one.runs
-        if run.test is not None and theirs.get(run.seed) is not None
+        if run.test is not None and run.seed in theirs
     ]
 
 

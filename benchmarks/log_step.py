@@ -15,7 +15,7 @@ from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 
-from benchmarks.repetitions import Missing, alternating, ratio, told
+from benchmarks.repetitions import Missing, alternating, ratio, spread
 
 STEPS = 20_000
 Row = tuple[str, ...]
@@ -27,9 +27,11 @@ def rows() -> list[Row]:
         works = {"ours": ours(Path(folder) / "ours"), "trackio": trackio(Path(folder) / "theirs")}
         found = alternating(works)
     calls, cpu = ({name: [cost[i] for cost in costs] for name, costs in found.items()} for i in (0, 1))
-    table = [("logger", "caller waits, µs per step", "ratio", "processor, µs per step", "ratio")]
+    table: list[tuple[str, ...]] = [
+        ("logger", "caller waits, µs per step", "ratio", "processor, µs per step", "ratio")
+    ]
     for name, label in (("ours", "Hankelboard, recorder"), ("trackio", "trackio.log")):
-        table.append((label, told(calls[name]), ratio(calls[name], calls["ours"]), told(cpu[name]),
+        table.append((label, spread(calls[name]), ratio(calls[name], calls["ours"]), spread(cpu[name]),
                       ratio(cpu[name], cpu["ours"])))  # fmt: skip
     return table
 
@@ -43,7 +45,8 @@ def values(step: int) -> dict[str, float]:
 
 
 def ours(folder: Path) -> Callable[[], Cost]:
-    from hankelboard.storage.runs import create_run, run_paths
+    from hankelboard.storage.layout import run_paths
+    from hankelboard.storage.runs import create_run
     from hankelboard.trainer.compression.recorder import Beginning, Recorder
 
     def measured() -> Cost:

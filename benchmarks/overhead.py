@@ -19,7 +19,8 @@ from typing import Any
 
 import torch
 
-from benchmarks.repetitions import REPETITIONS, Spent, alternating, ratio, spent, told
+from benchmarks.repetitions import REPETITIONS, Spent, alternating, ratio, spent, spread
+from hankelboard.storage.vocabulary import Phase, RunState
 
 BLOCK = 500
 KEYS: dict[str, Any] = {
@@ -43,8 +44,8 @@ def rows() -> list[Row]:
     cpu, wall = ({name: [getattr(one, kind) for one in each] for name, each in found.items()}
                  for kind in ("cpu", "wall"))  # fmt: skip
     for name in ("bare", "full"):
-        table.append((f"{BLOCK} steps, {name}", told(cpu[name], digits=2), ratio(cpu[name], cpu["bare"]),
-                      told(wall[name], digits=2), ratio(wall[name], wall["bare"])))  # fmt: skip
+        table.append((f"{BLOCK} steps, {name}", spread(cpu[name], digits=2), ratio(cpu[name], cpu["bare"]),
+                      spread(wall[name], digits=2), ratio(wall[name], wall["bare"])))  # fmt: skip
     whole = [sum(cpu["full"]), sum(wall["full"])]
     everything = [sum(piece[i] for piece in pieces.values()) for i in (0, 1)]
     for name, piece in [*sorted(pieces.items(), key=lambda item: -item[1][0]), ("all pieces", everything)]:
@@ -66,17 +67,19 @@ class Loop:
         from hankelboard.settings.preset import find_preset
         from hankelboard.settings.toml import merge
         from hankelboard.storage.history import read_history
-        from hankelboard.storage.runs import create_run, run_paths
+        from hankelboard.storage.layout import run_paths
+        from hankelboard.storage.runs import create_run
         from hankelboard.trainer.compression.control import Control
         from hankelboard.trainer.compression.offers import Reductions
         from hankelboard.trainer.compression.recorder import Recorder
         from hankelboard.trainer.training import loop as train
+        from hankelboard.trainer.training.build import open_session
 
         config = parse(merge(find_preset("digits-lru").tables, KEYS))
         paths = run_paths(folder, create_run(folder, name="overhead", config=config.as_dict()).id)
         recorder = Recorder(paths, total_steps=100_000, attempt=0, tensorboard=False, keep_log=True)
         self.train = train
-        self.session = train.open_session(paths, config, read_history(paths), recorder)
+        self.session = open_session(paths, config, read_history(paths), recorder)
         train.begin(self.session)
         run, monitor = self.session.run, self.session.monitor
         self.reductions = Reductions(run, monitor, self.session.workload, config.reduction)
@@ -87,7 +90,7 @@ class Loop:
         losses: list[torch.Tensor] = []
         for _ in range(BLOCK):
             self.train.hold_at_boundary(self.session.run, self.control, self.reductions)
-            self.session.run.recorder.show("running", "training")
+            self.session.run.recorder.show(RunState.RUNNING, Phase.TRAINING)
             losses.append(self.train.optimizer_step(self.session))
             self.train.record_step(self.session, losses)
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd  # noqa: F401 - as in the web process, which has it before it reads
 
-from benchmarks.repetitions import alternating, ratio, told
+from benchmarks.repetitions import alternating, ratio, spread
 
 RECORDS, KEYS = 125_000, ("train/loss", "lr", "steps_per_s", "memory_mb", "train_s", "elapsed_s", "a", "b")
 DECISIONS = 20_000
@@ -67,9 +67,9 @@ def scalars(runs: Path) -> Iterator[Row]:
     })  # fmt: skip
     assert data.cache_of(run.name).columns.lines("b", lambda record: True)[0].values[-1] == values[-1, -1]
     seconds = found.pop("ours")
-    yield ("1,000,000 scalars to the first chart", told(seconds, digits=2), *ticks(run, first_chart), "")
+    yield ("1,000,000 scalars to the first chart", spread(seconds, digits=2), *ticks(run, first_chart), "")
     for name, theirs in found.items():
-        yield (f"  {name}", told(theirs, digits=2), "", "", f"{ratio(theirs, seconds)} ours")
+        yield (f"  {name}", spread(theirs, digits=2), "", "", f"{ratio(theirs, seconds)} ours")
 
 
 def make_scalars(runs: Path) -> tuple[Path, np.ndarray]:

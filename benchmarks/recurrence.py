@@ -27,7 +27,7 @@ def seconds(layer: LRU, u: torch.Tensor) -> float:
 
 
 def rows() -> list[tuple[str, ...]]:
-    table = [("shape", "scan", "kernel", "kernel/scan", "chosen")]
+    table: list[tuple[str, ...]] = [("shape", "scan", "kernel", "kernel/scan", "chosen")]
     for name, batch, length, width, state_dim in SHAPES:
         u = torch.randn(batch, length, width, requires_grad=True)
         layers = {form: LRU(width, state_dim, form=form) for form in ("scan", "kernel")}

@@ -6,6 +6,7 @@ majoriser is refreshed every 100th step, which is in its figure at that share. S
 
 import statistics
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import nn
@@ -15,7 +16,7 @@ from benchmarks.evidence import random_task, timed
 from hankelboard.settings.config import RegularisationConfig, parse
 from hankelboard.settings.preset import find_preset
 from hankelboard.settings.toml import merge
-from hankelboard.trainer.layers.build import build_model
+from hankelboard.trainer.training.model import build_model
 from hankelboard.trainer.training.objective.regularisation import HankelRegulariser
 
 ROUNDS = 25
@@ -47,7 +48,7 @@ def row(model: dict[str, int], length: int, batch_size: int) -> list[str]:
     refresh = timed(lambda: terms["majoriser"].loss(0))
     work: dict[str, Callable[[], object]] = {
         "step": lambda: functional.cross_entropy(network(task.train.inputs), task.train.labels).backward(),
-        **{form: lambda term=term: term.loss(1).backward() for form, term in terms.items()},
+        **{form: partial(_loss_and_gradients, term) for form, term in terms.items()},
     }
     seconds: dict[str, list[float]] = {kind: [] for kind in work}
     for _ in range(ROUNDS + 2):  # interleaved against noise; the first rounds warm up
@@ -59,6 +60,10 @@ def row(model: dict[str, int], length: int, batch_size: int) -> list[str]:
         f"{step * 1e3:.1f}", f"{fair * 1e3:.1f}", f"{naive * 1e3:.1f}", f"{1 + fair / step:.2f}",
         f"{1 + naive / step:.2f}", f"{naive / fair:.1f}",
     ]  # fmt: skip
+
+
+def _loss_and_gradients(term: HankelRegulariser) -> None:
+    term.loss(1).backward()
 
 
 def regulariser(form: str, network: nn.Module) -> HankelRegulariser:

@@ -4,6 +4,7 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 REPETITIONS = 3
 
@@ -26,17 +27,19 @@ def spent(work: Callable[[], object]) -> Spent:
     return Spent(time.perf_counter() - wall, time.process_time() - cpu)
 
 
-def alternating(works: Mapping[str, Callable[[], object]], repetitions: int = REPETITIONS) -> dict[str, list]:
-    """What each work returns, in rounds: one of each, then again."""
-    found: dict[str, list] = {name: [] for name in works}
+def alternating(
+    works: Mapping[str, Callable[[], object]], repetitions: int = REPETITIONS
+) -> dict[str, list[Any]]:
+    """Return what each work returns, in rounds: one of each, then again."""
+    found: dict[str, list[Any]] = {name: [] for name in works}
     for _ in range(repetitions):
         for name, work in works.items():
             found[name].append(work())
     return found
 
 
-def told(values: Sequence[float], scale: float = 1.0, digits: int = 1) -> str:
-    """Median and, in brackets, smallest and largest."""
+def spread(values: Sequence[float], scale: float = 1.0, digits: int = 1) -> str:
+    """Return the median and, in brackets, the smallest and largest."""
     shown = [
         f"{scale * value:,.{digits}f}" for value in (statistics.median(values), min(values), max(values))
     ]
@@ -44,6 +47,6 @@ def told(values: Sequence[float], scale: float = 1.0, digits: int = 1) -> str:
 
 
 def ratio(one: Sequence[float], other: Sequence[float]) -> str:
-    """Median of the ratios within each round."""
+    """Return the median of the ratios within each round."""
     found = statistics.median(a / b for a, b in zip(one, other, strict=True))
     return f"{found:.3g} x"

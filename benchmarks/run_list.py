@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks import reading
-from benchmarks.repetitions import REPETITIONS, alternating, ratio, told
+from benchmarks.repetitions import REPETITIONS, alternating, ratio, spread
 
 SIZES = (1_000, 10_000)
 TICKS = 20
@@ -41,8 +41,8 @@ def measured(folder: Path, size: int) -> Row:
     for work in works.values():  # once before it counts: the first look, and the runs that are not known yet
         work()
     found = alternating(works)
-    milliseconds = {name: told(values, 1e3, 3) for name, values in found.items()}
-    return (f"{size:,}", told(cold, 1e3, 0), milliseconds["rescan"], milliseconds["nothing"],
+    milliseconds = {name: spread(values, 1e3, 3) for name, values in found.items()}
+    return (f"{size:,}", spread(cold, 1e3, 0), milliseconds["rescan"], milliseconds["nothing"],
             ratio(found["rescan"], found["nothing"]), milliseconds["one"], milliseconds["round"])  # fmt: skip
 
 

@@ -10,6 +10,7 @@ Mamba layer with AdamW.
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -17,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from benchmarks.repetitions import Missing, Spent, alternating, ratio, spent, told
+from benchmarks.repetitions import Missing, Spent, alternating, ratio, spent, spread
 from hankelboard.trainer.layers.mamba import Mamba
 from hankelboard.trainer.layers.network import SequenceModel
 from hankelboard.trainer.layers.recurrences.selective import selective_scan
@@ -42,7 +43,7 @@ def rows() -> list[tuple[str, ...]]:
         "wide step": training_step(FULL),
         "narrow step": training_step(CUT),
     }
-    found = alternating({name: lambda one=one: spent(one) for name, one in scans.items()}, ROUNDS + 1)
+    found = alternating({name: partial(spent, one) for name, one in scans.items()}, ROUNDS + 1)
     return [
         head,
         compared(f"scan, N {FULL}", found["ours"], "mambapy, pscan", found["mambapy"], "4 x"),
@@ -57,7 +58,7 @@ def compared(what: str, ours: list[Spent], against: str, its: list[Spent], least
     wall, its_wall = ([one.wall for one in times[1:]] for times in (ours, its))
     cpu, its_cpu = ([one.cpu for one in times[1:]] for times in (ours, its))
     return (
-        what, told(wall, 1e3), against, told(its_wall, 1e3), ratio(its_wall, wall), ratio(its_cpu, cpu),
+        what, spread(wall, 1e3), against, spread(its_wall, 1e3), ratio(its_wall, wall), ratio(its_cpu, cpu),
         least,
     )  # fmt: skip
 

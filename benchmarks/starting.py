@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from benchmarks.repetitions import Spent, alternating, ratio, told
+from benchmarks.repetitions import Spent, alternating, ratio, spread
 from hankelboard.settings.preset import find_preset
 from hankelboard.storage.runs import create_run
 
@@ -45,8 +45,8 @@ def rows() -> list[Row]:
     nothing = next(iter(commands))
     table: list[Row] = [("command", "clock, ms", "× empty", "processor, ms", "× empty")]
     for label in commands:
-        table.append((label, told(wall[label], 1e3), ratio(wall[label], wall[nothing]),
-                      told(cpu[label], 1e3), ratio(cpu[label], cpu[nothing])))  # fmt: skip
+        table.append((label, spread(wall[label], 1e3), ratio(wall[label], wall[nothing]),
+                      spread(cpu[label], 1e3), ratio(cpu[label], cpu[nothing])))  # fmt: skip
     return table
 
 

@@ -8,7 +8,7 @@ fresh states, which are put there outside of the time.
 import torch
 from torch import Tensor
 
-from benchmarks.repetitions import Spent, ratio, spent, told
+from benchmarks.repetitions import Spent, ratio, spent, spread
 from hankelboard.trainer.layers.recurrences.diagonal import _blocks, _scan_in_place
 
 # name: batch, length, state_dim
@@ -37,7 +37,7 @@ def row(name: str, batch: int, length: int, state_dim: int) -> tuple[str, ...]:
     )
     return (
         f"{name}: L {length}, batch {batch}, N {state_dim}",
-        f"{fresh.numel() * fresh.element_size() / 1e6:.0f}", told(copy_wall, 1e3), told(scan_wall, 1e3),
+        f"{fresh.numel() * fresh.element_size() / 1e6:.0f}", spread(copy_wall, 1e3), spread(scan_wall, 1e3),
         ratio(scan_wall, copy_wall), ratio(scan_cpu, copy_cpu), "4 x",
     )  # fmt: skip
 

@@ -13,7 +13,7 @@ import scipy.linalg
 import torch
 from torch.nn import functional
 
-from benchmarks.repetitions import alternating, ratio, spent, told
+from benchmarks.repetitions import Spent, alternating, ratio, spent, spread
 from hankelboard.trainer.layers.lru import LRU
 from hankelboard.trainer.layers.network import SequenceModel
 from hankelboard.trainer.reduction.linear.hankel import (
@@ -25,6 +25,7 @@ from hankelboard.trainer.reduction.linear.hankel import (
     peak_gain,
 )
 from hankelboard.trainer.reduction.linear.truncation import balance, truncate
+from hankelboard.trainer.reduction.surgery import reducible_layers
 
 WIDE = (256, 384, 96)
 """H, N and the rank of the truncation."""
@@ -71,7 +72,7 @@ def spectrum_row() -> tuple[str, ...]:
     network = SequenceModel(
         input_dim=1, classes=10, width=width, layers=1, mixer=lambda: LRU(width, state_dim)
     )
-    layer = network.blocks[0].mixer
+    _, layer = reducible_layers(network)[0]
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, fused=True)
     inputs, labels = torch.randn(batch, length, 1), torch.randint(0, 10, (batch,))
 
@@ -87,12 +88,15 @@ def spectrum_row() -> tuple[str, ...]:
     return compared(f"spectrum, N {state_dim}", found, "spectrum", "step of sMNIST", "step", "0.5 x")
 
 
-def compared(what: str, found: dict, this: str, against: str, its: str, bar: str) -> tuple[str, ...]:
+def compared(
+    what: str, found: dict[str, list[Spent]], this: str, against: str, its: str, bar: str
+) -> tuple[str, ...]:
     """A row of the table, without the first round."""
     wall, its_wall = ([one.wall for one in found[name][1:]] for name in (this, its))
     cpu, its_cpu = ([one.cpu for one in found[name][1:]] for name in (this, its))
     return (
-        what, told(wall, 1e3), against, told(its_wall, 1e3), ratio(its_wall, wall), ratio(its_cpu, cpu), bar,
+        what, spread(wall, 1e3), against, spread(its_wall, 1e3), ratio(its_wall, wall),
+        ratio(its_cpu, cpu), bar,
     )  # fmt: skip
 
 

@@ -7,7 +7,9 @@ import posixpath
 import re
 from pathlib import Path
 
-from mkdocs.structure.files import File
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).parent.parent
 PAGES = {"README.md": "overview.md", "CONTRIBUTING.md": "CONTRIBUTING.md", "CHANGELOG.md": "CHANGELOG.md"}
@@ -17,7 +19,7 @@ LINK = re.compile(r"(?P<image>!?)\[(?P<text>[^][]*)\]\((?P<target>[^)\s]+)\)")
 LABELLED = re.compile(r"^```json (\w+)$", re.MULTILINE)  # examples in FORMAT.md, with the kind of record
 
 
-def on_files(files, config):
+def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the documents of the root, and mark and fonts of the dashboard."""
     for name in STATIC:
         files.append(File.generated(config, f"assets/{name}", abs_src_path=str(ROOT / "app/static" / name)))
@@ -27,7 +29,7 @@ def on_files(files, config):
     return files
 
 
-def on_page_markdown(markdown, page, config, files):
+def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Return the text with each link that leaves docs/ rewritten."""
     here = page.file.src_uri
     path = SOURCES.get(here, f"docs/{here}")
@@ -35,7 +37,7 @@ def on_page_markdown(markdown, page, config, files):
     return LINK.sub(lambda link: rewritten(link, path, here), markdown)
 
 
-def rewritten(link, path, here):
+def rewritten(link: re.Match[str], path: str, here: str) -> str:
     """Return one link of the document `path` as the page `here` can follow it."""
     target, hash_, anchor = link["target"].partition("#")
     if not target or ":" in target:
@@ -48,7 +50,7 @@ def rewritten(link, path, here):
     return f"{link['image']}[{link['text']}]({address})"
 
 
-def as_code(text, whole):
+def as_code(text: str, whole: str) -> str:
     """Return a path in code type, with the words of its link before it unless they say the same."""
     same = whole.endswith(text.strip("`"))
     return f"`{whole}`" if same else f"{text} (`{whole}`)"

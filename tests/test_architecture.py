@@ -21,7 +21,7 @@ WINGS = {  # what each wing may import of its package besides itself
     },
     "trainer": {
         "reduction": set(),
-        "layers": {"reduction", "data"},  # of data: what a network asks of its task
+        "layers": {"reduction"},
         "data": {"layers"},  # the precision that losses are computed in
         "compression": {"reduction", "layers"},
         "training": {"reduction", "layers", "data", "compression"},

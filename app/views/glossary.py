@@ -1,5 +1,6 @@
 """What the words mean, what each figure says and what it does not; the documents of the project."""
 
+import re
 from importlib import resources
 
 import streamlit as st
@@ -14,8 +15,10 @@ DOCUMENTS = {
     "NUMERICS.md": "The mathematics: every formula, where it comes from, what it does not promise",
     "FORMAT.md": "What a run directory holds",
     "ARCHITECTURE.md": "How Hankelboard is built",
-    "LOG.md": "Decisions and failed experiments, dated",
+    "FAMILIES.md": "What a state is in each family, and what a cut does to it",
 }
+LOCAL_LINK = re.compile(r"!?\[([^][]*)\]\((?![a-z]+:)[^)]*\)")
+"""A link to another file of the project: a page shows its words, since no address leads there."""
 TERMS = {
     "The model": {
         "state dimension N": "How many internal states a layer has now. A state-space layer keeps what it "
@@ -151,7 +154,7 @@ def documents() -> None:
             f"{what} (docs/{name})", key=f"doc_{name.partition('.')[0]}", on_change="rerun"
         ) as part:
             if part.open:
-                st.markdown((DOCS / name).read_text())
+                st.markdown(LOCAL_LINK.sub(r"\1", (DOCS / name).read_text(encoding="utf-8")))
 
 
 page()

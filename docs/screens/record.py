@@ -15,11 +15,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from PIL import Image
-from playwright.sync_api import Locator, Page, sync_playwright
+from playwright.sync_api import Locator, Page, ViewportSize, sync_playwright
 
 FOLDER = Path(__file__).parent.parent
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
-SIZE = {"width": 1180, "height": 700}
+SIZE: ViewportSize = {"width": 1180, "height": 700}
 COLOURS = 96
 FRAME_MS = 200
 DECORATION = """

@@ -1,6 +1,7 @@
 """Every page on every kind of run: it opens, says what matters, and acts only when confirmed."""
 
 import json
+import re
 import shlex
 import sys
 
@@ -226,6 +227,18 @@ def test_ones_own_code_is_named_and_not_imported_by_the_page(open_page, runs, tm
 def test_the_glossary_shows_the_documents(open_page):
     page = open_page("glossary")
     assert len(page.expander) == 4 and "Documents" in text_of(page)
+
+
+def test_no_link_of_a_document_on_the_glossary_leads_nowhere():
+    from hankelboard.app.views.glossary import DOCS, DOCUMENTS, LOCAL_LINK
+
+    for name in DOCUMENTS:
+        shown = LOCAL_LINK.sub(r"\1", (DOCS / name).read_text(encoding="utf-8"))
+        assert all(address.startswith("https://") for address in re.findall(r"\]\(([^)]*)\)", shown)), name
+    assert (
+        LOCAL_LINK.sub(r"\1", "[the loop](../trainer/x.py), [arXiv](https://a)")
+        == "the loop, [arXiv](https://a)"
+    )
 
 
 def test_what_waits_stands_first_in_the_list(open_page, runs):

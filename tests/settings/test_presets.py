@@ -8,8 +8,8 @@ from hankelboard.settings.preset import presets
 from hankelboard.trainer.data import load_task
 from hankelboard.trainer.data.scoring import cross_entropy
 from hankelboard.trainer.data.task import Split, Task
-from hankelboard.trainer.layers.build import build_model
 from hankelboard.trainer.reduction.surgery import reducible_layers
+from hankelboard.trainer.training.model import build_model
 
 LARGE = ("listops-lru",)
 """Whose data take minutes to generate."""

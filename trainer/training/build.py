@@ -19,9 +19,9 @@ from hankelboard.trainer.compression.run import Run
 from hankelboard.trainer.data import load_task
 from hankelboard.trainer.data.task import Task
 from hankelboard.trainer.data.text import check_same_text
-from hankelboard.trainer.layers.build import build_model
 from hankelboard.trainer.layers.recurrences.precision import check_precision
 from hankelboard.trainer.reduction.surgery import reducible_layers
+from hankelboard.trainer.training.model import build_model
 from hankelboard.trainer.training.objective import Objective
 from hankelboard.trainer.training.objective.distillation import Distillation
 from hankelboard.trainer.training.objective.regularisation import HankelRegulariser

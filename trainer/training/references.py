@@ -19,7 +19,7 @@ from hankelboard.storage.schema import Reference
 from hankelboard.storage.vocabulary import ProposalState
 from hankelboard.trainer.compression.checkpoint import LOOP, MODEL, load_tensors
 from hankelboard.trainer.data.task import Task
-from hankelboard.trainer.layers.build import build_model
+from hankelboard.trainer.training.model import build_model
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ from hankelboard.storage.schema import Scores
 from hankelboard.trainer.compression.workload import Answers
 from hankelboard.trainer.data.scoring import cross_entropy, judged
 from hankelboard.trainer.data.task import Split, Task, batch_indices
-from hankelboard.trainer.layers.build import build_model
 from hankelboard.trainer.layers.recurrences.precision import autocast
 from hankelboard.trainer.training.evaluation import answers, evaluate, evaluation_batch
+from hankelboard.trainer.training.model import build_model
 
 
 @dataclass(frozen=True)

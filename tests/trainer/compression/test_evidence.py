@@ -16,8 +16,8 @@ from hankelboard.trainer.compression.evidence import Occasion, gather
 from hankelboard.trainer.compression.null_ranks import NULL_SEEDS
 from hankelboard.trainer.compression.what_if import Comparison, cut_copy, paired_interval
 from hankelboard.trainer.data import load_task
-from hankelboard.trainer.layers.build import build_model
 from hankelboard.trainer.reduction.surgery import reducible_layers
+from hankelboard.trainer.training.model import build_model
 from hankelboard.trainer.training.workload import TaskWorkload
 
 CONFIG = parse(merge(find_preset("digits-lru").tables, {"model": {"width": 8, "state_dim": 12}}))

@@ -9,9 +9,9 @@ from hankelboard.storage.spectrum import discarded_shares
 from hankelboard.trainer.compression.calibration import calibrate
 from hankelboard.trainer.compression.null_ranks import null_ranks, untrained_layer
 from hankelboard.trainer.data import load_task
-from hankelboard.trainer.layers.build import build_model
 from hankelboard.trainer.layers.families import make_mixer
 from hankelboard.trainer.reduction.surgery import reducible_layers
+from hankelboard.trainer.training.model import build_model
 
 
 def untrained(shares, realisable=None):

@@ -9,8 +9,8 @@ from hankelboard.trainer.compression.calibration import calibrate
 from hankelboard.trainer.compression.evidence import Occasion, gather
 from hankelboard.trainer.data import load_task
 from hankelboard.trainer.data.scoring import cross_entropy
-from hankelboard.trainer.layers.build import build_model
 from hankelboard.trainer.training.evaluation import evaluate
+from hankelboard.trainer.training.model import build_model
 from hankelboard.trainer.training.workload import TaskWorkload
 
 MODEL = {"family": "deltanet", "layers": 1, "width": 24, "state_dim": 6, "norm": "layer", "dropout": 0.0,

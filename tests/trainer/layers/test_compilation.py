@@ -13,8 +13,8 @@ from hankelboard.storage.errors import ConfigError
 from hankelboard.trainer.compression.calibration import calibrate
 from hankelboard.trainer.compression.what_if import cut
 from hankelboard.trainer.data.task import Split, Task
-from hankelboard.trainer.layers.build import build_model
 from hankelboard.trainer.layers.compilation import CUDA_GRAPHS, Compiled
+from hankelboard.trainer.training.model import build_model
 from tests.trainer.layers.recurrences.test_precision import KEYS, drawn, loss_and_gradients, network
 
 pytestmark = [  # PyTorch's own, while it compiles

@@ -9,7 +9,6 @@ from hankelboard.settings.families import FAMILIES
 from hankelboard.storage.errors import ConfigError
 from hankelboard.trainer.compression.calibration import calibrate
 from hankelboard.trainer.data.task import Split, Task
-from hankelboard.trainer.layers.build import build_model
 from hankelboard.trainer.layers.recurrences import (
     channel_decay,
     delta_rule,
@@ -20,6 +19,7 @@ from hankelboard.trainer.layers.recurrences import (
 )
 from hankelboard.trainer.layers.recurrences.precision import autocast, check_precision, in_float32
 from hankelboard.trainer.reduction.surgery import reducible_layers
+from hankelboard.trainer.training.model import build_model
 
 CPU = torch.device("cpu")
 KEYS = {"model": {"width": 8, "state_dim": 6, "layers": 2, "norm": "layer", "dropout": 0.0}}

@@ -1,4 +1,4 @@
-"""From a configuration to a network."""
+"""A network from a configuration and the shapes of a task."""
 
 from torch import nn
 
@@ -9,7 +9,6 @@ from hankelboard.storage.errors import ConfigError
 from hankelboard.trainer.data.task import Task
 from hankelboard.trainer.layers.families import make_mixer
 from hankelboard.trainer.layers.network import SequenceModel
-from hankelboard.trainer.reduction.surgery import reducible_layers
 
 
 def build_model(config: Config, task: Task) -> nn.Module:
@@ -34,11 +33,7 @@ def build_model(config: Config, task: Task) -> nn.Module:
         )
     model_class = import_object(model.family, key="model.family", builtin=tuple(FAMILIES), folder=model.path)
     try:
-        return model_class(channels=task.channels, classes=task.classes, **model.options)
+        network: nn.Module = model_class(channels=task.channels, classes=task.classes, **model.options)
     except TypeError as error:
         raise ConfigError(f"model.family = {model.family}: {error}") from None
-
-
-def state_dims(model: nn.Module) -> list[int]:
-    """Return the state dimension of each reducible layer."""
-    return [layer.state_dim for _, layer in reducible_layers(model)]
+    return network
