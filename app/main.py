@@ -19,7 +19,14 @@ st.logo(str(STATIC / "logo.svg"), icon_image=str(STATIC / "mark.svg"), size="med
 def listed(of_one_run: bool) -> list[Any]:
     """Return the pages of one part of the side bar."""
     return [
-        st.Page(page.path, title=page.title, icon=page.icon, default=page.default, help=page.help)
+        st.Page(
+            page.path,
+            title=page.title,
+            icon=page.icon,
+            help=page.help,
+            url_path=page.name,
+            default=page.default,
+        )  # fmt: skip
         for page in pages.PAGES
         if page.of_one_run == of_one_run
     ]

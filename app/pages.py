@@ -23,10 +23,13 @@ class Page:
     default: bool = False
     """Whether it is the page of the bare address."""
 
+    url_path: str = ""
+    """Its address, where that is not the name of its file."""
+
     @property
     def name(self) -> str:
         """Its address below that of the dashboard, unless it is the default."""
-        return PurePath(self.path).stem
+        return self.url_path or PurePath(self.path).stem
 
 
 PAGES = (
@@ -38,8 +41,8 @@ PAGES = (
          "Queue a run from a preset."),
     Page("views/glossary.py", "Glossary", ":material/menu_book:",
          "What the words and figures mean, and what they do not promise."),
-    Page("views/system.py", "System", ":material/dns:",
-         "Workers, disk, damage, versions."),
+    Page("views/installation.py", "System", ":material/dns:",
+         "Workers, disk, damage, versions.", url_path="system"),
     Page("views/run.py", "Run", ":material/monitoring:",
          "State, charts, events and log of one run, live.", of_one_run=True),
     Page("views/spectra.py", "Spectra", ":material/gradient:",
@@ -54,3 +57,8 @@ PAGES = (
 def of_one_run() -> tuple[Page, ...]:
     """Return the pages that show one run."""
     return tuple(page for page in PAGES if page.of_one_run)
+
+
+def named(name: str) -> Page:
+    """Return the page of this name."""
+    return next(page for page in PAGES if page.name == name)

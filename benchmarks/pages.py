@@ -14,12 +14,13 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks import reading
-from hankelboard.app.pages import of_one_run
+from hankelboard.app.pages import named, of_one_run
 
 Row = tuple[str, ...]
+Case = tuple[Callable[[Path], object], str, str]
 RERUNS = 5
 DECISIONS = "20,000 proposals, decisions, commands"
-HEAVIEST = (
+HEAVIEST: tuple[Case, ...] = (
     (reading.make_scalars, "run", "1,000,000 scalars"),
     (reading.make_decisions, "run", DECISIONS),
     (reading.make_decisions, "truncation", DECISIONS),
@@ -42,22 +43,22 @@ def measured() -> Iterator[Row]:
     from hankelboard.app.data import runs
 
     main = Path(__file__).parents[1] / "app" / "main.py"
-    named = {name for _, name, _ in HEAVIEST}
-    others = [
-        (reading.make_decisions, page.name, DECISIONS) for page in of_one_run() if page.name not in named
+    heavy = {name for _, name, _ in HEAVIEST}
+    others: list[Case] = [
+        (reading.make_decisions, page.name, DECISIONS) for page in of_one_run() if page.name not in heavy
     ]
     for make, name, told in (*HEAVIEST, *others):
         with tempfile.TemporaryDirectory() as folder:
             os.environ["HANKELBOARD_RUNS"] = folder
             make(Path(folder))
             page = AppTest.from_file(main, default_timeout=120)
-            page.switch_page("views/system.py").run()  # a page without runs: imports and the router
+            page.switch_page("views/installation.py").run()  # a page without runs: imports and the router
             runs._caches.clear()
-            page.switch_page(f"views/{name}.py")
+            page.switch_page(named(name).path)
             page.query_params["run"] = sorted(os.listdir(folder))[-1]
             cold = timed(page.run)
             assert not page.exception, page.exception
-            while not runs._warming.is_idle():
+            while not runs._prefetch.is_idle():
                 time.sleep(0.1)
             runs.index.watched()  # as in the server, where a watch tells what changed
             reruns = [timed(page.run) for _ in range(RERUNS)]

@@ -30,7 +30,7 @@ def runs(tmp_path, monkeypatch):
     data._caches.clear()
     data._refreshed.clear()
     yield folder
-    until(data._warming.is_idle)
+    until(data._prefetch.is_idle)
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ def open_page():
     def run(name, **query):
         data.summaries()
         page = AppTest.from_file(MAIN, default_timeout=PATIENCE_S).run()
-        page.switch_page(next(one.path for one in pages.PAGES if one.name == name))
+        page.switch_page(pages.named(name).path)
         for key, value in query.items():
             page.query_params[key] = value
         page.run()

@@ -9,7 +9,7 @@ import altair as alt
 import pytest
 
 from hankelboard.app import charts as wing
-from hankelboard.app.charts import analysis, branches, evidence, metrics, outcomes, spectra, uncut
+from hankelboard.app.charts import analysis, baseline_overlay, branches, evidence, metrics, outcomes, spectra
 from hankelboard.comparison import charts
 from hankelboard.comparison.curves import AXES, METRICS
 from hankelboard.comparison.specification import specification, table, zoom
@@ -35,7 +35,7 @@ ARGUMENTS = {  # of specifications that need some; others are found by themselve
     evidence.measured_spec: [arguments("accuracy", "accuracy, share correct", ".3~%")],
     branches.tree_spec: [arguments(3)],
     spectra.heat_spec: [arguments(SIGMA)],
-    uncut.uncut_spec: [arguments("step")],
+    baseline_overlay.uncut_spec: [arguments("step")],
 }
 BY_HAND = 77_444
 """Bytes of the specifications that were dicts written by hand once, as they travelled then."""
@@ -43,7 +43,7 @@ WRITTEN_BY_HAND = {
     metrics.metric_spec, evidence.spectra_spec, evidence.layer_spectrum_spec, evidence.rank_curve_spec,
     evidence.measured_spec, evidence.response_spec, analysis.regret_spec, analysis.stability_spec,
     analysis.drift_spec, branches.tree_spec, spectra.heat_spec, spectra.rank_spec, spectra.kept_spec,
-    outcomes.outcomes_spec, uncut.uncut_spec,
+    outcomes.outcomes_spec, baseline_overlay.uncut_spec,
 }  # fmt: skip
 LARGEST = 3_500
 """Bytes of any one specification; every other chart has to do with fewer, too."""

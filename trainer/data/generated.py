@@ -13,7 +13,7 @@ Draw = Callable[[int, torch.Generator], Split]
 def drawn_task(
     config: DataConfig, draw: Draw, *, sequences: int, test: int, classes: int, vocabulary: int
 ) -> Task:
-    """Tokens to answers. The seed of the split draws the sequences, those for training and validation first.
+    """Return a task of generated sequences, drawn from the split's seed; test sequences come last.
 
     Parameters
     ----------

@@ -15,7 +15,7 @@ from hankelboard.trainer.reduction.reducible import Arrays, FloatArray, RankTabl
 
 
 class DiagonalLayer(ReducibleLayer, SequenceLayer):
-    """A linear time-invariant layer with a diagonal state matrix and D ∘ u besides: `Reducible`.
+    """A linear time-invariant layer with a diagonal state matrix and a direct term D ∘ u: `Reducible`.
 
     Parameters
     ----------
