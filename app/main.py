@@ -26,7 +26,7 @@ def listed(of_one_run: bool) -> list[Any]:
             help=page.help,
             url_path=page.name,
             default=page.default,
-        )  # fmt: skip
+        )
         for page in pages.PAGES
         if page.of_one_run == of_one_run
     ]
