@@ -22,7 +22,7 @@ page = st.navigation(
                     help="Queue a run from a preset."),
             st.Page("views/glossary.py", title="Glossary", icon=":material/menu_book:",
                     help="What the words and figures mean, and what they do not promise."),
-            st.Page("views/system.py", title="System", icon=":material/dns:",
+            st.Page("views/installation.py", title="System", icon=":material/dns:", url_path="system",
                     help="Workers, disk, damage, versions."),
         ],
         "One run": [

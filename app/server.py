@@ -39,8 +39,8 @@ HOST = re.compile(r"(?P<name>[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::(?P<port>\d{1
 class Guard:
     """Refuses foreign host names on a loopback address, and adds security headers to every answer.
 
-    There is no sign-in: whoever reaches the port decides. The address is 127.0.0.1 by default, and a page
-    of another site that lets its name point there (DNS rebinding) is refused by its name.
+    There is no sign-in: everybody who reaches the port decides. The address is 127.0.0.1 by default, and a
+    page of another site that lets its name point there (DNS rebinding) is refused by its name.
     """
 
     def __init__(self, app: ASGIApp):
@@ -87,7 +87,7 @@ class Guard:
 
 
 def inline_script_hashes() -> list[str]:
-    """CSP sources for the inline scripts of Streamlit's page: they are let through by their hash."""
+    """Return CSP sources that let the inline scripts of Streamlit's page through by their hash."""
     page = (Path(st.__file__).parent / "static" / "index.html").read_text()
     scripts = re.findall(r"<script>(.*?)</script>", page, re.DOTALL)
     digests = (hashlib.sha256(script.encode()).digest() for script in scripts)
@@ -95,7 +95,7 @@ def inline_script_hashes() -> list[str]:
 
 
 def host_is_allowed(name: str) -> bool:
-    """Any name when the server listens to the network; on loopback its own names and server.allowedHosts."""
+    """Return whether a host name may be used: any on the network; on loopback its own and allowedHosts."""
     address = st.get_option("server.address") or ""
     if address not in LOOPBACK:
         return True
@@ -103,13 +103,13 @@ def host_is_allowed(name: str) -> bool:
 
 
 def is_same_origin(socket: WebSocket) -> bool:
-    """Whether a page of this server opened the socket. Browsers always say which page did."""
+    """Return whether a page of this server opened the socket. Browsers always send the origin."""
     origin = socket.headers.get("origin", "")
     return origin.partition("://")[2] == socket.headers.get("host")
 
 
 async def push(socket: WebSocket) -> None:
-    """Says `changed` whenever the run (`?run=`), or without one any run, changed on disk.
+    """Send `changed` whenever the run (`?run=`), or without one any run, changed on disk.
 
     Changes of these files alone (`&ignore=`, their names with commas) are not said.
     """
@@ -119,19 +119,19 @@ async def push(socket: WebSocket) -> None:
         await socket.close(1008)
         return
     await socket.accept()
-    telling = asyncio.create_task(_tell(socket, run_id, ignored))
+    sending = asyncio.create_task(_send_changes(socket, run_id, ignored))
     try:
         while True:
             await socket.receive_text()
     except WebSocketDisconnect:
         pass
     finally:
-        telling.cancel()
+        sending.cancel()
         with contextlib.suppress(asyncio.CancelledError):
-            await telling
+            await sending
 
 
-async def _tell(socket: WebSocket, run_id: str | None, ignored: frozenset[str]) -> None:
+async def _send_changes(socket: WebSocket, run_id: str | None, ignored: frozenset[str]) -> None:
     watch: Watch = app.state["watch"]
     with watch.subscribe(run_id, ignored) as changed, contextlib.suppress(WebSocketDisconnect, RuntimeError):
         while True:
@@ -153,14 +153,14 @@ def import_modules_of_pages() -> None:
 
 @contextlib.asynccontextmanager
 async def lifespan(app: Any) -> AsyncIterator[dict[str, Any]]:
-    """One watch for the life of the server.
+    """Watch the runs for the life of the server.
 
     Runs are read and charts are made ahead, so that the first page is not the one that waits.
     """
     import_modules_of_pages()
     watch = Watch(runs_directory(), runs.index)
     watch.start()
-    runs.tell_when_warm(watch.notice)
+    runs.notify_when_prefetched(watch.notice)
     runs.read_ahead()
     threading.Thread(target=metrics.make_ahead, name="charts", daemon=True).start()
     try:

@@ -70,7 +70,7 @@ class Loop:
         from hankelboard.storage.layout import run_paths
         from hankelboard.storage.runs import create_run
         from hankelboard.trainer.compression.control import Control
-        from hankelboard.trainer.compression.offers import Reductions
+        from hankelboard.trainer.compression.offers import Offers
         from hankelboard.trainer.compression.recorder import Recorder
         from hankelboard.trainer.training import loop as train
         from hankelboard.trainer.training.build import open_session
@@ -82,14 +82,14 @@ class Loop:
         self.session = open_session(paths, config, read_history(paths), recorder)
         train.begin(self.session)
         run, monitor = self.session.run, self.session.monitor
-        self.reductions = Reductions(run, monitor, self.session.workload, config.reduction)
-        self.control = Control(run, self.reductions.measure)
+        self.offers = Offers(run, monitor, self.session.workload, config.reduction)
+        self.control = Control(run, self.offers.measure)
 
     def full(self) -> None:
         """As `train_loop` does it."""
         losses: list[torch.Tensor] = []
         for _ in range(BLOCK):
-            self.train.hold_at_boundary(self.session.run, self.control, self.reductions)
+            self.train.hold_at_boundary(self.session.run, self.control, self.offers)
             self.session.run.recorder.show(RunState.RUNNING, Phase.TRAINING)
             losses.append(self.train.optimizer_step(self.session))
             self.train.record_step(self.session, losses)
@@ -105,14 +105,14 @@ class Loop:
     def pieces(self) -> Iterator[dict[str, list[float]]]:
         """Seconds of processor and clock of what is more than steps, while the block runs."""
         spent: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
-        run, monitor, reductions = self.session.run, self.session.monitor, self.reductions
+        run, monitor, offers = self.session.run, self.session.monitor, self.offers
         timed(spent, "checkpoints", run, "save")
         timed(spent, "spectra", monitor, "record_spectra")
         timed(spent, "systems kept for the analysis", monitor, "record_systems")
         timed(spent, "metrics records", run.recorder, "metrics")
         timed(spent, "status and heartbeat", run.recorder, "show")
         timed(spent, "look for commands", self.control, "obey")
-        timed(spent, "look for proposals", reductions, "advance")
+        timed(spent, "look for proposals", offers, "advance")
         yield spent
 
 

@@ -44,13 +44,13 @@ def measured() -> Iterator[Row]:
             os.environ["HANKELBOARD_RUNS"] = folder
             make(Path(folder))
             page = AppTest.from_file(main, default_timeout=120)
-            page.switch_page("views/system.py").run()  # a page without runs: imports and the router
+            page.switch_page("views/installation.py").run()  # a page without runs: imports and the router
             runs._caches.clear()
             page.switch_page(f"views/{name}.py")
             page.query_params["run"] = sorted(os.listdir(folder))[-1]
             cold = timed(page.run)
             assert not page.exception, page.exception
-            while not runs._warming.is_idle():
+            while not runs._prefetch.is_idle():
                 time.sleep(0.1)
             runs.index.watched()  # as in the server, where a watch tells what changed
             reruns = [timed(page.run) for _ in range(RERUNS)]

@@ -50,11 +50,11 @@ AUTOSIZE = {"type": "fit-x", "contains": "padding"}
 """The height of a chart is that of its plot: a legend of many rows makes it higher, not flatter."""
 ZOOM = zoom()
 KEPT = 64
-"""Specifications that are kept; which series are compared, and so their names, is up to whoever looks."""
+"""Specifications that are kept; which series are compared, and so their names, varies with the reader."""
 
 
 def places(keys: Sequence[str]) -> dict[str, int]:
-    """A place in the palette for each key: by its hash; where two fall together the next free one.
+    """Return a place in the palette for each key: by its hash, or the next free one if that is taken.
 
     >>> len(set(places(["a", "b", "c"]).values()))
     3
@@ -71,8 +71,8 @@ class Palette:
     """Colour, dash and shape of each series. Labels stand at their place in the theme's list of colours."""
 
     def __init__(self, series: Sequence[Series]):
-        found = places([one.key for one in series])
-        self._places = {one.label: found[one.key] for one in series}
+        place_of = places([one.key for one in series])
+        self._places = {one.label: place_of[one.key] for one in series}
         self._size = HUES * (1 + max(self._places.values(), default=0) // HUES)
         self.labels = [one.label for one in series]
 
@@ -101,23 +101,23 @@ class Palette:
         return alt.Color("series:N", scale=self._scale(), legend=self._legend(symbol))
 
     def dash(self) -> alt.StrokeDash:
-        found = [DASHES[self._other(place, DASHES)] for place in range(self._size)]
-        return alt.StrokeDash("series:O", scale=self._scale(found), legend=self._legend("stroke"))
+        dashes = [DASHES[self._other(place, DASHES)] for place in range(self._size)]
+        return alt.StrokeDash("series:O", scale=self._scale(dashes), legend=self._legend("stroke"))
 
     def shape(self) -> alt.Shape:
-        found = [SHAPES[self._other(place, SHAPES)] for place in range(self._size)]
-        return alt.Shape("series:O", scale=self._scale(found), legend=self._legend(""))
+        shapes = [SHAPES[self._other(place, SHAPES)] for place in range(self._size)]
+        return alt.Shape("series:O", scale=self._scale(shapes), legend=self._legend(""))
 
     @staticmethod
     def _other(place: int, kinds: Sequence[Any]) -> int:
-        """The next kind in the next turn of the colours: no two series look alike."""
+        """Return the next kind in the next turn of the colours: no two series look alike."""
         return (place + place // HUES) % len(kinds)
 
 
 def curve_tables(
     series: Sequence[Series], curves: Mapping[str, Curve], axis: str, skip: float = 0.0
 ) -> dict[str, Rows]:
-    """curves: every run; bands: mean of series with at least two seeds, and mean ± sd from ENOUGH on.
+    """Return `curves`, every run, and `bands`: means from two seeds on, mean ± sd from ENOUGH on.
 
     `skip` is the share of the longest curve that is left out at the start.
     """
@@ -201,7 +201,7 @@ def _where_faint(faint: float, full: float) -> Any:
 
 
 def point_tables(series: Sequence[Series], figure: str, against: str) -> dict[str, Rows]:
-    """points: every run; means: of series of two seeds or more; front: means that no other beats."""
+    """Return `points`, every run; `means` from two seeds on; `front`, means that no other mean beats."""
     points: Rows = []
     means: Rows = []
     centres: list[tuple[float, float]] = []
@@ -229,7 +229,7 @@ def _is_number(value: float | None) -> bool:
 
 
 def _over_seeds(known: Sequence[tuple[float, float, Final]]) -> tuple[np.ndarray, np.ndarray]:
-    """x and y, (seeds,) each: of runs of one seed their mean."""
+    """Return x and y, (seeds,) each; runs of the same seed are averaged."""
     by_seed: dict[int, list[tuple[float, float]]] = {}
     for x, y, run in known:
         by_seed.setdefault(run.seed, []).append((x, y))

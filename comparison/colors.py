@@ -10,4 +10,4 @@ RULE = "#009E73"
 WAITING = "#C98A00"
 BROKEN = "#DC2626"
 TOLERANCES = ("#0072B2", "#009E73", "#CC79A7", "#E69F00", "#D55E00")
-"""One per tolerance; colour-blind eyes tell them apart."""
+"""One per tolerance; distinct for colour-blind eyes."""

@@ -5,7 +5,6 @@ import json
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -18,7 +17,7 @@ from hankelboard.storage.journal import read_journal
 from hankelboard.storage.layout import RunPaths
 from hankelboard.storage.runs import list_runs, read_run
 from hankelboard.storage.schema import Event
-from hankelboard.storage.summary import PRIMARY_METRIC, fold_notes, summarise
+from hankelboard.storage.summary import PRIMARY_METRIC, fold_notes, row_of, summarise
 from hankelboard.storage.vocabulary import EventKind, RunState
 
 
@@ -70,7 +69,7 @@ def read_finals(listed: Iterable[RunPaths]) -> tuple[list[Final], list[str]]:
             continue
         config = read_run(paths).config
         last = read_curve(paths, PRIMARY_METRIC, batch_of(config)).last
-        finals.append(final_of(asdict(summary), config, last))
+        finals.append(final_of(row_of(summary), config, last))
     return finals, problems
 
 

@@ -12,6 +12,7 @@ from scipy import special
 from hankelboard.storage.errors import ConfigError
 from hankelboard.storage.references import REFERENCES
 from hankelboard.storage.scores import bits
+from hankelboard.storage.summary import SummaryRow
 from hankelboard.storage.vocabulary import Role
 
 ENOUGH = 3
@@ -180,15 +181,31 @@ def _welch(mine: float, n: int, theirs: float, m: int) -> float:
     return student(freedom) * math.sqrt(both)
 
 
-def final_of(row: Mapping[str, Any], config: Mapping[str, Any], last: float | None) -> Final:
-    """Return what a comparison needs of a run's summary (fields of storage.summary.Summary)."""
-    best, test = row["best"] or {}, row["test"] or {}
-    same = ("run", "name", "role", "group", "preset", "seed", "state", "step", "total_steps", "state_dims",
-            "train_s", "waiting_s", "series", "prior_s")  # fmt: skip
+def final_of(row: SummaryRow, config: Mapping[str, Any], last: float | None) -> Final:
+    """Return what a comparison needs of a run: its summary, configuration and last validation accuracy."""
+    best, test = row["best"], row["test"]
     return Final(
-        **{key: row[key] for key in same}, best=best.get("value"), best_step=best.get("step"),
-        test=test.get("accuracy"), last=last, config=config, bits=bits(test),
-    )  # fmt: skip
+        run=row["run"],
+        name=row["name"],
+        role=row["role"],
+        group=row["group"],
+        preset=row["preset"],
+        seed=row["seed"],
+        state=row["state"],
+        step=row["step"],
+        total_steps=row["total_steps"],
+        state_dims=row["state_dims"],
+        best=best.get("value") if best else None,
+        best_step=best.get("step") if best else None,
+        last=last,
+        test=test.get("accuracy") if test else None,
+        train_s=row["train_s"],
+        waiting_s=row["waiting_s"],
+        config=config,
+        series=row["series"],
+        prior_s=row["prior_s"],
+        bits=bits(test),
+    )
 
 
 def series_of(finals: Iterable[Final]) -> list[Series]:

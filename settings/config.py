@@ -56,7 +56,7 @@ class ModelConfig:
     form: str = setting(
         "auto", "recurrence: scan in time, kernel by FFT, or the cheaper", choices=("auto", "scan", "kernel")
     )
-    path: str = setting("", "folder to import your own model from, besides the installed packages")
+    path: str = setting("", "folder to import your own model from, in addition to the installed packages")
     options: dict[str, Any] = setting({}, "keyword arguments of the family or of your own model")
 
 
@@ -221,7 +221,7 @@ class StartConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class DistillationConfig:
-    teacher: str = setting("", "run whose predictions to learn from, besides the labels; waits for it")
+    teacher: str = setting("", "run whose predictions to learn from, in addition to the labels; waits for it")
     checkpoint: str = setting("", "name of its checkpoint; default: its last one")
     temperature: float = setting(2.0, "T, by which both sides' logits are divided", above=0.0, maximum=100.0)
     share: float = setting(

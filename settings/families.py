@@ -75,7 +75,7 @@ def register_family(family: Family) -> Family:
 def _problems(family: Family) -> list[str]:
     """Return what is wrong with a new row, most important first."""
     words = importance_of(family.importance.name)
-    known = family.importance.name in {each.importance.name for each in FAMILIES.values()}
+    used = family.importance.name in {each.importance.name for each in FAMILIES.values()}
     checks = (
         (family.name.isidentifier() and family.name != AUTO, "the name must be a word"),
         (family.name not in FAMILIES, "a family of this name is registered already"),
@@ -83,7 +83,7 @@ def _problems(family: Family) -> list[str]:
         (bool(family.methods) and AUTO not in family.methods, "methods must name at least one, and not auto"),
         (set(family.options.values()) <= set(TYPE_NAMES), "options must be of type int, float or str"),
         (all(key.count(".") == 1 for key in family.keys), "keys must be written as section.key"),
-        (not known or words == family.importance, "its importance has other words in another family"),
+        (not used or words == family.importance, "its importance has other words in another family"),
     )
     return [problem for holds, problem in checks if not holds]
 
@@ -130,15 +130,15 @@ def check_family(name: str, options: Mapping[str, Any]) -> None:
     if name not in FAMILIES:
         own = "a model of your own is package.module:Class"
         raise ConfigError(f"model.family = {name!r}: unknown{suggest(name, FAMILIES)}; {own}")
-    known = FAMILIES[name].options
+    types = FAMILIES[name].options
     for key, value in options.items():
         where = f"model.options.{key} = {value!r}"
-        if key not in known:
-            has = f"has the options {', '.join(known)}" if known else "has no options"
+        if key not in types:
+            has = f"has the options {', '.join(types)}" if types else "has no options"
             raise ConfigError(f"{where}: family {name} {has}")
-        allowed = (int, float) if known[key] is float else known[key]
+        allowed = (int, float) if types[key] is float else types[key]
         if isinstance(value, bool) or not isinstance(value, allowed):
-            raise ConfigError(f"{where}: must be {TYPE_NAMES[known[key]]}")
+            raise ConfigError(f"{where}: must be {TYPE_NAMES[types[key]]}")
 
 
 def refuse_ignored(name: str, key: str, value: object) -> None:
@@ -156,10 +156,10 @@ def method_of(name: str, method: str) -> str:
     """Return the method by its name where it is `auto`. Raise ConfigError if the family does not have it."""
     if name not in FAMILIES:
         return method
-    known = FAMILIES[name].methods
-    if method != AUTO and method not in known:
-        raise ConfigError(f"reduction.method = {method}: family {name} has {', '.join(known)}")
-    return known[0] if method == AUTO else method
+    methods = FAMILIES[name].methods
+    if method != AUTO and method not in methods:
+        raise ConfigError(f"reduction.method = {method}: family {name} has {', '.join(methods)}")
+    return methods[0] if method == AUTO else method
 
 
 _LAYERS = "hankelboard.trainer.layers"

@@ -39,17 +39,17 @@ def import_object(name: str, *, key: str, builtin: tuple[str, ...], folder: str 
 
 @contextlib.contextmanager
 def _searched_first(folder: str) -> Iterator[None]:
-    """Afterwards the folder stays last: a queue.py in it must not be taken for the one of Python."""
+    """Search a folder first; afterwards it stays last, so that its queue.py shadows none of Python's."""
     if not folder:
         yield
         return
-    known = folder in sys.path
+    was_there = folder in sys.path
     sys.path.insert(0, folder)
     try:
         yield
     finally:
         sys.path.remove(folder)
-        if not known:
+        if not was_there:
             sys.path.append(folder)
 
 

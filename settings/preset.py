@@ -54,8 +54,8 @@ def _preset(name: str, files: dict[str, dict[str, Any]]) -> Preset:
 
 
 def find_preset(name: str) -> Preset:
-    """The preset of that name; ConfigError lists those that are there."""
-    known = presets()
-    if name not in known:
-        raise ConfigError(f"unknown preset {name!r}{suggest(name, known)}")
-    return known[name]
+    """Return the preset of that name; ConfigError lists those that exist."""
+    available = presets()
+    if name not in available:
+        raise ConfigError(f"unknown preset {name!r}{suggest(name, available)}")
+    return available[name]

@@ -41,8 +41,8 @@ def check_value(key: str, value: Any, item: dataclasses.Field[Any]) -> None:
     if not isinstance(value, allowed) or (isinstance(value, bool) and bool not in kinds):
         raise ConfigError(f"{key} = {value!r}: must be {_type_name(item)}")
     values = value if isinstance(value, list) else [value]
-    wanted = (int, float) if "list[float]" in str(item.type) else int
-    if isinstance(value, list) and any(isinstance(v, bool) or not isinstance(v, wanted) for v in value):
+    element = (int, float) if "list[float]" in str(item.type) else int
+    if isinstance(value, list) and any(isinstance(v, bool) or not isinstance(v, element) for v in value):
         raise ConfigError(f"{key} = {value!r}: must be a list of numbers")
     for each in values:
         problem = limit_problem(each, item.metadata)
@@ -83,7 +83,7 @@ def _now(value: Any) -> Any:
 
 
 def suggest(name: str, known: Collection[str]) -> str:
-    """The end of a message about an unknown name: the known one that is nearest, else all.
+    """Return the end of a message about an unknown name: the nearest known one, else all.
 
     >>> suggest("stepz", ["steps", "seed"])
     '; did you mean steps?'
@@ -93,7 +93,7 @@ def suggest(name: str, known: Collection[str]) -> str:
 
 
 def describe_fields(config: Any) -> list[dict[str, Any]]:
-    """Every key of a configuration with type, value, limits and help: for `hankelboard presets --fields`."""
+    """Return every key with type, default, limits and help: for `hankelboard presets --fields`."""
     return [
         {
             "key": f"{section.name}.{item.name}",

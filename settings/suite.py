@@ -184,7 +184,7 @@ def create_suite(
 ) -> list[Planned]:
     """Queue what is missing of a suite, seed by seed, so that every series has its first seed early.
 
-    Concurrency: whoever asks at the same time waits, and finds these runs there.
+    Concurrency: a second caller waits, and finds these runs there.
 
     Parameters
     ----------
@@ -259,9 +259,9 @@ def _present(runs: Path, group: str, by: str) -> dict[tuple[str, int], Run]:
 
 
 def _is_stranded(paths: RunPaths, run: Run) -> bool:
-    """Return whether a run never began and names one that is gone: it would wait for ever."""
+    """Return whether a run never began and names one that is gone: it would wait forever."""
     needed = references(run.config).values()
-    there = all(_is_there(paths.root.parent, wanted) for wanted in needed)
+    there = all(_is_there(paths.root.parent, run_id) for run_id in needed)
     return not there and read_history(paths).state in (RunState.QUEUED, RunState.CANCELLED)
 
 
@@ -271,7 +271,7 @@ def _is_there(runs: Path, run: str) -> bool:
         read_run(run_paths(runs, run))
     except (RunNotFound, DamagedRun):
         return False
-    except NewerFormat:  # there, whoever can read it
+    except NewerFormat:  # there, though not readable here
         return True
     return True
 

@@ -116,12 +116,12 @@ def task_options(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _check_names(task: TaskRow, given: Mapping[str, Any]) -> None:
-    known = [*task.options, *([task.file] if task.file else [])]
-    unknown = sorted(set(given) - set(known))
-    if unknown and not known:
+    allowed = [*task.options, *([task.file] if task.file else [])]
+    unknown = sorted(set(given) - set(allowed))
+    if unknown and not allowed:
         raise ConfigError(f"data.options: {', '.join(unknown)} unknown; task {task.name} has no options")
     if unknown:
-        raise ConfigError(f"data.options: {', '.join(unknown)} unknown; there are {', '.join(known)}")
+        raise ConfigError(f"data.options: {', '.join(unknown)} unknown; there are {', '.join(allowed)}")
 
 
 def _check_number(name: str, value: Any, limits: Limits) -> None:

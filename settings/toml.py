@@ -11,7 +11,7 @@ from hankelboard.storage.errors import ConfigError
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """`over` on top of `base`, key by key. Another family or task drops the options of the one before."""
+    """Return `base` overridden by `over`, key by key. Another family or task drops the former's options."""
     merged = dict(base)
     if any(key in over and over[key] != merged.get(key) for key in ("family", "task")):
         merged.pop("options", None)
@@ -22,7 +22,7 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """The tables of a TOML file; ConfigError says what is wrong with it."""
+    """Return the tables of a TOML file; ConfigError says what is wrong with it."""
     try:
         return tomllib.loads(path.read_text())
     except OSError as error:
@@ -32,7 +32,7 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def parse_assignment(text: str) -> dict[str, Any]:
-    """`training.steps=300` as nested tables. The value is read as TOML, else taken as text."""
+    """Return `training.steps=300` as nested tables. The value is TOML, else text."""
     key, equals, value = text.partition("=")
     parts = key.strip().split(".")
     if not equals or not all(parts):
@@ -52,7 +52,7 @@ SHORT = {"model": "family", "data": "task"}
 
 
 def spelt_out(tables: Mapping[str, Any]) -> dict[str, Any]:
-    """model = "package.module:Class" as a table, so that it can be merged.
+    """Return tables in which model = "package.module:Class" is a table, so that it can be merged.
 
     >>> spelt_out({"model": "lru", "training": {"steps": 3}})
     {'model': {'family': 'lru'}, 'training': {'steps': 3}}
@@ -72,12 +72,12 @@ def folder_of_work() -> Path:
 
 
 def with_absolute_paths(tables: dict[str, Any]) -> dict[str, Any]:
-    """What is meant from the folder in which a run is created, in full: a worker may start it elsewhere."""
+    """Return tables with absolute paths: a worker may start the run in another folder."""
     return _with_absolute_file(_with_import_folders(tables))
 
 
 def _with_import_folders(tables: dict[str, Any]) -> dict[str, Any]:
-    """One's own model or data is imported from `path`, by default the folder in which the run is created."""
+    """Set `path` of a user's own model or data, by default the folder in which the run is created."""
     for section, key in SHORT.items():
         part = tables.get(section, {})
         if isinstance(part, dict) and ":" in str(part.get(key, "")) and isinstance(part.get("path", ""), str):

@@ -1,14 +1,55 @@
 """From JSON to records: the one place where what was read from disk gets a type.
 
-Each function checks what makes a record one of its kind and believes it the rest; None where it is none.
+Each function checks what makes a record one of its kind and trusts the rest; None where it is not one.
 """
 
 from collections.abc import Iterable
 from typing import cast
 
 from hankelboard.storage import schema
-from hankelboard.storage.records import Record
-from hankelboard.storage.vocabulary import CommandKind, NoteKind, values
+from hankelboard.storage.layout import FORMAT_VERSION
+from hankelboard.storage.records import MAX_NAME, MAX_REASON, Record
+from hankelboard.storage.vocabulary import CommandKind, NoteKind, Verdict, values
+
+
+def decode_run(record: Record, run_id: str) -> schema.RunRecord | None:
+    """Return a run's identity, with defaults for what older records lack; None without a configuration."""
+    config, tags, seed = record.get("config"), record.get("tags"), record.get("seed")
+    if not isinstance(config, dict):
+        return None
+    version, created = record.get("format_version"), record.get("created") or record.get("t")
+    return {
+        "format_version": version if isinstance(version, int) else FORMAT_VERSION,
+        "t": str(record.get("t") or ""),
+        "id": run_id if record.get("id") is None else str(record["id"]),
+        "name": str(record.get("name") or run_id),
+        "created": str(created or ""),
+        "config": config,
+        "preset": str(record.get("preset") or ""),
+        "group": str(record.get("group") or ""),
+        "role": str(record.get("role") or ""),
+        "series": str(record.get("series") or ""),
+        "seed": seed if isinstance(seed, int) else 0,
+        "tags": [str(tag) for tag in tags] if isinstance(tags, list) else [],
+        "queued": record.get("queued") is not False,
+        "by": str(record.get("by") or ""),
+    }
+
+
+def decode_decision(record: Record | None, proposal: int) -> schema.DecisionRecord:
+    """Return a decision on a proposal. One that makes no sense has an empty verdict, which is refused."""
+    record = record or {}
+    verdict, ranks = record.get("verdict"), record.get("ranks")
+    return {
+        "decision_id": str(record.get("decision_id", "")),
+        "proposal": proposal,
+        "verdict": verdict if verdict in values(Verdict) else "",
+        "ranks": list(ranks) if isinstance(ranks, list) else None,
+        "by": str(record.get("by", "unknown"))[:MAX_NAME],
+        "via": str(record.get("via", ""))[:MAX_NAME],
+        "t": str(record.get("t", "")),
+        "reason": str(record.get("reason", ""))[:MAX_REASON],
+    }
 
 
 def decode_events(records: Iterable[Record]) -> list[schema.Event]:
@@ -17,10 +58,12 @@ def decode_events(records: Iterable[Record]) -> list[schema.Event]:
 
 
 def decode_status(record: Record | None) -> schema.Status | None:
+    """Return a status, or None without a record."""
     return cast(schema.Status, record) if record is not None else None
 
 
 def decode_worker(record: Record | None) -> schema.WorkerRecord | None:
+    """Return a worker's record, or None without one."""
     return cast(schema.WorkerRecord, record) if record is not None else None
 
 

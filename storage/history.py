@@ -27,7 +27,7 @@ ENDINGS: dict[str, RunState] = {
     EventKind.ATTEMPT_ENDED: RunState.INTERRUPTED,
 }
 TIMEOUT = "policy:timeout"
-"""Who decides when nobody did before the deadline or the end of training."""
+"""The decider named when no person decided before the deadline or the end of training."""
 KINDS = frozenset(values(EventKind))
 OPEN = (ProposalState.PENDING, ProposalState.APPROVED)
 """States of proposals that a rollback supersedes."""
@@ -49,7 +49,7 @@ class Branch:
     The step is -1 where an attempt began without a checkpoint: then it records step 0 again.
     """
     attempts_consumed: int = -1
-    """Attempts of a reduction up to and including this step are not made again on this branch."""
+    """Opportunities up to and including this step are not taken again on this branch."""
 
     @property
     def begins(self) -> int:
@@ -69,7 +69,7 @@ class ProposalOutcome:
     branch: int
     step: int
     attempt_step: int
-    """The scheduled step of this attempt; with the branch the key by which a replay finds the proposal."""
+    """The step of its opportunity; with the branch the key by which a replay finds the proposal."""
     state_dims: list[int] = field(default_factory=list)
     """States of each layer when it was made."""
     ranks: list[int] = field(default_factory=list)
@@ -80,7 +80,7 @@ class ProposalOutcome:
     applied: ReductionApplied | None = None
     """The reduction_applied event: state dimensions and validation before and after."""
     offered_again: bool = False
-    """Refused, but the attempt is not over: a new proposal takes its place."""
+    """Refused, but the opportunity is not over: a new proposal takes its place."""
     judged: ReductionJudged | None = None
     """The reduction_judged event of a trial: validation at its end, and whether the cut was kept."""
     reason: str = ""
@@ -94,7 +94,7 @@ class CommandOutcome:
     step: int
     reason: str = ""
     at_step: int | None = None
-    """Step it was scheduled for, when it was."""
+    """Step at which it is to be carried out, when one was named."""
 
 
 @dataclass

@@ -7,11 +7,18 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from hankelboard.storage import atomic
-from hankelboard.storage.decoding import decode_measurement, decode_proposal
+from hankelboard.storage.decoding import decode_decision, decode_measurement, decode_proposal
 from hankelboard.storage.errors import AlreadyDecided, NotDecidable
 from hankelboard.storage.history import History, read_history
 from hankelboard.storage.layout import NUMBERED_JSON, ULID_JSON, RunPaths
-from hankelboard.storage.records import MAX_PERSONS_FILE_BYTES, new_ulid, now, read_record
+from hankelboard.storage.records import (
+    MAX_NAME,
+    MAX_PERSONS_FILE_BYTES,
+    MAX_REASON,
+    new_ulid,
+    now,
+    read_record,
+)
 from hankelboard.storage.schema import (
     DecisionRecord,
     Evidence,
@@ -27,7 +34,7 @@ from hankelboard.storage.spectrum import rank_for_tolerance
 from hankelboard.storage.vocabulary import ProposalState, Verdict, values
 
 VERDICTS = values(Verdict)
-MAX_REASON = 2_000
+VERBS: dict[str, str] = {Verdict.APPROVE: "approved", Verdict.REJECT: "rejected"}
 
 
 @dataclass(frozen=True)
@@ -111,18 +118,8 @@ def read_decision(paths: RunPaths, number: int) -> Decision | None:
     """
     if not os.path.lexists(paths.decision(number)):
         return None
-    record = read_record(paths.decision(number), MAX_PERSONS_FILE_BYTES) or {}
-    verdict, ranks = record.get("verdict"), record.get("ranks")
-    return Decision(
-        decision_id=str(record.get("decision_id", "")),
-        proposal=number,
-        verdict=verdict if verdict in VERDICTS else "",
-        ranks=list(ranks) if isinstance(ranks, list) else None,
-        by=str(record.get("by", "unknown"))[:200],
-        via=str(record.get("via", ""))[:200],
-        t=str(record.get("t", "")),
-        reason=str(record.get("reason", ""))[:MAX_REASON],
-    )
+    record = read_record(paths.decision(number), MAX_PERSONS_FILE_BYTES)
+    return Decision(**decode_decision(record, number))
 
 
 def decide(
@@ -160,7 +157,7 @@ def decide(
     edited = None if ranks is None or verdict == Verdict.REJECT else check_ranks(proposal, ranks)
     record: DecisionRecord = {
         "decision_id": new_ulid(), "proposal": number, "verdict": verdict, "ranks": edited,
-        "by": by[:200], "via": via[:200], "t": now(), "reason": reason[:MAX_REASON],
+        "by": by[:MAX_NAME], "via": via[:MAX_NAME], "t": now(), "reason": reason[:MAX_REASON],
     }  # fmt: skip
     try:
         atomic.create(paths.decision(number), record)
@@ -172,7 +169,7 @@ def decide(
 def _refuse_decided(paths: RunPaths, number: int) -> None:
     winner = read_decision(paths, number)
     if winner is not None:
-        verb = {"approve": "approved", "reject": "rejected"}.get(winner.verdict, "decided")
+        verb = VERBS.get(winner.verdict, "decided")
         why = f": {winner.reason}" if winner.reason else ""
         raise AlreadyDecided(f"proposal {number} was already {verb} by {winner.by} at {winner.t}{why}")
 

@@ -17,6 +17,7 @@ Record = dict[str, Any]
 
 MAX_FILE_BYTES = 16 * 1024 * 1024  # a proposal of 12 layers x 1,024 states is about 2 MB
 MAX_PERSONS_FILE_BYTES = 64 * 1024  # what people write: decisions, commands, notes
+MAX_NAME, MAX_REASON = 200, 2_000  # characters of who decided, and why
 MAX_DEPTH = 64  # objects and lists inside one another; what the format describes stays below 10
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 

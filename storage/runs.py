@@ -14,15 +14,16 @@ from types import TracebackType
 from typing import Any
 
 from hankelboard.storage import atomic
+from hankelboard.storage.decoding import decode_run
 from hankelboard.storage.errors import DamagedRun, NewerFormat, RunError, RunHeld, RunNotFound
 from hankelboard.storage.layout import FORMAT_VERSION, RUN_ID, STRAY_PREFIX, RunPaths, run_paths
-from hankelboard.storage.records import Record, new_ulid, now, read_record
+from hankelboard.storage.records import new_ulid, now, read_record
 from hankelboard.storage.schema import RunRecord
 
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """Who asked for what: the contents of run.json, which never change."""
+    """The identity of a run: the contents of run.json, which never change."""
 
     id: str
     name: str
@@ -116,30 +117,14 @@ def read_run(paths: RunPaths) -> Run:
             f"{paths.run_id}: written in format {version}, this Hankelboard reads up to {FORMAT_VERSION}; "
             "upgrade with: pip install --upgrade hankelboard"
         )
-    return _run_from(paths, record)
-
-
-def _run_from(paths: RunPaths, record: Record) -> Run:
-    config = record.get("config")
-    if not isinstance(config, dict):
+    run = decode_run(record, paths.run_id)
+    if run is None:
         raise DamagedRun(f"{paths.run_id}: run.json holds no configuration")
-    tags = record.get("tags")
-    seed = record.get("seed")
     return Run(
-        id=paths.run_id,
-        name=str(record.get("name") or paths.run_id),
-        created=str(record.get("created") or record.get("t") or ""),
-        config=config,
-        preset=str(record.get("preset") or ""),
-        group=str(record.get("group") or ""),
-        role=str(record.get("role") or ""),
-        series=str(record.get("series") or ""),
-        seed=seed if isinstance(seed, int) else 0,
-        tags=[str(tag) for tag in tags] if isinstance(tags, list) else [],
-        queued=record.get("queued") is not False,
-        by=str(record.get("by") or ""),
-        copy_of="" if record.get("id") in (paths.run_id, None) else str(record["id"]),
-    )
+        id=paths.run_id, name=run["name"], created=run["created"], config=run["config"], preset=run["preset"],
+        group=run["group"], role=run["role"], series=run["series"], seed=run["seed"], tags=run["tags"],
+        queued=run["queued"], by=run["by"], copy_of="" if run["id"] == paths.run_id else run["id"],
+    )  # fmt: skip
 
 
 def list_runs(runs: Path) -> list[RunPaths]:

@@ -55,7 +55,7 @@ class RunRecord(TypedDict):
 
 
 class ProcessIdentity(TypedDict):
-    """What tells a process from a later one with the same pid."""
+    """What distinguishes a process from a later one with the same pid."""
 
     host: str
     pid: int
@@ -139,7 +139,7 @@ class Reference(TypedDict):
     train_s: NotRequired[float]
     """Seconds of training that lie behind that checkpoint."""
     cuts: NotRequired[dict[str, list[int]]]
-    """Ranks after the cut at each scheduled step."""
+    """Ranks after the cut at each opportunity."""
 
 
 class Text(TypedDict):
@@ -405,7 +405,7 @@ class Proposal(ProposalFields):
 
 
 class Measurement(TypedDict):
-    """What a command measured for a proposal besides."""
+    """What a command measured for a proposal in addition."""
 
     points: list[Point]
     layers: list[LayerFigures]

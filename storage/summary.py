@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypedDict
+from typing import TypedDict, cast
 
 from hankelboard.storage.commands import read_notes
 from hankelboard.storage.errors import RunError
@@ -15,7 +15,7 @@ from hankelboard.storage.references import state_beside, waits_for
 from hankelboard.storage.runs import Run, read_run
 from hankelboard.storage.schema import Best, Note, Scores, Status
 from hankelboard.storage.status import process_is_gone, read_status
-from hankelboard.storage.vocabulary import ENDED, NoteKind, RunState
+from hankelboard.storage.vocabulary import ENDED, NoteKind, RunState, Waiting
 
 PRIMARY_METRIC = "val/accuracy"
 
@@ -34,7 +34,7 @@ class Summary:
     branch: int = 0
     attempt: int = 0
     policy: str = ""
-    waiting: str = "pause"
+    waiting: str = Waiting.PAUSE
     """What training does while a person decides: pause or train."""
     state_dims: list[int]
     initial_state_dims: list[int]
@@ -60,6 +60,48 @@ class Summary:
     prior_s: float = 0.0
     """Seconds of training of other runs that this one builds on: of its first weights, of its teacher."""
     problem: str = ""
+
+
+class SummaryRow(TypedDict):
+    """A Summary as plain data, for caches and tables: the same fields (a test compares them)."""
+
+    run: str
+    name: str
+    state: str
+    phase: str
+    step: int
+    total_steps: int
+    branch: int
+    attempt: int
+    policy: str
+    waiting: str
+    state_dims: list[int]
+    initial_state_dims: list[int]
+    pending_proposal: int | None
+    best: Best | None
+    steps_per_s: float | None
+    eta_s: float | None
+    train_s: float | None
+    waiting_s: float | None
+    test: Scores | None
+    created: str
+    preset: str
+    group: str
+    role: str
+    series: str
+    seed: int
+    tags: list[str]
+    queued: bool
+    copy_of: str
+    archived: bool
+    reason: str
+    prior_s: float
+    problem: str
+
+
+def row_of(summary: Summary) -> SummaryRow:
+    """Return a summary as plain data; lists in it are shared, not copied."""
+    return cast(SummaryRow, {**vars(summary)})
 
 
 def summarise(paths: RunPaths, history: History | None = None) -> Summary:
@@ -114,7 +156,7 @@ def combine(
         branch=history.branch,
         attempt=max(history.attempt, 0),
         policy=history.policy or str(run.config.get("reduction", {}).get("policy", "")),
-        waiting=history.waiting or str(run.config.get("reduction", {}).get("waiting") or "pause"),
+        waiting=history.waiting or str(run.config.get("reduction", {}).get("waiting") or Waiting.PAUSE),
         state_dims=history.state_dims,
         initial_state_dims=history.initial_state_dims,
         pending_proposal=pending.number if pending else None,

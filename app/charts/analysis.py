@@ -15,7 +15,7 @@ KINDS = [CHOSEN, INITIAL, RANDOM]
 
 
 def regret_tables(layer: AnalysedLayer, row: Regret) -> dict[str, pa.Table]:
-    """Regret over steps at one rank, the choice at the start, and the mean and range of random ones."""
+    """Return tables of regret by step at one rank: the choice at the start, mean and range of random ones."""
     steps, regret, random = layer["steps"], row["regret"], row["random"]
     mean = sum(random) / len(random)
     ends = [steps[0], steps[-1]]
@@ -70,7 +70,7 @@ def regret_spec() -> Spec:
 
 
 def between_table(layer: AnalysedLayer) -> pa.Table:
-    """What changed since the last snapshot, by step: overlap, order, drift and its bound."""
+    """Return what changed since the last snapshot, by step: overlap, order, drift and its bound."""
     pairs = layer["between"]
     columns = {
         name: pa.array([pair.get(name) for pair in pairs], pa.float64())
@@ -80,7 +80,7 @@ def between_table(layer: AnalysedLayer) -> pa.Table:
 
 
 def _long(table: pa.Table, names: dict[str, str]) -> pa.Table:
-    """Columns under one another: step, value, curve; what is not known or not positive is a gap."""
+    """Return columns in long form: step, value, curve; an unknown value is left out."""
     steps = table.column("step").to_pylist()
     rows = [
         (step, value, name)
@@ -106,7 +106,7 @@ def stability_table(layer: AnalysedLayer) -> pa.Table:
 
 
 def drift_table(layer: AnalysedLayer) -> pa.Table:
-    """Drift and its bound; what is 0 has no place on a log axis."""
+    """Return drift and its bound without zeros, which have no place on a log axis."""
     table = _long(between_table(layer), DRIFT)
     return table.filter(pa.compute.greater(table.column("value"), 0.0))
 

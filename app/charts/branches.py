@@ -8,6 +8,7 @@ import altair as alt
 import pyarrow as pa
 
 from hankelboard.app.charts.parts import DASH, FAINT, LEGEND, STEPS, kinds
+from hankelboard.app.data.runs import BranchRow
 from hankelboard.comparison import colors
 from hankelboard.comparison.specification import Spec, specification, table, tooltip
 
@@ -15,9 +16,9 @@ CHECKPOINT_KINDS = ["pinned", "not pinned"]
 
 
 def tree_tables(
-    branches: Sequence[Mapping[str, Any]], checkpoints: Sequence[Mapping[str, Any]]
+    branches: Sequence[BranchRow], checkpoints: Sequence[Mapping[str, Any]]
 ) -> dict[str, pa.Table]:
-    """Branches as lanes along the step axis, and the checkpoints on them."""
+    """Return branches as lanes along the step axis, and the checkpoints on them."""
     pieces = [piece for branch in branches for piece in _pieces(branch)]
     joints = [branch for branch in branches if branch["parent"] is not None]
     lanes = {
@@ -42,9 +43,10 @@ def tree_tables(
     return {"pieces": pa.table(lanes), "joints": pa.table(turns), "checkpoints": pa.table(points)}
 
 
-def _pieces(branch: Mapping[str, Any]) -> list[tuple[int, int, int, str]]:
-    """A branch's live part and the part that was left: (branch, start, end, path)."""
-    number, start, end, until = (branch[key] for key in ("number", "from_step", "last_step", "live_until"))
+def _pieces(branch: BranchRow) -> list[tuple[int, int, int, str]]:
+    """Return a branch's live part and the part that was left: (branch, start, end, path)."""
+    number, start = branch["number"], branch["from_step"]
+    end, until = branch["last_step"], branch["live_until"]
     if not branch["live"]:
         return [(number, start, end, "left")]
     turn = end if until is None else min(end, until)

@@ -25,12 +25,12 @@ NOW, MEASURED, RULE = "now, not cut", "measured", "as proposed"
 
 
 def _thinned(count: int) -> range:
-    """Indices to draw of a smooth, monotone curve of `count` values; all up to POINTS."""
+    """Return indices to draw of a smooth, monotone curve of `count` values; all up to POINTS."""
     return range(0, count, max(1, -(-count // POINTS)))
 
 
 def spectra_table(spectra: Sequence[SpectrumRow]) -> tuple[pa.Table, int]:
-    """Points (index, value, series) of the layers' spectra, and how many values ≤ 0 are left out."""
+    """Return points (index, value, series) of the layers' spectra, and the number of values ≤ 0 left out."""
     index, value, names, left_out = [], [], [], 0
     for spectrum in spectra:
         hsv = np.asarray(spectrum["hsv"], dtype=np.float64)
@@ -71,8 +71,11 @@ def spectra_spec(layers: int, importance: str) -> Spec:
 
 
 def layer_tables(layer: ProposalLayer, rank: int, gate: float, tolerance: float) -> dict[str, pa.Table]:
-    """The tables of one layer's evidence at a rank: states (kept or not), lines (cut, gate), the recorded
-    share and bound of every rank, and the tolerance."""
+    """Return the tables of one layer's evidence at a rank.
+
+    They are states (kept or not), lines (cut, gate), the recorded share and bound of every rank, and the
+    tolerance.
+    """
     hsv, state_dim = layer["hsv"], layer["state_dim"]
     drawn = [i for i in _thinned(len(hsv)) if isinstance(hsv[i], int | float) and hsv[i] > 0]
     states = {
@@ -107,7 +110,7 @@ NEAR = 0.2
 
 
 def _sides(distance: float) -> list[str]:
-    """How the labels of cut and gate are aligned at their lines, the cut `distance` right of the gate."""
+    """Return the alignment of the labels of cut and gate, the cut `distance` right of the gate."""
     if abs(distance) > NEAR:
         return ["center", "center"]
     return ["right", "left"] if distance < 0 else ["left", "right"]
@@ -217,7 +220,7 @@ def rank_curve_spec(
 
 
 def measured_tables(proposal: Proposal, ranks: Sequence[int]) -> dict[str, pa.Table]:
-    """Measured points against the number of states kept, and the choice with its values where measured."""
+    """Return measured points by the number of states kept, and the choice with its values where measured."""
     full = [layer["state_dim"] for layer in proposal["layers"]]
     measured: Mapping[str, Any] = proposal.get("measured") or {}
     rows: list[tuple[str, list[int], Mapping[str, Any]]] = [(NOW, full, measured.get("before") or {})]
@@ -238,7 +241,7 @@ def measured_tables(proposal: Proposal, ranks: Sequence[int]) -> dict[str, pa.Ta
 
 
 def _intervals(before: Mapping[str, Any], points: Sequence[Mapping[str, Any]]) -> dict[str, pa.Array]:
-    """Where loss and accuracy lie after each cut with 95 %: before, plus the interval of the change."""
+    """Return 95 % intervals of loss and accuracy after each cut: before, plus the interval of the change."""
     columns = {}
     for field in ("loss", "accuracy"):
         changes = [point.get(f"{field}_change") or (None, None) for point in points]
@@ -297,7 +300,7 @@ def measured_spec(field: str, title: str, format: str) -> Spec:
 
 
 def response_table(layer: ProposalLayer) -> pa.Table:
-    """Largest singular values over frequency (omega, value, curve): layer now, cut, and their difference."""
+    """Return singular values by frequency (omega, value, curve): layer now, cut, and their difference."""
     response: Mapping[str, Any] = layer["response"]
     omega = response["omega"]
     rows = [

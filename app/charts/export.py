@@ -67,5 +67,5 @@ _COMPONENT = st.components.v2.component("hankelboard_svg_export", html=_HTML, cs
 
 
 def svg_export() -> None:
-    """The menu. Mount it outside live fragments: it looks at the page when it is opened."""
+    """Draw the export menu. Mount it outside live fragments: it reads the page when it is opened."""
     _COMPONENT(key="svg_export")

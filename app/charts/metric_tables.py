@@ -10,7 +10,7 @@ from hankelboard.app.data.run_cache import RunCache
 
 
 def chart_table(run_id: str, chart: str, smoothing: float = 0.0) -> Any:
-    """The Arrow table of one of charts.METRIC_CHARTS, what is noisy in it smoothed."""
+    """Return the Arrow table of one of charts.METRIC_CHARTS, its noisy series smoothed."""
     cache, shown = runs.cache_of(run_id), metrics.METRIC_CHARTS[chart]
     smooth = dict.fromkeys(shown.noisy, smoothing)
     compute = lambda: _chart_table(cache, shown, smooth)  # noqa: E731
@@ -18,7 +18,7 @@ def chart_table(run_id: str, chart: str, smoothing: float = 0.0) -> Any:
 
 
 def has_metric(run_id: str, chart: str) -> bool:
-    """Whether the run recorded anything that this chart shows."""
+    """Return whether the run recorded a metric that this chart shows."""
     return any(map(metrics.METRIC_CHARTS[chart].shows, runs.cache_of(run_id).columns.metrics()))
 
 
@@ -32,7 +32,7 @@ def _chart_table(cache: RunCache, chart: metrics.MetricChart, smooth: Mapping[st
 
 
 def marks_table(run_id: str, chart: str) -> Any:
-    """The Arrow table of interventions on the step axis, the same for all charts of a run."""
+    """Return the Arrow table of interventions on the step axis, the same for all charts of a run."""
     cache = runs.cache_of(run_id)
 
     def compute() -> Any:

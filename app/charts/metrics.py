@@ -20,8 +20,8 @@ PIXELS, SOONEST_MS, LATEST_MS = 500, 1_000, 5_000
 """Width of a chart of the run page; how often charts are drawn anew at most, and in a long run at least."""
 
 
-def good_ms(train_s: float | None) -> int:
-    """For how long a chart along the steps is good enough: until its last point would move by a pixel."""
+def refresh_ms(train_s: float | None) -> int:
+    """Return the refresh interval of a chart along the steps, ms: until its last point moves by a pixel."""
     return round(min(LATEST_MS, max(SOONEST_MS, 1e3 * (train_s or 0.0) / PIXELS)))
 
 
@@ -90,12 +90,14 @@ def series_name(key: str, chart: MetricChart) -> str:
 
 
 FEW = 60
-"""Up to so many rows names take less than a dictionary of them (300 bytes) and its codes."""
+"""Up to this number of rows, names take less than a dictionary of them (300 bytes) and its codes."""
 
 
 def names_column(names: Sequence[str], counts: Sequence[int] | None = None) -> pa.Array:
-    """Names as a column, each repeated so many times: of many rows each name is sent once, and a byte per row
-    that says which."""
+    """Return names as a column, each repeated by its count.
+
+    Of many rows each name is sent once, and a byte per row that refers to it.
+    """
     distinct = list(dict.fromkeys(names))
     places = np.array([distinct.index(name) for name in names], np.int8 if len(distinct) < 128 else np.int32)
     codes = places if counts is None else np.repeat(places, counts)
@@ -105,7 +107,7 @@ def names_column(names: Sequence[str], counts: Sequence[int] | None = None) -> p
 
 
 def _drawn(line: columns.Line, smoothing: float) -> Iterable[tuple[str, np.ndarray, np.ndarray]]:
-    """Path, steps and values of what is drawn of a line: itself, or faint below its smoothed form."""
+    """Yield path, steps and values of what is drawn of a line: raw values are faint below smoothed ones."""
     path = "live" if line.live else "left"
     if smoothing and line.live:
         yield "raw", *columns.decimate(line.steps, line.values)
@@ -119,7 +121,7 @@ def lines_table(
     chart: MetricChart,
     smooth: Mapping[str, float] | None = None,
 ) -> pa.Table:
-    """Polylines of a chart, reduced to what it can show: step, value, series, line, path, spot.
+    """Return polylines of a chart, decimated: step, value, series, line, path, spot.
 
     `line` numbers the polylines of a series. `smooth` says for names of series how much they are smoothed,
     over all values, before they are reduced.
@@ -150,14 +152,14 @@ def lines_table(
 
 
 def _spots(count: int, dots: bool) -> np.ndarray:
-    """Which points carry a dot or, unseen, a tooltip: all dots, else SPOTS of them, the last included."""
+    """Return which points carry a dot or an invisible tooltip: all of them, or SPOTS with the last."""
     spots = np.full(count, dots or count <= SPOTS)
     spots[np.linspace(0, count - 1, min(count, SPOTS)).astype(np.intp)] = True
     return spots
 
 
 def marks_table(marks: Iterable[Mapping[str, Any]], last_step: int) -> pa.Table:
-    """Interventions, one row per step: kind, sign, text, path. Two invisible rows span the step axis."""
+    """Return interventions, one row per step: kind, sign, text, path. Two invisible rows span the axis."""
     rows: dict[tuple[int, bool], dict[str, Any]] = {}
     for mark in marks:
         key = (mark["step"], mark["live"])
@@ -180,9 +182,9 @@ def marks_table(marks: Iterable[Mapping[str, Any]], last_step: int) -> pa.Table:
 
 
 def _signs(kinds: Sequence[str]) -> str:
-    """The signs of one step side by side; what became of a proposal stands for it."""
-    told = [kind for kind in kinds if kind != "proposal"] or kinds
-    return "".join(MARKS[kind][0] for kind in told)
+    """Return the signs of one step side by side; the outcome of a proposal replaces its own sign."""
+    shown = [kind for kind in kinds if kind != "proposal"] or kinds
+    return "".join(MARKS[kind][0] for kind in shown)
 
 
 def metric_spec(chart: MetricChart, layers: int) -> Spec:

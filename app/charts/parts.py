@@ -22,7 +22,7 @@ LEGEND = legend()
 
 
 def kinds(domain: list[str], range_: list[Any]) -> alt.Scale:
-    """Return the scale of a channel that tells kinds apart."""
+    """Return the scale of a channel that distinguishes kinds."""
     return alt.Scale(domain=domain, range=range_)
 
 

@@ -22,7 +22,7 @@ N_NAME = "N, all states"
 
 
 def thinned(snapshots: Sequence[SpectrumRow]) -> list[SpectrumRow]:
-    """At most SNAPSHOTS of them: those around a cut, the first and the last always, the rest evenly."""
+    """Return about SNAPSHOTS snapshots: first, last and those around a cut, the rest evenly."""
     count = len(snapshots)
     if count <= SNAPSHOTS:
         return list(snapshots)
@@ -37,7 +37,7 @@ def thinned(snapshots: Sequence[SpectrumRow]) -> list[SpectrumRow]:
 
 
 def heat_table(snapshots: Sequence[SpectrumRow], last_step: int) -> pa.Table:
-    """The heat map, one row per column that is drawn: start, end, stride, and its values as 16-bit levels.
+    """Return the heat map, one row per drawn column: start, end, stride, and values as 16-bit levels.
 
         log σ = base + spacing · level,  level = 256 · high + low,  level 0: nothing to draw
 
@@ -66,7 +66,7 @@ def heat_table(snapshots: Sequence[SpectrumRow], last_step: int) -> pa.Table:
 
 
 def _levels(hsv: np.ndarray) -> tuple[np.ndarray, float, float]:
-    """Levels 1 to LEVELS of values on a log scale, 0 of what has no logarithm; base and spacing."""
+    """Return levels 1 to LEVELS of values on a log scale (0: no logarithm), their base and spacing."""
     levels = np.zeros(len(hsv), np.int64)
     drawn = (hsv > 0) & np.isfinite(hsv)
     if not drawn.any():
@@ -78,7 +78,7 @@ def _levels(hsv: np.ndarray) -> tuple[np.ndarray, float, float]:
 
 
 def not_drawable(snapshots: Sequence[SpectrumRow]) -> int:
-    """How many values of these snapshots have no place on a log scale: zero, negative, not a number."""
+    """Return the number of values without a place on a log scale: zero, negative, not a number."""
     return sum(int(np.count_nonzero(~(np.asarray(s["hsv"], dtype=np.float64) > 0))) for s in snapshots)
 
 
@@ -118,7 +118,7 @@ def _unpacked() -> alt.Chart:
 
 
 def rank_table(snapshots: Sequence[SpectrumRow]) -> pa.Table:
-    """Rank (step, rank, tolerance) that each tolerance would leave at each snapshot, and N itself."""
+    """Return the rank (step, rank, tolerance) that each tolerance leaves at each snapshot, and N itself."""
     rows: list[tuple[int, int, str]] = []
     for snapshot in thinned(snapshots):
         rows.append((snapshot["step"], len(snapshot["hsv"]), N_NAME))
@@ -137,7 +137,7 @@ def rank_table(snapshots: Sequence[SpectrumRow]) -> pa.Table:
 
 
 def kept_table(snapshots: Sequence[SpectrumRow]) -> pa.Table:
-    """Share of the sum (step, share, tolerance) that the ranks of the newest spectrum would have kept.
+    """Return the share of the sum (step, share, tolerance) that the newest spectrum's ranks would have kept.
 
     The ranks are those that the tolerances leave of the newest spectrum; snapshots of another state
     dimension,

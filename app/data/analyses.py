@@ -42,7 +42,7 @@ def possible(run_id: str) -> bool:
 
 
 def start(run_id: str) -> None:
-    """Begin an analysis of this run (a callback); one at a time for a run, whoever asks."""
+    """Begin an analysis of this run (a callback); one at a time for a run."""
     with _lock:
         before = _jobs.get(run_id)
         if before is not None and before.running:
@@ -77,7 +77,7 @@ def progress(run_id: str) -> dict[str, Any] | None:
 
 
 def latest(run_id: str) -> Analysis | None:
-    """Return the newest analysis of a run, whoever made it."""
+    """Return the newest analysis of a run."""
     cache = runs.cache_of(run_id)
     return cache.derived("analysis", lambda: _whole(latest_analysis(cache.paths)), "analyses")
 

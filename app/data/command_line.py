@@ -32,8 +32,10 @@ def create_suite(name: str, seeds: str = "", group: str = "") -> list[Planned]:
     """Queue what is missing of a suite and return all its runs; raise CreationRefused."""
     numbers = [int(seed) for seed in seeds.split(",")] if seeds else None
     try:
-        found = suite.load_suite(name)
-        return suite.create_suite(runs_directory(), found, seeds=numbers, group=group, by=installation.user())
+        loaded = suite.load_suite(name)
+        return suite.create_suite(
+            runs_directory(), loaded, seeds=numbers, group=group, by=installation.user()
+        )
     except (HankelboardError, OSError) as error:
         raise CreationRefused(_in_words(error)) from None
 

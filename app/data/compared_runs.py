@@ -22,7 +22,7 @@ from hankelboard.storage.vocabulary import RunState
 
 POINTS = 2000
 MOST = 200
-"""Runs drawn at most: beyond that nobody tells lines apart."""
+"""Runs drawn at most: beyond that lines cannot be distinguished."""
 
 
 def wanted_ids(text: str) -> list[str]:
@@ -65,13 +65,13 @@ def report(series: list[Series], baseline: Series | None, problems: Sequence[str
     """Return the comparison as a report, with the command that makes the same."""
     runs = [run.run for one in series for run in one.runs]
     group = series[0].runs[0].group
-    what = [group] if group and set(members(data.summaries(), group)[0]) == set(runs) else runs
+    names = [group] if group and set(members(data.summaries(), group)[0]) == set(runs) else runs
     option = f" --baseline {shlex.quote(baseline.runs[0].run)}" if baseline else ""
     return Report(
-        title=what[0] if len(what) == 1 else f"{len(runs)} runs", series=series, baseline=baseline,
+        title=names[0] if len(names) == 1 else f"{len(runs)} runs", series=series, baseline=baseline,
         curves=curves([run for one in series for run in one.runs], PRIMARY_METRIC),
         origins=count_origins(origin_of(data.cache_of(run).events) for run in runs),
-        command=f"hankelboard compare {shlex.join(what)}{option} --html comparison.html",
+        command=f"hankelboard compare {shlex.join(names)}{option} --html comparison.html",
         made=now(), version=metadata.version("hankelboard"), problems=problems,
     )  # fmt: skip
 
@@ -79,7 +79,7 @@ def report(series: list[Series], baseline: Series | None, problems: Sequence[str
 def curves(compared: Sequence[Final], metric: str) -> dict[str, Curve]:
     """Return the curve of each run that has one."""
     read = {final.run: curve(final.run, metric).after(final.prior_s) for final in compared}
-    return {run: one for run, one in read.items() if len(one.value)}
+    return {run: line for run, line in read.items() if len(line.value)}
 
 
 def curve(run_id: str, metric: str) -> Curve:

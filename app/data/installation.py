@@ -28,7 +28,7 @@ def is_writable() -> bool:
     return os.access(next(path for path in (folder, *folder.parents) if path.exists()), os.W_OK)
 
 
-def system() -> dict[str, Any]:
+def facts() -> dict[str, Any]:
     """Return what this installation is: folder of runs, room on the disk, versions, memory."""
     folder = runs_directory().resolve()
     there = next(path for path in (folder, *folder.parents) if path.exists())

@@ -1,4 +1,4 @@
-"""Interventions on the step axis: what happened to a run besides training, as marks for its charts."""
+"""Interventions on the step axis: what happened to a run apart from training, as marks for its charts."""
 
 from collections import Counter
 from collections.abc import Sequence

@@ -9,8 +9,8 @@ import pyarrow.json as arrow_json
 
 _BLOCK_BYTES = 1 << 20
 _NULL = -1.7976931348623157e308
-"""Stands for null while Arrow parses: its tables cannot tell a null, which marks a gap, from a key that is
-not there. No record holds this number but to break charts."""
+"""Stands for null while Arrow parses: its tables cannot distinguish a null, which marks a gap, from a key
+that is not there. No record holds this number but to break charts."""
 _TEXT_OF_TIME = arrow_json.ParseOptions(explicit_schema=pa.schema([("t", pa.string())]))
 
 

@@ -6,16 +6,16 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-TELL_EVERY_S = 1.0
+NOTIFY_EVERY_S = 1.0
 HEAD_START_S = 0.5
 """The page that asks is drawn first."""
 
 
-class Warming:
+class Prefetch:
     """One thread, as long as there is something to read. All methods may be called from any thread."""
 
     def __init__(self) -> None:
-        self.tell: Callable[[str], None] = lambda name: None
+        self.notify: Callable[[str], None] = lambda name: None
         """Called with the name of what was read, about once a second while more is to come and once at the
         end."""
         self._lock = threading.Lock()
@@ -23,7 +23,7 @@ class Warming:
         self._requested: set[str] = set()
         self._thread: threading.Thread | None = None
 
-    def want(self, name: str, read: Callable[[], bool]) -> None:
+    def request(self, name: str, read: Callable[[], bool]) -> None:
         """Call `read` soon, and again as long as it returns that there is more to read.
 
         A second request under the same name changes nothing.
@@ -59,8 +59,8 @@ class Warming:
             with contextlib.suppress(OSError):
                 if read():
                     self._wanted.append(item)
-            if time.monotonic() - notified_at > TELL_EVERY_S:
+            if time.monotonic() - notified_at > NOTIFY_EVERY_S:
                 notified_at = time.monotonic()
-                self.tell(last)
+                self.notify(last)
         if last:
-            self.tell(last)
+            self.notify(last)

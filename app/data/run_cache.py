@@ -7,7 +7,7 @@ Metrics and spectra are read on first use: a list of ten thousand runs does not 
 import os
 import socket
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypedDict, TypeVar, cast
@@ -28,7 +28,7 @@ from hankelboard.storage.references import references
 from hankelboard.storage.runs import Run, read_run
 from hankelboard.storage.schema import Best, Event, Note, Place, Status
 from hankelboard.storage.status import BeatWatch, read_status
-from hankelboard.storage.summary import PRIMARY_METRIC
+from hankelboard.storage.summary import PRIMARY_METRIC, SummaryRow, row_of
 from hankelboard.storage.vocabulary import ENDED, CommandState, RunState
 
 T = TypeVar("T")
@@ -49,6 +49,23 @@ ON_DEMAND = {
     "measurements",
     "analyses",
 }
+
+
+class RunRow(SummaryRow):
+    """A run in short, with what only viewers need: what pages and the list of runs read."""
+
+    living: bool
+    """Whether a trainer is at work and gives signs of life."""
+    trouble: str
+    damaged: dict[str, int]
+    """Damaged lines of each journal that has some."""
+    task: str
+    family: str
+    unknown_events: int
+    last_seen: str | None
+    """Time of the last heartbeat."""
+    loss_lost_at: int | None
+    """Step at which the training loss was no finite number."""
 
 
 class SpectrumRow(Place):
@@ -98,7 +115,7 @@ class RunCache:
     """One run. All methods may be called from any thread."""
 
     def __init__(self, paths: RunPaths, state_of: Callable[[str], str | None] | None = None):
-        """`state_of` gives the states of runs that this one may wait for, by id; else their journals do."""
+        """Take `state_of`, the state of another run by its id; without it journals are read."""
         self.paths = paths
         self._state_of = state_of
         self._lock = threading.RLock()
@@ -258,7 +275,7 @@ class RunCache:
                 kept = self._derived[name] = (versions, compute())
             return cast(T, kept[1])
 
-    def summary(self) -> dict[str, Any]:
+    def summary(self) -> RunRow:
         """Return the run in short (storage.summary.Summary), and what only viewers need."""
         with self._lock:
             shown, status = self._summary(), self._status
@@ -277,7 +294,7 @@ class RunCache:
                 "loss_lost_at": self.derived("loss lost", lambda: loss_lost_at(self.history), "events"),
             }
 
-    def is_restless(self, row: Mapping[str, Any]) -> bool:
+    def is_restless(self, row: RunRow) -> bool:
         """Return whether this summary may change although no file of the run does.
 
         Its trainer may die or fall silent, and what a queued run waits for may end. A dead one stays dead,
@@ -289,14 +306,14 @@ class RunCache:
             return False
         return row["state"] != RunState.STALE or self._status.get("host") == socket.gethostname()
 
-    def _summary(self) -> dict[str, Any]:
+    def _summary(self) -> SummaryRow:
         if self._run is None:
-            return asdict(summary.unreadable(self.paths, self._problem or "nothing was read yet"))
+            return row_of(summary.unreadable(self.paths, self._problem or "nothing was read yet"))
         combined = summary.combine(
             self._run, self.history, self._status, self._notes, self.paths,
             find_best=self._best, state_of=self._state_of,
         )  # fmt: skip
-        return {**vars(combined), "problem": self._problem}
+        return {**row_of(combined), "problem": self._problem}
 
     def name(self) -> str:
         """Return the run's name as last read, without looking at the disk."""

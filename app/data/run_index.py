@@ -8,15 +8,13 @@ import math
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
 
-from hankelboard.app.data.run_cache import NO_TRAINER, RunCache
+from hankelboard.app.data.run_cache import NO_TRAINER, RunCache, RunRow
 from hankelboard.storage.layout import RunPaths
 from hankelboard.storage.vocabulary import RunState
 
 TRUST_S = 60.0
 """A watch that did not report for so long is taken for dead."""
-Row = dict[str, Any]
 
 
 class RunIndex:
@@ -26,11 +24,11 @@ class RunIndex:
     """
 
     def __init__(self, refreshed: Callable[[RunPaths], RunCache]):
-        """`refreshed` returns the cache of a run after looking at its files."""
+        """Take `refreshed`, which returns the cache of a run after looking at its files."""
         self._refreshed = refreshed
         self._reading = threading.Lock()
-        self._telling = threading.Lock()
-        self._rows: dict[str, Row] = {}
+        self._marking = threading.Lock()
+        self._rows: dict[str, RunRow] = {}
         self._caches: dict[str, RunCache] = {}
         self._restless: set[str] = set()
         self._resting: set[str] = set()
@@ -42,12 +40,12 @@ class RunIndex:
 
     def changed(self, run_id: str) -> None:
         """Note that something of this run may have changed."""
-        with self._telling:
+        with self._marking:
             self._due.add(run_id)
 
     def changed_all(self) -> None:
         """Note that anything may have changed: the watch begins only now."""
-        with self._telling:
+        with self._marking:
             self._due.update(self._rows)
 
     def watched(self) -> None:
@@ -60,7 +58,7 @@ class RunIndex:
 
     # What pages ask.
 
-    def rows(self, listed: Mapping[str, RunPaths], budget_s: float = math.inf) -> tuple[list[Row], int]:
+    def rows(self, listed: Mapping[str, RunPaths], budget_s: float = math.inf) -> tuple[list[RunRow], int]:
         """Return a row for each run in the order given, and how many are left out.
 
         No run is read for the first time once the budget is spent. Rows are shared: do not change them.
@@ -82,14 +80,14 @@ class RunIndex:
             self.changed_all()
         if listed is not self._listed:
             self._forget_absent(listed)
-        with self._telling:
+        with self._marking:
             due = self._due | self._restless
         if len(self._rows) < len(listed):
             return [run_id for run_id in listed if run_id in due or run_id not in self._rows]
         return [run_id for run_id in due if run_id in listed]
 
     def _forget_absent(self, listed: Mapping[str, RunPaths]) -> None:
-        with self._reading, self._telling:
+        with self._reading, self._marking:
             for run_id in self._rows.keys() - listed.keys():
                 del self._rows[run_id], self._caches[run_id]
             for names in (self._due, self._restless, self._resting):
@@ -99,7 +97,7 @@ class RunIndex:
     def _make(self, run_id: str, paths: RunPaths) -> None:
         """Make a row, one at a time: a second caller finds the new one."""
         with self._reading:
-            with self._telling:
+            with self._marking:
                 due = run_id in self._due or run_id not in self._rows
                 self._due.discard(run_id)
             try:

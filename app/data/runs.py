@@ -10,15 +10,14 @@ import re
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Required
+from typing import Any, Required, TypedDict
 
 import numpy as np
 
 from hankelboard.app.data import columns
-from hankelboard.app.data.prefetch import Warming
-from hankelboard.app.data.run_cache import CommandRow, RunCache
+from hankelboard.app.data.prefetch import Prefetch
+from hankelboard.app.data.run_cache import CommandRow, RunCache, RunRow
 from hankelboard.app.data.run_index import RunIndex
 from hankelboard.app.data.run_list import RunList
 from hankelboard.app.words import events
@@ -40,7 +39,7 @@ _lock = threading.Lock()
 _caches: dict[Path, RunCache] = {}
 _refreshed: dict[Path, float] = {}
 _worker_watches: dict[str, BeatWatch] = {}
-_warming = Warming()
+_prefetch = Prefetch()
 _list = RunList()
 _present: dict[str, RunPaths] = {}
 
@@ -66,6 +65,21 @@ class CheckpointRow(Place):
     live: bool
     undoes: list[int]
     """Numbers of the proposals whose cuts a rollback to it undoes."""
+
+
+class BranchRow(TypedDict):
+    """A branch, and how much of it is on the live path."""
+
+    number: int
+    parent: int | None
+    from_step: int
+    checkpoint: str | None
+    state_dims: list[int]
+    """Where it began."""
+    last_step: int
+    live: bool
+    live_until: int | None
+    """Last step on the live path; None: to its end."""
 
 
 def paths_of(run_id: str) -> RunPaths:
@@ -117,7 +131,7 @@ def _listed() -> dict[str, RunPaths]:
     return listed
 
 
-def rows_within(budget_s: float) -> tuple[list[dict[str, Any]], int]:
+def rows_within(budget_s: float) -> tuple[list[RunRow], int]:
     """Return the summaries of all runs, newest first, and how many runs are left out.
 
     No run is read for the first time once the budget is spent; those are prefetched.
@@ -136,7 +150,7 @@ def caches_within(budget_s: float) -> tuple[list[RunCache], int]:
 
 def read_ahead() -> None:
     """Prefetch the runs that nobody looked at yet."""
-    _warming.want("all runs", lambda: index.rows(_listed(), READ_AHEAD_S)[1] > 0)
+    _prefetch.request("all runs", lambda: index.rows(_listed(), READ_AHEAD_S)[1] > 0)
 
 
 def run_ids() -> list[str]:
@@ -159,12 +173,12 @@ def forget(run_id: str) -> None:
     index.changed(run_id)
 
 
-def tell_when_warm(tell: Callable[[str], None]) -> None:
+def notify_when_prefetched(notify: Callable[[str], None]) -> None:
     """Set who is notified when metrics of a run were prefetched, so that pages look again."""
-    _warming.tell = tell
+    _prefetch.notify = notify
 
 
-def summaries() -> list[dict[str, Any]]:
+def summaries() -> list[RunRow]:
     """Return all runs in short, newest first. Rows are shared by all sessions: do not change them."""
     return index.rows(_listed())[0]
 
@@ -182,7 +196,7 @@ def sparkline(run_id: str) -> list[float]:
     cache = _caches.get(runs_directory() / run_id)
     if cache is None or not cache.has_open("metrics"):
         if cache is not None:
-            _warming.want(run_id, lambda: cache.columns is None)
+            _prefetch.request(run_id, lambda: cache.columns is None)
         return []
 
     def compute() -> list[float]:
@@ -196,12 +210,12 @@ def sparkline(run_id: str) -> list[float]:
     return cache.derived("sparkline", compute, "metrics", "events")
 
 
-def summary(run_id: str) -> dict[str, Any]:
-    """Return one run in short: storage.summary.Summary and living, trouble, damaged, unknown_events."""
+def summary(run_id: str) -> RunRow:
+    """Return one run in short."""
     return cache_of(run_id).summary()
 
 
-def whole_summary(run_id: str) -> dict[str, Any]:
+def whole_summary(run_id: str) -> RunRow:
     """Return the summary with all journals read, so that damage in them is counted."""
     cache = cache_of(run_id)
     if not (cache.has_open("metrics") and cache.has_open("spectra")):
@@ -295,13 +309,13 @@ def verify(run_id: str, checkpoint: str) -> list[str]:
     return list(checkpoint_files.problems(paths_of(run_id), name))
 
 
-def branches(run_id: str) -> list[dict[str, Any]]:
+def branches(run_id: str) -> list[BranchRow]:
     """Return the branches, by number: where each began, how far it went, what of it is on the live path."""
     cache = cache_of(run_id)
     return cache.derived("branches", lambda: _branch_rows(cache), "events", "metrics")
 
 
-def _branch_rows(cache: RunCache) -> list[dict[str, Any]]:
+def _branch_rows(cache: RunCache) -> list[BranchRow]:
     history = cache.history
     last = dict.fromkeys(history.branches, 0)
     for event in cache.events:
@@ -314,7 +328,9 @@ def _branch_rows(cache: RunCache) -> list[dict[str, Any]]:
                 last[line.branch] = max(last[line.branch], int(line.steps[-1]))
     path = history.segments()
     return [
-        {**asdict(branch), "last_step": max(last[number], branch.from_step), "live": number in path,
+        {"number": number, "parent": branch.parent, "from_step": branch.from_step,
+         "checkpoint": branch.checkpoint, "state_dims": list(branch.state_dims),
+         "last_step": max(last[number], branch.from_step), "live": number in path,
          "live_until": path.get(number)}
         for number, branch in sorted(history.branches.items())
     ]  # fmt: skip

@@ -31,7 +31,7 @@ class SafetyScan:
     """Marks of runs as they were when last looked at. For one thread."""
 
     def __init__(self, runs: Path, is_resting: Callable[[str], bool]):
-        """`is_resting` returns whether a run is not expected to change by itself."""
+        """Take `is_resting`, which returns whether a run is not expected to change by itself."""
         self._folder = runs
         self._is_resting = is_resting
         self._list = RunList()

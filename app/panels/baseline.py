@@ -1,12 +1,12 @@
 """A run beside the baseline that was never cut: what the cut cost, and what it saved."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import streamlit as st
 
-from hankelboard.app.charts.uncut import HERE, UNCUT, uncut_spec, uncut_table
+from hankelboard.app.charts.baseline_overlay import HERE, UNCUT, uncut_spec, uncut_table
 from hankelboard.app.data import compared_runs, runs
+from hankelboard.app.data.run_cache import RunRow
 from hankelboard.app.panels import frame
 from hankelboard.app.words import labels
 from hankelboard.comparison.curves import Curve
@@ -18,7 +18,7 @@ LOOK_S = 0.3
 AXES = {"training seconds": "seconds of training", "step": "step"}
 
 
-def baseline_of(row: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+def baseline_of(row: RunRow, rows: Sequence[RunRow]) -> RunRow | None:
     """Return the baseline of the same group and task; of several one with the same seed, then the newest."""
     baselines = [
         other
@@ -30,7 +30,7 @@ def baseline_of(row: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> Ma
     return min(baselines, key=lambda other: other["seed"] != row["seed"], default=None)
 
 
-def show(row: Mapping[str, Any]) -> None:
+def show(row: RunRow) -> None:
     """Draw validation accuracy of both, where there is a baseline and this run was cut."""
     if row["state_dims"] == row["initial_state_dims"]:
         return

@@ -1,12 +1,11 @@
 """Buttons that ask the trainer for something, and what became of earlier requests."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import streamlit as st
 
 from hankelboard.app.data import installation, runs
-from hankelboard.app.data.run_cache import CommandRow
+from hankelboard.app.data.run_cache import CommandRow, RunRow
 from hankelboard.app.panels import frame
 from hankelboard.app.words import labels
 from hankelboard.storage.commands import POLICIES, WAITING, add_note, send_command
@@ -38,7 +37,7 @@ def request(run_id: str, kind: CommandKind, **arguments: Any) -> None:
     ask(run_id, kind, **arguments)
 
 
-def buttons(row: Mapping[str, Any]) -> None:
+def buttons(row: RunRow) -> None:
     """Draw pause, resume, checkpoint, stop: enabled where they make sense, with the reason where not."""
     run_id, state = row["run"], row["state"]
     writable = runs.is_writable(run_id)
@@ -86,7 +85,7 @@ def _why_no_resumption(state: str) -> str:
     return "The run is neither paused nor stopped."
 
 
-def _more(row: Mapping[str, Any], writable: bool) -> None:
+def _more(row: RunRow, writable: bool) -> None:
     """Draw what is needed less often: another policy, the end at a later step, the end without saving."""
     run_id, ended = row["run"], row["state"] in TRAINS_NOT
     with st.popover("More", icon=":material/more_horiz:", disabled=not writable, key="more"):
@@ -118,7 +117,7 @@ def _more(row: Mapping[str, Any], writable: bool) -> None:
         st.caption("Ends the process without saving, also when it hangs. The run can be resumed.")
 
 
-def _about(row: Mapping[str, Any]) -> None:
+def _about(row: RunRow) -> None:
     """Draw name, tags and archive: notes beside the run, which change nothing in it."""
     st.text_input("Name", value=row["name"], key="rename", max_chars=100, on_change=_rename,
                   args=(row["run"],))  # fmt: skip

@@ -1,12 +1,13 @@
 """Deciding on a proposal: the buttons, the confirmation, and the trainer's answer."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import streamlit as st
 
 from hankelboard.app.data import installation, proposals, runs
 from hankelboard.app.data.proposals import ProposalRow
+from hankelboard.app.data.run_cache import RunRow
 from hankelboard.app.panels import frame
 from hankelboard.app.words import events, labels
 from hankelboard.storage import proposals as proposal_files
@@ -82,7 +83,7 @@ def past_row(proposal: ProposalRow) -> dict[str, Any]:
 # Deciding.
 
 
-def buttons(row: Mapping[str, Any], shown: ProposalRow, record: Proposal, ranks: Sequence[int]) -> None:
+def buttons(row: RunRow, shown: ProposalRow, record: Proposal, ranks: Sequence[int]) -> None:
     run_id, number = row["run"], shown["number"]
     closed = why_closed(row, shown)
     mine = list(ranks) != list(record["ranks"])
@@ -117,8 +118,8 @@ def buttons(row: Mapping[str, Any], shown: ProposalRow, record: Proposal, ranks:
         confirm_rejection(run_id, number, record)
 
 
-def why_closed(row: Mapping[str, Any], shown: ProposalRow) -> str:
-    """Return why nobody can decide on this proposal now; empty when somebody can."""
+def why_closed(row: RunRow, shown: ProposalRow) -> str:
+    """Return why this proposal cannot be decided now; empty when it can."""
     if shown["state"] != ProposalState.PENDING:
         return CLOSED.get(shown["state"], f"It is {labels.plain(shown['state'])}.")
     decision = shown["decision"]

@@ -1,12 +1,13 @@
 """What all pages about one run share: which run, its links, and what must be said about its state."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import streamlit as st
 
 from hankelboard.app.charts.export import svg_export
 from hankelboard.app.data import installation, proposals, runs
+from hankelboard.app.data.run_cache import RunRow
 from hankelboard.app.words import labels
 from hankelboard.comparison.specification import Spec
 from hankelboard.storage.errors import RunError
@@ -96,7 +97,7 @@ def title(run_id: str, page: str) -> None:
         svg_export()
 
 
-def still_there(run_id: str, *, quietly: bool = False) -> dict[str, Any] | None:
+def still_there(run_id: str, *, quietly: bool = False) -> RunRow | None:
     """Return the run's summary, or None when the run is gone: one region of a page says so."""
     try:
         return runs.whole_summary(run_id)
@@ -106,18 +107,18 @@ def still_there(run_id: str, *, quietly: bool = False) -> dict[str, Any] | None:
         return None
 
 
-def badge(row: Mapping[str, Any]) -> None:
+def badge(row: RunRow) -> None:
     label, icon, color = labels.state(row)
     st.badge(labels.plain(label), icon=f":material/{icon}:", color=color)
 
 
-def notes_on(row: Mapping[str, Any]) -> None:
+def notes_on(row: RunRow) -> None:
     """Show what a person must know about this run: damage, trouble, no trainer, read-only."""
     with st.container():  # they come and go: what is below stays where it is, and no chart is made anew
         _notes(row)
 
 
-def _notes(row: Mapping[str, Any]) -> None:
+def _notes(row: RunRow) -> None:
     if row["problem"]:
         st.error(labels.plain(row["problem"]), icon=":material/broken_image:")
     if row["state"] == RunState.FAILED:
@@ -136,7 +137,7 @@ def _notes(row: Mapping[str, Any]) -> None:
     if damaged:
         st.warning(
             f"Damaged lines were skipped: {labels.plain(damaged)}. The rest is shown; "
-            f"`hankelboard verify {row['run']}` tells more.",
+            f"`hankelboard verify {row['run']}` says more.",
             icon=":material/warning:",
         )
     if row["unknown_events"]:
@@ -153,7 +154,7 @@ def _notes(row: Mapping[str, Any]) -> None:
         )
 
 
-def trainer_hint(row: Mapping[str, Any]) -> str:
+def trainer_hint(row: RunRow) -> str:
     """Return why nothing happens to this run now and what starts it, or nothing."""
     state, worker = row["state"], bool(runs.workers())
     start = "" if worker or not installation.is_writable() else " " + labels.WORKER_HINT
@@ -182,7 +183,7 @@ def trainer_hint(row: Mapping[str, Any]) -> str:
     return ""
 
 
-def _gone(row: Mapping[str, Any]) -> str:
+def _gone(row: RunRow) -> str:
     """Return how the process ended: by a signal that it obeyed, or without a word."""
     if row["state"] == RunState.INTERRUPTED:
         return f"Its process was asked to end at step {labels.count(row['step'])}."
@@ -190,7 +191,7 @@ def _gone(row: Mapping[str, Any]) -> str:
     return f"Its process is gone; the last sign of life was at step {labels.count(row['step'])}, {last}."
 
 
-def _resumption(row: Mapping[str, Any]) -> str:
+def _resumption(row: RunRow) -> str:
     """Return where a worker would take it up, and how many steps that repeats."""
     newest = max((item["step"] for item in runs.checkpoints(row["run"])[0] if item["live"]), default=None)
     if newest is None:
@@ -200,7 +201,7 @@ def _resumption(row: Mapping[str, Any]) -> str:
     return f"A worker resumes it from the newest checkpoint, of step {labels.count(newest)}{again}."
 
 
-def pending_banner(row: Mapping[str, Any], *, link: bool = True) -> None:
+def pending_banner(row: RunRow, *, link: bool = True) -> None:
     """Show the proposal that waits, prominently."""
     number = row["pending_proposal"]
     if number is None:

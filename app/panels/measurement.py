@@ -1,19 +1,19 @@
 """Asking the trainer to measure more: ranks that a person chose, or what the time limit left out."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import streamlit as st
 
 from hankelboard.app.data import proposals, runs
 from hankelboard.app.data.proposals import ProposalRow
+from hankelboard.app.data.run_cache import RunRow
 from hankelboard.app.panels import controls
 from hankelboard.app.words import labels
 from hankelboard.storage.schema import Proposal
 from hankelboard.storage.vocabulary import CommandKind, ProposalState
 
 
-def offer(row: Mapping[str, Any], shown: ProposalRow, record: Proposal, ranks: Sequence[int]) -> None:
+def offer(row: RunRow, shown: ProposalRow, record: Proposal, ranks: Sequence[int]) -> None:
     """Draw buttons for what was not measured, where a trainer holds this proposal; else say why not."""
     point = proposals.what_if(record, ranks)
     mine = point["cuts"] and not point["measured"]
@@ -39,7 +39,7 @@ def offer(row: Mapping[str, Any], shown: ProposalRow, record: Proposal, ranks: S
         st.markdown(controls.answer_line(asked[0]))
 
 
-def why_not(row: Mapping[str, Any], record: Proposal) -> str:
+def why_not(row: RunRow, record: Proposal) -> str:
     """Return why nothing can be measured now; empty when it can."""
     if not row["living"]:
         return "No trainer is at this run: resume it first."

@@ -1,12 +1,10 @@
 """Is an early choice of states still a good one at the end? The analysis of a run, on the page Spectra."""
 
-from collections.abc import Mapping
-from typing import Any
-
 import streamlit as st
 
 from hankelboard.app.charts import analysis
 from hankelboard.app.data import analyses, runs
+from hankelboard.app.data.run_cache import RunRow
 from hankelboard.app.panels import frame
 from hankelboard.app.words import labels
 from hankelboard.storage.schema import AnalysedLayer, Analysis, Regret
@@ -14,7 +12,7 @@ from hankelboard.storage.schema import AnalysedLayer, Analysis, Regret
 LIVE_S = 1.0
 
 
-def show(row: Mapping[str, Any], layer: int) -> None:
+def show(row: RunRow, layer: int) -> None:
     """Show regret, overlap, order and drift as far as they were computed, and what starts the computation."""
     run_id = row["run"]
     st.subheader("Would an early cut have kept the right states?", anchor=False)
@@ -53,7 +51,7 @@ def _progress(run_id: str) -> None:
     st.progress(job["share"], text=f"Analysing the systems that the run kept: {job['share']:.0%}")
 
 
-def _start_button(row: Mapping[str, Any], record: Analysis | None) -> None:
+def _start_button(row: RunRow, record: Analysis | None) -> None:
     run_id = row["run"]
     closed = ""
     if not runs.is_writable(run_id):
@@ -74,7 +72,7 @@ def _start_button(row: Mapping[str, Any], record: Analysis | None) -> None:
             )
 
 
-def _figures(row: Mapping[str, Any], record: Analysis, layer: AnalysedLayer) -> None:
+def _figures(row: RunRow, record: Analysis, layer: AnalysedLayer) -> None:
     if record.get("left_out_before_cut"):
         st.caption(
             f"Since the last cut, at step {labels.count(layer['steps'][0])}: {record['left_out_before_cut']} "

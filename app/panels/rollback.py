@@ -1,11 +1,9 @@
 """Going back to a checkpoint: what is lost, what is kept, the policy of the new branch; and verifying one."""
 
-from collections.abc import Mapping
-from typing import Any
-
 import streamlit as st
 
 from hankelboard.app.data import proposals, runs
+from hankelboard.app.data.run_cache import RunRow
 from hankelboard.app.data.runs import CheckpointRow
 from hankelboard.app.panels import controls, frame
 from hankelboard.app.words import labels
@@ -13,8 +11,8 @@ from hankelboard.storage.commands import POLICIES
 from hankelboard.storage.vocabulary import CommandKind, Policy, RunState
 
 
-def why_not(row: Mapping[str, Any]) -> str:
-    """Return why nobody can roll back now; empty when somebody can."""
+def why_not(row: RunRow) -> str:
+    """Return why the run cannot be rolled back now; empty when it can."""
     if row["state"] == RunState.UNREADABLE:
         return "The run cannot be read."
     if row["state"] == RunState.QUEUED:
@@ -46,7 +44,7 @@ def open_dialog() -> None:
 
 
 @st.dialog("Roll back?", width="medium", icon=":material/undo:")
-def confirm(row: Mapping[str, Any], item: CheckpointRow) -> None:
+def confirm(row: RunRow, item: CheckpointRow) -> None:
     run_id = row["run"]
     name = labels.plain(item["name"])
     st.markdown(
@@ -71,7 +69,7 @@ def confirm(row: Mapping[str, Any], item: CheckpointRow) -> None:
     frame.close_dialog()
 
 
-def _consequences(row: Mapping[str, Any], item: CheckpointRow) -> list[str]:
+def _consequences(row: RunRow, item: CheckpointRow) -> list[str]:
     lines = []
     if item["live"]:
         lost = row["step"] - item["step"]

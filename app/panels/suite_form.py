@@ -45,7 +45,7 @@ def _row(series: SuiteSeries) -> dict[str, str]:
 
 
 def seeds_problem(text: str) -> str:
-    """What is wrong with a list of seeds; nothing when it is empty or whole numbers with commas.
+    """Return what is wrong with a list of seeds; empty for no text or whole numbers with commas.
 
     >>> seeds_problem("0, 1"), bool(seeds_problem("0; 1"))
     ('', True)

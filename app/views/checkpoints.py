@@ -1,13 +1,13 @@
 """Branches and checkpoints of a run; going back to one."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import pandas as pd
 import streamlit as st
 
 from hankelboard.app.charts import branches as tree_charts
 from hankelboard.app.data import runs
+from hankelboard.app.data.run_cache import RunRow
 from hankelboard.app.data.runs import CheckpointRow
 from hankelboard.app.live.pulse import live_region
 from hankelboard.app.live.watch import HEARTBEAT, LOG, METRICS
@@ -62,7 +62,7 @@ def tree(run_id: str, listed: Sequence[CheckpointRow]) -> None:
         st.caption(labels.plain(text))
 
 
-def choose(row: Mapping[str, Any], listed: Sequence[CheckpointRow]) -> None:
+def choose(row: RunRow, listed: Sequence[CheckpointRow]) -> None:
     """Pick a checkpoint, verify it, go back to it."""
     by_name = {item["name"]: item for item in listed}
     linked = st.query_params.get("checkpoint")

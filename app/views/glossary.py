@@ -133,21 +133,21 @@ def page() -> None:
     st.title("Glossary", anchor=False)
     text = st.text_input("Search", key="term", placeholder="regret, bound, tolerance", bind="query-params",
                          icon=":material/search:", width=320)  # fmt: skip
-    wanted = (text or "").lower()
-    found = 0
+    query = (text or "").lower()
+    matches = 0
     for part, terms in TERMS.items():
-        shown = {word: meaning for word, meaning in terms.items() if wanted in f"{word} {meaning}".lower()}
-        found += len(shown)
+        shown = {word: meaning for word, meaning in terms.items() if query in f"{word} {meaning}".lower()}
+        matches += len(shown)
         if shown:
             st.subheader(part, anchor=False)
             st.markdown("\n\n".join(f"**{word}.** {meaning}" for word, meaning in shown.items()))
-    if not found:
+    if not matches:
         st.caption("No term fits the search.")
     documents()
 
 
 def documents() -> None:
-    """The project's documents."""
+    """Show the project's documents."""
     st.subheader("Documents", anchor=False)
     for name, what in DOCUMENTS.items():
         with st.expander(

@@ -66,7 +66,7 @@ def page() -> None:
 
 
 def form(presets: Mapping[str, Preset]) -> tuple[NewRun, list[str]]:
-    """The choices, and the keys that are wrong."""
+    """Show the form; return the choices and the keys that are wrong."""
     with st.container(border=True, key="what"):
         name = st.selectbox("Preset", list(presets), key="preset", index=default_preset(presets),
                             bind="query-params", on_change=forget_answers)  # fmt: skip
@@ -94,14 +94,14 @@ def form(presets: Mapping[str, Preset]) -> tuple[NewRun, list[str]]:
 
 
 def default_preset(presets: Mapping[str, Preset]) -> int:
-    """A preset that compresses, on embedded data: what this board is for."""
+    """Return the place of a preset that compresses on embedded data: the purpose of the dashboard."""
     return list(presets).index(DEFAULT_PRESET) if DEFAULT_PRESET in presets else 0
 
 
 def settings(
     preset: str, config: Mapping[str, Any], fields: Sequence[Mapping[str, Any]]
 ) -> tuple[dict[str, Any], list[str]]:
-    """All settings, the usual ones first; returns what differs from the preset, and the wrong keys."""
+    """Show all settings, the usual ones first; return what differs from the preset, and the wrong keys."""
     changed: dict[str, Any] = {}
     problems: list[str] = []
     shown = [field for field in fields if field["key"] not in ELSEWHERE]
@@ -125,7 +125,7 @@ def take(
     changed: dict[str, Any],
     problems: list[str],
 ) -> None:
-    """One field: widget, help, and what is wrong with it right below."""
+    """Show one field: widget, help, and what is wrong with it right below; note its value."""
     section, _, name = field["key"].partition(".")
     default = config.get(section, {}).get(name, field["default"])
     with st.container(gap="xxsmall", key=f"field_{section}_{name}"):
@@ -143,7 +143,7 @@ def take(
 
 
 def ask(field: Mapping[str, Any], key: str, default: Any) -> tuple[Any, str]:
-    """The widget that fits the type; text where a number may be a list. Returns value and problem."""
+    """Show the widget that fits the type (text where a number may be a list); return value and problem."""
     label, kind = field["key"], field["type"]
     if field["choices"]:
         return st.selectbox(label, field["choices"], index=field["choices"].index(default), key=key,
@@ -155,7 +155,7 @@ def ask(field: Mapping[str, Any], key: str, default: Any) -> tuple[Any, str]:
 
 
 def parse(text: str, field: Mapping[str, Any], default: Any) -> tuple[Any, str]:
-    """Text as the field's type, and what is wrong with it. What only the trainer can judge it judges."""
+    """Return text as the field's type, and what is wrong with it. The trainer checks the rest."""
     kind = field["type"]
     if kind in ("int", "float"):
         try:

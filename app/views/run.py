@@ -1,8 +1,5 @@
 """One run, live: what it does now, its charts with every intervention, its events, configuration, log."""
 
-from collections.abc import Mapping
-from typing import Any
-
 import streamlit as st
 
 from hankelboard.app.charts import (
@@ -12,6 +9,7 @@ from hankelboard.app.charts import (
     spectra_tables,
 )
 from hankelboard.app.data import runs
+from hankelboard.app.data.run_cache import RunRow
 from hankelboard.app.data.runs import TimelineEvent
 from hankelboard.app.live.pulse import RARELY_MS, live_region
 from hankelboard.app.live.watch import HEARTBEAT, LOG, METRICS, SPECTRA
@@ -45,7 +43,7 @@ def curves(run_id: str) -> int | None:
         return None
     metric_charts(row)
     baseline.show(row)
-    return metrics.good_ms(row["train_s"])
+    return metrics.refresh_ms(row["train_s"])
 
 
 @live_region(ignore=(HEARTBEAT, METRICS, LOG), fallback_ms=RARELY_MS)
@@ -67,7 +65,7 @@ def files(run_id: str) -> int | None:
     return None if row is None or details(row) else RARELY_MS
 
 
-def header(row: Mapping[str, Any]) -> None:
+def header(row: RunRow) -> None:
     with st.container(horizontal=True, gap="small", vertical_alignment="center", key="state"):
         frame.badge(row)
         held = row["state"] == RunState.WAITING_FOR_DECISION and row["waiting"] == Waiting.PAUSE
@@ -89,7 +87,7 @@ def header(row: Mapping[str, Any]) -> None:
     figures(row)
 
 
-def figures(row: Mapping[str, Any]) -> None:
+def figures(row: RunRow) -> None:
     best, test = row["best"], row["test"]
     start, dims = labels.dims(row["initial_state_dims"]), labels.dims(row["state_dims"])
     with st.grid("auto", min_column_width=150, gap="small"):
@@ -110,14 +108,14 @@ def figures(row: Mapping[str, Any]) -> None:
             frame.figure("Speed", f"{labels.number(row['steps_per_s'], 3)} steps/s")
 
 
-def best_figure(row: Mapping[str, Any]) -> None:
+def best_figure(row: RunRow) -> None:
     """Draw the best value, its step, and whether the model was larger then."""
-    best = row["best"] or {}
-    step = best.get("step")
+    best = row["best"]
+    step = best.get("step") if best else None
     larger = isinstance(step, int) and runs.was_cut_after(row["run"], step)
     frame.figure(
         "Best, before a cut" if larger else "Best on validation",
-        labels.percent(best.get("value")),
+        labels.percent(best.get("value") if best else None),
         f"at step {labels.count(step)}" if best else "",
         help="On validation; a later cut made the model smaller, so this is not what it reaches now"
         if larger
@@ -125,7 +123,7 @@ def best_figure(row: Mapping[str, Any]) -> None:
     )
 
 
-def metric_charts(row: Mapping[str, Any]) -> None:
+def metric_charts(row: RunRow) -> None:
     run_id = row["run"]
     st.subheader("Metrics", anchor=False)
     if not any(metric_tables.has_metric(run_id, name) for name in metrics.METRIC_CHARTS):
@@ -159,7 +157,7 @@ def metric_charts(row: Mapping[str, Any]) -> None:
                 )
 
 
-def spectrum(row: Mapping[str, Any]) -> None:
+def spectrum(row: RunRow) -> None:
     run_id = row["run"]
     spectra = spectra_tables.latest(run_id)
     st.subheader("Latest spectrum", anchor=False)
@@ -201,7 +199,7 @@ def event_line(event: TimelineEvent) -> str:
     )
 
 
-def details(row: Mapping[str, Any]) -> bool:
+def details(row: RunRow) -> bool:
     """Draw configuration and log; return whether the log is open, the only part that changes."""
     run_id = row["run"]
     with st.expander("Configuration", icon=":material/tune:", key="configuration"):

@@ -8,6 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from hankelboard.app.data import installation, runs
+from hankelboard.app.data.run_cache import RunRow
 from hankelboard.app.live.pulse import live_region
 from hankelboard.app.panels import frame
 from hankelboard.app.words import labels
@@ -49,14 +50,14 @@ def live() -> None:
         tables(filtered(rows), rows)
 
 
-def wants_worker(row: Mapping[str, Any]) -> bool:
+def wants_worker(row: RunRow) -> bool:
     """Return whether a worker would take it: copies and runs that were not queued are left alone."""
     state = row["state"]
     waiting = state in (RunState.DEAD, RunState.INTERRUPTED) or (state == RunState.QUEUED and row["queued"])
     return waiting and not row["copy_of"] and not row["archived"]
 
 
-def pending(rows: Sequence[Mapping[str, Any]]) -> None:
+def pending(rows: Sequence[RunRow]) -> None:
     """Show what waits for a person, first of all."""
     waiting = [row for row in rows if waits(row) and not row["archived"]]
     for row in waiting[:BANNERS]:
@@ -65,12 +66,12 @@ def pending(rows: Sequence[Mapping[str, Any]]) -> None:
         st.caption(f"{len(waiting) - BANNERS} more runs wait for a decision: they stand first in the list.")
 
 
-def waits(row: Mapping[str, Any]) -> bool:
+def waits(row: RunRow) -> bool:
     """Return whether a decision on its proposal takes effect: while it lives, or when a worker resumes it."""
     return row["pending_proposal"] is not None and row["state"] not in ENDED_FOR_GOOD
 
 
-def is_in_trouble(row: Mapping[str, Any]) -> bool:
+def is_in_trouble(row: RunRow) -> bool:
     return row["state"] in TROUBLE or row["loss_lost_at"] is not None
 
 
@@ -87,7 +88,7 @@ def explain_empty() -> None:
         st.caption(f"Folder of runs: {labels.plain(runs_directory().resolve())}")
 
 
-def figures(rows: Sequence[Mapping[str, Any]]) -> None:
+def figures(rows: Sequence[RunRow]) -> None:
     rows = [row for row in rows if not row["archived"]]
     living = sum(row["state"] in (RunState.RUNNING, RunState.STARTING, RunState.STOPPING) for row in rows)
     waiting = sum(map(waits, rows))
@@ -100,7 +101,7 @@ def figures(rows: Sequence[Mapping[str, Any]]) -> None:
         st.metric("In trouble", trouble, border=True, help=TROUBLE_HELP)
 
 
-def filtered(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def filtered(rows: Sequence[RunRow]) -> list[RunRow]:
     with st.container(horizontal=True, vertical_alignment="bottom"):
         text = st.text_input(
             "Search", key="q", placeholder="name, id, group, tag, task", bind="query-params", width=280,
@@ -122,35 +123,39 @@ def filtered(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return [row for row in rows if _is_shown(row, shown) and all(word in _haystack(row) for word in searched)]
 
 
-def _urgency(row: Mapping[str, Any]) -> int:
+def _urgency(row: RunRow) -> int:
     """Return an order: what waits for a person first, then what lives, then the rest."""
     if waits(row):
         return 0
     return 1 if row["living"] else 2
 
 
-SORTS: dict[str, Callable[[Mapping[str, Any]], Any]] = {
+def _best_accuracy(row: RunRow) -> float | None:
+    return row["best"].get("value") if row["best"] else None
+
+
+SORTS: dict[str, Callable[[RunRow], Any]] = {
     "what waits first": _urgency,
     "newest": lambda row: 0,
-    "best accuracy": lambda row: -((row["best"] or {}).get("value") or 0.0),
+    "best accuracy": lambda row: -(_best_accuracy(row) or 0.0),
     "fewest states": lambda row: sum(row["state_dims"]) or float("inf"),
     "name": lambda row: row["name"].lower(),
 }
 
 
-def _is_shown(row: Mapping[str, Any], shown: str | None) -> bool:
+def _is_shown(row: RunRow, shown: str | None) -> bool:
     if shown == "archived":
         return bool(row["archived"])
     ended = row["state"] in (*ENDED, RunState.UNREADABLE) and not waits(row)
     return not row["archived"] and (shown in (None, "all") or (shown == "ended") == ended)
 
 
-def _haystack(row: Mapping[str, Any]) -> str:
+def _haystack(row: RunRow) -> str:
     parts = [row[key] for key in ("name", "run", "group", "role", "preset", "state")]
     return " ".join([*parts, *row["tags"]]).lower()
 
 
-def tables(shown: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[str, Any]]) -> None:
+def tables(shown: Sequence[RunRow], rows: Sequence[RunRow]) -> None:
     """Draw one table, or one per group with its baselines first, and links for the ticked rows."""
     if not shown:
         st.caption("No run fits the search.")
@@ -171,7 +176,7 @@ def tables(shown: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[str, Any]]
     links(selected)
 
 
-def page_of(shown: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+def page_of(shown: Sequence[RunRow]) -> Sequence[RunRow]:
     """Return the rows of the chosen page; all of them where they fit on one."""
     pages = -(-len(shown) // ROWS)
     if pages < 2:
@@ -192,7 +197,7 @@ def links(selected: Sequence[str]) -> None:
                      query_params={"runs": ",".join(selected)})  # fmt: skip
 
 
-def table(shown: Sequence[Mapping[str, Any]], baselines: Mapping[tuple[str, str], float]) -> list[str]:
+def table(shown: Sequence[RunRow], baselines: Mapping[tuple[str, str], float]) -> list[str]:
     """Draw the runs as a table and return the ids of the ticked ones.
 
     Streamlit ticks by place: the key names the runs in their order, so that another order ticks nothing
@@ -247,9 +252,8 @@ def remember_click(run_ids: Sequence[str], key: str) -> None:
     st.session_state["open_run"] = True
 
 
-def table_row(row: Mapping[str, Any], baselines: Mapping[tuple[str, str], float]) -> dict[str, Any]:
-    best = row["best"] or {}
-    value = best.get("value")
+def table_row(row: RunRow, baselines: Mapping[tuple[str, str], float]) -> dict[str, Any]:
+    value = _best_accuracy(row)
     baseline = None if row["role"] == Role.BASELINE else baselines.get((row["group"], row["task"]))
     difference = "" if value is None or baseline is None else labels.points(value - baseline)
     return {
@@ -259,7 +263,7 @@ def table_row(row: Mapping[str, Any], baselines: Mapping[tuple[str, str], float]
         "N → now": labels.change(row["initial_state_dims"], row["state_dims"]) if row["state_dims"] else "",
         "Accuracy": runs.sparkline(row["run"]),
         "Best": None if value is None else 100 * value,
-        BITS_COLUMN: bits(best),
+        BITS_COLUMN: bits(row["best"]),
         "vs baseline": difference,
         "Seed": row["seed"],
         "Role": row["role"],
@@ -273,7 +277,7 @@ def table_row(row: Mapping[str, Any], baselines: Mapping[tuple[str, str], float]
     }
 
 
-def state_words(row: Mapping[str, Any]) -> str:
+def state_words(row: RunRow) -> str:
     """Return the state in words, with what must not be overlooked."""
     words = [labels.state(row)[0]]
     if row["state"] == RunState.QUEUED and row["reason"]:
@@ -285,7 +289,7 @@ def state_words(row: Mapping[str, Any]) -> str:
     return " · ".join(words)
 
 
-def baseline_accuracies(rows: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], float]:
+def baseline_accuracies(rows: Sequence[RunRow]) -> dict[tuple[str, str], float]:
     """Return the best accuracy of the newest baseline of each (group, task)."""
     accuracies: dict[tuple[str, str], float] = {}
     for row in rows:

@@ -7,7 +7,7 @@ import streamlit as st
 
 from hankelboard.app.charts import metrics, spectra, spectra_tables
 from hankelboard.app.data import proposals
-from hankelboard.app.data.run_cache import SpectrumRow
+from hankelboard.app.data.run_cache import RunRow, SpectrumRow
 from hankelboard.app.live.pulse import RARELY_MS, live_region
 from hankelboard.app.live.watch import HEARTBEAT, LOG, METRICS, SPECTRA
 from hankelboard.app.panels import frame, regret
@@ -34,7 +34,7 @@ def live(run_id: str) -> int | None:
     else:
         st.markdown(":material/hourglass_empty: **No spectrum yet.**")
         st.caption("The trainer records one at the start and every training.spectra_every steps.")
-    return metrics.good_ms(row["train_s"])
+    return metrics.refresh_ms(row["train_s"])
 
 
 def choose_layer(layers: Mapping[int, Sequence[SpectrumRow]]) -> int:
@@ -47,7 +47,7 @@ def choose_layer(layers: Mapping[int, Sequence[SpectrumRow]]) -> int:
     return chosen_layer
 
 
-def show(row: Mapping[str, Any], layer: int, layers: Mapping[int, Sequence[SpectrumRow]]) -> None:
+def show(row: RunRow, layer: int, layers: Mapping[int, Sequence[SpectrumRow]]) -> None:
     snapshots = layers[layer]
     importance = importance_of(snapshots[0].get("importance", "hsv"))
     tables = spectra_tables.tables(row["run"], layer, row["step"])
@@ -70,14 +70,14 @@ def _snapshots(snapshots: Sequence[SpectrumRow]) -> str:
     return f"{labels.count(len(snapshots))} snapshots from step {first} to {last}"
 
 
-def _since(row: Mapping[str, Any], last: SpectrumRow) -> str:
+def _since(row: RunRow, last: SpectrumRow) -> str:
     """Return a note when the last column of the heat map stands for steps without a snapshot."""
     if row["step"] <= last["step"]:
         return ""
     return f" The run is at step {labels.count(row['step'])}: up to there the last one is drawn."
 
 
-def heat_map(row: Mapping[str, Any], layer: int, importance: Importance, tables: Mapping[str, Any]) -> None:
+def heat_map(row: RunRow, layer: int, importance: Importance, tables: Mapping[str, Any]) -> None:
     st.subheader("The spectrum over training", anchor=False)
     what = f"{importance.title[0].upper()}{importance.title[1:]}. {importance.meaning}"
     st.caption(
@@ -110,9 +110,7 @@ def _other_importance(run_id: str, drawn: Importance) -> None:
         )
 
 
-def trajectories(
-    row: Mapping[str, Any], layer: int, importance: Importance, tables: Mapping[str, Any]
-) -> None:
+def trajectories(row: RunRow, layer: int, importance: Importance, tables: Mapping[str, Any]) -> None:
     st.subheader("Rank trajectories", anchor=False)
     st.caption(
         "The rank that a cut would have left, had it been made at that step and might discard this share of "

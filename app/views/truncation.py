@@ -1,13 +1,13 @@
 """A proposal with its evidence, and the decision on it."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import pandas as pd
 import streamlit as st
 
 from hankelboard.app.data import proposals as proposal_data
 from hankelboard.app.data.proposals import ProposalRow
+from hankelboard.app.data.run_cache import RunRow
 from hankelboard.app.live.pulse import live_region
 from hankelboard.app.live.watch import HEARTBEAT, LOG, METRICS
 from hankelboard.app.panels import (
@@ -40,7 +40,7 @@ def live(run_id: str) -> None:
             explain_empty(row)
 
 
-def explain_empty(row: Mapping[str, Any]) -> None:
+def explain_empty(row: RunRow) -> None:
     st.markdown(":material/hourglass_empty: **No proposal yet.**")
     st.caption(
         "The trainer proposes a cut at the steps that the configuration sets (reduction.attempts, window, "
@@ -49,7 +49,7 @@ def explain_empty(row: Mapping[str, Any]) -> None:
     )
 
 
-def choose_proposal(row: Mapping[str, Any], proposals: Sequence[ProposalRow]) -> ProposalRow:
+def choose_proposal(row: RunRow, proposals: Sequence[ProposalRow]) -> ProposalRow:
     """Return the proposal of the URL, else the pending one, else the newest; draw a switch for several."""
     by_number = {proposal["number"]: proposal for proposal in proposals}
     asked = st.query_params.get("proposal", "")
@@ -81,7 +81,7 @@ def _switch() -> None:
     st.query_params["proposal"] = str(st.session_state["proposal_choice"])
 
 
-def present(row: Mapping[str, Any], shown: ProposalRow) -> None:
+def present(row: RunRow, shown: ProposalRow) -> None:
     number = shown["number"]
     record = proposal_data.proposal(row["run"], number)
     if record is None:
@@ -111,7 +111,7 @@ def present(row: Mapping[str, Any], shown: ProposalRow) -> None:
     evidence.layers(record, ranks, rank_sliders.tolerance(record))
 
 
-def head(row: Mapping[str, Any], shown: ProposalRow, record: Proposal) -> None:
+def head(row: RunRow, shown: ProposalRow, record: Proposal) -> None:
     label, icon, color = labels.outcome(shown["state"])
     with st.container(horizontal=True, gap="small", vertical_alignment="center", key="proposal_state"):
         st.subheader(f"Proposal {shown['number']}", anchor=False, width="content")

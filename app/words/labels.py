@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeGuard
 from zoneinfo import ZoneInfo
 
 from hankelboard.storage.scores import bits_in_words
+from hankelboard.storage.summary import SummaryRow
 from hankelboard.storage.vocabulary import (
     BadgeColor,
     Cause,
@@ -109,7 +110,7 @@ ROLES: dict[str, str] = {
 }
 
 
-def state(row: Mapping[str, Any]) -> Label:
+def state(row: SummaryRow) -> Label:
     """Return words, icon and colour of a run's state. A run that no worker takes is not in the queue."""
     if row["state"] == RunState.QUEUED and not row["queued"]:
         return NOT_QUEUED

@@ -29,7 +29,7 @@ def runs(tmp_path, monkeypatch):
     data._caches.clear()
     data._refreshed.clear()
     yield folder
-    until(data._warming.is_idle)
+    until(data._prefetch.is_idle)
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import altair as alt
 import pytest
 
 from hankelboard.app import charts as wing
-from hankelboard.app.charts import analysis, branches, evidence, metrics, outcomes, spectra, uncut
+from hankelboard.app.charts import analysis, baseline_overlay, branches, evidence, metrics, outcomes, spectra
 from hankelboard.comparison import charts
 from hankelboard.comparison.curves import AXES, METRICS
 from hankelboard.comparison.specification import specification, table, zoom
@@ -35,7 +35,7 @@ MADE = [
     (spectra.rank_spec, ()),
     (spectra.kept_spec, ()),
     (outcomes.outcomes_spec, ()),
-    (uncut.uncut_spec, ("step",)),
+    (baseline_overlay.uncut_spec, ("step",)),
 ]
 BY_HAND = 77_444
 """Bytes of these specifications as they travelled when they were dicts written by hand."""

@@ -16,7 +16,7 @@ from tests.app.conftest import SyntheticRun, of_choice, showcase, text_of, with_
 ONE_RUN = ("run", "spectra", "truncation", "checkpoints")
 
 
-@pytest.mark.parametrize("page", ["runs", "new_run", "system", *ONE_RUN])
+@pytest.mark.parametrize("page", ["runs", "new_run", "installation", *ONE_RUN])
 def test_an_empty_folder(open_page, page):
     open_page(page)
 
@@ -55,7 +55,7 @@ def test_a_damaged_journal_is_counted_and_the_rest_is_shown(open_page, runs):
     assert "Damaged lines were skipped: 1 in metrics.jsonl" in told
     assert "<b>Torn</b>" in told  # letter by letter: what `text_of` took away are the escapes
     assert any("\\<b\\>" in title.value for title in open_page("run", run=torn).title)
-    assert "1 damaged lines in metrics.jsonl" in open_page("system").dataframe[0].value.to_string()
+    assert "1 damaged lines in metrics.jsonl" in open_page("installation").dataframe[0].value.to_string()
 
 
 @pytest.mark.parametrize("wanted", ["../../etc", "no-such-run", "A B", "x" * 500, "<script>"])

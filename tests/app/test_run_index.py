@@ -10,7 +10,7 @@ import time
 import pytest
 
 from hankelboard.app.data import runs as data
-from hankelboard.app.data.prefetch import Warming
+from hankelboard.app.data.prefetch import Prefetch
 from hankelboard.app.data.run_cache import RunCache
 from hankelboard.app.data.run_index import TRUST_S, RunIndex
 from hankelboard.app.data.run_list import RunList
@@ -203,11 +203,11 @@ def test_a_sparkline_is_read_when_it_is_asked_for(runs, monkeypatch):
     run, other = SyntheticRun(runs, "one").start(), SyntheticRun(runs, "other").start()
     run.train(500)
     other.train(200)
-    told = threading.Event()
-    data.tell_when_warm(lambda name: told.set())
+    notified = threading.Event()
+    data.notify_when_prefetched(lambda name: notified.set())
     data.summaries()
     assert data.sparkline(run.id) == []
-    assert told.wait(PATIENCE_S)
+    assert notified.wait(PATIENCE_S)
     assert len(data.sparkline(run.id)) == 5
     assert not data.cache_of(other.id).has_open("metrics")
 
@@ -215,10 +215,10 @@ def test_a_sparkline_is_read_when_it_is_asked_for(runs, monkeypatch):
 def test_reading_ahead_goes_on_as_long_as_there_is_more(monkeypatch):
     monkeypatch.setattr("hankelboard.app.data.prefetch.HEAD_START_S", 0.0)
     rest = [True, True, False]
-    warming, told = Warming(), threading.Event()
-    warming.tell = lambda name: told.set()
-    warming.want("all", lambda: rest.pop(0))
-    until(lambda: told.is_set() and rest == [])
+    prefetch, notified = Prefetch(), threading.Event()
+    prefetch.notify = lambda name: notified.set()
+    prefetch.request("all", lambda: rest.pop(0))
+    until(lambda: notified.is_set() and rest == [])
 
 
 def test_runs_that_a_budget_left_out_are_read_meanwhile(runs, monkeypatch):

@@ -176,8 +176,8 @@ def test_in_a_folder_that_is_read_only_nothing_is_offered_that_needs_writing(ope
     links = [link.proto.label for link in open_page("runs").get("page_link")]
     assert links == ["Look at the evidence"]
     assert open_page("new_run").button(key="create").disabled
-    assert "You decide as" not in text_of(open_page("system"))
-    for page in ("run", "system"):
+    assert "You decide as" not in text_of(open_page("installation"))
+    for page in ("run", "installation"):
         assert "start one with" not in text_of(open_page(page, run=run.id))
 
 

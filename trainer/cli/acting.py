@@ -16,6 +16,7 @@ from hankelboard.storage.proposals import VERDICTS, decide, read_evidence
 from hankelboard.storage.runs import is_held
 from hankelboard.storage.schema import Analysis, Point
 from hankelboard.storage.systems import publish_analysis
+from hankelboard.storage.vocabulary import CommandKind, CommandState, Policy, Verdict
 from hankelboard.storage.workers import present
 from hankelboard.trainer.cli.arguments import add_command, run_of, runs_of, user, whole_numbers
 from hankelboard.trainer.cli.reading import point_in_words, print_json
@@ -24,7 +25,7 @@ from hankelboard.trainer.work import orphans
 if TYPE_CHECKING:
     from hankelboard.settings.new_run import NewRun
 
-WITH_ARGUMENTS = ("rollback", "policy", "measure")
+WITH_ARGUMENTS = (CommandKind.ROLLBACK, CommandKind.POLICY, CommandKind.MEASURE)
 """Kinds of commands that `send` leaves to commands of their own."""
 
 
@@ -96,7 +97,9 @@ def _add_rollback(commands: Any) -> None:
                          example="hankelboard rollback RUN b0-00000500-a0-0003")  # fmt: skip
     parser.add_argument("run", metavar="RUN")
     parser.add_argument("checkpoint", metavar="CHECKPOINT", help="see `hankelboard checkpoints RUN`")
-    parser.add_argument("--policy", choices=POLICIES, default="ask", help="of the new branch (default: ask)")
+    parser.add_argument(
+        "--policy", choices=POLICIES, default=Policy.ASK, help="of the new branch (default: ask)"
+    )
     _add_wait(parser)
 
 
@@ -183,17 +186,17 @@ def _print_regret(record: Analysis) -> None:
           f"(step {record['until_step']})")  # fmt: skip
     for layer in record["layers"]:
         for row in layer["regret"]:
-            told = "  ".join(
+            regrets = "  ".join(
                 f"{step}: {regret:.1%}" for step, regret in zip(layer["steps"], row["regret"], strict=True)
             )
             chance = sum(row["random"]) / len(row["random"])
-            print(f"layer {layer['layer']}  r = {row['rank']} ({row['tolerance']:.0%})  {told}  "
+            print(f"layer {layer['layer']}  r = {row['rank']} ({row['tolerance']:.0%})  {regrets}  "
                   f"at random: {chance:.1%}")  # fmt: skip
 
 
 def decide_proposal(options: argparse.Namespace) -> int:
     paths = run_of(options)
-    if options.ranks and options.verdict == "reject":
+    if options.ranks and options.verdict == Verdict.REJECT:
         raise ConfigError("--ranks: makes sense with approve only")
     decision = decide(
         paths, options.proposal, options.verdict, ranks=options.ranks, by=user(), via="command line",
@@ -214,15 +217,15 @@ def send(options: argparse.Namespace) -> int:
 
 
 def rollback(options: argparse.Namespace) -> int:
-    return _send(options, "rollback", checkpoint=options.checkpoint, policy=options.policy)
+    return _send(options, CommandKind.ROLLBACK, checkpoint=options.checkpoint, policy=options.policy)
 
 
 def policy(options: argparse.Namespace) -> int:
-    return _send(options, "policy", policy=options.policy, waiting=options.waiting)
+    return _send(options, CommandKind.POLICY, policy=options.policy, waiting=options.waiting)
 
 
 def measure(options: argparse.Namespace) -> int:
-    return _send(options, "measure", proposal=options.proposal, ranks=options.ranks)
+    return _send(options, CommandKind.MEASURE, proposal=options.proposal, ranks=options.ranks)
 
 
 def _send(options: argparse.Namespace, kind: str, **arguments: Any) -> int:
@@ -235,7 +238,8 @@ def _send(options: argparse.Namespace, kind: str, **arguments: Any) -> int:
         **arguments,
     )  # fmt: skip
     state, step, why = _wait_for_answer(paths, command_id, options.wait)
-    measured = {"points": _points(paths, **arguments)} if (kind, state) == ("measure", "applied") else {}
+    has_points = kind == CommandKind.MEASURE and state == CommandState.APPLIED
+    measured = {"points": _points(paths, **arguments)} if has_points else {}
     if options.json:
         print_json({"command_id": command_id, "state": state, "step": step, "reason": why, **measured})
     else:
@@ -243,13 +247,13 @@ def _send(options: argparse.Namespace, kind: str, **arguments: Any) -> int:
         print(f"{kind} {state}{at}{': ' + why if why else ''}")
         for point in measured.get("points", []):
             print(point_in_words(point))
-        if state == "requested":
+        if state == CommandState.REQUESTED:
             _say_when_nobody_listens(paths)
-    return 1 if state == "refused" else 0
+    return 1 if state == CommandState.REFUSED else 0
 
 
 def _points(paths: RunPaths, proposal: int, ranks: list[int] | None) -> list[Point]:
-    """What is measured for a proposal by now: at these ranks, or with None at all that were measured."""
+    """Return the measured points of a proposal at these ranks, or with None all of them."""
     evidence = read_evidence(paths, proposal)
     points: list[Point] = evidence["measured"]["points"] if evidence else []
     return [point for point in points if ranks in (None, point["ranks"])]
@@ -259,10 +263,10 @@ def _wait_for_answer(paths: RunPaths, command_id: str, wait_s: float) -> tuple[s
     deadline = time.monotonic() + wait_s
     while True:
         outcome = read_history(paths).commands.get(command_id)
-        if outcome and outcome.state != "accepted":
+        if outcome and outcome.state != CommandState.ACCEPTED:
             return outcome.state, outcome.step, outcome.reason
         if time.monotonic() >= deadline:
-            return (outcome.state, outcome.step, "") if outcome else ("requested", None, "")
+            return (outcome.state, outcome.step, "") if outcome else (CommandState.REQUESTED, None, "")
         time.sleep(0.1)
 
 

@@ -25,7 +25,7 @@ def add_command(
     more: str = "",
     json: bool = False,
 ) -> argparse.ArgumentParser:
-    """A subcommand with --runs-dir and, where it prints data, --json."""
+    """Add a subcommand with --runs-dir and, where it prints data, --json."""
     parser: argparse.ArgumentParser = commands.add_parser(
         name,
         help=help,
@@ -50,7 +50,7 @@ def run_of(options: argparse.Namespace) -> RunPaths:
 
 
 def whole_numbers(text: str, what: str) -> list[int]:
-    """Numbers between commas, as an argument; argparse tells `what` they should be.
+    """Return comma-separated integers of an argument; the error says `what` they should be.
 
     >>> whole_numbers("20, 24", "one per layer")
     [20, 24]
@@ -69,7 +69,7 @@ def need(purpose: str, *packages: str, install: str) -> None:
 
 
 def user() -> str:
-    """Who decides: $HANKELBOARD_USER, else the login name."""
+    """Return the name of the person who decides: $HANKELBOARD_USER, else the login name."""
     name = os.environ.get("HANKELBOARD_USER")
     if name:
         return name

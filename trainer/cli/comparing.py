@@ -76,29 +76,33 @@ def _write(file: Path, text: str) -> None:
         raise ConfigError(f"{file}: cannot be written: {error.strerror}") from None
 
 
-def _print(rows: Sequence[dict[str, str]], told: Sequence[str]) -> None:
+def _print(rows: Sequence[dict[str, str]], notes: Sequence[str]) -> None:
     from hankelboard.trainer.cli.reading import print_table
 
     if rows:
         print_table(list(rows[0]), [list(row.values()) for row in rows])
-    for line in told:
+    for line in notes:
         print(line)
 
 
 def chosen(runs: Path, names: Sequence[str]) -> tuple[list[RunPaths], list[str]]:
-    """Runs by group or by id, each once, oldest first; and what is said of those of a group that are left
-    out. ConfigError when a name fits nothing."""
+    """Return runs by group or id, each once, oldest first, and notes about runs of a group left out.
+
+    Raises ConfigError when a name matches nothing.
+    """
     from hankelboard.comparison.reading import ARCHIVED, groups_of
 
     groups = groups_of(runs)
-    found: dict[str, RunPaths] = {}
+    runs_by_id: dict[str, RunPaths] = {}
     left_out: dict[str, str] = {}
     for name in names:
         try:
             members, archived = groups[name] if name in groups else ([find_run(runs, name)], [])
         except RunError as error:
-            known = ", ".join(sorted(groups)) or "none"
-            raise ConfigError(f"{error}; nor is it a group of runs here (groups: {known})") from None
-        found |= {paths.run_id: paths for paths in members}
+            names_of_groups = ", ".join(sorted(groups)) or "none"
+            raise ConfigError(
+                f"{error}; nor is it a group of runs here (groups: {names_of_groups})"
+            ) from None
+        runs_by_id |= {paths.run_id: paths for paths in members}
         left_out |= {paths.run_id: ARCHIVED.format(paths.run_id) for paths in archived}
-    return list(found.values()), [told for run, told in left_out.items() if run not in found]
+    return list(runs_by_id.values()), [note for run, note in left_out.items() if run not in runs_by_id]

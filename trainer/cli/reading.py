@@ -16,6 +16,7 @@ from hankelboard.storage.schema import Point
 from hankelboard.storage.scores import bits_in_words
 from hankelboard.storage.summary import Summary, summarise
 from hankelboard.storage.verification import verify_run
+from hankelboard.storage.vocabulary import RunState
 from hankelboard.trainer.cli.arguments import add_command, run_of, runs_of
 
 
@@ -93,17 +94,17 @@ def _row(summary: Summary) -> tuple[object, ...]:
 
 
 def _score(accuracy: float, record: Mapping[str, Any]) -> str:
-    """94.12%; of a text also its bits per character."""
+    """Return 94.12%, with bits per character for a text."""
     return ", ".join(filter(None, (f"{accuracy:.2%}", bits_in_words(record))))
 
 
 def _state(summary: Summary) -> str:
-    waits = summary.pending_proposal and summary.state == "waiting_for_decision"
+    waits = summary.pending_proposal and summary.state == RunState.WAITING_FOR_DECISION
     return f"waiting for you (proposal {summary.pending_proposal})" if waits else summary.state
 
 
 def dims_in_words(summary: Summary) -> str:
-    """64,64 → 20,23."""
+    """Return state dimensions at the start and now: 64,64 → 20,23."""
     first, now = (",".join(map(str, d)) for d in (summary.initial_state_dims, summary.state_dims))
     return now if first == now else f"{first} → {now}"
 
@@ -139,7 +140,7 @@ def _commands(history: History) -> list[dict[str, Any]]:
 
 
 def point_in_words(point: Point) -> str:
-    """A measured cut in one line: N 20,24: loss 0.2312, accuracy 94.12% (-1.2 to +0.3 points, …), …"""
+    """Return a measured cut in one line: N 20,24: loss 0.2312, accuracy 94.12% (-1.2 to +0.3 points, …), …"""
     low, high = (100 * change for change in point["accuracy_change"])
     errors = ", ".join(f"{error:.1%}" for error in point["output_error"])
     return (

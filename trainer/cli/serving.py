@@ -12,6 +12,7 @@ from hankelboard.storage.errors import CommandRefused, DamagedRun, HankelboardEr
 from hankelboard.storage.history import read_history
 from hankelboard.storage.references import state_beside, waits_for
 from hankelboard.storage.runs import list_runs, read_run
+from hankelboard.storage.vocabulary import CommandKind, RunState
 from hankelboard.trainer.cli.arguments import add_command, need, run_of, runs_of, user
 from hankelboard.trainer.cli.side_by_side import Kept, SideBySide
 from hankelboard.trainer.compression.inbox import unanswered
@@ -106,7 +107,7 @@ def _refuse_used_port(options: argparse.Namespace) -> None:
 
 
 def serve(options: argparse.Namespace, *, jobs: int) -> int:
-    """Web and worker side by side, as in the Procfile, until a signal comes; who dies is started again."""
+    """Run web and worker side by side, as the Procfile does, until a signal; restart the one that dies."""
     hankelboard = [sys.executable, "-P", "-m", "hankelboard"]
     web = [*hankelboard, "web", "--port", str(options.port), "--host", options.host]
     worker = [*hankelboard, "worker", "--jobs", str(jobs)]
@@ -151,7 +152,7 @@ def _places(options: argparse.Namespace) -> dict[str, str]:
 
 
 def dashboard() -> Path:
-    """The script that Streamlit runs. Found, not imported: trainer knows nothing of app."""
+    """Return the script that Streamlit runs. It is located, not imported: trainer never imports app."""
     spec = find_spec("hankelboard.app")
     if spec is None or spec.origin is None:
         raise CommandRefused("hankelboard.app is not installed; reinstall hankelboard")
@@ -161,15 +162,15 @@ def dashboard() -> Path:
 def run(options: argparse.Namespace) -> int:
     paths = run_of(options)
     identity, history = read_run(paths), read_history(paths)
-    asked = list(unanswered(paths, history))
-    if history.state == "finished" and not any(command.kind == "rollback" for command in asked):
+    kinds = {command.kind for command in unanswered(paths, history)}
+    if history.state == RunState.FINISHED and CommandKind.ROLLBACK not in kinds:
         print(f"{identity.id} is finished; roll it back to train on from a checkpoint")
         return 0
-    if history.state == "cancelled" and not any(command.kind == "resume" for command in asked):
+    if history.state == RunState.CANCELLED and CommandKind.RESUME not in kinds:
         raise CommandRefused(
             f"{identity.id} was cancelled; `hankelboard send {identity.id} resume` revives it"
         )
-    waits = waits_for(identity.config, state_beside(paths)) if history.state == "queued" else ""
+    waits = waits_for(identity.config, state_beside(paths)) if history.state == RunState.QUEUED else ""
     if waits:
         raise CommandRefused(f"{identity.id} {waits}")
     if not os.access(paths.root, os.W_OK):
@@ -180,7 +181,7 @@ def run(options: argparse.Namespace) -> int:
     from hankelboard.trainer.work.worker import CHILD_MARK
 
     outcome = train_run(paths, keep_log=CHILD_MARK not in os.environ)
-    return 0 if outcome in ("finished", "stopped") else 1
+    return 0 if outcome in (RunState.FINISHED, RunState.STOPPED) else 1
 
 
 def worker(options: argparse.Namespace) -> int:

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 LOOK_S = 0.2
 START_S = 20.0
-"""Who ends earlier than this after the first start cannot work here at all. Pages whose port is taken say so
-after 2 s of imports on a fast machine."""
+"""A process that ends earlier than this after the first start cannot work here at all. Pages whose port is
+taken say so after 2 s of imports on a fast machine."""
 PAUSE_S, LONG_PAUSE_S = 1.0, 30.0
 """Before the next start; the long one after a life of less than START_S."""
 
@@ -54,7 +54,7 @@ class SideBySide:
                 signal.signal(number, lambda *_: self.stop())
 
     def run(self) -> int:
-        """Until `stop`, or until a process cannot even start. Returns the exit code: 0, or 1."""
+        """Run until `stop`, or until a process cannot even start. Return the exit code: 0, or 1."""
         try:
             while not self._stopped:
                 for one in self._kept:

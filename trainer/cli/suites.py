@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from hankelboard.storage.errors import CommandRefused
 from hankelboard.storage.layout import run_paths
 from hankelboard.storage.summary import Summary, summarise
+from hankelboard.storage.vocabulary import RunState
 from hankelboard.trainer.cli.arguments import add_command, runs_of, user, whole_numbers
 from hankelboard.trainer.cli.reading import dims_in_words, print_json, print_table
 
@@ -39,9 +40,9 @@ def suite(options: argparse.Namespace) -> int:
         return _list(options)
     if options.jobs < 0:
         raise CommandRefused("--jobs: must be at least 1")
-    found = suites.load_suite(options.suite)
+    chosen = suites.load_suite(options.suite)
     runs = runs_of(options)
-    planned = suites.create_suite(runs, found, seeds=options.seeds, group=options.group, by=user())
+    planned = suites.create_suite(runs, chosen, seeds=options.seeds, group=options.group, by=user())
     if options.jobs:
         from hankelboard.trainer.work.worker import Worker
 
@@ -53,7 +54,7 @@ def suite(options: argparse.Namespace) -> int:
         _print(planned, summaries)
         for line in what_stands_in_the_way(summaries, trained=bool(options.jobs)):
             print(line)
-    return 1 if options.jobs and any(summary.state != "finished" for summary in summaries) else 0
+    return 1 if options.jobs and any(summary.state != RunState.FINISHED for summary in summaries) else 0
 
 
 def _list(options: argparse.Namespace) -> int:
@@ -62,15 +63,15 @@ def _list(options: argparse.Namespace) -> int:
     rows = [(name, suites.load_suite(name)) for name in suites.built_in()]
     if options.json:
         print_json([
-            {"suite": name, "description": found.description,
+            {"suite": name, "description": suite.description,
              "series": [{"name": s.name, "role": s.role, "seeds": s.seeds, "needs": s.needs()}
-                        for s in found.series]}
-            for name, found in rows
+                        for s in suite.series]}
+            for name, suite in rows
         ])  # fmt: skip
     else:
         print_table(
             ("suite", "runs", "description"),
-            [(name, sum(len(s.seeds) for s in found.series), found.description) for name, found in rows],
+            [(name, sum(len(s.seeds) for s in suite.series), suite.description) for name, suite in rows],
         )
     return 0
 
@@ -97,15 +98,15 @@ def _print(planned: "list[Planned]", summaries: list[Summary]) -> None:
 
 
 def what_stands_in_the_way(summaries: Iterable[Summary], *, trained: bool) -> Iterator[str]:
-    """Why runs are not finished, and what helps; that runs wait is news only once nothing trains any more."""
+    """Yield why runs are not finished, and what helps; waiting runs only once nothing trains any more."""
     for summary in summaries:
-        told = f"{summary.run} is {summary.state.replace('_', ' ')}: {summary.reason}"
-        if summary.state in ("failed", "stopped", "cancelled"):
-            yield f"{told}; `hankelboard send {summary.run} resume` and this command again try once more"
+        waits = f"{summary.run} is {summary.state.replace('_', ' ')}: {summary.reason}"
+        if summary.state in (RunState.FAILED, RunState.STOPPED, RunState.CANCELLED):
+            yield f"{waits}; `hankelboard send {summary.run} resume` and this command again try once more"
         elif summary.problem:
             yield f"{summary.problem} This command again creates the run anew."
-        elif trained and summary.state == "queued" and summary.reason:
-            yield told
+        elif trained and summary.state == RunState.QUEUED and summary.reason:
+            yield waits
 
 
 def _accuracy(summary: Summary) -> str:

@@ -19,8 +19,8 @@ class PrintVersion(argparse.Action):
         super().__init__(option_strings, dest, nargs=0, help="print version and commit")
 
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
-        known = commit()
-        print(f"{NAME} {metadata.version(NAME)}{known and f' (commit {known})'}")
+        revision = commit()
+        print(f"{NAME} {metadata.version(NAME)}{revision and f' (commit {revision})'}")
         parser.exit()
 
 

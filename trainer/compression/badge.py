@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from hankelboard.settings.families import importance_of
 from hankelboard.storage.schema import Badge, Evidence, Point, ProposalLayer
 from hankelboard.storage.spectrum import evenness, tail_sums
+from hankelboard.storage.vocabulary import BadgeColor
 
 SMALL_ERROR = 0.10
 ILL_CONDITIONED = 1e4
@@ -24,7 +25,7 @@ def badge(proposal: Evidence) -> Badge:
         *_costs(proposal),
         *(reason for layer in proposal["layers"] for reason in (*_flat(layer), *_not_learned(layer))),
     ]
-    color = "red" if red else "amber" if amber else "green"
+    color = BadgeColor.RED if red else BadgeColor.AMBER if amber else BadgeColor.GREEN
     point = _point(proposal)
     fine = "the cut was measured: no layer changes much, and validation does not fall significantly"
     return {"color": color, "reasons": [*red, *amber] or ([fine] if point else [])}

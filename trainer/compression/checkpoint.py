@@ -26,7 +26,7 @@ MODEL, OPTIMIZER, LOOP = "model.safetensors", "optimizer.safetensors", "loop.jso
 
 
 class Stateful(Protocol):
-    """What is saved and restored with a model besides: it names its state in tensors."""
+    """An object that is saved and restored along with a model: it names its state in tensors."""
 
     def state_dict(self) -> Mapping[str, Tensor]:
         """Return tensors on the CPU; empty where there is nothing to keep."""

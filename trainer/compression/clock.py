@@ -10,4 +10,4 @@ class Clock(Protocol):
         """Return seconds since some moment; never fewer than before."""
 
     def sleep(self, seconds: float, /) -> None:
-        """Return after so many seconds."""
+        """Wait for a number of seconds."""

@@ -3,6 +3,7 @@
 import signal
 import threading
 from collections.abc import Callable
+from enum import StrEnum
 from types import FrameType
 
 from hankelboard.storage import commands
@@ -10,10 +11,21 @@ from hankelboard.storage.commands import Command
 from hankelboard.storage.errors import CheckpointError
 from hankelboard.storage.layout import CheckpointName
 from hankelboard.storage.schema import CommandAnswered
-from hankelboard.storage.vocabulary import Cause, CommandState, EventKind, Phase
+from hankelboard.storage.vocabulary import Cause, CommandKind, CommandState, EventKind, Phase, Policy
 from hankelboard.trainer.compression.run import Run
 
 POLL_S = 0.2
+
+
+class Ending(StrEnum):
+    """Why a training ends before its last step."""
+
+    STOPPED = "stopped"
+    """Somebody asked for it."""
+    KILLED = "killed"
+    """Somebody asked for it, without saving."""
+    INTERRUPTED = "interrupted"
+    """This process must go; another one resumes the run."""
 
 
 class Control:
@@ -21,24 +33,23 @@ class Control:
 
     def __init__(self, run: Run, measure: Callable[[Command], str | None]):
         """Take `measure`, which carries the command of that name out: it belongs to the proposals."""
-        self.ending: str | None = None
-        """Why the loop must end now: stopped (asked for), killed (asked for, without saving) or
-        interrupted (this process must go)."""
+        self.ending: Ending | None = None
+        """Why the loop must end now."""
         self.reason = ""
         self.command_id: str | None = None
         """The command that asked for the end: answered by the event that ends the run, after the save."""
         self._run = run
         self._polled_at = float("-inf")
-        self._scheduled: dict[str, int] = {}
+        self._postponed: dict[str, int] = {}
         self._commands = {
-            "pause": self._pause,
-            "resume": self._resume,
-            "stop": self._stop,
-            "kill": self._kill,
-            "policy": self._policy,
-            "checkpoint": self._checkpoint,
-            "rollback": self._rollback,
-            "measure": measure,
+            CommandKind.PAUSE: self._pause,
+            CommandKind.RESUME: self._resume,
+            CommandKind.STOP: self._stop,
+            CommandKind.KILL: self._kill,
+            CommandKind.POLICY: self._policy,
+            CommandKind.CHECKPOINT: self._checkpoint,
+            CommandKind.ROLLBACK: self._rollback,
+            CommandKind.MEASURE: measure,
         }
 
     @property
@@ -53,13 +64,13 @@ class Control:
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if number == signal.SIGINT:
-            self.ending, self.reason = "stopped", "Ctrl-C"
+            self.ending, self.reason = Ending.STOPPED, "Ctrl-C"
         else:
-            self.ending, self.reason = self.ending or "interrupted", "the process was asked to end"
+            self.ending, self.reason = self.ending or Ending.INTERRUPTED, "the process was asked to end"
 
     def obey(self, *, at_once: bool = False) -> None:
         """Carry out the commands that came since the last poll; looks at the inbox every 0.2 s."""
-        due = any(step <= self._run.state.step for step in self._scheduled.values())
+        due = any(step <= self._run.state.step for step in self._postponed.values())
         if not (at_once or due) and self._run.clock.monotonic() - self._polled_at < POLL_S:
             return
         self._polled_at = self._run.clock.monotonic()
@@ -78,9 +89,9 @@ class Control:
         if command.id not in run.history.commands:
             run.event(EventKind.COMMAND_ACCEPTED, **who, at_step=command.at_step)
         if command.at_step is not None and run.state.step < command.at_step:
-            self._scheduled[command.id] = command.at_step
+            self._postponed[command.id] = command.at_step
             return  # later: the first boundary at or after that step
-        self._scheduled.pop(command.id, None)
+        self._postponed.pop(command.id, None)
         reason = self._commands[command.kind](command)
         if command.id == self.command_id:
             return
@@ -90,7 +101,7 @@ class Control:
             run.event(EventKind.COMMAND_REFUSED, **who, reason=reason)
 
     def finish(self) -> None:
-        """Refuse what was scheduled for a step that training does not reach."""
+        """Refuse what was meant for a step that training does not reach."""
         run = self._run
         for command_id, outcome in run.history.commands.items():
             if outcome.state == CommandState.ACCEPTED and outcome.at_step is not None:
@@ -111,12 +122,12 @@ class Control:
 
     def _stop(self, command: Command) -> str | None:
         self._run.event(EventKind.STOP_REQUESTED, by=command.by, command_id=command.id)
-        self.ending, self.reason = "stopped", f"asked for by {command.by}"
+        self.ending, self.reason = Ending.STOPPED, f"asked for by {command.by}"
         self.command_id = command.id
         return None
 
     def _kill(self, command: Command) -> str | None:
-        self.ending, self.reason = "killed", f"killed by {command.by}, without saving"
+        self.ending, self.reason = Ending.KILLED, f"killed by {command.by}, without saving"
         self.command_id = command.id
         return None
 
@@ -141,7 +152,7 @@ class Control:
         name = CheckpointName.parse(command.checkpoint or "")
         if name is None:
             return f"{command.checkpoint!r} is not a checkpoint's name"
-        policy = command.policy if command.policy in commands.POLICIES else "ask"
+        policy = command.policy if command.policy in commands.POLICIES else Policy.ASK
         self._run.recorder.show_phase(Phase.RESTORING)
         try:
             self._run.roll_back(name, policy=policy, by=command.by, command_id=command.id)

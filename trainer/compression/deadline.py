@@ -7,6 +7,7 @@ from hankelboard.storage import proposals
 from hankelboard.storage.errors import AlreadyDecided
 from hankelboard.storage.history import TIMEOUT, ProposalOutcome
 from hankelboard.storage.schema import Deadline as DeadlineRecord
+from hankelboard.storage.vocabulary import Verdict
 from hankelboard.trainer.compression.run import Run
 
 
@@ -31,14 +32,14 @@ class Deadline:
         elif config.deadline_steps and state.step - outcome.step >= config.deadline_steps:
             self._decide(outcome, config.default, f"nobody decided within {config.deadline_steps} steps")
         elif at_end and config.at_end == "expire":
-            self._decide(outcome, "reject", "training ended before a decision")
+            self._decide(outcome, Verdict.REJECT, "training ended before a decision")
 
     def suspend(self) -> None:
         """Do not count the time until the next tick."""
         self._ticked = None
 
     def _decide(self, outcome: ProposalOutcome, verdict: str, reason: str) -> None:
-        """Decide like anybody else: of two deciders the first wins, here too."""
+        """Decide as a person would: of two decisions the first wins."""
         run = self._run
         with contextlib.suppress(AlreadyDecided):
             proposals.decide(

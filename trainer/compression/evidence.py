@@ -70,7 +70,7 @@ class Occasion:
     earlier: Sequence[Any] | None = None
     """The systems of all layers at the last snapshot, when no cut lies between."""
     limit_s: float = math.inf
-    """What is not begun after so many seconds is left out, and named."""
+    """What is not begun after this number of seconds is left out, and named."""
 
 
 def gather(model: nn.Module, workload: Workload, config: ReductionConfig, occasion: Occasion) -> Evidence:
@@ -116,7 +116,7 @@ def complete(
     proposal: Evidence,
     ranks: list[int] | None,
 ) -> Measurement:
-    """Measure what a person asked for besides: these ranks, or with None what the time had left out.
+    """Measure what a person asked for: these ranks, or with None what was left out for lack of time.
 
     The model must be the one that the proposal was made of. Return what is new: `points`, `layers` (per
     layer a dict), `done` (names of what had been left out). Raises ValueError for ranks that cannot be.
@@ -227,7 +227,7 @@ def _layer_record(index: int, name: str, layer: ReducibleLayer, table: RankTable
 def _ranks(proposal: RankTables, config: ReductionConfig, occasion: Occasion) -> list[int]:
     """Return what the tolerance allows, a fixed share leaves, or another run had.
 
-    A method that compares modes across layers keeps as many as that run in all, wherever they are.
+    A method that compares modes across layers keeps as many as that run in all layers together.
     """
     if occasion.share is not None:
         return ranks_of_share(proposal, occasion.share)

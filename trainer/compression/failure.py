@@ -10,11 +10,13 @@ from hankelboard.storage.journal import Journal
 from hankelboard.storage.layout import RunPaths
 from hankelboard.storage.runs import RunLock
 from hankelboard.storage.schema import CommandAnswered, EventFields, Place
-from hankelboard.storage.vocabulary import EventKind, Phase, RunState
+from hankelboard.storage.vocabulary import CommandKind, EventKind, Phase, RunState
 from hankelboard.trainer.compression.inbox import unanswered
 from hankelboard.trainer.compression.recorder import Recorder
 
 REFUSAL = "the run failed before it could be carried out"
+REVIVING = frozenset({CommandKind.RESUME, CommandKind.ROLLBACK})
+"""Commands for which a worker starts a trainer of a run that has ended."""
 
 
 def fail(recorder: Recorder, paths: RunPaths, error: Exception) -> None:
@@ -44,7 +46,7 @@ def describe(error: Exception) -> str:
 
 def waking(paths: RunPaths, history: History) -> list[Command]:
     """Return the commands for which a worker starts a trainer, again and again while nobody answers them."""
-    return [command for command in unanswered(paths, history) if command.kind in ("resume", "rollback")]
+    return [command for command in unanswered(paths, history) if command.kind in REVIVING]
 
 
 def naming(command: Command) -> CommandAnswered:

@@ -6,13 +6,14 @@ from hankelboard.storage import commands
 from hankelboard.storage.commands import Command
 from hankelboard.storage.history import History
 from hankelboard.storage.layout import RunPaths
+from hankelboard.storage.vocabulary import CommandState
 
 
 def unanswered(paths: RunPaths, history: History) -> Iterator[Command]:
     """Yield the valid commands in the inbox that no trainer has applied or refused."""
     for command_id in commands.command_ids(paths):
         outcome = history.commands.get(command_id)
-        if outcome is None or outcome.state == "accepted":
+        if outcome is None or outcome.state == CommandState.ACCEPTED:
             command = commands.read_command(paths, command_id)
             if command is not None:
                 yield command

@@ -78,7 +78,7 @@ class Monitor:
         """Record the spectrum of each layer. What comes next compares with a scheduled snapshot."""
         run = self._run
         self.calibrate()
-        if snapshot == "scheduled":
+        if snapshot == SnapshotCause.SCHEDULED:
             systems = [layer.extract() for _, layer in run.layers]
             self._snapshots = [*self._snapshots[-1:], (self._weights(), systems)]
         for index, (name, layer) in enumerate(run.layers):

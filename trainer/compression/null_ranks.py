@@ -46,13 +46,13 @@ def add_null_ranks(
 
 
 def untrained_layer(layer: ReducibleLayer) -> Record:
-    """What the rule looks at: state_dim, and for every rank discarded_share and realisable."""
+    """Return what the rule reads: state_dim, and for every rank discarded_share and realisable."""
     shares, realisable = layer.estimate(layer.extract())
     return {"state_dim": layer.state_dim, "discarded_share": shares, "realisable": realisable}
 
 
 def null_ranks(layers: Sequence[Record], config: ReductionConfig, opportunities: int) -> list[int]:
-    """Return the ranks after so many cuts by the rule of a proposal, each of what the last one kept.
+    """Return the ranks after a number of successive cuts by the rule of a proposal.
 
     A truncated system has nearly the kept importances, so the cuts themselves are not carried out: of rank r
     remains (share[k] − share[r]) / (1 − share[r]) for k ≤ r.

@@ -13,7 +13,16 @@ from hankelboard.storage.errors import AlreadyDecided, ProposalError
 from hankelboard.storage.history import ProposalOutcome
 from hankelboard.storage.proposals import Decision, check_ranks
 from hankelboard.storage.schema import Proposal, ProposalFields, StateDimsBefore
-from hankelboard.storage.vocabulary import Cause, EventKind, Phase, ProposalState, SnapshotCause
+from hankelboard.storage.vocabulary import (
+    Cause,
+    EventKind,
+    Phase,
+    Policy,
+    ProposalState,
+    SnapshotCause,
+    Verdict,
+    Waiting,
+)
 from hankelboard.trainer.compression import evidence
 from hankelboard.trainer.compression.deadline import Deadline
 from hankelboard.trainer.compression.measurement import Measurements, evidence_of
@@ -26,16 +35,16 @@ from hankelboard.trainer.compression.what_if import cut
 from hankelboard.trainer.compression.workload import Followed, Workload
 from hankelboard.trainer.reduction.reducible import RankTable
 
-DECIDES_ITSELF = {
-    "auto": ("approve", "within the tolerance {0.tolerance:g}"),
-    "keep": ("reject", "measures only"),
-    PRAGMATIC: ("approve", "cuts {0.share:.0%} of the states on trial"),
+DECIDES_ITSELF: dict[str, tuple[Verdict, str]] = {
+    Policy.AUTO: (Verdict.APPROVE, "within the tolerance {0.tolerance:g}"),
+    Policy.KEEP: (Verdict.REJECT, "measures only"),
+    PRAGMATIC: (Verdict.APPROVE, "cuts {0.share:.0%} of the states on trial"),
 }
 """Policies that need no person, with their verdict and its reason."""
 RETRY_S = 5.0
 
 
-class Reductions:
+class Offers:
     """Proposes cuts at the opportunities of a run, and carries out what is decided."""
 
     def __init__(
@@ -70,7 +79,7 @@ class Reductions:
         outcome = self._pending()
         if outcome is None or outcome.decision is not None:
             return False
-        return self._run.state.waiting == "pause" or self._at_end
+        return self._run.state.waiting == Waiting.PAUSE or self._at_end
 
     def advance(self) -> None:
         """Judge a cut on trial, propose one at an opportunity, act on the verdict.
@@ -188,18 +197,18 @@ class Reductions:
             self._accept(outcome, decision)
         if outcome.decision is None:
             return  # refused: another proposal stands in its place
-        if outcome.decision["verdict"] == "reject":
+        if outcome.decision["verdict"] == Verdict.REJECT:
             self._run.state.pending_proposal = None
         elif self._run.state.step >= outcome.decision["apply_at_step"]:
             self._apply(outcome)
 
     def _find_decision(self, number: int) -> Decision | None:
-        """Return the verdict on a proposal. Policies decide by writing a decision, like anybody else."""
+        """Return the verdict on a proposal. Policies decide as people do, by writing a decision."""
         run = self._run
         policy = run.state.policy
         verdict, why = DECIDES_ITSELF.get(policy, (None, ""))
         if verdict is not None and proposals.read_decision(run.paths, number) is None:
-            why = "ranks of {0.ranks_as}" if self._config.ranks_as and verdict == "approve" else why
+            why = "ranks of {0.ranks_as}" if self._config.ranks_as and verdict == Verdict.APPROVE else why
             reason = f"policy {policy}: {why.format(self._config)}"
             try:
                 return proposals.decide(

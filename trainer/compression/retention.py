@@ -6,9 +6,10 @@ from hankelboard.storage import checkpoints, commands
 from hankelboard.storage.checkpoints import Checkpoint
 from hankelboard.storage.history import History
 from hankelboard.storage.layout import CheckpointName, RunPaths
+from hankelboard.storage.vocabulary import Cause, NoteKind
 from hankelboard.trainer.compression.inbox import unanswered
 
-PRUNABLE = ("scheduled", "stop", "branch")
+PRUNABLE = (Cause.SCHEDULED, Cause.STOP, Cause.BRANCH)
 METRIC = "val/accuracy"
 
 
@@ -42,7 +43,7 @@ def _needed(paths: RunPaths, history: History) -> set[str]:
     """Return the names that branches, people's pins and unanswered rollbacks refer to."""
     names = {branch.checkpoint for branch in history.branches.values() if branch.checkpoint}
     for note in commands.read_notes(paths):
-        if note["note"] == "pin" and isinstance(note.get("value"), str):
+        if note["note"] == NoteKind.PIN and isinstance(note.get("value"), str):
             names.add(note["value"])
     return names | {each.checkpoint for each in unanswered(paths, history) if each.checkpoint}
 

@@ -10,11 +10,11 @@ from hankelboard.settings.config import ReductionConfig
 from hankelboard.storage.errors import CheckpointError
 from hankelboard.storage.layout import CheckpointName
 from hankelboard.storage.schema import Scores
-from hankelboard.storage.vocabulary import EventKind
+from hankelboard.storage.vocabulary import EventKind, Policy
 from hankelboard.trainer.compression.monitor import Monitor
 from hankelboard.trainer.compression.run import Run
 
-POLICY = "pragmatic"
+POLICY = Policy.PRAGMATIC
 
 
 def trial_steps(opportunities: list[int], configured: int, total: int) -> int:

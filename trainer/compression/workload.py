@@ -22,7 +22,7 @@ class Answers:
 
 
 class Workload(Protocol):
-    """Data and loss of a training. Whoever trains implements it; compression never sees a data set.
+    """Data and loss of a training. The training loop implements it; compression never sees a data set.
 
     Each method takes the model, because copies of it are measured, too. None changes it, and none draws
     random numbers that training would draw.

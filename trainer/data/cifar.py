@@ -38,7 +38,7 @@ def _split(images: np.ndarray, labels: np.ndarray) -> Split:
 
 
 def read_batch(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Images (n, 1024, 3) and labels (n,), bytes; ConfigError when the file is not what it should be."""
+    """Return images (n, 1024, 3) and labels (n,), bytes; ConfigError when the file is not valid."""
     try:
         data = np.fromfile(path, dtype=np.uint8)
     except OSError as error:

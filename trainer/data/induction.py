@@ -22,7 +22,7 @@ from hankelboard.trainer.data.task import Split, Task
 def load_induction_task(config: DataConfig) -> Task:
     """Return the task. Inputs: 0 … V − 1 tokens, V the trigger.
 
-    Options: steps, different tokens besides the trigger, sequences.
+    Options: steps, different tokens in addition to the trigger, sequences.
     """
     options = task_options("induction", config.options)
     vocabulary = options["vocabulary"]

@@ -55,9 +55,9 @@ def _split(draw: random.Random, count: int, options: dict[str, int]) -> Split:
 def _fitting(draw: random.Random, options: dict[str, int]) -> Tree:
     """Return the next list whose length lies within the limits."""
     for _ in range(100_000):
-        found = tree(draw, 1, options["max_depth"], options["max_args"])
-        if options["min_length"] <= sum(1 for _ in symbols(found)) <= options["max_length"]:
-            return found
+        drawn = tree(draw, 1, options["max_depth"], options["max_args"])
+        if options["min_length"] <= sum(1 for _ in symbols(drawn)) <= options["max_length"]:
+            return drawn
     raise ConfigError(
         f"data.options: no list of {options['min_length']} to {options['max_length']} symbols came up; "
         "allow more depth, arguments or another length"
@@ -73,29 +73,29 @@ def tree(draw: random.Random, depth: int, max_depth: int, max_args: int) -> Tree
     return name, [tree(draw, depth + 1, max_depth, max_args) for _ in range(arguments)]
 
 
-def symbols(found: Tree) -> Iterator[str]:
+def symbols(node: Tree) -> Iterator[str]:
     """Return the list as a sequence of SYMBOLS.
 
     >>> " ".join(symbols(("MAX", [2, ("MIN", [4, 7])])))
     '[MAX 2 [MIN 4 7 ] ]'
     """
-    if isinstance(found, int):
-        yield str(found)
+    if isinstance(node, int):
+        yield str(node)
         return
-    name, arguments = found
+    name, arguments = node
     yield f"[{name}"
     for argument in arguments:
         yield from symbols(argument)
     yield "]"
 
 
-def value(found: Tree) -> int:
+def value(node: Tree) -> int:
     """Return what a list evaluates to, 0 to 9; MED takes the whole part.
 
     >>> value(("SM", [9, ("MED", [1, 4]), 8]))
     9
     """
-    if isinstance(found, int):
-        return found
-    name, arguments = found
+    if isinstance(node, int):
+        return node
+    name, arguments = node
     return OPERATORS[name]([value(argument) for argument in arguments])

@@ -53,7 +53,7 @@ def sequences(count: int, generator: torch.Generator, *, length: int, pairs: int
 
 
 def _gaps(count: int, space: int, pairs: int, generator: torch.Generator) -> torch.Tensor:
-    """Different places in 0 .. space − 1, drawn one after the other by the power law: (count, pairs)."""
+    """Return different places in 0 .. space − 1, drawn by the power law, no place twice: (count, pairs)."""
     weight = (POWER - 1.0) * torch.arange(1, space + 1).log()  # (space,) log p
     noise = -torch.log(-torch.log(torch.rand(count, space, generator=generator).clamp(1e-9, 1 - 1e-7)))
     return (weight + noise).topk(pairs, dim=1).indices  # Gumbel: the largest are such a draw

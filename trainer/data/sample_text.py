@@ -41,7 +41,7 @@ DEPTH = 3
 
 
 def sample_text(characters: int, seed: int = 0) -> str:
-    """The first `characters` characters of the text of a seed; a longer text begins with the shorter one."""
+    """Return the first `characters` characters of a seed's text; a longer text extends a shorter one."""
     draw, parts, length = Random(seed), [], 0
     while length < characters:
         part = paragraph(draw)
@@ -124,5 +124,5 @@ def _verb(draw: Random, verbs: list[str], singular: bool) -> str:
 
 
 def _one(draw: Random, words: list[str]) -> str:
-    """By `random()` alone, the one method whose numbers Python promises not to change."""
+    """Draw a word by `random()`, the one method whose numbers Python promises not to change."""
     return words[int(draw.random() * len(words))]

@@ -35,9 +35,9 @@ def judged(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     correct : right predictions
     scored : how many were asked for
     """
-    flat, wanted = logits.flatten(0, -2), labels.flatten()
-    each = functional.cross_entropy(flat, wanted, reduction="none", ignore_index=UNSCORED)
-    correct = flat.argmax(1) == wanted
-    parts = torch.stack([each.double(), correct.double(), (wanted != UNSCORED).double()])
+    flat, targets = logits.flatten(0, -2), labels.flatten()
+    each = functional.cross_entropy(flat, targets, reduction="none", ignore_index=UNSCORED)
+    correct = flat.argmax(1) == targets
+    parts = torch.stack([each.double(), correct.double(), (targets != UNSCORED).double()])
     loss, right, scored = parts.view(3, len(labels), -1).sum(2).cpu()
     return loss, right, scored

@@ -35,7 +35,7 @@ def _split(images: np.ndarray, labels: np.ndarray) -> Split:
 
 
 def read_idx(folder: Path, name: str, magic: int) -> np.ndarray:
-    """One idx file, plain or gzipped, as an array of bytes; ConfigError when it is not what it should be."""
+    """Return an idx file, plain or gzipped, as an array of bytes; ConfigError when it is not valid."""
     path = folder / name
     path = path if path.exists() else path.with_name(f"{name}.gz")
     try:

@@ -35,7 +35,7 @@ LARGEST_ALPHABET = 8_192
 
 
 def load_text_task(config: DataConfig) -> Task:
-    """The task with `data.options.file`, a path (or one relative to data.folder), else of the sample text.
+    """Return the task of `data.options.file` (absolute, or relative to data.folder), else of the sample text.
 
     Other options: steps of a sequence; characters to read, 0 = all of a file and SAMPLE of the sample.
 
@@ -46,8 +46,9 @@ def load_text_task(config: DataConfig) -> Task:
         LARGEST_ALPHABET different ones, or less than a sequence for each split.
     """
     options = task_options("text", config.options)
-    length, wanted = options["length"], options["characters"]
-    text = read_text(config)[: wanted or None] if "file" in config.options else sample_text(wanted or SAMPLE)
+    length, characters = options["length"], options["characters"]
+    from_file = "file" in config.options
+    text = read_text(config)[: characters or None] if from_file else sample_text(characters or SAMPLE)
     alphabet, codes = np.unique(np.frombuffer(text.encode("utf-32-le"), dtype="<u4"), return_inverse=True)
     if len(alphabet) > LARGEST_ALPHABET:
         raise ConfigError(
@@ -63,7 +64,7 @@ def load_text_task(config: DataConfig) -> Task:
 
 
 def text_record(task: Task) -> Text:
-    """For the event run_started: what the tokens of a text mean, and which text it is."""
+    """Return what run_started records of a text: what its tokens mean, and its fingerprint."""
     return {"alphabet": task.alphabet, "sha256": task.fingerprint}
 
 
@@ -101,7 +102,7 @@ def read_text(config: DataConfig) -> str:
 
 
 def _parts(codes: np.ndarray, length: int, validation: float) -> list[np.ndarray]:
-    """Training, validation and test: stretches of the text, in that order, each with a sequence at least."""
+    """Return training, validation and test: stretches of the text, in that order, a sequence or more each."""
     rest = round(len(codes) * (1.0 - TEST_SHARE))
     train = round(rest * (1.0 - validation))
     parts = [codes[:train], codes[train:rest], codes[rest:]]

@@ -2,7 +2,7 @@
 
     x[t] = amplitude · cos(ω_k t + φ) + ε[t],   ω_k = 0.25 + (π − 0.5)(k + ½)/K,   ε ~ N(0, 1),   φ uniform
 
-To tell the tones apart a network needs a narrow resonance near each of them, and a resonance is a state: few
+To distinguish the tones a network needs a narrow resonance near each of them, and a resonance is a state: few
 states at random frequencies miss some. So this is a task on which the state dimension matters.
 """
 

@@ -25,7 +25,7 @@ WEIGHTS = "model.safetensors"  # as in a checkpoint
 LOADER = "loader.py"
 
 
-def export_checkpoint(paths: RunPaths, wanted: str, folder: Path) -> list[str]:
+def export_checkpoint(paths: RunPaths, checkpoint: str, folder: Path) -> list[str]:
     """Write the checkpoint's weights, the run's configuration and the loader into a new folder.
 
     There is no loader where the family has no streaming form, or the model is the user's.
@@ -33,7 +33,7 @@ def export_checkpoint(paths: RunPaths, wanted: str, folder: Path) -> list[str]:
     Parameters
     ----------
     paths : RunPaths
-    wanted : str
+    checkpoint : str
         Name of a checkpoint, or "last".
     folder : Path
         Must not exist, or be empty.
@@ -50,19 +50,19 @@ def export_checkpoint(paths: RunPaths, wanted: str, folder: Path) -> list[str]:
     ConfigError
         If the folder holds files.
     """
-    name = _find(paths, wanted)
+    name = _find(paths, checkpoint)
     for problem in checkpoints.problems(paths, name):
         raise CheckpointError(problem)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ConfigError(f"{folder}: is there already and not empty; choose another folder")
-    run, checkpoint = read_run(paths), checkpoints.read_checkpoint(paths, name)
-    model = {**_described_model(run.config), "state_dim": checkpoint.state_dims}
+    run, published = read_run(paths), checkpoints.read_checkpoint(paths, name)
+    model = {**_described_model(run.config), "state_dim": published.state_dims}
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(paths.checkpoint(name) / WEIGHTS, folder / WEIGHTS)
     described = {
-        "model": model, "data": run.config["data"], "state_dims": checkpoint.state_dims,
+        "model": model, "data": run.config["data"], "state_dims": published.state_dims,
         "run": run.id, "name": run.name, "checkpoint": str(name), "step": name.step,
-        "metrics": checkpoint.metrics,
+        "metrics": published.metrics,
     }  # fmt: skip
     if alphabet := _alphabet(paths, run.config):
         described["alphabet"] = alphabet
@@ -78,10 +78,10 @@ def export_checkpoint(paths: RunPaths, wanted: str, folder: Path) -> list[str]:
 
 def _source(module: str) -> bytes:
     """Return the source text of a module."""
-    found = util.find_spec(module)
-    if found is None or found.origin is None:
+    spec = util.find_spec(module)
+    if spec is None or spec.origin is None:
         raise ConfigError(f"{module}: there is no such module to go along with the model")
-    return Path(found.origin).read_bytes()
+    return Path(spec.origin).read_bytes()
 
 
 def _described_model(config: dict[str, Any]) -> dict[str, Any]:
@@ -105,14 +105,15 @@ def _alphabet(paths: RunPaths, config: dict[str, Any]) -> str:
         return ""
 
 
-def _find(paths: RunPaths, wanted: str) -> CheckpointName:
+def _find(paths: RunPaths, checkpoint: str) -> CheckpointName:
     names = {str(name): name for name in checkpoints.checkpoint_names(paths)}
     if not names:
         raise CheckpointError(f"{paths.run_id} has no checkpoint yet")
-    if wanted == "last":
+    if checkpoint == "last":
         return list(names.values())[-1]
-    if wanted not in names:
+    if checkpoint not in names:
         raise CheckpointError(
-            f"{paths.run_id} has no checkpoint {wanted}; `hankelboard checkpoints {paths.run_id}` lists them"
+            f"{paths.run_id} has no checkpoint {checkpoint}; "
+            f"`hankelboard checkpoints {paths.run_id}` lists them"
         )
-    return names[wanted]
+    return names[checkpoint]

@@ -117,7 +117,7 @@ def _plant(module: nn.Module, name: str, tensor: Tensor, *, trained: bool) -> No
 
 
 def _normalised(block: Any, h: Tensor) -> Tensor:
-    """By the statistics of batch normalisation where there are some, else over the channels."""
+    """Normalise by the statistics of batch normalisation if there are any, else over the channels."""
     if not hasattr(block, "norm"):
         return layer_norm(h, h.shape[-1:])
     return (h - block.norm.running_mean) / torch.sqrt(block.norm.running_var + 1e-5)

@@ -76,9 +76,9 @@ class Compiled:
 
     def _difference(self, inputs: Tensor) -> str:
         """Return what differs too much between both passes; nothing where the plain one diverged."""
-        wanted, found = self._pass(self._model, inputs), self._pass(self._run, inputs)
+        expected, actual = self._pass(self._model, inputs), self._pass(self._run, inputs)
         allowed = TOLERANCE_16 if torch.is_autocast_enabled(self._device.type) else TOLERANCE
-        for name, plain, compiled in zip(("logits", "gradients"), wanted, found, strict=True):
+        for name, plain, compiled in zip(("logits", "gradients"), expected, actual, strict=True):
             error = (compiled - plain).norm()
             if plain.isfinite().all() and not error <= allowed * plain.norm():
                 return f"{name} differ by {error / plain.norm():.1e} (allowed are {allowed:.0e})"
@@ -103,10 +103,10 @@ class Compiled:
 
 def _gradients(loss: Tensor, parameters: list[nn.Parameter]) -> Tensor:
     try:
-        found = torch.autograd.grad(loss, parameters, allow_unused=True)
+        gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
     except TorchDynamoException as error:
         raise _cannot_compile(error) from error
-    rows = zip(found, parameters, strict=True)
+    rows = zip(gradients, parameters, strict=True)
     return torch.cat([(torch.zeros_like(p) if g is None else g).flatten() for g, p in rows])
 
 

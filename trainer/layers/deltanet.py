@@ -184,5 +184,5 @@ class GatedDeltaRule(KernelChoice, MeasuredParameters[Statistics]):
 
 
 def _normalised(part: Tensor) -> Tensor:
-    """At most 1 long; smooth at 0."""
+    """Normalise to a length below 1, smooth at 0."""
     return part * torch.rsqrt(part.pow(2).sum(-1, keepdim=True) + EPSILON)

@@ -45,7 +45,7 @@ class Answers(Protocol):
 
 
 class DiagonalLayer(ReducibleLayer, SequenceLayer):
-    """A linear time-invariant layer with a diagonal state matrix and D ∘ u besides: `Reducible`.
+    """A linear time-invariant layer with a diagonal state matrix and a direct term D ∘ u: `Reducible`.
 
     A subclass has a parameter D (H,), sets `answers` and `mode_parameters`, and says its `state_dim`.
 

@@ -18,7 +18,7 @@ class KernelChoice(ReducibleLayer, nn.Module):
         raise NotImplementedError
 
     def form_for(self, batch: int, length: int) -> str:
-        """What is kept; else the kernel where it agrees, or "own". Raises ConfigError where it is lost."""
+        """Return the form kept, else the kernel where it agrees, or "own"; ConfigError if it is lost."""
         device = next(self.parameters()).device
         return installed_kernels.choose(self.kernel, self.form_kept, device, self.kernel_sizes())
 

@@ -120,7 +120,7 @@ class Retention(ScalarDecayCore):
         return k, q
 
     def replace(self, keys: FloatArray, queries: FloatArray) -> None:
-        """New W_k and W_q, (heads, r, H) each."""
+        """Replace W_k and W_q by new ones, (heads, r, H) each."""
         replace_parameters(self, {self.keys: keys, self.queries: queries})
 
     def extra_repr(self) -> str:

@@ -103,7 +103,7 @@ class LRU(SharedStates):
 
 
 def _ring(state_dim: int, r_min: float, r_max: float, max_phase: float) -> tuple[Tensor, Tensor]:
-    """ν = −log|λ| and θ = arg λ, (N,) each, with λ uniform on a ring of the plane; neither is ever 0."""
+    """Return ν = −log|λ| and θ = arg λ, (N,) each, with λ uniform on a ring of the plane; neither is 0."""
     area, angle = 1.0 - torch.rand(2, state_dim)  # (N,) each, in (0, 1]
     squared = r_min**2 + area * (r_max**2 - r_min**2)  # (N,) |λ|²
     return -0.5 * squared.log(), max_phase * angle

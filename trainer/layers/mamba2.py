@@ -155,7 +155,7 @@ class SSD(ScalarDecayCore):
         return self.map_B.matrices(), self.map_C.matrices()
 
     def replace(self, keys: FloatArray, queries: FloatArray) -> None:
-        """New M_B and M_C, (groups, r, N) each."""
+        """Replace M_B and M_C by new ones, (groups, r, N) each."""
         self.map_B.replace(keys)
         self.map_C.replace(queries)
 

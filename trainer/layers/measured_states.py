@@ -49,7 +49,7 @@ class MeasuredStates(ReducibleLayer, nn.Module, Generic[Statistics]):
 
     @contextmanager
     def observing(self) -> Iterator[None]:
-        """Forward passes meanwhile are measured, for `extract`."""
+        """Measure forward passes meanwhile, for `extract`."""
         self.statistics, self._observer = None, self.observer()
         try:
             yield
@@ -154,13 +154,13 @@ class OutputSample:
     @classmethod
     def draw(cls, outputs: int, numbers: int) -> Tensor:
         """Return which of a part's outputs to keep, ascending: all of them where they are few."""
-        wanted = cls.size(numbers)
-        if outputs <= wanted:
+        count = cls.size(numbers)
+        if outputs <= count:
             return torch.arange(outputs)
-        return torch.randint(outputs, (wanted,), generator=torch.Generator().manual_seed(0)).sort().values
+        return torch.randint(outputs, (count,), generator=torch.Generator().manual_seed(0)).sort().values
 
     def add(self, reads: Tensor, states: Tensor, outputs: int) -> None:
-        """Draws c and h (S, …, N) from a part with this number of outputs."""
+        """Draw c and h (S, …, N) from a part with this number of outputs."""
         self._seen += outputs
         rows = torch.stack([reads, states]).cpu().double()  # (2, S, …, N)
         if self._rows is not None:

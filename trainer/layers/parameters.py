@@ -15,8 +15,12 @@ def parameters64(layer: nn.Module) -> dict[str, FloatArray]:
 
 
 def replace_parameters(layer: nn.Module, values: Mapping[str, FloatArray]) -> None:
-    """New Parameters in place of those of these names: of other shapes, with the old dtype and device."""
+    """Replace parameters by name with new ones of any shape, of the same dtype and device.
+
+    They share no memory with the values, in double precision neither: training must not change what a
+    reduction holds, which `verify` compares the layer with.
+    """
     for name, array in values.items():
         old = getattr(layer, name)
-        new = torch.as_tensor(np.ascontiguousarray(array), dtype=old.dtype, device=old.device)
+        new = torch.tensor(np.ascontiguousarray(array), dtype=old.dtype, device=old.device)
         setattr(layer, name, nn.Parameter(new, requires_grad=old.requires_grad))

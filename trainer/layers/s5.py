@@ -87,7 +87,7 @@ class S5(SharedStates):
         return logarithms.exp(), B, 2.0 * torch.complex(self.C_re, self.C_im)
 
     def system(self) -> tuple[Tensor, Tensor, Tensor]:
-        """λ (2N,), B (2N, H), C (H, 2N) with the partners of all modes, so that y = C x is the real map."""
+        """Return λ (2N,), B (2N, H), C (H, 2N), partners of all modes included: y = C x is the real map."""
         eigenvalues, B, C = self.modes()
         both = torch.cat((eigenvalues, eigenvalues.conj()))  # (2N,)
         return both, torch.cat((B, B.conj())), 0.5 * torch.cat((C, C.conj()), dim=1)
@@ -106,7 +106,7 @@ class S5(SharedStates):
 
 
 def legs_modes(state_dim: int) -> tuple[Tensor, Tensor]:
-    """Imaginary parts of N eigenvalues −½ + iω, ω > 0, of HiPPO-LegS's normal part, and their eigenvectors.
+    """Return imaginary parts and eigenvectors of N eigenvalues −½ + iω, ω > 0, of HiPPO-LegS's normal part.
 
         A_nk = −√(2n+1) √(2k+1) for n > k, −(n+1) for n = k;   A + P Pᵀ = −½ + skew,   P_n = √(n + ½)
 

@@ -66,7 +66,7 @@ class ScalarDecayCore(KernelChoice, MeasuredStates[Moments]):
         raise NotImplementedError
 
     def replace(self, keys: FloatArray, queries: FloatArray) -> None:
-        """New Parameters for both maps."""
+        """Replace both maps by new parameters."""
         raise NotImplementedError
 
     def recurrence(self, q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor) -> Tensor:

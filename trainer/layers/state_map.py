@@ -50,9 +50,9 @@ class StateMap(nn.Module):
         return self.weight.detach().cpu().double().numpy().copy()
 
     def replace(self, matrices: FloatArray) -> None:
-        """Insert these maps, (groups, r, N), in place of what is there: a new Parameter."""
+        """Insert these maps, (groups, r, N), in place of what is there: a Parameter with its own memory."""
         old = self.weight
-        new = torch.as_tensor(matrices, dtype=old.dtype, device=old.device).contiguous()
+        new = torch.tensor(np.ascontiguousarray(matrices), dtype=old.dtype, device=old.device)
         self.weight = nn.Parameter(new, requires_grad=old.requires_grad)
 
     def extra_repr(self) -> str:

@@ -137,7 +137,7 @@ def _new_state(
     corrections: tuple[float, float],
     moments: str,
 ) -> State:
-    """State of a new parameter: its moments and the old `step`; all zero after a reset, as for a new one."""
+    """Return the state of a new parameter: its moments and the old `step`; all zero after a reset."""
     new = {key: value.clone() if torch.is_tensor(value) else value for key, value in state.items()}
     if moments == "reset":  # with the old step the first update would be about three learning rates
         new["step"] = torch.zeros_like(new["step"])

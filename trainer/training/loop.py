@@ -16,9 +16,9 @@ from hankelboard.storage.schema import EventFields
 from hankelboard.storage.vocabulary import Cause, EventKind, Phase, RunState, SnapshotCause
 from hankelboard.trainer.compression import systems
 from hankelboard.trainer.compression.clock import Clock
-from hankelboard.trainer.compression.control import POLL_S, Control
+from hankelboard.trainer.compression.control import POLL_S, Control, Ending
 from hankelboard.trainer.compression.failure import describe, fail, give_up
-from hankelboard.trainer.compression.offers import Reductions
+from hankelboard.trainer.compression.offers import Offers
 from hankelboard.trainer.compression.provenance import machine, versions
 from hankelboard.trainer.compression.recorder import Recorder, memory_mb
 from hankelboard.trainer.compression.run import Run
@@ -86,16 +86,16 @@ def run_attempt(session: Session) -> RunState:
     run, config = session.run, session.config.reduction
     begin(session)
     followed = session.references if config.ranks_as else None
-    reductions = Reductions(run, session.monitor, session.workload, config, followed)
-    control = Control(run, reductions.measure)
+    offers = Offers(run, session.monitor, session.workload, config, followed)
+    control = Control(run, offers.measure)
     control.listen_to_signals()
-    train_loop(session, control, reductions)
+    train_loop(session, control, offers)
     if control.ending is None:
         control.finish()
         outcome = finish(session)
     else:
         outcome = leave(run, control)
-    run.recorder.settle(lambda: control.ending == "interrupted", run.clock)
+    run.recorder.settle(lambda: control.ending == Ending.INTERRUPTED, run.clock)
     run.recorder.show(outcome, Phase.TRAINING)
     return outcome
 
@@ -103,9 +103,9 @@ def run_attempt(session: Session) -> RunState:
 def leave(run: Run, control: Control) -> RunState:
     """End before the last step: saved, unless somebody asked to kill."""
     run.recorder.show(RunState.STOPPING, Phase.CHECKPOINTING)
-    if control.ending != "killed":
+    if control.ending != Ending.KILLED:
         run.save(Cause.STOP)
-    interrupted = control.ending == "interrupted"
+    interrupted = control.ending == Ending.INTERRUPTED
     kind = EventKind.ATTEMPT_ENDED if interrupted else EventKind.RUN_STOPPED
     run.event(kind, reason=control.reason, command_id=control.command_id)
     return RunState.INTERRUPTED if interrupted else RunState.STOPPED
@@ -145,12 +145,12 @@ def begin(session: Session) -> None:
         run.save(Cause.START, pinned=True)
 
 
-def train_loop(session: Session, control: Control, reductions: Reductions) -> None:
+def train_loop(session: Session, control: Control, offers: Offers) -> None:
     """Update until the last step or until somebody ends it. `losses` are those since the last record."""
     run = session.run
     losses: list[torch.Tensor] = []
     while True:
-        hold_at_boundary(run, control, reductions)
+        hold_at_boundary(run, control, offers)
         state = run.state  # a rollback replaces it
         if control.ending is not None or state.step >= run.steps:
             return
@@ -161,16 +161,16 @@ def train_loop(session: Session, control: Control, reductions: Reductions) -> No
         record_step(session, losses)
 
 
-def hold_at_boundary(run: Run, control: Control, reductions: Reductions) -> None:
+def hold_at_boundary(run: Run, control: Control, offers: Offers) -> None:
     """Obey commands, then propose and cut, between two steps; wait here while paused or undecided."""
     while control.ending is None:
-        control.obey(at_once=reductions.holds_training or control.paused)
+        control.obey(at_once=offers.holds_training or control.paused)
         if control.ending is None and not control.paused:
-            reductions.advance()
-            if not reductions.holds_training:
+            offers.advance()
+            if not offers.holds_training:
                 return
         else:
-            reductions.hold()
+            offers.hold()
         run.recorder.show(
             RunState.PAUSED if control.paused else RunState.WAITING_FOR_DECISION, Phase.TRAINING
         )

@@ -5,31 +5,31 @@ from hankelboard.storage.history import History, read_history
 from hankelboard.storage.journal import Journal
 from hankelboard.storage.layout import RunPaths
 from hankelboard.storage.runs import Run, RunLock
-from hankelboard.storage.vocabulary import ENDED, EventKind, RunState
-from hankelboard.trainer.compression.failure import append, naming
+from hankelboard.storage.vocabulary import ENDED, CommandKind, EventKind, RunState
+from hankelboard.trainer.compression.failure import REVIVING, append, naming
 
 
 def wants_trainer(run: Run, history: History, asked: list[Command]) -> bool:
     """Return whether a worker should start a child for this run."""
     kinds = {command.kind for command in asked}
-    if "kill" in kinds:
+    if CommandKind.KILL in kinds:
         return False
-    if history.state == "finished":
-        return "rollback" in kinds
-    if history.state in ("stopped", "failed", "cancelled"):
-        return bool(kinds & {"rollback", "resume"})
-    if history.state == RunState.QUEUED and "stop" in kinds:
+    if history.state == RunState.FINISHED:
+        return CommandKind.ROLLBACK in kinds
+    if history.state in (RunState.STOPPED, RunState.FAILED, RunState.CANCELLED):
+        return bool(kinds & REVIVING)
+    if history.state == RunState.QUEUED and CommandKind.STOP in kinds:
         return False
-    return run.queued or bool(kinds & {"rollback", "resume"})
+    return run.queued or bool(kinds & REVIVING)
 
 
 def refusal(state: str, kind: str) -> str | None:
     """Return why a run in this state does not take this command, None when it does."""
-    if state == "finished" and kind != "rollback":
+    if state == RunState.FINISHED and kind != CommandKind.ROLLBACK:
         return "the run is finished; roll back to a checkpoint to train on from there"
-    if state == "cancelled" and kind != "resume":
+    if state == RunState.CANCELLED and kind != CommandKind.RESUME:
         return "the run was cancelled before it started"
-    if state in ("stopped", "failed") and kind not in ("resume", "rollback"):
+    if state in (RunState.STOPPED, RunState.FAILED) and kind not in REVIVING:
         return f"the run is {state}; resume it or roll it back first"
     return None
 
@@ -38,11 +38,11 @@ def answer(paths: RunPaths, history: History, asked: list[Command]) -> None:
     """Answer what needs no trainer: cancel a queued run, refuse what makes no sense. Takes run.lock."""
     with RunLock(paths), Journal(paths.events) as journal:
         for command in asked:
-            if history.state == RunState.QUEUED and command.kind in ("stop", "kill"):
+            if history.state == RunState.QUEUED and command.kind in (CommandKind.STOP, CommandKind.KILL):
                 _end(journal, history, command, EventKind.RUN_CANCELLED, f"cancelled by {command.by}")
                 history = read_history(paths)
                 continue
-            if command.kind == "kill" and (
+            if command.kind == CommandKind.KILL and (
                 history.state not in ENDED or history.state == RunState.INTERRUPTED
             ):
                 _end(

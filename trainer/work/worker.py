@@ -15,6 +15,7 @@ from hankelboard.storage.history import read_history
 from hankelboard.storage.layout import RunPaths
 from hankelboard.storage.references import state_beside, waits_for
 from hankelboard.storage.runs import is_held, list_runs, read_run
+from hankelboard.storage.vocabulary import CommandKind, RunState
 from hankelboard.trainer.compression.clock import Clock
 from hankelboard.trainer.compression.failure import give_up
 from hankelboard.trainer.compression.inbox import unanswered
@@ -107,7 +108,7 @@ class Worker:
             self._give_up(paths)
             return False
         if orphans.wants_trainer(run, history, asked):
-            waits = waits_for(run.config, state_beside(paths)) if history.state == "queued" else ""
+            waits = waits_for(run.config, state_beside(paths)) if history.state == RunState.QUEUED else ""
             self._say_what_waits(paths.run_id, waits)
             return not waits
         if asked:
@@ -135,7 +136,7 @@ class Worker:
         if self._kills.get(paths.run_id) or self._looked_at.get(paths.run_id) != mark:
             self._looked_at[paths.run_id] = mark
             asked = unanswered(paths, read_history(paths))
-            self._to_kill[paths.run_id] = any(command.kind == "kill" for command in asked)
+            self._to_kill[paths.run_id] = any(command.kind == CommandKind.KILL for command in asked)
         return self._to_kill[paths.run_id]
 
     def _settle(self, paths: RunPaths, mark: tuple[int, int], why: str) -> None:
@@ -158,7 +159,7 @@ class Worker:
             str(self._runs),
         ]
         with paths.log.open("ab") as log:
-            # A session of its own: Ctrl-C at the terminal reaches the worker, which tells the child to save.
+            # A session of its own: Ctrl-C at the terminal reaches the worker, which asks the child to save.
             self._children[paths.run_id] = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
                 env={**os.environ, CHILD_MARK: "1"},
@@ -177,7 +178,7 @@ class Worker:
     def _count_death(self, run_id: str, code: int) -> None:
         """Count deaths before any record; later ones are counted by the journal (attempts)."""
         history = read_history(RunPaths(self._runs / run_id))
-        if code != 0 and history.state == "queued":
+        if code != 0 and history.state == RunState.QUEUED:
             self._deaths[run_id] += 1
 
     def _end_children(self) -> None:

@@ -42,7 +42,7 @@ def channel_decay_sequential(q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor)
 def channel_decay_step(
     S: Tensor, q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """State (batch, heads, d_k, d_v) and one step of the inputs, without time, to the next state and o."""
+    """Return the next state (batch, heads, d_k, d_v) and o, for one step of the inputs, without time."""
     S = torch.addcmul(k[..., None] * v[..., None, :], log_decay.exp()[..., None], S)
     return S, (q[..., None, :] @ S)[..., 0, :]  # (batch, heads, d_v)
 
@@ -129,20 +129,20 @@ def _chunks(length: int) -> list[tuple[slice, int]]:
 
 
 def _chunk(part: Tensor, steps: slice, size: int) -> Tensor:
-    """(batch, L, heads, d) to the steps of a chunk, (n, T, d), filled up with 0: neither input nor decay."""
+    """Return the steps of a chunk, (batch, L, heads, d) → (n, T, d), padded by 0: neither input nor decay."""
     chunk = part[:, steps].transpose(1, 2).flatten(0, 1)  # (n, steps, d)
     return functional.pad(chunk, (0, 0, 0, size - chunk.shape[1])).contiguous()
 
 
 def _put(whole: Tensor, steps: slice, chunk: Tensor) -> None:
-    """The reverse of `_chunk`."""
+    """Write a chunk back: the reverse of `_chunk`."""
     target = whole[:, steps]  # (batch, steps, heads, d)
     by_head = chunk.view(target.shape[0], target.shape[2], *chunk.shape[1:])
     target.copy_(by_head[:, :, : target.shape[1]].transpose(1, 2))
 
 
 def _scores(q: Tensor, k: Tensor, decay: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """A (n, T, T), and decays from the beginning to each step and from each step to the end, (n, T, d_k)."""
+    """Return A (n, T, T), and decays from the start to each step and from there to the end, (n, T, d_k)."""
     A = torch.diag_embed((q * k).sum(-1))
     before, after = without_tiny(decay), torch.ones_like(decay)
     for half in _doubling(before, after):
@@ -152,7 +152,7 @@ def _scores(q: Tensor, k: Tensor, decay: Tensor) -> tuple[Tensor, Tensor, Tensor
 
 
 def _scores_backward(q: Tensor, k: Tensor, decay: Tensor, dA: Tensor) -> tuple[Tensor, ...]:
-    """Derivatives by q and k through A, then what `_scores` returns. Of dA the lower triangle counts."""
+    """Return derivatives by q, k through A, then what `_scores` returns. Of dA the lower triangle counts."""
     A = torch.diag_embed((q * k).sum(-1))
     diagonal = dA.diagonal(dim1=1, dim2=2)[..., None]  # (n, T, 1)
     dq, dk = diagonal * k, diagonal * q
@@ -167,7 +167,7 @@ def _scores_backward(q: Tensor, k: Tensor, decay: Tensor, dA: Tensor) -> tuple[T
 
 
 def _doubling(before: Tensor, after: Tensor) -> Iterator[int]:
-    """Half the size of blocks of 2, 4, … T steps; between them products over halves grow to blocks, in place.
+    """Yield half the size of blocks of 2, 4, … T steps; in between, products over halves grow to blocks.
 
     `before` holds the product from the beginning of its half to a step, with it; `after` from a step to the
     end of its half, without it.
@@ -199,7 +199,7 @@ def _second(part: Tensor, half: int) -> Tensor:
 
 
 def _corner(A: Tensor, half: int) -> Tensor:
-    """Rows of the second and columns of the first half of every block: a view (n, blocks, half, half)."""
+    """Return rows of the second, columns of the first half of every block: a view (n, blocks, half, half)."""
     n, size, _ = A.shape
     blocks = A.view(n, size // (2 * half), 2, half, size // (2 * half), 2, half)[:, :, 1, :, :, 0]
     return blocks.diagonal(dim1=1, dim2=3).permute(0, 3, 1, 2)

@@ -44,7 +44,7 @@ def delta_rule_sequential(q: Tensor, k: Tensor, v: Tensor, beta: Tensor, log_dec
 def delta_rule_step(
     S: Tensor, q: Tensor, k: Tensor, v: Tensor, beta: Tensor, log_decay: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """State (batch, heads, d_k, d_v) and one step of the inputs, without time, to the next state and o."""
+    """Return the next state (batch, heads, d_k, d_v) and o, for one step of the inputs, without time."""
     S = _next(S, k, v, beta, log_decay)
     return S, _read(S, q)
 
@@ -110,8 +110,8 @@ class _Chunks(torch.autograd.Function):
         d_end = torch.zeros_like(begins[0])
         for steps, S in zip(reversed(_chunks(do.shape[1])), reversed(begins), strict=True):
             inputs = [*(_chunk(part, steps) for part in parts), S, _chunk(do, steps), d_end]
-            *found, d_end = _within_backward(*inputs)
-            for gradient, chunk in zip(gradients, found, strict=True):
+            *derivatives, d_end = _within_backward(*inputs)
+            for gradient, chunk in zip(gradients, derivatives, strict=True):
                 _put(gradient, steps, chunk)
         return gradients
 
@@ -119,7 +119,7 @@ class _Chunks(torch.autograd.Function):
 def _within(
     q: Tensor, k: Tensor, v: Tensor, beta: Tensor, log_decay: Tensor, S: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Output (n, T, d_v) of a chunk that begins with state S (n, d_k, d_v), and the state at its end."""
+    """Return output (n, T, d_v) of a chunk that begins with state S (n, d_k, d_v), and its last state."""
     D, gamma = _decays(log_decay)
     _, _, U = _written(k, v, beta, D, gamma, S)
     o = torch.baddbmm(gamma * (q @ S), D * (q @ k.mT), U)
@@ -139,7 +139,7 @@ def _written(
 def _within_backward(
     q: Tensor, k: Tensor, v: Tensor, beta: Tensor, log_decay: Tensor, S: Tensor, do: Tensor, d_end: Tensor
 ) -> tuple[Tensor, ...]:
-    """Derivatives of a chunk by q, k, v, β, log a and S, from those by its output and by its last state.
+    """Return derivatives of a chunk by q, k, v, β, log a and S, from those by its output and last state.
 
     Decays enter through D_ts = exp(b_t − b_s) and γ_t = exp(b_t) only, b the running sum of log a. So the
     derivative by b is, row minus column, that by each D_ts times D_ts: no derivative of a product is needed.
@@ -169,7 +169,7 @@ def _within_backward(
 
 
 def _decays(log_decay: Tensor) -> tuple[Tensor, Tensor]:
-    """D (n, T, T), lower triangular with ones on the diagonal, exponents summed one by one; γ (n, T, 1)."""
+    """Return D (n, T, T), lower triangular, ones on the diagonal, exponents summed singly; γ (n, T, 1)."""
     size = log_decay.shape[1]
     sums = log_decay.expand(-1, -1, size).tril(-1).cumsum(1)  # (n, T, T) Σ of log a over s < u <= t
     return without_tiny(sums.exp()).tril(), without_tiny(log_decay.cumsum(1).exp())
@@ -185,6 +185,6 @@ def _chunk(part: Tensor, steps: slice) -> Tensor:
 
 
 def _put(whole: Tensor, steps: slice, chunk: Tensor) -> None:
-    """The reverse of `_chunk`."""
+    """Write a chunk back: the reverse of `_chunk`."""
     target = whole[:, steps]  # (batch, T, heads, d)
     target.copy_(chunk.unflatten(0, target.shape[::2]).transpose(1, 2))

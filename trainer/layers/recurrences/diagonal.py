@@ -40,7 +40,7 @@ much. Smaller ones would cost 15 to 20 % of the layer."""
 
 
 def lru_sequential(u: Tensor, eigenvalues: Tensor, B: Tensor, C: Tensor) -> Tensor:
-    """The system, one step after the other: the reference for the other forms. Arguments as `lru_scan`."""
+    """Return output of the system, step by step: the reference for other forms. Arguments: `lru_scan`."""
     x = eigenvalues.new_zeros(u.shape[0], eigenvalues.shape[0])  # (batch, N)
     outputs = []
     for v in (u.to(B.dtype) @ B.T).unbind(1):  # (batch, N) each
@@ -242,13 +242,13 @@ def _gains(B: Tensor, C: Tensor) -> Tensor:
 def _drive(
     u: Tensor, into: Tensor, decay: Tensor, before: Tensor, x: Tensor, *, reverse: bool = False
 ) -> Tensor:
-    """The states of (T, batch, H) inputs into x, (T, batch, 2N); returns a view of the last one reached."""
+    """Write the states of (T, batch, H) inputs into x, (T, batch, 2N); return a view of the last one."""
     torch.mm(_rows(u), into, out=_rows(x))
     return _scan_in_place(_complex(x), decay, before, reverse=reverse)
 
 
 def _scan_in_place(x: Tensor, decay: Tensor, before: Tensor | None, *, reverse: bool = False) -> Tensor:
-    """x[t] += decay · x[t−1] from the first step on, or x[t] += decay · x[t+1] from the last step back.
+    """Add decay · x[t−1] to x[t] from the first step on, or decay · x[t+1] from the last step back.
 
     Many states per step: one call per step. Few, or on another device than the CPU: chunks of `CHUNK` steps
     are scanned side by side, then the chunks' ends in the same way with λ^CHUNK for λ, and step j of every
@@ -280,7 +280,7 @@ def _scan_in_place(x: Tensor, decay: Tensor, before: Tensor | None, *, reverse: 
 
 
 def _scan_chunks(x: Tensor, decay: Tensor, reverse: bool) -> None:
-    """The scan of (L, M) for L a multiple of `CHUNK`, in place."""
+    """Scan (L, M) in place, for L a multiple of `CHUNK`."""
     chunks = x.view(-1, CHUNK, x.shape[1])  # (L/CHUNK, CHUNK, M)
     steps = _ordered(chunks.unbind(1), reverse)  # (L/CHUNK, M) each
     for previous, step in pairwise(steps):

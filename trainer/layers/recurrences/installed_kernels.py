@@ -84,7 +84,7 @@ def choose(kernel: InstalledKernel, kept: str | None, device: torch.device, size
     kept : str, optional
         What the run is bound to; None lets the kernel have it where it agrees.
     sizes : tuple of int
-        What the kernel's sample wants besides batch and length.
+        Sizes of the kernel's sample in addition to batch and length.
 
     Raises
     ------
@@ -107,7 +107,7 @@ def choose(kernel: InstalledKernel, kept: str | None, device: torch.device, size
 
 
 def compute(kernel: InstalledKernel, form: str, parts: Parts) -> Tensor:
-    """The recurrence of these arguments by the form; in another precision than single always by ours."""
+    """Compute the recurrence of these arguments in the form; in ours unless precision is single."""
     if form == OWN or any(part.dtype != torch.float32 for part in parts):
         return kernel.own(*parts)
     return kernel.call(kernel.load(), *parts)
@@ -138,11 +138,11 @@ def _difference(kernel: InstalledKernel, device: torch.device, sizes: tuple[int,
     draw = _source(device)
     parts = tuple(part.detach().requires_grad_() for part in kernel.sample(draw, SEQUENCES, STEPS, *sizes))
     with torch.enable_grad():
-        wanted = _with_gradients(kernel.own, parts)
-        found = _with_gradients(functools.partial(kernel.call, kernel.load()), parts)
+        expected = _with_gradients(kernel.own, parts)
+        actual = _with_gradients(functools.partial(kernel.call, kernel.load()), parts)
     arguments = inspect.signature(kernel.own).parameters
     names = ("output", *(f"gradient of {name}" for name in arguments))
-    for name, ours, theirs in zip(names, wanted, found, strict=True):
+    for name, ours, theirs in zip(names, expected, actual, strict=True):
         if theirs.shape != ours.shape:
             return f"its {name} is {tuple(theirs.shape)}, ours {tuple(ours.shape)}"
         error = float((theirs - ours).norm() / ours.norm())
@@ -166,7 +166,7 @@ def _with_gradients(function: Function, parts: Parts) -> Parts:
 
 
 def _call_selective(function: Function, x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor) -> Tensor:
-    """Time comes last there; Δ is given as it is, behind its softplus."""
+    """Call with time as the last axis; Δ is passed as it is, after its softplus."""
     x, delta, B, C = (part.transpose(1, 2).contiguous() for part in (x, delta, B, C))  # (batch, D or N, L)
     return function(x, delta, A.contiguous(), B, C).transpose(1, 2)
 
@@ -196,7 +196,7 @@ def _sample_scalar_decay(
 def _call_channel_decay(
     function: Callable[..., Parts], q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor
 ) -> Tensor:
-    """The layout is ours since head_first is gone there; older versions scan over heads and are refused."""
+    """Call a version without head_first, whose layout is ours; older ones scan over heads and are refused."""
     return function(q, k, v, log_decay, scale=1.0)[0]
 
 
@@ -210,7 +210,7 @@ def _sample_channel_decay(
 def _call_delta_rule(
     function: Callable[..., Parts], q: Tensor, k: Tensor, v: Tensor, beta: Tensor, log_decay: Tensor
 ) -> Tensor:
-    """Older versions refuse single precision, so that ours is used."""
+    """Call a version that takes single precision; older ones refuse it, and ours is used."""
     return function(q, k, v, g=log_decay, beta=beta, scale=1.0)[0]
 
 
@@ -223,7 +223,7 @@ def _sample_delta_rule(
 
 
 def _log_decays(draw: Function, *shape: int) -> Tensor:
-    """In (−1, 0): what heads of these families begin with."""
+    """Return log decays in (−1, 0), as heads of these families have at the start."""
     return -draw(*shape).sigmoid()
 
 

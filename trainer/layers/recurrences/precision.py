@@ -23,7 +23,7 @@ HALVES = (torch.bfloat16, torch.float16)
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any]:
-    """What a forward pass runs in at `training.precision`; at float32 nothing that could change a bit."""
+    """Return the context of a forward pass at `training.precision`; at float32 it changes no bit."""
     if precision == "float32":
         return nullcontext()
     return torch.autocast(device.type, getattr(torch, precision))
@@ -58,7 +58,7 @@ def in_float32(function: Callable[Arguments, Result]) -> Callable[Arguments, Res
 
 
 def recurrence(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
-    """Decorator of a map over time: `in_float32`, and not compiled, because its loops would be unrolled."""
+    """Decorate a map over time: `in_float32`, and not compiled, because its loops would be unrolled."""
     apart: Callable[Arguments, Result] = torch.compiler.disable(in_float32(function))
     return apart
 

@@ -90,7 +90,7 @@ def scalar_decay_scan(q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor) -> Ten
 
 
 def scalar_decay_states(k: Tensor, v: Tensor, log_decay: Tensor) -> Iterator[tuple[slice, Tensor]]:
-    """Block by block: its steps, and its states (batch, T, heads, N, P). Arguments as `scalar_decay_scan`."""
+    """Yield steps and states (batch, T, heads, N, P) of each block. Arguments as `scalar_decay_scan`."""
     batch, length, heads, values = v.shape
     keys = k.repeat_interleave(heads // k.shape[2], dim=2)  # (batch, L, heads, N)
     decay = log_decay.exp().expand(batch, length, -1)[..., None, None]  # (batch, L, heads, 1, 1)

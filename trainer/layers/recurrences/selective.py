@@ -43,7 +43,7 @@ def selective_sequential(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tens
 def selective_step(
     h: Tensor, x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """State (batch, D, N) and one step of the inputs, without time, to the next state and y (batch, D)."""
+    """Return the next state (batch, D, N) and y (batch, D), for one step of the inputs, without time."""
     decay = torch.exp(delta[..., None] * A)  # (batch, D, N)
     h = decay * h + (delta * x)[..., None] * B[:, None]  # (batch, D, N)
     return h, (h @ C[..., None])[..., 0]
@@ -79,7 +79,7 @@ def selective_scan(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor) ->
 def selective_states(
     x: Tensor, delta: Tensor, A: Tensor, B: Tensor
 ) -> Iterator[tuple[slice, Tensor, Tensor, Tensor]]:
-    """Block by block: its steps, its states h, its decays a and its inputs b, (T, batch, D, N) each."""
+    """Yield steps, states h, decays a and inputs b of each block, (T, batch, D, N) each."""
     d, driven, B = _time_first(delta), _time_first(delta * x), _time_first(B)
     h = x.new_zeros(x.shape[0], *A.T.shape)  # (batch, N, D)
     for steps in _blocks(x, A):
@@ -91,7 +91,7 @@ def selective_states(
 
 
 def _tile(x: Tensor, A: Tensor) -> tuple[int, int]:
-    """Sequences and channels that are scanned together: what a CPU's cache holds, everything elsewhere."""
+    """Return how many sequences and channels are scanned together: those that fit a CPU's cache, else all."""
     if x.device.type != "cpu":
         return len(x), len(A)
     return max(1, STEP_STATES // A.numel()), min(len(A), max(1, STEP_STATES // A.shape[1]))
@@ -159,20 +159,20 @@ def _arranged(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor) -> tupl
 
 
 def _discretise(d: Tensor, driven: Tensor, A: Tensor, B: Tensor, a: Tensor, b: Tensor) -> None:
-    """Decays exp(Δ A) into a and inputs (Δ ∘ x) Bᵀ into b, (T, batch, N, D) each."""
+    """Write decays exp(Δ A) into a and inputs (Δ ∘ x) Bᵀ into b, (T, batch, N, D) each."""
     torch.mul(d[:, :, None], A, out=a).exp_()
     torch.mul(B[..., None], driven[:, :, None], out=b)
 
 
 def _forward(a: Tensor, states: Tensor, h: Tensor) -> Tensor:
-    """states[t] += a[t] ∘ states[t−1] in place, h before the first; returns the last, one call per step."""
+    """Add a[t] ∘ states[t−1] to states[t] in place, h before the first; return the last; a call per step."""
     for a_t, state in zip(a.unbind(0), states.unbind(0), strict=True):
         h = state.addcmul_(a_t, h)
     return h
 
 
 def _adjoint(a: Tensor, g: Tensor, later: Tensor) -> None:
-    """g[t] += a[t+1] ∘ g[t+1] in place, backwards; `later` stands for that of the last step."""
+    """Add a[t+1] ∘ g[t+1] to g[t] in place, backwards; `later` is that product at the last step."""
     steps = g.unbind(0)[::-1]  # (batch, N, D) each
     steps[0].add_(later)
     for (after, before), decay in zip(pairwise(steps), a.unbind(0)[:0:-1], strict=True):

@@ -41,7 +41,7 @@ def siso_sequential(u: Tensor, logarithms: Tensor, residues: Tensor) -> Tensor:
 
 @in_float32
 def siso_step(u: Tensor, logarithms: Tensor, residues: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-    """One step: y (batch, H) and the next state (batch, H, N) for inputs u (batch, H) and the state x."""
+    """Return y (batch, H) and the next state (batch, H, N) for inputs u (batch, H) and the state x."""
     x = logarithms.exp() * x + u[..., None]  # (batch, H, N)
     return 2.0 * (residues * x).sum(dim=-1).real, x
 
@@ -67,7 +67,10 @@ def siso_kernel(logarithms: Tensor, residues: Tensor, length: int) -> Tensor:
 
 @recurrence
 def siso_convolution(u: Tensor, K: Tensor) -> Tensor:
-    """y[t] = Σ_{l=0}^{t} K[l] u[t−l] by FFTs of twice the length; (batch, L, H) for K of shape (H, L)."""
+    """Return y[t] = Σ_{l=0}
+
+    {t} K[l] u[t−l] by FFTs of twice the length; (batch, L, H) for K (H, L).
+    """
     length = u.shape[1]
     K_hat = torch.fft.rfft(K, n=2 * length)  # (H, L+1)
     u_hat = torch.fft.rfft(u.transpose(1, 2), n=2 * length)  # (batch, H, L+1)

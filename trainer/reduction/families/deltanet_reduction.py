@@ -69,7 +69,7 @@ class DeltaNetReduction:
 
 
 def propose(system: DeltaNetSystem, method: Method) -> RankTable:
-    """Share of tr G, over all heads, outside the directions that each rank keeps, and what it would save.
+    """Return shares of tr G, over all heads, outside the directions that each rank keeps, and parameters.
 
     A cut adds its map to the parameters: r N for each head.
 
@@ -110,7 +110,7 @@ def energy(system: DeltaNetSystem) -> FloatArray:
 
 
 def directions(system: DeltaNetSystem, method: Method) -> FloatArray:
-    """An orthogonal matrix for each head, (heads, N, N), its columns in the order in which they are kept."""
+    """Return an orthogonal matrix per head, (heads, N, N), columns in the order in which they are kept."""
     G = energy(system)
     if method.name == "diagonal":
         order = np.argsort(-np.diagonal(G, axis1=1, axis2=2), axis=1, kind="stable")  # (heads, N)
@@ -123,7 +123,7 @@ def directions(system: DeltaNetSystem, method: Method) -> FloatArray:
 
 
 def reduce(system: DeltaNetSystem, rank: int, method: Method) -> DeltaNetReduction:
-    """The layer with keys and queries of `rank` dimensions in every head. Rank N is the layer as it is.
+    """Return the layer with keys and queries of `rank` dimensions in every head; unchanged at rank N.
 
     Raises
     ------
@@ -143,7 +143,7 @@ def reduce(system: DeltaNetSystem, rank: int, method: Method) -> DeltaNetReducti
 
 
 def predicted_error(system: DeltaNetSystem, reduction: DeltaNetReduction) -> float:
-    """Relative error of the output as if the reduced state were the projected one, as in linear attention.
+    """Return the relative error of the output as if the reduced state were the projected one.
 
         √(Σ_h tr(Π⊥ P Π⊥ Q) / Σ_h tr(P Q)),   Π⊥ = 1 − U Uᵀ
 
@@ -171,9 +171,9 @@ def verify(parameters_now: Arrays, reduction: DeltaNetReduction, seed: int = 0) 
         return float("inf")
     width = reduction.before["inner.weight"].shape[1]
     x = np.random.default_rng(seed).standard_normal((2, 24, width))
-    wanted = simulate(reduction.before, x, reduction.basis)
-    error = np.linalg.norm(simulate(parameters_now, x) - wanted)
-    return float(error / max(np.linalg.norm(wanted), np.finfo(np.float64).tiny))
+    intended = simulate(reduction.before, x, reduction.basis)
+    error = np.linalg.norm(simulate(parameters_now, x) - intended)
+    return float(error / max(np.linalg.norm(intended), np.finfo(np.float64).tiny))
 
 
 def simulate(parameters: Arrays, x: FloatArray, basis: FloatArray | None = None) -> FloatArray:

@@ -89,8 +89,9 @@ def propose(system: GlaSystem, method: Method) -> RankTable:
 
 
 def choice(statistics: Statistics, method: Method) -> tuple[Indices, FloatArray]:
-    """Key channels of each head in the order in which a method keeps them, (heads, N), and the share of the
-    output's energy over all heads that each rank loses, (N+1,): outputs of heads are apart, so errors add up.
+    """Return the order in which key channels are kept, (heads, N), and the share each rank loses, (N+1,).
+
+    Shares are of the output's energy over all heads: outputs of heads are apart, so errors add up.
 
     Raises
     ------
@@ -111,11 +112,11 @@ def _choice(statistics: Statistics, method: Method) -> tuple[Indices, FloatArray
         in_order = [each[np.ix_(order, order)] for each, order in zip(M, orders, strict=True)]
         return orders, lost_energy(np.sum(in_order, axis=0), np.arange(n))
     given = [None] * len(M) if method.name == "energy" else list(orders)
-    found = [
+    eliminations = [
         eliminate_compensated(*head) for head in zip(statistics.P, statistics.samples, given, strict=True)
     ]
-    errors: FloatArray = np.sum([head.errors for head in found], axis=0)
-    return np.stack([head.order for head in found]), shares_of(errors)
+    errors: FloatArray = np.sum([head.errors for head in eliminations], axis=0)
+    return np.stack([head.order for head in eliminations]), shares_of(errors)
 
 
 def reduce(system: GlaSystem, rank: int, method: Method) -> GlaReduction:
@@ -172,9 +173,9 @@ def verify(parameters_now: Arrays, reduction: GlaReduction, seed: int = 0) -> fl
         return float("inf")
     width = reduction.before["W_q"].shape[2]
     x = np.random.default_rng(seed).standard_normal((2, 24, width))
-    wanted = simulate(reduction.before, x, reduction)
-    error = np.linalg.norm(simulate(parameters_now, x) - wanted)
-    return float(error / max(np.linalg.norm(wanted), np.finfo(np.float64).tiny))
+    intended = simulate(reduction.before, x, reduction)
+    error = np.linalg.norm(simulate(parameters_now, x) - intended)
+    return float(error / max(np.linalg.norm(intended), np.finfo(np.float64).tiny))
 
 
 def simulate(parameters: Arrays, x: FloatArray, reduction: GlaReduction | None = None) -> FloatArray:

@@ -24,7 +24,7 @@ SHOWN_FREQUENCIES = 192
 
 
 def inspect(parameters: Arrays, reduction: LruReduction, earlier: Arrays | None) -> dict[str, Any]:
-    """The responses of a layer and of its reduction, and how its spectrum moved since an earlier snapshot.
+    """Return responses of a layer and of its reduction, and how its spectrum moved since a snapshot.
 
     Parameters
     ----------

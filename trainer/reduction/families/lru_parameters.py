@@ -92,7 +92,7 @@ def parameters_from_system(eigenvalues: ComplexArray, B: ComplexArray, C: Comple
 
 
 def with_lru_scale(parameters: Arrays, truncation: Truncation) -> Truncation:
-    """The truncation with rows of B̃' = B'/γ' at the median row norm of B̃: what the optimizer sees is B̃.
+    """Scale rows of B̃' = B'/γ' to the median row norm of B̃, which is what the optimizer sees.
 
     Rank N is left as it is.
     """
@@ -219,7 +219,7 @@ def _state_matrix_gradient(parameters: Arrays, gradient: Arrays) -> ComplexArray
 
 
 def _eigenvalue_weights(parameters: Arrays, truncation: Truncation) -> ComplexArray:
-    """(r, N) weights of g_logλ' = weights @ g_logλ for the diagonal of G_A: λ̄'_k V̄_ik W_ik / λ̄_i."""
+    """Return (r, N) weights: g_logλ' = weights @ g_logλ for the diagonal of G_A: λ̄'_k V̄_ik W_ik / λ̄_i."""
     weights = truncation.eigenvalues.conj()[:, None] * (truncation.V_n.conj() * truncation.W_n).T  # (r, N)
     return weights * _eigenvalues(parameters)[1].conj()
 

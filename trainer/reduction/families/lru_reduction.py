@@ -61,7 +61,7 @@ def spectrum(parameters: Arrays) -> FloatArray:
 
 
 def propose(parameters: Arrays, method: Method = BALANCED) -> RankTable:
-    """Hankel singular values of the layer (or a method's scores) and what every rank r = 0..N would mean.
+    """Return Hankel singular values (or a method's scores) and the consequences of every rank r = 0..N.
 
     Raises
     ------
@@ -101,7 +101,7 @@ def propose(parameters: Arrays, method: Method = BALANCED) -> RankTable:
 
 
 def estimate(parameters: Arrays, method: Method = BALANCED) -> tuple[list[float], list[bool | None]]:
-    """`discarded_share` and `realisable` as `propose` gives them of balanced truncation; no rank is tried."""
+    """Return `discarded_share` and `realisable` of balanced truncation as `propose` does; tries no rank."""
     system = system_from_parameters(parameters)
     real = method.symmetry == "real"
     importances = pair_importances(balance_real(system).hsv) if real else monitoring_spectrum(system)
@@ -112,7 +112,7 @@ def estimate(parameters: Arrays, method: Method = BALANCED) -> tuple[list[float]
 def _propose_real(
     system: DiagonalSystem,
 ) -> tuple[FloatArray, list[float], list[bool | None], list[float | None], list[int]]:
-    """Importances of stored modes, bounds, what can be realised, cond(E) and stored modes, for every rank."""
+    """Return importances of stored modes, and bounds, realisable, cond(E) and stored modes of every rank."""
     balanced = balance_real(system)
     n = system.state_dim
     importances = pair_importances(balanced.hsv)
@@ -230,7 +230,7 @@ def _verified_frequencies(reduction: LruReduction) -> FloatArray:
 
 
 def _reference_response(reduction: LruReduction, omegas: FloatArray) -> ComplexArray:
-    """Response of the dense reduced system; at rank N, where A_r = diag(λ), of the layer before (F, M, H)."""
+    """Return the response (F, M, H) of the dense reduced system; at rank N that of the layer before."""
     truncation = reduction.truncation
     if truncation.rank == truncation.hsv.size:
         return frequency_response(system_from_parameters(reduction.parameters), omegas)

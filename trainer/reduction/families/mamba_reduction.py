@@ -101,7 +101,7 @@ def spectrum(system: SelectiveSystem) -> FloatArray:
 
 
 def propose(system: SelectiveSystem, method: Method) -> RankTable:
-    """Share of the output's energy that each rank loses on the calibration sequences, and what it would save.
+    """Return the share of the output's energy that each rank loses on calibration sequences, and parameters.
 
     Raises
     ------
@@ -115,7 +115,7 @@ def propose(system: SelectiveSystem, method: Method) -> RankTable:
 
 
 def choice(statistics: Statistics, method: Method) -> tuple[Order, FloatArray]:
-    """States in the order in which a method keeps them, (N,), and the share that each rank loses, (N+1,).
+    """Return the order in which a method keeps states, (N,), and the share that each rank loses, (N+1,).
 
     Raises
     ------
@@ -134,8 +134,8 @@ def _choice(statistics: Statistics, method: Method) -> tuple[Order, FloatArray]:
         order = _order(statistics, method)
         return order, lost_energy(statistics.M, order)
     given = None if method.name == "energy" else _order(statistics, method)
-    found = eliminate_compensated(statistics.P, statistics.samples, given)
-    return found.order, shares_of(found.errors)
+    elimination = eliminate_compensated(statistics.P, statistics.samples, given)
+    return elimination.order, shares_of(elimination.errors)
 
 
 def _order(statistics: Statistics, method: Method) -> Order:
@@ -201,9 +201,9 @@ def verify(parameters_now: Arrays, reduction: SelectiveReduction, seed: int = 0)
         return float("inf")
     channels = len(reduction.before["dt_bias"])
     x = np.random.default_rng(seed).standard_normal((2, 24, channels))
-    wanted = simulate(reduction.before, x, reduction.mixing, reduction.kept)
-    error = np.linalg.norm(simulate(parameters_now, x) - wanted)
-    return float(error / max(np.linalg.norm(wanted), np.finfo(np.float64).tiny))
+    intended = simulate(reduction.before, x, reduction.mixing, reduction.kept)
+    error = np.linalg.norm(simulate(parameters_now, x) - intended)
+    return float(error / max(np.linalg.norm(intended), np.finfo(np.float64).tiny))
 
 
 def simulate(
@@ -229,7 +229,7 @@ def simulate(
 def second_moment_hsv(
     decays: FloatArray, drives: FloatArray, reads: FloatArray, weights: FloatArray | None = None
 ) -> FloatArray:
-    """Hankel singular values of the channels as systems with random coefficients, summed over channels.
+    """Return Hankel singular values of channels as systems with random coefficients, summed over channels.
 
         P_ij = E[b_i b_j] / (1 − E[a_i a_j]),   Q_ij = E[C_i C_j] / (1 − E[a_i a_j]),   σ = svd(L_Qᵀ L_P)
 

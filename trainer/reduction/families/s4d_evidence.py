@@ -34,6 +34,6 @@ def inspect(parameters: Arrays, reduction: S4dReduction) -> dict[str, Any]:
 
 
 def _shown(own: FloatArray) -> FloatArray:
-    """Uniform frequencies and pole angles of all channels, of these some where there are many; ascending."""
+    """Return uniform frequencies and pole angles of all channels, or some of many; ascending."""
     angles = np.unique(own[:, UNIFORM:])
     return np.unique(np.concatenate([own[0, :UNIFORM], angles[:: 1 + len(angles) // SHOWN_ANGLES]]))

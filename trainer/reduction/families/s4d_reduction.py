@@ -150,7 +150,7 @@ def _sizes(channels: int, state_dim: int) -> list[int]:
 
 
 def estimate(parameters: Arrays, method: Method = BALANCED) -> tuple[list[float], list[bool | None]]:
-    """`discarded_share` and `realisable` as `propose` gives them, from the first ESTIMATED_CHANNELS."""
+    """Return `discarded_share` and `realisable` as `propose` does, from the first ESTIMATED_CHANNELS."""
     channels, n = parameters["A_im"].shape
     some = {name: values[:ESTIMATED_CHANNELS] for name, values in parameters.items()}
     checked = ranks_to_check(n, channels)
@@ -316,7 +316,10 @@ def _named(parameters: Arrays, moved: Sequence[HoldGradients], power: int) -> di
 
 
 def responses(parameters: Arrays, omegas: FloatArray) -> ComplexArray:
-    """Σ_n ρ_n / (1 − λ_n e^{−iω}) + ρ̄_n / (1 − λ̄_n e^{−iω}) of every channel at its frequencies (H, F)."""
+    """Return Σ_n ρ_n / (1 − λ_n e
+
+    {−iω}) + ρ̄_n / (1 − λ̄_n e^{−iω}) of every channel at its frequencies (H, F).
+    """
     hold = hold_of(parameters)
     residues = _complex(parameters, "C") * hold.gain  # (H, N)
     total = np.zeros(omegas.shape, dtype=np.complex128)  # (H, F)
@@ -330,7 +333,7 @@ def responses(parameters: Arrays, omegas: FloatArray) -> ComplexArray:
 
 
 def frequencies(parameters: Arrays) -> FloatArray:
-    """64 uniform frequencies in [0, π] and the angles of the 16 slowest poles, of every channel, (H, F)."""
+    """Return 64 uniform frequencies in [0, π] and angles of the 16 slowest poles of every channel, (H, F)."""
     logarithms = hold_of(parameters).logarithms  # (H, N)
     slowest = np.argsort(-logarithms.real, axis=1, kind="stable")[:, :POLES]
     angles = np.abs(np.angle(np.exp(1j * np.take_along_axis(logarithms.imag, slowest, axis=1))))
@@ -352,11 +355,13 @@ def verify(parameters_now: Arrays, reduction: S4dReduction) -> float:
         return float("inf")
     omegas = frequencies(reduction.parameters)  # (H, F)
     if reduction.channels:
-        wanted = np.array([_dense(*pair) for pair in zip(reduction.channels, omegas, strict=True)])  # (H, F)
+        intended = np.array(
+            [_dense(*pair) for pair in zip(reduction.channels, omegas, strict=True)]
+        )  # (H, F)
     else:
-        wanted = responses(reduction.parameters, omegas)
-    error = np.abs(responses(parameters_now, omegas) - wanted).max()
-    return float(error / max(np.abs(wanted).max(), np.finfo(np.float64).tiny))
+        intended = responses(reduction.parameters, omegas)
+    error = np.abs(responses(parameters_now, omegas) - intended).max()
+    return float(error / max(np.abs(intended).max(), np.finfo(np.float64).tiny))
 
 
 def _dense(modes: Modes, omegas: FloatArray) -> ComplexArray:

@@ -145,7 +145,7 @@ def propose(parameters: Arrays, method: Method = BALANCED) -> RankTable:
 
 
 def estimate(parameters: Arrays, method: Method = BALANCED) -> tuple[list[float], list[bool | None]]:
-    """`discarded_share` and `realisable` as `propose` gives them; of large layers as if no pole were real."""
+    """Return `discarded_share` and `realisable` as `propose` does; of large layers as if none were real."""
     balanced = _balanced(system_of(parameters), method)
     n = len(parameters["A_im"])
     checked = ranks_to_check(n)
@@ -293,13 +293,13 @@ def verify(parameters_now: Arrays, reduction: S5Reduction) -> float:
     """
     if any(parameters_now[name].shape != reduction.parameters[name].shape for name in MODE_PARAMETERS):
         return float("inf")
-    now, wanted = real_map(parameters_now), real_map(reduction.parameters)
-    slowest = np.argsort(-wanted.logarithms.real, kind="stable")[:VERIFIED]
-    omegas = np.concatenate([np.linspace(0.0, np.pi, VERIFIED), wanted.logarithms.imag[slowest]])
+    now, intended = real_map(parameters_now), real_map(reduction.parameters)
+    slowest = np.argsort(-intended.logarithms.real, kind="stable")[:VERIFIED]
+    omegas = np.concatenate([np.linspace(0.0, np.pi, VERIFIED), intended.logarithms.imag[slowest]])
     error = scale = 0.0
     for some in np.array_split(omegas, len(omegas) // VERIFIED_AT_ONCE):
         modes = reduction.modes
-        dense = frequency_response(wanted, some) if modes is None else _dense(modes, some)  # (F, M, H)
+        dense = frequency_response(intended, some) if modes is None else _dense(modes, some)  # (F, M, H)
         deviation = frequency_response(now, some) - dense  # (F, M, H)
         error = max(error, float(np.linalg.norm(deviation, axis=(1, 2)).max()))
         scale = max(scale, float(np.linalg.norm(dense, axis=(1, 2)).max()))

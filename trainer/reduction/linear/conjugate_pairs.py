@@ -6,7 +6,7 @@ A layer of N stored modes (λ, B, C) is a real system of order 2N, with the stac
 
 Balanced truncation of the real realisation (real_symmetry.py) to an order m leaves c conjugate pairs and k
 real poles, m = 2c + k. Each takes one stored mode, a real pole with half of its output column, which 2 Re
-doubles. A rank counts stored modes. It is cut to the largest order that fits into so many, and modes that are
+doubles. A rank counts stored modes. It is cut to the largest order that fits into it, and modes that are
 left over are padding: former modes with C = 0.
 
 Gradients with respect to a complex quantity z are g = dL/dRe z + i dL/dIm z, so dL = Re(ḡ dz).
@@ -103,7 +103,7 @@ def doubled(system: DiagonalSystem) -> DiagonalSystem:
 
 
 def balance_pairs(system: DiagonalSystem) -> RealBalance:
-    """The real system u -> 2 Re(C x) in balanced coordinates; of order 0 where it passes nothing on."""
+    """Return the real system u -> 2 Re(C x) in balanced coordinates; of order 0 if its output is 0."""
     if not system.C.any() or not system.B.any():
         n, (outputs, _), inputs = system.state_dim, system.C.shape, system.B.shape[1]
         nothing = np.zeros((2 * n, 0))
@@ -119,11 +119,11 @@ def shuffled(balanced: RealBalance, seed: int) -> RealBalance:
 
     Every choice of balanced states is stable. `hsv` is in the order in which states are kept.
     """
-    known = len(balanced.A)
-    pairs = np.random.default_rng((seed, known)).permutation(known // 2)
+    order_now = len(balanced.A)
+    pairs = np.random.default_rng((seed, order_now)).permutation(order_now // 2)
     both = np.stack([2 * pairs, 2 * pairs + 1], axis=1).ravel()
-    order = np.concatenate([both, np.arange(len(both), known)])  # (K,)
-    rest = np.arange(known, len(balanced.hsv))
+    order = np.concatenate([both, np.arange(len(both), order_now)])  # (K,)
+    rest = np.arange(order_now, len(balanced.hsv))
     return replace(
         balanced,
         A=balanced.A[np.ix_(order, order)],
@@ -157,7 +157,7 @@ def _with_doubled_output(system: DiagonalSystem) -> DiagonalSystem:
 
 
 def ranks_to_check(state_dim: int, systems: int = 1) -> set[int]:
-    """Ranks that may be chosen: all of them, or where that is much work about 30 in even ratios; N always.
+    """Return ranks that may be chosen: all, or about 30 in even ratios if that is too much work; N always.
 
     >>> sorted(ranks_to_check(4))
     [1, 2, 3, 4]
@@ -179,7 +179,7 @@ def realisable_where(checked: Collection[int], state_dim: int) -> list[bool | No
 def order_for(balanced: RealBalance, rank: int, below: int | None = None) -> int:
     """Return the largest real order that at most `rank` stored modes can hold; 0 where nothing is passed on.
 
-    At least the rank itself, where there are so many states: its eigenvalues cannot be more than that.
+    At least the rank itself, where the layer has that many states: its eigenvalues cannot be more than that.
 
     Parameters
     ----------
@@ -196,7 +196,10 @@ def order_for(balanced: RealBalance, rank: int, below: int | None = None) -> int
 
 
 def quick_order(balances: Sequence[RealBalance]) -> OrderOf:
-    """`order_for` where that is little work, else 2 r: as if no pole were real, which few of many are."""
+    """Return `order_for` if it is little work, else r → 2 r: as if no pole were real.
+
+    Of many poles few are.
+    """
     work = sum((len(balanced.hsv) // 2) ** 4 for balanced in balances)
     return order_for if work <= QUICK_WORK else lambda balanced, rank: 2 * rank
 
@@ -204,7 +207,7 @@ def quick_order(balances: Sequence[RealBalance]) -> OrderOf:
 def tails_of_ranks(
     balances: Sequence[RealBalance], checked: Collection[int], order_of: OrderOf = order_for
 ) -> list[FloatArray]:
-    """(S,) for each rank 0..N: Σ of the singular values of each system beyond the order that the rank holds.
+    """Return (S,) for each rank 0..N: Σ of each system's singular values beyond the order the rank holds.
 
     Between checked ranks those of the next lower one, which are not smaller.
     """
@@ -256,7 +259,7 @@ def truncate_pairs(balanced: RealBalance, rank: int, system: DiagonalSystem) -> 
 
 
 def _modes(balanced: RealBalance, order: int) -> Modes:
-    """The modal form A_r = E diag(λ') E⁻¹ of a corner, B' = E⁻¹ B_r, C' = C_r E, without the partners."""
+    """Return the modal form A_r = E diag(λ') E⁻¹ of a corner, B' = E⁻¹ B_r, C' = C_r E, without partners."""
     A, B, C = balanced.A[:order, :order], balanced.B[:order], balanced.C[:, :order]
     eigenvalues, E = (np.asarray(part, dtype=np.complex128) for part in np.linalg.eig(A))
     inverse = np.linalg.inv(E)  # (m, m)
@@ -278,7 +281,7 @@ def _modes(balanced: RealBalance, order: int) -> Modes:
 
 
 def _stacked(columns: ComplexArray) -> ComplexArray:
-    """From coordinates [Re x; Im x] to [x; x̄], (2N, r)."""
+    """Map coordinates [Re x; Im x] to [x; x̄], (2N, r)."""
     top, bottom = np.split(columns, 2)  # (N, r) each
     return np.concatenate([top + 1j * bottom, top - 1j * bottom])
 
@@ -350,7 +353,7 @@ def transport_second(given: Gradients, modes: Modes) -> Gradients:
 
 
 def _multiplicity(modes: Modes) -> tuple[FloatArray, FloatArray]:
-    """How often a stored mode's λ and B, and its C, count in the real system: a real pole's C is halved."""
+    """Return how often a stored mode's λ and B, and its C, count in the real system (real poles: C half)."""
     return np.where(modes.real, 1.0, 2.0), np.full(len(modes.real), 2.0)
 
 

@@ -19,7 +19,7 @@ ComplexArray = npt.NDArray[np.complex128]
 Gramian = TypeVar("Gramian", FloatArray, ComplexArray)
 
 PEAK_GRID = 256
-"""Uniform frequencies of `peak_gain`, besides the pole angles."""
+"""Uniform frequencies of `peak_gain`, in addition to the pole angles."""
 POWER_ITERATIONS = 6
 EXACT_PEAKS = 8
 
@@ -198,7 +198,7 @@ def _factor_of_correlations(G: Gramian, scale: FloatArray) -> Gramian:
 
 
 def _correlations(G: Gramian, scale: FloatArray) -> Gramian:
-    """G_ij / (scale_i scale_j), by products: a complex array is divided by a real one as by a complex one."""
+    """Return G_ij / (scale_i scale_j), by products: numpy divides complex by real as complex by complex."""
     correlations = G * (1.0 / scale[:, None])  # (K, K)
     correlations *= 1.0 / scale
     return correlations
@@ -303,7 +303,7 @@ def peak_gain(system: DiagonalSystem, *, points: int = PEAK_GRID) -> float:
     ----------
     system : DiagonalSystem
     points : int
-        Uniform frequencies besides the pole angles.
+        Uniform frequencies, in addition to the pole angles.
 
     Returns
     -------

@@ -28,12 +28,12 @@ def reordered(balanced: Balance, method: str, seed: int) -> Balance:
     Those whose direction is rounding stay last; `hsv` stays descending, `order` says what is kept first.
     """
     limit = balanced.numerical_rank
-    known = np.arange(limit)
+    leading = np.arange(limit)
     if method == "smallest":
-        known = known[::-1]
+        leading = leading[::-1]
     elif method == "random":
-        known = np.random.default_rng((seed, limit)).permutation(known)
-    order = np.concatenate([known, np.arange(limit, len(balanced.hsv))])
+        leading = np.random.default_rng((seed, limit)).permutation(leading)
+    order = np.concatenate([leading, np.arange(limit, len(balanced.hsv))])
     return replace(balanced, order=order)
 
 
@@ -53,7 +53,7 @@ def strongest_modes(systems: Sequence[DiagonalSystem], method: str, rank: int) -
 
 
 def importances_of_modes(systems: Sequence[DiagonalSystem], method: str) -> FloatArray:
-    """Scores of the modes, those of the same place in the order of their system added up, (N,) descending."""
+    """Return scores of modes, (N,) descending, summed over systems by their place in each one's order."""
     scores = np.stack([mode_scores(system, method) for system in systems])  # (S, N)
     total: FloatArray = np.sort(scores, axis=1)[:, ::-1].sum(axis=0)
     return total
@@ -80,7 +80,7 @@ def keep_modes(system: DiagonalSystem, method: str, rank: int) -> Truncation:
 
 
 def allocate(scores: Sequence[Sequence[float]], total: int) -> list[int]:
-    """How many states each layer keeps when `total` are kept in all: the largest normalised scores win.
+    """Return how many of `total` states each layer keeps: the largest normalised scores win.
 
     A score is divided by the sum of those that are not smaller in its layer, so the largest of each layer
     is 1 and every layer keeps a state.

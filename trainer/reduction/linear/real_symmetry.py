@@ -10,7 +10,7 @@ complex one and from their unconjugated twins,
     Q_z = ½ [[Re(Q + Q'), −Im(Q + Q')], [−Im(Q' − Q), Re(Q − Q')]]
 
 A real order m has conjugate pairs of eigenvalues, stored as one mode each with twice its output row, and
-real ones. A rank counts stored modes: it is cut to the largest order that needs exactly so many.
+real ones. A rank counts stored modes: it is cut to the largest order that needs exactly that number.
 """
 
 from dataclasses import dataclass
@@ -76,9 +76,9 @@ def balance_real(system: DiagonalSystem) -> RealBalance:
     U, hsv, Zt = np.linalg.svd(L_o.T @ L_c)
     if hsv[0] == 0.0:
         raise ValueError("all Hankel singular values are 0: the layer passes nothing on")
-    known = int(np.count_nonzero(hsv > NUMERICAL_RANK * hsv[0]))
-    root = np.sqrt(hsv[:known])
-    V, W = L_c @ (Zt[:known].T / root), L_o @ (U[:, :known] / root)  # (2N, K) each
+    numerical_rank = int(np.count_nonzero(hsv > NUMERICAL_RANK * hsv[0]))
+    root = np.sqrt(hsv[:numerical_rank])
+    V, W = L_c @ (Zt[:numerical_rank].T / root), L_o @ (U[:, :numerical_rank] / root)  # (2N, K) each
     re, im = system.eigenvalues.real[:, None], system.eigenvalues.imag[:, None]
     top, bottom = np.split(V, 2)  # (N, K) each
     A = W.T @ np.concatenate([re * top - im * bottom, im * top + re * bottom])  # (K, K)
@@ -109,7 +109,7 @@ def order_for(balanced: RealBalance, rank: int) -> int:
         eigenvalues = np.linalg.eigvals(balanced.A[:order, :order]).astype(np.complex128)
         if _stored(eigenvalues).sum() == rank:
             return order
-    raise ValueError(f"rank {rank} cannot be realised: no real order has exactly so many stored modes")
+    raise ValueError(f"rank {rank} cannot be realised: no real order has exactly that many stored modes")
 
 
 def _stored(eigenvalues: ComplexArray) -> np.ndarray:
@@ -161,7 +161,7 @@ def _modal(
 
 
 def _check(result: Truncation, A: FloatArray, B: FloatArray, C: FloatArray) -> None:
-    """That Re(C' x') is the dense real system, on a few frequencies."""
+    """Raise ValueError unless Re(C' x') is the dense real system, on a few frequencies."""
     omegas = np.linspace(0.0, np.pi, 9)
     stored = DiagonalSystem(result.eigenvalues, result.B, result.C)
     both = frequency_response(stored, np.concatenate([omegas, -omegas]))  # (18, M, H)

@@ -9,7 +9,7 @@ from hankelboard.trainer.reduction.linear.truncation import Balance
 
 
 def kept_subspace(balanced: Balance, rank: int) -> ComplexArray:
-    """Basis V_r (N, r) of what a truncation at this rank keeps; fewer columns beyond the numerical rank."""
+    """Return the basis V_r (N, r) that a truncation keeps; fewer columns beyond the numerical rank."""
     return balanced.bases(min(rank, balanced.numerical_rank))[0]
 
 
@@ -69,7 +69,7 @@ def random_regret(final: Balance, rank: int, seed: int) -> float:
 
 
 def order_stability(before: Balance, now: Balance, count: int) -> float | None:
-    """Kendall's τ between the order of the strongest directions then and the order of their successors now.
+    """Return Kendall's τ between the order of the strongest directions before and of their successors now.
 
     Each of the first `count` balanced directions is matched with one of now, so that the sum of
     |W_nowᴴ V_before| (unit columns) is as large as possible: it keeps its identity while its σ moves.

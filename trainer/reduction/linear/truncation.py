@@ -198,7 +198,7 @@ def balanced_truncation(
 
 
 def scale_modes(truncation: Truncation, row_norms: npt.ArrayLike) -> Truncation:
-    """The same map with ‖row k of B'‖ = row_norms[k]: B' and C', V_n and W_n take inverse positive factors.
+    """Return the same map with ‖row k of B'‖ = row_norms[k]: B' and C', V_n and W_n take inverse factors > 0.
 
     Parameters
     ----------

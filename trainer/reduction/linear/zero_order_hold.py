@@ -112,7 +112,7 @@ def continuous_gradients(hold: Hold, matrix: ComplexArray, given: HoldGradients)
 
 
 def step_gradients(hold: Hold, matrix: ComplexArray, given: HoldGradients) -> FloatArray:
-    """Gradients of log Δ from those of λ and φ X, (N,): dλ = λ Δ A d log Δ and d(φ X) = λ Δ X d log Δ."""
+    """Return gradients of log Δ from those of λ and φ X, (N,): dλ = λ Δ A d log Δ, d(φ X) = λ Δ X d log Δ."""
     slope = hold.eigenvalues * hold.dt  # (N,)
     through_matrix = ((slope[:, None] * matrix).conj() * given.carried).sum(axis=1)  # (N,)
     total: FloatArray = ((slope * hold.A).conj() * given.eigenvalues + through_matrix).real

@@ -20,9 +20,9 @@ from hankelboard.trainer.reduction.reducible import FloatArray
 
 SAMPLED_OUTPUTS = 8192
 SAMPLED_NUMBERS = 1 << 21
-"""Outputs whose c and h a layer keeps for this: so many, and at most so many numbers of each."""
+"""Outputs whose c and h a layer keeps for this: their number, and the most numbers of each."""
 FRESH = 64
-"""(P_II)⁻¹ is computed anew about so many times; in between one state is taken out of it at a time."""
+"""(P_II)⁻¹ is computed anew about this number of times; in between one state is taken out of it at a time."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +46,7 @@ class Elimination:
 
 
 def eliminate_compensated(P: FloatArray, samples: Samples, order: Order | None = None) -> Elimination:
-    """Backward elimination with regression; with `order` the states go in that order, the last one first.
+    """Eliminate states backwards with regression; with `order` in that order, the last one first.
 
     Parameters
     ----------

@@ -21,7 +21,7 @@ RIDGE = 1e-10
 
 
 def eliminate(M: FloatArray) -> Order:
-    """States in the order in which they are kept: backwards, the one whose loss costs least goes first.
+    """Return the order in which states are kept, by backward elimination: the cheapest state goes first.
 
     Removing j when J is gone adds M_jj + 2 Σ_{i in J} M_ij to the error; kept up to date, O(N²) in all.
 
@@ -87,7 +87,7 @@ def positive(P: FloatArray) -> FloatArray:
 
 
 def regression(P: FloatArray, kept: Order, removed: Order) -> FloatArray:
-    """K of shape (removed, kept) with h_removed ≈ K h_kept in the mean square: P_JI P_II⁻¹, P = E[h hᵀ]."""
+    """Return K (removed, kept) with h_removed ≈ K h_kept in the mean square: P_JI P_II⁻¹, P = E[h hᵀ]."""
     P = positive(P)
     scale = np.sqrt(np.diag(P)[kept])  # (r,)
     inner = P[np.ix_(kept, kept)] / np.outer(scale, scale)  # (r, r)
@@ -98,7 +98,7 @@ def regression(P: FloatArray, kept: Order, removed: Order) -> FloatArray:
 def table_of(
     shares: FloatArray, parameters: Sequence[int], importances: FloatArray | None = None
 ) -> RankTable:
-    """The table where every rank can be written back: importances are the sorted steps of the shares."""
+    """Return the table where every rank is realisable; default importances: sorted steps of the shares."""
     n = len(shares) - 1
     return RankTable(
         hsv=np.sort(-np.diff(shares))[::-1] if importances is None else importances,

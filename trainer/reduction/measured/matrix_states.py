@@ -151,9 +151,9 @@ def balance(P: FloatArray, Q: FloatArray) -> tuple[FloatArray, FloatArray]:
     """
     L_P, L_Q = factor(P), factor(Q)
     U, sigma, Zt = np.linalg.svd(L_Q.T @ L_P)
-    known = int(np.count_nonzero(sigma > NUMERICAL_RANK * sigma[0]))
-    root = np.sqrt(sigma[:known])  # (known,)
-    V, W = L_P @ (Zt[:known].T / root), L_Q @ (U[:, :known] / root)  # (N, known)
+    numerical_rank = int(np.count_nonzero(sigma > NUMERICAL_RANK * sigma[0]))
+    root = np.sqrt(sigma[:numerical_rank])  # (K,)
+    V, W = L_P @ (Zt[:numerical_rank].T / root), L_Q @ (U[:, :numerical_rank] / root)  # (N, K)
     X, Y = _complement(W), _complement(V)  # Wᵀ X = 0, Vᵀ Y = 0
     U, sigma, Zt = np.linalg.svd(Y.T @ X)
     root = np.sqrt(sigma)
@@ -170,10 +170,10 @@ def scaled(V: FloatArray, W: FloatArray, keys: FloatArray) -> tuple[FloatArray, 
     V, W : (N, r)
     keys : (N, D)
     """
-    wanted = float(np.median(np.linalg.norm(keys, axis=1)))
+    target = float(np.median(np.linalg.norm(keys, axis=1)))
     norms = np.linalg.norm(W.T @ keys, axis=1)  # (r,)
-    possible = (wanted > 0.0) & (norms > UNUSED * np.linalg.norm(W, axis=0) * np.linalg.norm(keys))
-    scale = np.where(possible, wanted, 1.0) / np.where(possible, norms, 1.0)
+    possible = (target > 0.0) & (norms > UNUSED * np.linalg.norm(W, axis=0) * np.linalg.norm(keys))
+    scale = np.where(possible, target, 1.0) / np.where(possible, norms, 1.0)
     return V / scale, W * scale
 
 
@@ -196,7 +196,7 @@ def transport_moments(
 
 
 def verify(keys_now: FloatArray, queries_now: FloatArray, reduction: MatrixReduction) -> float:
-    """Relative error of Kᵀ R, through which alone the two maps act, between the layer and what was intended.
+    """Return the relative error of Kᵀ R, through which alone the maps act, from what was intended.
 
     That is Kᵀ W Vᵀ R of the maps before. inf where shapes disagree.
     """
@@ -204,9 +204,9 @@ def verify(keys_now: FloatArray, queries_now: FloatArray, reduction: MatrixReduc
     if keys_now.shape != (*reduction.V.shape[::2], system.keys.shape[2]):
         return float("inf")
     projected = (reduction.W @ _transposed(reduction.V)) @ system.queries  # (G, N, D)
-    wanted = _transposed(system.keys) @ projected  # (G, D, D)
-    error = np.linalg.norm(_transposed(keys_now) @ queries_now - wanted)
-    return float(error / max(np.linalg.norm(wanted), np.finfo(np.float64).tiny))
+    intended = _transposed(system.keys) @ projected  # (G, D, D)
+    error = np.linalg.norm(_transposed(keys_now) @ queries_now - intended)
+    return float(error / max(np.linalg.norm(intended), np.finfo(np.float64).tiny))
 
 
 def _transposed(matrices: FloatArray) -> FloatArray:
@@ -240,7 +240,7 @@ def _complement(basis: FloatArray) -> FloatArray:
 
 
 def _shares_of_selection(system: MatrixSystem, method: Method) -> list[float]:
-    """As `propose`, of coordinates in the order in which a method keeps them, (N+1,)."""
+    """Return shares as `propose` does, of coordinates in the order in which a method keeps them, (N+1,)."""
     lost = np.zeros(system.state_dim + 1)
     for group, (P, Q) in enumerate(_groups(system)):
         M = P * Q  # (N, N)

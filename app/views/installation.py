@@ -1,12 +1,12 @@
 """The installation: workers, disk, damage, versions."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import pandas as pd
 import streamlit as st
 
 from hankelboard.app.data import installation, runs
+from hankelboard.app.data.run_cache import RunRow
 from hankelboard.app.live.pulse import live_region
 from hankelboard.app.panels import frame
 from hankelboard.app.words import labels
@@ -15,7 +15,7 @@ from hankelboard.storage.vocabulary import RunState
 
 @live_region()
 def live() -> None:
-    facts, rows = installation.system(), runs.summaries()
+    facts, rows = installation.facts(), runs.summaries()
     queued = sum(row["state"] == RunState.QUEUED and row["queued"] for row in rows)
     with st.grid("auto", min_column_width=170, gap="small"):
         frame.figure("Workers", labels.count(len(runs.workers())))
@@ -54,7 +54,7 @@ def workers() -> None:
     st.dataframe(pd.DataFrame(rows), hide_index=True, key="workers_table", alt="Workers")
 
 
-def damage(rows: Sequence[Mapping[str, Any]]) -> None:
+def damage(rows: Sequence[RunRow]) -> None:
     st.subheader("Damage", anchor=False)
     damages = [
         {"Run": row["run"], "What": problem}
