@@ -214,7 +214,7 @@ def _chart_of(chart: MetricChart, names: tuple[str, ...]) -> Spec:
             color,
             alt.Detail(field="line"),
             alt.StrokeDash("path:O", scale=DASH, legend=None),
-            size=_widths(names) if chart.stepped else alt.Undefined,
+            *([_widths(names)] if chart.stepped else []),
         )
         .add_params(ZOOM)
     )
@@ -224,8 +224,8 @@ def _chart_of(chart: MetricChart, names: tuple[str, ...]) -> Spec:
         .encode(
             y,
             color.legend(None),
+            *([] if chart.dots else [alt.OpacityValue(0)]),
             tooltip=_tooltip(chart),
-            opacity=alt.Undefined if chart.dots else alt.OpacityValue(0),
         )
         .transform_filter("datum.spot")
     )

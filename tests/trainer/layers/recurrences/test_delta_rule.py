@@ -98,7 +98,8 @@ def test_the_states_are_those_that_outputs_read():
 
 def test_the_tape_keeps_states_of_chunk_boundaries_only():
     parts = arguments(2, 128, 2, 4, 4, torch.float64)
-    saved = delta_rule(*parts).grad_fn.saved_tensors
+    output = delta_rule(*parts)  # the tape lives as long as it does
+    saved = output.grad_fn.saved_tensors
     states = 2 * 2 * 4 * 4  # of all sequences and heads, at one step
     assert sum(part.numel() for part in saved) <= sum(part.numel() for part in parts) + 4 * states
 
