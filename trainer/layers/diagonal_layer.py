@@ -16,7 +16,7 @@ from hankelboard.trainer.reduction.reducible import Arrays, FloatArray, RankTabl
 class Answers(Protocol):
     """What a module of trainer/reduction/ has to have, to answer for a `DiagonalLayer`: five functions.
 
-    Parameters of the layer are float64 arrays by name. What a reduction is besides its `parameters`, the
+    Parameters of the layer are float64 arrays by name. What else a reduction has beside its `parameters`, the
     family decides; nobody else looks into it.
     """
 
