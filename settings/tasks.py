@@ -37,6 +37,8 @@ class TaskRow:
     """Whether every step has a label: the model then answers at every step."""
     text: bool = False
     """Whether labels are the next characters of a text."""
+    small: Mapping[str, float] = field(default_factory=dict)
+    """Options that make the task quick to load and to learn from: for tests and benchmarks/digests.py."""
 
 
 TASKS: dict[str, TaskRow] = {}
@@ -68,6 +70,7 @@ def _problems(task: TaskRow) -> list[str]:
         (all(name.isidentifier() for name in names), f"loader = {task.loader!r} must be module:function"),
         (within, "the default of an option is outside its limits"),
         (task.file not in task.options, "the option that is a file is among the numbers"),
+        (set(task.small) <= set(task.options), "small names what is no option"),
     )
     return [problem for holds, problem in checks if not holds]
 
@@ -171,6 +174,7 @@ def _lengths_in_order(options: Mapping[str, Any]) -> None:
 _DATA = "hankelboard.trainer.data"
 _LENGTH = (1, 65_536)
 _DRAWN: dict[str, Limits] = {"sequences": (20_000, 20, 1_000_000), "test": (2_000, 10, 100_000)}
+_FEW = {"sequences": 600, "test": 50}
 
 for _task in (
     TaskRow(
@@ -190,6 +194,7 @@ for _task in (
             "sequences": (4_000, 20, 1_000_000),
             "amplitude": (0.7, 0.0, 1e6),
         },
+        small={"sequences": 600},
     ),
     TaskRow(
         name="listops",
@@ -205,6 +210,7 @@ for _task in (
             "max_length": (2_000, *_LENGTH),
         },
         rule=_lengths_in_order,
+        small={"sequences": 100, "test": 10, "max_depth": 5},
     ),
     TaskRow(
         name="copying",
@@ -214,6 +220,7 @@ for _task in (
         options={"length": (64, 2, 65_536), "tokens": (8, 1, 1_024), "vocabulary": (16, 2, 4_096), **_DRAWN},
         rule=_tokens_fit,
         per_step=True,
+        small=_FEW,
     ),
     TaskRow(
         name="induction",
@@ -222,6 +229,7 @@ for _task in (
         loader=f"{_DATA}.induction:load_induction_task",
         options={"length": (64, 3, 65_536), "vocabulary": (16, 2, 4_096), **_DRAWN},
         per_step=True,
+        small=_FEW,
     ),
     TaskRow(
         name="mqar",
@@ -231,6 +239,7 @@ for _task in (
         options={"length": (64, 3, 65_536), "pairs": (8, 1, 4_096), "vocabulary": (64, 4, 16_384), **_DRAWN},
         rule=_pairs_fit,
         per_step=True,
+        small=_FEW,
     ),
     TaskRow(
         name="text",
@@ -241,6 +250,7 @@ for _task in (
         file="file",
         per_step=True,
         text=True,
+        small={"characters": 50_000},
     ),
     TaskRow(
         name="smnist",

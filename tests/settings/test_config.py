@@ -1,6 +1,7 @@
 import pytest
 
 from hankelboard.settings.config import Config, parse
+from hankelboard.settings.families import FAMILIES
 from hankelboard.settings.preset import find_preset, presets
 from hankelboard.settings.setting import describe_fields
 from hankelboard.settings.toml import merge, parse_assignment
@@ -48,7 +49,7 @@ def test_a_wrong_value_is_named_with_what_is_allowed(assignment, words):
         ("mambaa", "unknown; did you mean mamba?; a model of your own is package.module:Class"),
         (
             "transformer",
-            "unknown; there are lru, s4d, s5, mamba, attention, mamba2, gla, deltanet; a ",
+            f"unknown; there are {', '.join(FAMILIES)}; a ",
         ),
         ("", "unknown; there are lru"),
     ],

@@ -58,8 +58,8 @@ def test_the_configuration_knows_what_is_registered():
     config = parse(TOY)
     assert config.reduction.method == "loudest"
     fields = {field["key"]: field for field in describe_fields(Config())}
-    assert "deltanet, leaky, or package" in fields["model.family"]["help"]
-    assert "cifar, steps, or package" in fields["data.task"]["help"]
+    assert ", leaky, or package" in fields["model.family"]["help"]
+    assert ", steps, or package" in fields["data.task"]["help"]
     assert "loudest" in fields["reduction.method"]["choices"]
 
 
@@ -118,6 +118,7 @@ def test_a_row_that_cannot_be_is_refused(changes, words):
         ({"name": "new", "loader": "data"}, "must be module:function"),
         ({"name": "new", "options": {"length": (3, 4, 9)}}, "outside its limits"),
         ({"name": "new", "file": "length"}, "among the numbers"),
+        ({"name": "new", "small": {"size": 1}}, "no option"),
     ],
 )
 def test_a_row_of_a_task_that_cannot_be_is_refused(changes, words):

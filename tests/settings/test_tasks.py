@@ -44,6 +44,11 @@ def test_every_task_has_its_options_and_their_defaults_are_allowed():
         assert task_options(task, {}) == task_options(task, defaults) == defaults
 
 
+def test_options_that_make_a_task_quick_are_allowed():
+    for task, row in TASKS.items():
+        assert row.small.items() <= task_options(task, row.small).items()
+
+
 def test_a_number_may_be_whole_and_one_s_own_function_takes_what_it_likes():
     assert parse({"data": {"task": "tones", "options": {"amplitude": 1}}}).data.options == {"amplitude": 1}
     own = {"task": "package.module:load", "options": {"anything": [1, 2]}}

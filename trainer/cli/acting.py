@@ -139,7 +139,8 @@ def new(options: argparse.Namespace) -> int:
         print_json({"run": run.id})
     else:
         next_step = f"train it with: hankelboard run {run.id}" if options.no_queue else "queued"
-        print(f"{run.id}\n{next_step}")
+        print(run.id)
+        print(next_step, file=sys.stderr)
         if not options.no_queue:
             _say_when_nobody_works(runs_of(options))
     return 0

@@ -11,16 +11,21 @@ Draw = Callable[[int, torch.Generator], Split]
 
 
 def drawn_task(
-    config: DataConfig, draw: Draw, *, sequences: int, test: int, classes: int, vocabulary: int
+    config: DataConfig, draw: Draw, *, sequences: int, test: int, classes: int, vocabulary: int = 0
 ) -> Task:
-    """Return a task of generated sequences, drawn from the split's seed; test sequences come last.
+    """Return the task. The seed of the split draws the sequences, those for training and validation first.
 
     Parameters
     ----------
     draw : callable
-        Draws a number of sequences from a generator: inputs (count, L, 1) tokens, labels (count, L).
+        Draws a number of sequences from a generator: inputs (count, L, channels), or (count, L, 1) of
+        tokens; labels (count,) or, where every step has one, (count, L).
     sequences, test : int
         How many for training and validation together, and for test.
+    classes : int
+        Different labels.
+    vocabulary : int
+        Different tokens; 0 where inputs are numbers.
     """
     generator = torch.Generator().manual_seed(config.split_seed)
     rest, last = draw(sequences, generator), draw(test, generator)

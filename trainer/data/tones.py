@@ -13,7 +13,8 @@ import torch
 
 from hankelboard.settings.config import DataConfig
 from hankelboard.settings.tasks import task_options
-from hankelboard.trainer.data.task import Split, Task, hold_out
+from hankelboard.trainer.data.generated import drawn_task
+from hankelboard.trainer.data.task import Split, Task
 
 TEST_SEQUENCES = 2000
 
@@ -24,12 +25,12 @@ def load_tones_task(config: DataConfig) -> Task:
     Options: K, steps, sequences for training and validation, amplitude of the tone.
     """
     options = task_options("tones", config.options)
-    generator = torch.Generator().manual_seed(config.split_seed)
-    rest = _sequences(options["sequences"], options, generator)
-    test = _sequences(TEST_SEQUENCES, options, generator)
-    kept, held = hold_out(len(rest), config.validation, config.split_seed + 1)
-    train, val = (Split(rest.inputs[part], rest.labels[part]) for part in (kept, held))
-    return Task(train, val, test, classes=options["classes"])
+
+    def draw(count: int, generator: torch.Generator) -> Split:
+        return _sequences(count, options, generator)
+
+    counts = {"sequences": options["sequences"], "test": TEST_SEQUENCES}
+    return drawn_task(config, draw, **counts, classes=options["classes"])
 
 
 def _sequences(count: int, options: dict[str, Any], generator: torch.Generator) -> Split:

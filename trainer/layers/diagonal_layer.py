@@ -1,7 +1,6 @@
 """What LRU, S4D and S5 share: layers that are diagonal linear systems, known in full by their parameters."""
 
-from types import ModuleType
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -14,8 +13,41 @@ from hankelboard.trainer.reduction.method import BALANCED, Method
 from hankelboard.trainer.reduction.reducible import Arrays, FloatArray, RankTable, ReducibleLayer
 
 
+class Answers(Protocol):
+    """What a module of trainer/reduction/ has to have, to answer for a `DiagonalLayer`: five functions.
+
+    Parameters of the layer are float64 arrays by name. What else a reduction has beside its `parameters`, the
+    family decides; nobody else looks into it.
+    """
+
+    def spectrum(self, parameters: Arrays, /) -> FloatArray:
+        """Return the importances named by `monitored`, (N,) descending."""
+
+    def propose(self, parameters: Arrays, method: Method, /) -> RankTable:
+        """Return what every rank would mean. Raise ValueError when there can be no cut."""
+
+    def reduce(self, parameters: Arrays, rank: int, method: Method, /) -> Any:
+        """Return the layer at this rank: an object with `parameters`, those after the cut, by name.
+
+        Rank N is the layer as it is, to the bit. Raise ValueError outside 1..N (`check_rank`).
+        """
+
+    def transport_moments(
+        self, parameters: Arrays, reduction: Any, first: Arrays, second: Arrays, /
+    ) -> tuple[Arrays, Arrays]:
+        """Return Adam's moments after the cut, of the names that `first` and `second` have.
+
+        `parameters` are those before the cut; second moments stay finite and at least 0.
+        """
+
+    def verify(self, parameters_now: Arrays, reduction: Any, /) -> float:
+        """Return relative error of the layer as written back; inf where shapes disagree."""
+
+
 class DiagonalLayer(ReducibleLayer, SequenceLayer):
     """A linear time-invariant layer with a diagonal state matrix and a direct term D ∘ u: `Reducible`.
+
+    A subclass has a parameter D (H,), sets `answers` and `mode_parameters`, and says its `state_dim`.
 
     Parameters
     ----------
@@ -25,9 +57,8 @@ class DiagonalLayer(ReducibleLayer, SequenceLayer):
 
     monitored = "hsv"
     """What the spectrum shows, whatever a method cuts by."""
-    answers: ModuleType
-    """The family's module in trainer/reduction/: its functions spectrum, propose, reduce, transport_moments
-    and verify, of the layer's parameters, are what the layer answers."""
+    answers: Answers
+    """The family's module in trainer/reduction/."""
     mode_parameters: tuple[str, ...]
     """Parameters that a cut replaces; the others stay."""
     D: nn.Parameter  # (H,)
@@ -38,7 +69,10 @@ class DiagonalLayer(ReducibleLayer, SequenceLayer):
 
     @property
     def importance(self) -> str:
-        """What a tolerance is a share of."""
+        """What a tolerance is a share of: Hankel singular values, or what the method goes by.
+
+        A family with another importance overrides this by a property that returns its name.
+        """
         return IMPORTANCE.get(self.method.name, "hsv")
 
     @property
@@ -86,6 +120,8 @@ class DiagonalLayer(ReducibleLayer, SequenceLayer):
 class SharedStates(DiagonalLayer):
     """One diagonal system for all channels: x[t] = λ ∘ x[t−1] + B u[t], y[t] = Re(C x[t]) + D ∘ u[t].
 
+    A subclass says its `modes`, too, and its `system` where that is another one.
+
     Parameters
     ----------
     form : str
@@ -125,7 +161,10 @@ class SharedStates(DiagonalLayer):
         return "scan" if self._form == "scan" else "kernel"
 
     def modes(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Return λ (N,), B (N, H) and C (H, N) of the recurrence; complex, and differentiable."""
+        """Return λ (N,), B (N, H) and C (H, N) of the recurrence; complex, and differentiable.
+
+        Of a real system, too: `torch.complex(part, torch.zeros_like(part))`.
+        """
         raise NotImplementedError
 
     def system(self) -> tuple[Tensor, Tensor, Tensor]:

@@ -76,7 +76,13 @@ class MeasuredParameters(MeasuredStates[Statistics]):
     """
 
     answers: ModuleType
-    """Its functions propose, reduce, transport_moments and verify are what the layer answers."""
+    """The family's module in trainer/reduction/, with the functions
+
+        propose(system, method)          reduce(system, rank, method)
+        transport_moments(reduction, first, second)          verify(parameters_now, reduction)
+
+    which return what those of `Reducible` do. `system` is a `system_class`; a reduction has `parameters`,
+    those after the cut, by name."""
     system_class: type[Any]
     """Made of parameters and statistics: what these functions take."""
     cut_parameters: Iterable[str]

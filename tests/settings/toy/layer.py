@@ -65,11 +65,15 @@ class Leaky(ReducibleLayer, SequenceLayer):
         return of_states(first, reduction["kept"]), of_states(second, reduction["kept"])
 
     def verify(self, reduction):
-        now = parameters64(self)
-        return max(float(np.abs(now[name] - value).max()) for name, value in reduction["parameters"].items())
+        now, wanted = parameters64(self), reduction["parameters"]
+        if any(now[name].shape != value.shape for name, value in wanted.items()):
+            return float("inf")
+        return max(float(np.abs(now[name] - value).max()) for name, value in wanted.items())
 
 
 def energies(system):
+    if not all(np.isfinite(values).all() for values in system.values()):
+        raise ValueError("a parameter is not finite")
     a = 1.0 / (1.0 + np.exp(-system["a_raw"]))
     return (system["B"] ** 2).sum(1) * (system["C"] ** 2).sum(0) / (1.0 - a**2)
 

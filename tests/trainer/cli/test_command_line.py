@@ -103,6 +103,14 @@ def test_ranks_that_are_no_numbers_are_told_how_to_write_them(call, ranks):
     assert code == 2 and f"{ranks!r}: must be whole numbers, one per layer, such as 20,24" in err
 
 
+@pytest.mark.parametrize(
+    ("queue", "advice"), [([], "queued"), (["--no-queue"], "train it with: hankelboard run")]
+)
+def test_new_prints_the_id_alone_so_that_a_script_can_take_it(call, runs, queue, advice):
+    code, out, err = call("new", "--preset", "digits-lru", *queue)
+    assert code == 0 and (runs / out.removesuffix("\n")).is_dir() and advice in err
+
+
 def test_new_and_show(call, runs):
     code, out, _ = call("new", "--preset", "digits-lru", "--policy", "auto", "--set", "training.seed=7",
                         "--no-queue", "--json")  # fmt: skip

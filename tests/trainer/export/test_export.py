@@ -57,20 +57,8 @@ SHORT = {
 UNCUT = {"training": {"steps": 2}, "reduction": {"steps": []}}
 PARITY = {"task": "tests.trainer.own:parity"}
 TOKENS = {"task": "copying", "options": {"length": 20, "tokens": 4, "sequences": 100, "test": 20}}
-FEW = {
-    **{task: {"sequences": 100, "test": 20} for task in ("copying", "induction", "mqar")},
-    "listops": {
-        "sequences": 20,
-        "test": 10,
-        "max_depth": 3,
-        "max_args": 3,
-        "min_length": 5,
-        "max_length": 60,
-    },
-    "text": {"length": 16, "characters": 4000},
-    "tones": {"sequences": 100},
-}
-"""Options that make a task small."""
+DOWNLOADED = {"smnist", "cifar"}
+"""Tasks that read files which have to be downloaded first: a new one of that kind belongs here."""
 
 
 def test_the_exported_model_predicts_the_same_without_hankelboard(small_run, tmp_path):
@@ -161,9 +149,9 @@ def test_a_model_of_ones_own_goes_without_a_loader_and_that_is_said(small_run, t
     assert "without a loader" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("task", sorted(set(TASKS) - {"smnist", "cifar"}))  # these need files
+@pytest.mark.parametrize("task", sorted(TASKS.keys() - DOWNLOADED))
 def test_which_tasks_ask_at_every_step_is_known_without_their_data(task):
-    config = DataConfig(task=task, options=FEW.get(task, {}))
+    config = DataConfig(task=task, options=dict(TASKS[task].small))
     assert answers_every_step(config) == load_task(config).per_step
 
 

@@ -21,19 +21,19 @@ def family_run(small_run, family, **keys):
     return small_run(model=model, **keys)
 
 
-def options_of(family):
-    """What the class has defaults for, with types, besides its method and the keys of [model]."""
+def defaults_of(family):
+    """What the class has defaults for, besides its method and the keys of [model]."""
     elsewhere = {"method", *model_keys(family)}
     parameters = inspect.signature(type(mixer_of(family))).parameters.values()
     keywords = [each for each in parameters if each.kind is each.KEYWORD_ONLY]
-    return {each.name: type(each.default) for each in keywords if each.name not in elsewhere}
+    return {each.name: each.default for each in keywords if each.name not in elsewhere}
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_row_of_a_family_says_what_its_layer_says(family):
     row, mixer = FAMILIES[family], mixer_of(family)
     ((_, layer),) = reducible_layers(mixer)
-    assert row.options == options_of(family)
+    assert row.options == {name: type(default) for name, default in defaults_of(family).items()}
     assert row.importance.name == layer.importance
     assert row.systems == layer.offers("realisation")
     assert row.streaming == mixer.streaming.__name__
@@ -46,10 +46,10 @@ def mixer_of(family, **options):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_options_of_a_family_are_numbers_and_texts_that_its_layer_takes(family):
-    options = options_of(family)
-    assert set(options.values()) <= set(TYPE_NAMES) and bool(options) == (family != "lru")
-    numbers = {key: 1 for key, kind in options.items() if kind is not str and not key.startswith("dt_m")}
-    assert mixer_of(family, **numbers) is not None
+    defaults = defaults_of(family)
+    assert {type(default) for default in defaults.values()} <= set(TYPE_NAMES)
+    ((_, layer),) = reducible_layers(mixer_of(family, **defaults))
+    assert layer.state_dim == 4
 
 
 @pytest.mark.parametrize(
