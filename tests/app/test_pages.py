@@ -19,9 +19,10 @@ ONE_RUN = [page.name for page in pages.of_one_run()]
 
 
 def test_each_view_has_its_row_in_the_registry():
-    """One that has none: app/pages.py."""
-    files = {path.name for path in (MAIN.parent / "views").glob("[!_]*.py")}
-    assert [f"views/{name}" for name in sorted(files)] == sorted(page.path for page in pages.PAGES)
+    files = {f"views/{path.name}" for path in (MAIN.parent / "views").glob("[!_]*.py")}
+    without = files ^ {page.path for page in pages.PAGES}
+    assert not without, f"{', '.join(without)}: a file in app/views/ and a row in app/pages.py make a page"
+    assert len({page.name for page in pages.PAGES}) == len(pages.PAGES)
     assert [page.name for page in pages.PAGES if page.default] == ["runs"]
 
 
