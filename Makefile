@@ -10,7 +10,7 @@ demo: .venv/.installed
 	$(BIN)/hankelboard demo --runs-dir $(RUNS) --port $(PORT)
 
 test: check .venv/.chromium
-	$(BIN)/python -m pytest tests --numprocesses 3 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest tests --numprocesses 4 --dist loadfile --no-loadscope-reorder
 
 check: .venv/.installed
 	$(BIN)/ruff check .
