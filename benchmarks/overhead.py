@@ -17,8 +17,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from benchmarks.repetitions import REPETITIONS, Spent, alternating, ratio, spent, spread
 from hankelboard.storage.vocabulary import Phase, RunState
 
@@ -87,12 +85,11 @@ class Loop:
 
     def full(self) -> None:
         """As `train_loop` does it."""
-        losses: list[torch.Tensor] = []
         for _ in range(BLOCK):
             self.train.hold_at_boundary(self.session.run, self.control, self.offers)
             self.session.run.recorder.show(RunState.RUNNING, Phase.TRAINING)
-            losses.append(self.train.optimizer_step(self.session))
-            self.train.record_step(self.session, losses)
+            self.session.losses.append(self.train.optimizer_step(self.session))
+            self.train.record_step(self.session)
 
     def bare(self) -> None:
         """Steps and validation alone."""

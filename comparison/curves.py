@@ -9,10 +9,10 @@ from hankelboard.storage.history import read_history
 from hankelboard.storage.journal import read_journal
 from hankelboard.storage.layout import RunPaths
 from hankelboard.storage.records import Record
-from hankelboard.storage.scores import BITS_METRIC
+from hankelboard.storage.scores import BITS_METRIC, PRIMARY_METRIC
 
 METRICS = {
-    "val/accuracy": "validation accuracy",
+    PRIMARY_METRIC: "validation accuracy",
     "val/loss": "validation loss",
     BITS_METRIC: "validation bits per character",
 }

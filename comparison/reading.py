@@ -17,7 +17,8 @@ from hankelboard.storage.journal import read_journal
 from hankelboard.storage.layout import RunPaths
 from hankelboard.storage.runs import list_runs, read_run
 from hankelboard.storage.schema import Event
-from hankelboard.storage.summary import PRIMARY_METRIC, fold_notes, row_of, summarise
+from hankelboard.storage.scores import PRIMARY_METRIC
+from hankelboard.storage.summary import fold_notes, row_of, summarise
 from hankelboard.storage.vocabulary import EventKind, RunState
 
 

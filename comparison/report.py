@@ -12,6 +12,7 @@ from hankelboard.comparison.curves import AXES, METRICS, Curve
 from hankelboard.comparison.reading import Origin
 from hankelboard.comparison.series import ENOUGH, FIGURES, Final, Series, baseline_of, series_of
 from hankelboard.storage.records import Record
+from hankelboard.storage.scores import PRIMARY_METRIC
 
 COLOURS = ["#0063B2", "#C24E00", "#007A5E", "#A33C83", "#8A6900", "#3187B5", "#555B66", "#6F42C1"]
 """Of the dashboard's light theme, so that a series has its colour here, too."""
@@ -166,7 +167,7 @@ def drawings(report: Report) -> list[tuple[str, str]]:
     """Return title and SVG of each chart."""
     from hankelboard.comparison import charts  # Altair: only where charts are drawn
 
-    palette, metric = charts.Palette(report.series), "val/accuracy"
+    palette, metric = charts.Palette(report.series), PRIMARY_METRIC
     drawn = []
     for axis in CURVE_AXES:
         if report.curves:

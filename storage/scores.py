@@ -7,6 +7,8 @@ step and the test data gave. Records without it have no words for it.
 from collections.abc import Mapping
 from typing import Any
 
+PRIMARY_METRIC = "val/accuracy"
+"""What the best step, the best checkpoint and a comparison go by."""
 BITS = "bits_per_character"
 BITS_METRIC = f"val/{BITS}"
 

@@ -14,10 +14,9 @@ from hankelboard.storage.records import Record
 from hankelboard.storage.references import state_beside, waits_for
 from hankelboard.storage.runs import Run, read_run
 from hankelboard.storage.schema import Best, Note, Scores, Status
+from hankelboard.storage.scores import PRIMARY_METRIC
 from hankelboard.storage.status import process_is_gone, read_status
 from hankelboard.storage.vocabulary import ENDED, NoteKind, RunState, Waiting
-
-PRIMARY_METRIC = "val/accuracy"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ from hankelboard.app.charts.parts import DASH, FAINT, STEPS, ZOOM, kinds
 from hankelboard.app.data import columns
 from hankelboard.app.data.interventions import MARKS
 from hankelboard.comparison.specification import Spec, specification, table
-from hankelboard.storage.scores import BITS_METRIC
+from hankelboard.storage.scores import BITS_METRIC, PRIMARY_METRIC
 
 SPOTS = 100
 PIXELS, SOONEST_MS, LATEST_MS = 500, 1_000, 5_000
@@ -54,7 +54,7 @@ METRIC_CHARTS = {
         names=("training", "validation"), noisy=("training",),
     ),
     "accuracy": MetricChart(
-        title="Accuracy", unit="share correct", keys=("val/accuracy",), names=("validation",),
+        title="Accuracy", unit="share correct", keys=(PRIMARY_METRIC,), names=("validation",),
         format=".3~%", dots=True,
     ),
     "bits": MetricChart(

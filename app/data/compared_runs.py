@@ -17,7 +17,7 @@ from hankelboard.comparison.series import Final, Series, final_of
 from hankelboard.storage.errors import RunError
 from hankelboard.storage.layout import RUN_ID
 from hankelboard.storage.records import now
-from hankelboard.storage.summary import PRIMARY_METRIC
+from hankelboard.storage.scores import PRIMARY_METRIC
 from hankelboard.storage.vocabulary import RunState
 
 POINTS = 2000

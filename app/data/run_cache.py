@@ -27,8 +27,9 @@ from hankelboard.storage.records import Record
 from hankelboard.storage.references import references
 from hankelboard.storage.runs import Run, read_run
 from hankelboard.storage.schema import Best, Event, Note, Place, Status
+from hankelboard.storage.scores import PRIMARY_METRIC
 from hankelboard.storage.status import BeatWatch, read_status
-from hankelboard.storage.summary import PRIMARY_METRIC, SummaryRow, row_of
+from hankelboard.storage.summary import SummaryRow, row_of
 from hankelboard.storage.vocabulary import ENDED, CommandState, RunState
 
 T = TypeVar("T")

@@ -26,8 +26,8 @@ from hankelboard.storage import workers as worker_files
 from hankelboard.storage.errors import RunNotFound
 from hankelboard.storage.layout import CheckpointName, RunPaths, run_paths, runs_directory
 from hankelboard.storage.schema import Event, Place, WorkerRecord
+from hankelboard.storage.scores import PRIMARY_METRIC
 from hankelboard.storage.status import BeatWatch
-from hankelboard.storage.summary import PRIMARY_METRIC
 from hankelboard.storage.vocabulary import EventKind, ProposalState
 
 PATIENCE_S = 0.15

@@ -10,7 +10,7 @@ from hankelboard.app.data.run_cache import RunRow
 from hankelboard.app.panels import frame
 from hankelboard.app.words import labels
 from hankelboard.comparison.curves import Curve
-from hankelboard.storage.summary import PRIMARY_METRIC
+from hankelboard.storage.scores import PRIMARY_METRIC
 from hankelboard.storage.vocabulary import Role
 
 LOOK_S = 0.3

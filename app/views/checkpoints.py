@@ -13,6 +13,7 @@ from hankelboard.app.live.pulse import live_region
 from hankelboard.app.live.watch import HEARTBEAT, LOG, METRICS
 from hankelboard.app.panels import controls, frame, rollback
 from hankelboard.app.words import labels
+from hankelboard.storage.scores import PRIMARY_METRIC
 from hankelboard.storage.vocabulary import Cause
 
 
@@ -100,7 +101,7 @@ def _remember() -> None:
 
 def label(item: CheckpointRow) -> str:
     cause = labels.cause(item["cause"])
-    accuracy = item["metrics"].get("val/accuracy")
+    accuracy = item["metrics"].get(PRIMARY_METRIC)
     measured = f", validation {labels.percent(accuracy)}" if accuracy is not None else ""
     branch = f"branch {item['branch']}{'' if item['live'] else ', left'}"
     return f"step {item['step']:,} · {cause} · N {labels.dims(item['state_dims'])}{measured} ({branch})"
@@ -114,7 +115,7 @@ def table(run_id: str, listed: Sequence[CheckpointRow]) -> None:
             "Branch": f"{item['branch']}" + ("" if item["live"] else " (left)"),
             "Cause": labels.cause(item["cause"]),
             "States per layer": labels.dims(item["state_dims"]),
-            "Validation accuracy": labels.percent(item["metrics"].get("val/accuracy")),
+            "Validation accuracy": labels.percent(item["metrics"].get(PRIMARY_METRIC)),
             "Size": labels.size(item["bytes"]),
             "Pinned": "pinned" if item["pinned"] else "",
             "Verified": rollback.verified_word(run_id, item["name"]),

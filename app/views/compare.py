@@ -21,14 +21,14 @@ from hankelboard.comparison import report as reports
 from hankelboard.comparison.curves import AXES, METRICS
 from hankelboard.comparison.reading import ARCHIVED
 from hankelboard.comparison.series import ENOUGH, FIGURES, Series, baseline_of, series_of
-from hankelboard.storage.scores import BITS_METRIC
+from hankelboard.storage.scores import BITS_METRIC, PRIMARY_METRIC
 from hankelboard.storage.vocabulary import Role, RunState
 
 SKIPS = [0.0, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8]
 WANT_WORKER: set[str] = {RunState.QUEUED, RunState.DEAD, RunState.INTERRUPTED}
 """States in which nothing goes on before a worker comes."""
 SPREAD = f"from {ENOUGH} seeds on ± sample standard deviation"
-FORMATS = {"val/accuracy": ".3~%", "val/loss": ".3~g", BITS_METRIC: ".3~f"}
+FORMATS = {PRIMARY_METRIC: ".3~%", "val/loss": ".3~g", BITS_METRIC: ".3~f"}
 
 
 def choose() -> tuple[list[str], list[str]]:
@@ -163,7 +163,7 @@ def curves_section(series: Sequence[Series], palette: charts.Palette, key: str) 
     )
     with st.container(horizontal=True, vertical_alignment="bottom"):
         metric = st.segmented_control(
-            "Metric", metrics_of(series), default="val/accuracy", key="metric", required=True,
+            "Metric", metrics_of(series), default=PRIMARY_METRIC, key="metric", required=True,
             bind="query-params", format_func=lambda name: METRICS[name],
         )  # fmt: skip
         skip = st.select_slider("Leave out the start", SKIPS, value=0.0, key="skip", width=200,
@@ -275,7 +275,7 @@ def take_away(series: Sequence[Series], baseline: Series | None, left_out: Seque
 
 def budget_section(series: Sequence[Series], key: str) -> None:
     st.subheader("Same budget", anchor=False)
-    drawn = compared_runs.curves([run for one in series for run in one.runs], "val/accuracy")
+    drawn = compared_runs.curves([run for one in series for run in one.runs], PRIMARY_METRIC)
     ends = tables.budgets(drawn)
     if not ends or ends[-1] <= 0:
         st.caption("No run has been validated yet.")

@@ -12,7 +12,7 @@ from hankelboard.storage.errors import ProposalError
 from hankelboard.storage.layout import RunPaths
 from hankelboard.storage.proposals import check_ranks
 from hankelboard.storage.schema import MeasurementRecord, Proposal, ProposalFields
-from hankelboard.storage.vocabulary import EventKind, Phase
+from hankelboard.storage.vocabulary import EventKind, Phase, Policy
 from hankelboard.trainer.compression import evidence
 from hankelboard.trainer.compression.badge import is_flat
 from hankelboard.trainer.compression.calibration import calibrate
@@ -20,7 +20,6 @@ from hankelboard.trainer.compression.deadline import deadline_record
 from hankelboard.trainer.compression.evidence import Occasion
 from hankelboard.trainer.compression.monitor import Monitor
 from hankelboard.trainer.compression.run import Run
-from hankelboard.trainer.compression.trials import POLICY as PRAGMATIC
 from hankelboard.trainer.compression.workload import Followed, Workload
 
 LEAST_MEASURING_S = 2.0
@@ -99,7 +98,7 @@ class Measurements:
         run, state, config = self._run, self._run.state, self._config
         projected = state.train_s / max(state.step, 1) * run.steps
         return Occasion(
-            share=config.share if state.policy == PRAGMATIC else None,
+            share=config.share if state.policy == Policy.PRAGMATIC else None,
             ranks=self.followed_ranks(opportunity),
             opportunities=sum(step <= opportunity for step in self._opportunities),
             fresh=self._untrained,

@@ -4,7 +4,7 @@ from typing import Any, NamedTuple, cast
 
 from hankelboard.storage.layout import SystemsName
 from hankelboard.storage.schema import Scores
-from hankelboard.storage.scores import BITS_METRIC
+from hankelboard.storage.scores import BITS_METRIC, PRIMARY_METRIC
 from hankelboard.storage.systems import publish_systems
 from hankelboard.storage.vocabulary import EventKind, Phase, SnapshotCause
 from hankelboard.trainer.compression.calibration import calibrate, monitored
@@ -12,8 +12,6 @@ from hankelboard.trainer.compression.run import Run
 from hankelboard.trainer.compression.systems import encode
 from hankelboard.trainer.compression.workload import Workload
 from hankelboard.trainer.layers.recurrences.installed_kernels import OWN
-
-PRIMARY = "val/accuracy"
 
 
 class Weights(NamedTuple):
@@ -58,9 +56,9 @@ class Monitor:
         """Return what `measure` measures as metrics, and keep the best of this path."""
         self.measure()
         state = self._run.state
-        value = state.last[PRIMARY]
+        value = state.last[PRIMARY_METRIC]
         if state.best is None or value > state.best["value"]:
-            state.best = {"metric": PRIMARY, "value": value, "step": state.step}
+            state.best = {"metric": PRIMARY_METRIC, "value": value, "step": state.step}
             if BITS_METRIC in state.last:
                 state.best["bits_per_character"] = state.last[BITS_METRIC]
         return state.last

@@ -29,7 +29,6 @@ from hankelboard.trainer.compression.measurement import Measurements, evidence_o
 from hankelboard.trainer.compression.monitor import Monitor
 from hankelboard.trainer.compression.opportunities import opportunity_due, opportunity_steps
 from hankelboard.trainer.compression.run import Run
-from hankelboard.trainer.compression.trials import POLICY as PRAGMATIC
 from hankelboard.trainer.compression.trials import Trials
 from hankelboard.trainer.compression.what_if import cut
 from hankelboard.trainer.compression.workload import Followed, Workload
@@ -38,7 +37,7 @@ from hankelboard.trainer.reduction.reducible import RankTable
 DECIDES_ITSELF: dict[str, tuple[Verdict, str]] = {
     Policy.AUTO: (Verdict.APPROVE, "within the tolerance {0.tolerance:g}"),
     Policy.KEEP: (Verdict.REJECT, "measures only"),
-    PRAGMATIC: (Verdict.APPROVE, "cuts {0.share:.0%} of the states on trial"),
+    Policy.PRAGMATIC: (Verdict.APPROVE, "cuts {0.share:.0%} of the states on trial"),
 }
 """Policies that need no person, with their verdict and its reason."""
 RETRY_S = 5.0
@@ -303,7 +302,7 @@ class Offers:
             write_back_error=error,
             checkpoint=str(pinned.name),
         )
-        if state.policy == PRAGMATIC:
+        if state.policy == Policy.PRAGMATIC:
             self._trials.begin(outcome.number, str(pinned.name), before)
         run.save(Cause.AFTER_REDUCTION, pinned=True)
         self._monitor.record_spectra(SnapshotCause.AFTER_REDUCTION)

@@ -6,11 +6,11 @@ from hankelboard.storage import checkpoints, commands
 from hankelboard.storage.checkpoints import Checkpoint
 from hankelboard.storage.history import History
 from hankelboard.storage.layout import CheckpointName, RunPaths
+from hankelboard.storage.scores import PRIMARY_METRIC
 from hankelboard.storage.vocabulary import Cause, NoteKind
 from hankelboard.trainer.compression.inbox import unanswered
 
 PRUNABLE = (Cause.SCHEDULED, Cause.STOP, Cause.BRANCH)
-METRIC = "val/accuracy"
 
 
 def superfluous(paths: RunPaths, history: History, *, keep: int) -> list[Checkpoint]:
@@ -49,7 +49,7 @@ def _needed(paths: RunPaths, history: History) -> set[str]:
 
 
 def _quality(checkpoint: Checkpoint) -> tuple[float, int]:
-    value = checkpoint.metrics.get(METRIC)
+    value = checkpoint.metrics.get(PRIMARY_METRIC)
     return (value if isinstance(value, int | float) else -1.0, -checkpoint.name.sequence)
 
 

@@ -100,8 +100,9 @@ class Run:
                 metrics=state.last,
                 reductions=state.reductions,
             )
-        except OSError as error:
-            self.recorder.trouble = f"checkpoint not written: {error.strerror or error}"
+        except (OSError, CheckpointError) as error:  # the latter: what was written cannot be read
+            reason = getattr(error, "strerror", None) or error
+            self.recorder.trouble = f"checkpoint not written: {reason}"
             return None
         self.recorder.trouble = None
         self._saved = holds

@@ -14,8 +14,6 @@ from hankelboard.storage.vocabulary import EventKind, Policy
 from hankelboard.trainer.compression.monitor import Monitor
 from hankelboard.trainer.compression.run import Run
 
-POLICY = Policy.PRAGMATIC
-
 
 def trial_steps(opportunities: list[int], configured: int, total: int) -> int:
     """Return the steps until a cut is judged: as configured, else the least distance of opportunities.
@@ -76,7 +74,7 @@ class Trials:
         name = CheckpointName.parse(trial["checkpoint"])
         assert name is not None
         try:
-            run.roll_back(name, policy=POLICY, by=f"policy:{POLICY}", consumed=run.steps)
+            run.roll_back(name, policy=Policy.PRAGMATIC, by=f"policy:{Policy.PRAGMATIC}", consumed=run.steps)
         except CheckpointError as error:
             run.recorder.say(f"the cut of proposal {trial['proposal']} stays: {error}")
             return False

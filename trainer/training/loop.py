@@ -13,6 +13,7 @@ from hankelboard.storage.history import read_history
 from hankelboard.storage.layout import RunPaths
 from hankelboard.storage.runs import RunLock, read_run
 from hankelboard.storage.schema import EventFields
+from hankelboard.storage.scores import PRIMARY_METRIC
 from hankelboard.storage.vocabulary import Cause, EventKind, Phase, RunState, SnapshotCause
 from hankelboard.trainer.compression import systems
 from hankelboard.trainer.compression.clock import Clock
@@ -117,7 +118,7 @@ def begin(session: Session) -> None:
     restored = run.resume()
     fresh = restored is None
     if fresh:
-        run.state.train_s += session.prepared_s
+        run.state.train_s = session.noted_s = session.prepared_s
         if session.config.start.run:
             source = references.source_of(run.paths, session.config, "start.run")
             references.start_from(source, run.model, run.optimizer)
@@ -146,9 +147,8 @@ def begin(session: Session) -> None:
 
 
 def train_loop(session: Session, control: Control, offers: Offers) -> None:
-    """Update until the last step or until somebody ends it. `losses` are those since the last record."""
+    """Update until the last step or until somebody ends it."""
     run = session.run
-    losses: list[torch.Tensor] = []
     while True:
         hold_at_boundary(run, control, offers)
         state = run.state  # a rollback replaces it
@@ -156,9 +156,9 @@ def train_loop(session: Session, control: Control, offers: Offers) -> None:
             return
         run.recorder.show(RunState.RUNNING, Phase.TRAINING)
         started = time.perf_counter()
-        losses.append(optimizer_step(session))
+        session.losses.append(optimizer_step(session))
         state.train_s += time.perf_counter() - started
-        record_step(session, losses)
+        record_step(session)
 
 
 def hold_at_boundary(run: Run, control: Control, offers: Offers) -> None:
@@ -216,15 +216,15 @@ def learning_rate(config: Config, step: int) -> float:
     return SMALLEST_RATE + (training.learning_rate - SMALLEST_RATE) * cosine
 
 
-def record_step(session: Session, losses: list[torch.Tensor]) -> None:
+def record_step(session: Session) -> None:
     """Record metrics, evaluation, spectra and checkpoints, each at its own cadence."""
     run, monitor, training = session.run, session.monitor, session.config.training
     step, last = run.state.step, run.state.step == run.steps
     evaluated = monitor.evaluate() if step % training.evaluate_every == 0 or last else {}
     if step % training.log_every == 0 or evaluated:
-        loss = torch.stack(losses).mean().item()
-        note_speed(session, len(losses))
-        losses.clear()
+        loss = torch.stack(session.losses).mean().item()
+        note_speed(session, len(session.losses))
+        session.losses.clear()
         finite = math.isfinite(loss)
         if not finite and session.loss_was_finite:
             run.event(EventKind.LOSS_NOT_FINITE)
@@ -256,11 +256,11 @@ def log(session: Session, values: dict[str, float]) -> None:
     if run.device.type == "cuda":
         extra["gpu_memory_mb"] = round(torch.cuda.max_memory_allocated(run.device) / 2**20, 1)
     recorder.metrics({**values, **extra, "memory_mb": memory_mb()})
-    if "val/accuracy" in values:
+    if PRIMARY_METRIC in values:
         loss = f"loss {values['train/loss']:.4f} " if "train/loss" in values else ""
         recorder.say(
             f"step {run.state.step}/{run.steps} branch {run.state.branch} "
-            f"N {run.state_dims} {loss}validation {values['val/accuracy']:.2%}"
+            f"N {run.state_dims} {loss}validation {values[PRIMARY_METRIC]:.2%}"
         )
 
 

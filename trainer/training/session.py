@@ -1,7 +1,7 @@
 """One process's work at a run with our own loop: the run, its task and what the loss is made of."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
@@ -30,14 +30,22 @@ class Session:
     """Seconds spent on the objective before training: a teacher's predictions."""
     forward: Callable[[Tensor], Tensor]
     """The model's forward pass in training: the model itself, or compiled."""
+    losses: list[Tensor] = field(default_factory=list)
+    """Those of the updates since the last metrics record, on the device."""
     loss_was_finite: bool = True
     """Whether the last recorded loss was a number: the change is an event, not every record."""
     noted_s: float = 0.0
     """Seconds of training at the last metrics record."""
 
     def __post_init__(self) -> None:
+        self.run.when_restored.append(self._forget_losses)
         if self.config.training.compile:
             self.run.when_reshaped.append(self._compile)
+
+    def _forget_losses(self) -> None:
+        """Begin a record anew: what came before belongs to the path that was left."""
+        self.losses.clear()
+        self.loss_was_finite, self.noted_s = True, self.run.state.train_s
 
     def _compile(self) -> None:
         """Compile the forward pass for the state dimensions that the model has now."""

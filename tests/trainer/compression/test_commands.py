@@ -2,7 +2,8 @@
 
 import pytest
 
-from hankelboard.storage.errors import CommandRefused
+from hankelboard.storage import checkpoints
+from hankelboard.storage.errors import CheckpointError, CommandRefused
 from hankelboard.storage.verification import verify_run
 from tests.trainer.small_run import ENDLESS
 
@@ -231,3 +232,21 @@ def flip_a_bit(path):
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
+
+
+def test_a_rollback_whose_checkpoint_cannot_be_read_back_is_applied(small_run, monkeypatch):
+    run = small_run(reduction={"steps": [20]})
+    run.train()
+    publish = checkpoints.publish
+
+    def unreadable(*arguments, cause, **options):
+        if cause == "branch":
+            raise CheckpointError("manifest.json: cannot be read")
+        return publish(*arguments, cause=cause, **options)
+
+    monkeypatch.setattr(checkpoints, "publish", unreadable)
+    command = run.send("rollback", checkpoint=str(run.checkpoints("before_reduction")[0].name), policy="ask")
+    assert run.train() == "finished"
+    history = run.history
+    assert history.commands[command].state == "applied" and history.branch == 1
+    assert history.state_dims == [12, 12]

@@ -136,3 +136,17 @@ def test_training_twice_at_once_is_refused(small_run):
             train_run(run.paths)
         run.send("stop")
     assert run.history.state == "stopped"
+
+
+def test_a_rollback_leaves_the_losses_of_the_path_that_was_left(small_run):
+    run = small_run(reduction={"attempts": 0, "steps": []}, training={"log_every": 5, "evaluate_every": 50})
+    run.send("pause")
+    with run.training():
+        run.wait(lambda history: history.paused)
+        start = str(run.checkpoints("start")[0].name)
+        run.send("rollback", checkpoint=start, policy="ask", at_step=13)  # losses of 3 steps are not recorded
+        run.send("resume")
+        run.wait(lambda history: history.state == "finished")
+    records = read_journal(run.paths.metrics)[0]
+    first = {r["branch"]: r["train/loss"] for r in reversed(records) if r["step"] == 5}
+    assert first.keys() == {0, 1} and first[0] == first[1]
