@@ -11,7 +11,7 @@ import importlib
 import pkgutil
 import re
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,10 +37,11 @@ HOST = re.compile(r"(?P<name>[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::(?P<port>\d{1
 
 
 class Guard:
-    """Refuses foreign host names on a loopback address, and adds security headers to every answer.
+    """Refuses foreign host names on a loopback address and sockets of foreign pages; adds security headers.
 
     There is no sign-in: everybody who reaches the port decides. The address is 127.0.0.1 by default, and a
-    page of another site that lets its name point there (DNS rebinding) is refused by its name.
+    page of another site that lets its name point there (DNS rebinding) is refused by its name. Streamlit
+    compares the names of origins only, so it would let a page of another port of this machine click here.
     """
 
     def __init__(self, app: ASGIApp):
@@ -51,9 +52,11 @@ class Guard:
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
-        host = dict(scope["headers"]).get(b"host", b"").decode("latin-1")
+        headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
+        host = headers.get(b"host", "")
         match = HOST.fullmatch(host)
-        if match is None or not host_is_allowed(match["name"]):
+        foreign = scope["type"] == "websocket" and not is_same_origin(headers)
+        if match is None or not host_is_allowed(match["name"]) or foreign:
             await self._refuse(scope, receive, send)
             return
 
@@ -88,7 +91,7 @@ class Guard:
 
 def inline_script_hashes() -> list[str]:
     """Return CSP sources that let the inline scripts of Streamlit's page through by their hash."""
-    page = (Path(st.__file__).parent / "static" / "index.html").read_text()
+    page = (Path(st.__file__).parent / "static" / "index.html").read_text(encoding="utf-8")
     scripts = re.findall(r"<script>(.*?)</script>", page, re.DOTALL)
     digests = (hashlib.sha256(script.encode()).digest() for script in scripts)
     return [f"'sha256-{base64.b64encode(digest).decode()}'" for digest in digests]
@@ -102,10 +105,9 @@ def host_is_allowed(name: str) -> bool:
     return name.lower() in LOOPBACK or name in (st.get_option("server.allowedHosts") or [])
 
 
-def is_same_origin(socket: WebSocket) -> bool:
-    """Return whether a page of this server opened the socket. Browsers always send the origin."""
-    origin = socket.headers.get("origin", "")
-    return origin.partition("://")[2] == socket.headers.get("host")
+def is_same_origin(headers: Mapping[bytes, str]) -> bool:
+    """Return whether a page of this server opens a socket. Browsers always send the origin."""
+    return headers.get(b"origin", "").partition("://")[2] == headers.get(b"host")
 
 
 async def push(socket: WebSocket) -> None:
@@ -115,7 +117,7 @@ async def push(socket: WebSocket) -> None:
     """
     run_id = socket.query_params.get("run")
     ignored = frozenset(filter(None, socket.query_params.get("ignore", "").split(",")))
-    if not is_same_origin(socket) or (run_id is not None and RUN_ID.fullmatch(run_id) is None):
+    if run_id is not None and RUN_ID.fullmatch(run_id) is None:
         await socket.close(1008)
         return
     await socket.accept()

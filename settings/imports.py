@@ -12,13 +12,13 @@ FORMER_NAMES = ("app", "comparison", "storage", "trainer")
 """Packages of ours that lie in hankelboard now."""
 
 
-def import_object(name: str, *, key: str, builtin: tuple[str, ...], folder: str = "") -> Any:
+def import_object(name: str, *, key: str, builtin: tuple[str, ...] = (), folder: str = "") -> Any:
     """Return what `package.module:Name` names.
 
     Parameters
     ----------
     key, builtin : the configuration key and the names it knows, for the error message
-    folder : searched first while the module is imported, and last from then on, when given
+    folder : searched first while the module is imported, and before other packages from then on, when given
 
     Raises
     ------
@@ -32,14 +32,17 @@ def import_object(name: str, *, key: str, builtin: tuple[str, ...], folder: str 
         with _searched_first(folder):
             return getattr(importlib.import_module(module), attribute)
     except ImportError as error:
-        raise ConfigError(f"{key} = {name!r}: {error}; {_advice(error)}") from None
+        raise ConfigError(f"{key} = {name!r}: {error}{_advice(error, builtin)}") from None
     except AttributeError:
         raise ConfigError(f"{key} = {name!r}: module {module} has no {attribute}") from None
 
 
 @contextlib.contextmanager
 def _searched_first(folder: str) -> Iterator[None]:
-    """Search a folder first; afterwards it stays last, so that its queue.py shadows none of Python's."""
+    """Search a folder first; afterwards behind Python's own modules, so that its queue.py shadows none.
+
+    Before other packages: what a user's module imports later is still the file beside it.
+    """
     if not folder:
         yield
         return
@@ -48,13 +51,15 @@ def _searched_first(folder: str) -> Iterator[None]:
     try:
         yield
     finally:
-        sys.path.remove(folder)
+        with contextlib.suppress(ValueError):  # a module may do with sys.path what it likes
+            sys.path.remove(folder)
         if not was_there:
-            sys.path.append(folder)
+            packages = (place for place, part in enumerate(sys.path) if part.endswith("-packages"))
+            sys.path.insert(next(packages, len(sys.path)), folder)
 
 
-def _advice(error: ImportError) -> str:
+def _advice(error: ImportError, builtin: tuple[str, ...]) -> str:
     package = (error.name or "").partition(".")[0]
     if isinstance(error, ModuleNotFoundError) and package in FORMER_NAMES:
-        return f"Hankelboard's own modules are called hankelboard.{package}… now"
-    return "is the folder in the key path right?"
+        return f"; Hankelboard's own modules are called hankelboard.{package}… now"
+    return "; is the folder in the key path right?" if builtin else ""

@@ -8,6 +8,8 @@ the dashboard and the command line import it, too.
 import importlib
 import os
 
+from hankelboard.storage.errors import ConfigError
+
 VARIABLE = "HANKELBOARD_PLUGINS"
 
 
@@ -16,11 +18,11 @@ def import_plugins() -> None:
 
     Raises
     ------
-    ImportError
-        Names the variable and the module.
+    ConfigError
+        If one cannot be imported, whatever it raises; names the variable and the module.
     """
     for name in filter(None, map(str.strip, os.environ.get(VARIABLE, "").split(","))):
         try:
             importlib.import_module(name)
-        except ImportError as error:
-            raise ImportError(f"{VARIABLE} names {name}: {error}") from error
+        except Exception as error:  # of somebody else's code
+            raise ConfigError(f"{VARIABLE} names {name}: {type(error).__name__}: {error}") from error

@@ -34,7 +34,10 @@ def presets() -> Mapping[str, Preset]:
     One may extend another: its file says what differs.
     """
     folder = resources.files("hankelboard.settings") / "presets"
-    files = {file.name.removesuffix(".toml"): tomllib.loads(file.read_text()) for file in folder.iterdir()}
+    files = {
+        file.name.removesuffix(".toml"): tomllib.loads(file.read_text(encoding="utf-8"))
+        for file in folder.iterdir()
+    }
     return MappingProxyType({name: _preset(name, files) for name in sorted(files)})
 
 

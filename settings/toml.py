@@ -24,7 +24,7 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 def read_toml(path: Path) -> dict[str, Any]:
     """Return the tables of a TOML file; ConfigError says what is wrong with it."""
     try:
-        return tomllib.loads(path.read_text())
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -68,7 +68,15 @@ def folder_of_work() -> Path:
 
     The dashboard runs in a folder of its own; there the variable holds the one in which it was started.
     """
-    return Path(os.environ.get("HANKELBOARD_FOLDER") or Path.cwd())
+    return Path(os.environ.get("HANKELBOARD_FOLDER", "")).absolute()
+
+
+def home_expanded(path: str) -> Path:
+    """Return a path with ~ and ~user in full. Raise ConfigError for a user that there is not."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise ConfigError(f"{path}: {error}") from None
 
 
 def with_absolute_paths(tables: dict[str, Any]) -> dict[str, Any]:
@@ -81,7 +89,7 @@ def _with_import_folders(tables: dict[str, Any]) -> dict[str, Any]:
     for section, key in SHORT.items():
         part = tables.get(section, {})
         if isinstance(part, dict) and ":" in str(part.get(key, "")) and isinstance(part.get("path", ""), str):
-            path = folder_of_work() / Path(part.get("path", "")).expanduser()
+            path = folder_of_work() / home_expanded(part.get("path", ""))
             tables = merge(tables, {section: {"path": str(path)}})
     return tables
 
@@ -94,7 +102,7 @@ def _with_absolute_file(tables: dict[str, Any]) -> dict[str, Any]:
     file = options.get(task.file) if task and isinstance(options, dict) else None
     if isinstance(data, dict) and task and file and isinstance(file, str):
         folder = str(data.get("folder") or os.environ.get("HANKELBOARD_DATA", ""))
-        path = folder_of_work() / Path(folder).expanduser() / Path(file).expanduser()
+        path = folder_of_work() / home_expanded(folder) / home_expanded(file)
         if path.is_file():
             return merge(tables, {"data": {"options": {task.file: str(path)}}})
     return tables

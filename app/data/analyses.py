@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from hankelboard.app.data import runs
-from hankelboard.settings.toml import folder_of_work
 from hankelboard.storage.layout import runs_directory
 from hankelboard.storage.schema import Analysis
 from hankelboard.storage.systems import latest_analysis
@@ -49,9 +48,7 @@ def start(run_id: str) -> None:
             return
         command = [sys.executable, "-P", "-m", "hankelboard", "analyse", runs.paths_of(run_id).run_id,
                    "--runs-dir", str(runs_directory().resolve())]  # fmt: skip
-        process = subprocess.Popen(
-            command, cwd=folder_of_work(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-        )
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         job = _jobs[run_id] = Job(process)
     threading.Thread(target=_follow, args=(job,), name="follows an analysis", daemon=True).start()
 

@@ -205,6 +205,14 @@ assert not {"torch", "hankelboard.trainer"} & set(sys.modules)
     subprocess.run([sys.executable, "-c", program], check=True)
 
 
+def test_the_folder_of_the_dashboard_is_not_searched_for_packages():
+    """Streamlit puts it first; a plugin may be called like a part of it: data, charts."""
+    program = "import sys; sys.path.insert(0, sys.argv[1]); import hankelboard.app; assert sys.argv[1]"
+    program += " not in sys.path"
+    for folder in (Path(server.__file__).parent, Path(server.__file__).resolve().parent):
+        subprocess.run([sys.executable, "-c", program, str(folder)], check=True)
+
+
 # The push socket.
 
 

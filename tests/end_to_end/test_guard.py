@@ -46,6 +46,25 @@ def test_only_pages_of_this_server_may_listen(services, origin, query, opened):
     assert ("101" in handshake(services.port, f"/api/push{query}", origin)) == opened
 
 
+@pytest.mark.parametrize(
+    ("origin", "opened"),
+    [
+        ("http://127.0.0.1:{port}", True),
+        ("http://127.0.0.1:1", False),
+        ("http://localhost:{port}", False),
+        ("http://localhost:1", False),
+        ("http://0.0.0.0:{port}", False),
+        ("http://evil.example", False),
+        ("null", False),
+        (None, False),
+    ],
+)
+def test_only_pages_of_this_server_may_click(services, origin, opened):
+    """Every click goes through Streamlit's socket, which would take pages of other local ports."""
+    origin = origin and origin.format(port=services.port)
+    assert ("101" in handshake(services.port, "/_stcore/stream", origin)) == opened
+
+
 def handshake(port, path, origin):
     """The status line of the answer to a WebSocket handshake."""
     lines = [

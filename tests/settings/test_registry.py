@@ -169,11 +169,27 @@ def test_other_processes_know_it_by_the_environment():
     assert "leaky" in family["help"]
 
 
-def test_a_plugin_that_is_not_there_is_named():
-    command = [sys.executable, "-P", "-m", "hankelboard", "presets"]
-    environment = {**os.environ, "HANKELBOARD_PLUGINS": "no_such_module"}
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
-    assert done.returncode and "HANKELBOARD_PLUGINS names no_such_module: No module" in done.stderr
+@pytest.mark.parametrize("command", [["presets"], ["web", "--port", "0"], ["worker", "--once"]], ids=" ".join)
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (None, "ModuleNotFoundError: No module"),
+        ("raise KeyError('gone')", "KeyError: 'gone'"),
+        ("from hankelboard.settings.families import FAMILIES, register_family as r\nr(FAMILIES['lru'])",
+         "ValueError: family 'lru': a family of this name is registered already"),
+        ("no python", "SyntaxError: "),
+    ],
+)  # fmt: skip
+def test_a_plugin_that_fails_ends_a_command_in_one_sentence(tmp_path, command, text, problem):
+    if text is not None:
+        (tmp_path / "rows_of_mine.py").write_text(text)
+    environment = {**os.environ, "HANKELBOARD_PLUGINS": "rows_of_mine", "HANKELBOARD_RUNS": str(tmp_path)}
+    environment["PYTHONPATH"] = os.pathsep.join([os.environ.get("PYTHONPATH", ""), str(tmp_path)])
+    whole = [sys.executable, "-P", "-m", "hankelboard", *command]
+    done = subprocess.run(whole, capture_output=True, text=True, check=False, env=environment)
+    (line,) = done.stderr.splitlines()
+    assert done.returncode == 2
+    assert line.startswith(f"hankelboard: HANKELBOARD_PLUGINS names rows_of_mine: {problem}")
 
 
 def test_its_run_opens_on_every_page(runs, open_page):

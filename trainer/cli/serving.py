@@ -1,6 +1,7 @@
 """Commands that keep running: demo, up, web, run, worker."""
 
 import argparse
+import importlib
 import os
 import socket
 import sys
@@ -99,9 +100,10 @@ def _refuse_used_port(options: argparse.Namespace) -> None:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((options.host, options.port))
-        except OSError as error:
+        except (OSError, OverflowError) as error:
+            reason = getattr(error, "strerror", None) or error
             raise CommandRefused(
-                f"port {options.port} on {options.host}: {error.strerror}; choose another with --port "
+                f"port {options.port} on {options.host}: {reason}; choose another with --port "
                 f"(make demo PORT={options.port + 1})"
             ) from None
 
@@ -136,16 +138,19 @@ def web(options: argparse.Namespace) -> int:
     command = [sys.executable, "-P", "-m", "streamlit", "run", str(script),
                "--server.port", str(options.port), "--server.address", options.host]  # fmt: skip
     environment = {**os.environ, **_places(options)}
+    print(f"the dashboard: http://{options.host}:{options.port}", flush=True)
     os.chdir(script.parent)
     os.execve(sys.executable, command, environment)
 
 
 def _places(options: argparse.Namespace) -> dict[str, str]:
     """Return the variables that hold folders, none of them relative."""
+    from hankelboard.settings.toml import home_expanded
+
     here = Path.cwd()
     places = {"HANKELBOARD_FOLDER": str(here), "HANKELBOARD_RUNS": str(runs_of(options).resolve())}
     if data := os.environ.get("HANKELBOARD_DATA"):
-        places["HANKELBOARD_DATA"] = str(here / Path(data).expanduser())
+        places["HANKELBOARD_DATA"] = str(here / home_expanded(data))
     if path := os.environ.get("PYTHONPATH"):
         places["PYTHONPATH"] = os.pathsep.join(str(here / part) for part in path.split(os.pathsep))
     return places
@@ -185,6 +190,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def worker(options: argparse.Namespace) -> int:
+    importlib.import_module("hankelboard.settings")  # a plugin that fails ends the worker, not each child
     from hankelboard.trainer.work.worker import Worker
 
     if options.jobs < 1:

@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import json
+import os
 import subprocess
 from collections.abc import Sequence
 from importlib import metadata
@@ -39,5 +40,8 @@ def _described(root: Path) -> str:
     """Return the commit, with -dirty where files differ from it; "" without git or commits."""
     ask = ["git", "-C", str(root), "describe", "--always", "--dirty", "--exclude=*"]
     with contextlib.suppress(OSError):
-        return subprocess.run(ask, capture_output=True, text=True, check=False).stdout.strip()
+        # Git hands GIT_DIR to its hooks: there it would describe, and obey, another repository.
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+        done = subprocess.run(ask, capture_output=True, text=True, check=False, env=environment)
+        return done.stdout.strip()
     return ""

@@ -71,7 +71,7 @@ class Recorder:
         self._beat_at = -math.inf
         self._shown = (RunState.STARTING, Phase.RESTORING)
         self._tensorboard = _TensorBoard(paths) if tensorboard else None
-        self._log = paths.log.open("a") if keep_log else None
+        self._log = paths.log.open("a", encoding="utf-8", errors="replace") if keep_log else None
 
     def follow(self, position: Position) -> None:
         """Ask `position` from now on where training is."""

@@ -1,7 +1,6 @@
 """Tasks: one file each, and a row in `hankelboard.settings.tasks`. `load_task` loads one."""
 
 from collections.abc import Callable
-from importlib import import_module
 
 from hankelboard.settings.config import DataConfig
 from hankelboard.settings.imports import import_object
@@ -21,8 +20,8 @@ def load_task(config: DataConfig) -> Task:
     """
     check_task(config.task, config.options)
     if config.task in TASKS:
-        module, _, name = TASKS[config.task].loader.partition(":")
-        load: Callable[[DataConfig], Task] = getattr(import_module(module), name)
+        loader = TASKS[config.task].loader
+        load: Callable[[DataConfig], Task] = import_object(loader, key=f"loader of task {config.task}")
         return load(config)
     function = import_object(config.task, key="data.task", builtin=tuple(TASKS), folder=config.path)
     task = function(**config.options)

@@ -1,9 +1,8 @@
 """From a row of `hankelboard.settings.families` to a sequence layer."""
 
-from importlib import import_module
-
 from hankelboard.settings.config import Config
 from hankelboard.settings.families import FAMILIES
+from hankelboard.settings.imports import import_object
 from hankelboard.storage.errors import ConfigError
 from hankelboard.trainer.layers.sequence_layer import SequenceLayer
 from hankelboard.trainer.reduction.method import Method
@@ -26,8 +25,7 @@ def make_mixer(config: Config, layer: int, state_dim: int) -> SequenceLayer:
     )
     family = FAMILIES[model.family]
     arguments = {name: getattr(model, name) for name in model_keys(model.family)}
-    module, _, name = family.layer.partition(":")
-    layer_class: type[SequenceLayer] = getattr(import_module(module), name)
+    layer_class: type[SequenceLayer] = import_object(family.layer, key=f"layer of family {family.name}")
     try:
         return layer_class(model.width, state_dim, method=method, **arguments, **model.options)
     except ValueError as error:

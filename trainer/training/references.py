@@ -41,7 +41,7 @@ class Source:
 
     def record(self, key: str) -> Reference:
         """Return what run_started keeps: the run, the checkpoint and the seconds of training behind it."""
-        loop = json.loads((self.folder / LOOP).read_text())["loop"]
+        loop = json.loads((self.folder / LOOP).read_text(encoding="utf-8"))["loop"]
         before = sum(float(item.get("train_s") or 0.0) for item in read_history(self.paths).references)
         return {
             "key": key, "run": self.paths.run_id, "checkpoint": str(self.name),

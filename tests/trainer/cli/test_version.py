@@ -28,6 +28,14 @@ def test_a_checkout_names_its_commit(capsys):
     assert said == f"hankelboard {metadata.version('hankelboard')} (commit {commit})"
 
 
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="not a checkout")
+def test_the_repository_whose_hook_runs_is_not_meant(capsys, monkeypatch, tmp_path):
+    before = printed(capsys)
+    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
+    monkeypatch.setenv("GIT_DIR", str(tmp_path / ".git"))
+    assert printed(capsys) == before
+
+
 class Recorded:
     version = metadata.version("hankelboard")
 

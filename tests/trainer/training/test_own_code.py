@@ -55,15 +55,30 @@ def test_a_module_beside_the_configuration_is_found(tmp_path, sought):
     assert import_object("beside_it:value", key="data.task", builtin=(), folder=str(tmp_path)) == 3
 
 
-def test_ones_own_module_comes_first_and_later_pythons_and_the_installed_ones_do(tmp_path, sought):
+def test_ones_own_module_comes_first_and_later_pythons_do(tmp_path, sought):
     (tmp_path / "colorsys.py").write_text("value = 'own'\n")
     first, folder = list(sought), str(tmp_path)
     for _ in range(2):
         sys.modules.pop("colorsys", None)
         assert import_object("colorsys:value", key="data.task", builtin=(), folder=folder) == "own"
-        assert sought == [*first, folder]
+        assert sorted(sought) == sorted([*first, folder])
     del sys.modules["colorsys"]
     assert not hasattr(importlib.import_module("colorsys"), "value")
+
+
+def test_what_a_module_imports_later_is_the_file_beside_it(tmp_path, sought):
+    packages = tmp_path / "site-packages"
+    for folder, whose in ((tmp_path, "own"), (packages, "installed")):
+        folder.mkdir(exist_ok=True)
+        (folder / "shared_name.py").write_text(f"value = {whose!r}\n")
+    (tmp_path / "late.py").write_text("def find():\n    import shared_name\n    return shared_name.value\n")
+    sought.insert(0, str(packages))
+    assert import_object("late:find", key="data.task", builtin=(), folder=str(tmp_path))() == "own"
+
+
+def test_a_module_may_change_what_python_searches(tmp_path, sought):
+    (tmp_path / "clearing.py").write_text("import sys\nsys.path.clear()\nvalue = 3\n")
+    assert import_object("clearing:value", key="data.task", builtin=(), folder=str(tmp_path)) == 3
 
 
 @pytest.mark.parametrize("module", ["trainer.task", "storage.run", "app.live_data", "comparison.frame"])
