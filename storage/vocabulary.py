@@ -2,7 +2,7 @@
 
 A member is the plain text that stands on disk (`RunState.FAILED == "failed"`), and is written as such.
 Records from disk hold plain text: a newer writer may use a word that is not here, so readers compare and
-never convert. docs/FORMAT.md says what each word means; people read those of app/words.
+never convert. docs/FORMAT.md lists them; people read those of app/words.
 """
 
 from enum import StrEnum

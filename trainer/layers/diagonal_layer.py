@@ -14,7 +14,7 @@ from hankelboard.trainer.reduction.reducible import Arrays, FloatArray, RankTabl
 
 
 class Answers(Protocol):
-    """What a module of trainer/reduction/ has to have, to answer for a `DiagonalLayer`: five functions.
+    """What a module of trainer/reduction/families/ has to have, to answer for a `DiagonalLayer`: five functions.
 
     Parameters of the layer are float64 arrays by name. What else a reduction has beside its `parameters`, the
     family decides; nobody else looks into it.
@@ -58,7 +58,7 @@ class DiagonalLayer(ReducibleLayer, SequenceLayer):
     monitored = "hsv"
     """What the spectrum shows, whatever a method cuts by."""
     answers: Answers
-    """The family's module in trainer/reduction/."""
+    """The family's module in trainer/reduction/families/."""
     mode_parameters: tuple[str, ...]
     """Parameters that a cut replaces; the others stay."""
     D: nn.Parameter  # (H,)

@@ -71,12 +71,12 @@ class MeasuredStates(ReducibleLayer, nn.Module, Generic[Statistics]):
 class MeasuredParameters(MeasuredStates[Statistics]):
     """A layer whose system are its parameters and what was measured with them: `Reducible`.
 
-    A subclass says which module of trainer/reduction/ answers, and what a cut replaces; where more differs,
+    A subclass says which module of trainer/reduction/families/ answers, and what a cut replaces; where more differs,
     it has a method of its own.
     """
 
     answers: ModuleType
-    """The family's module in trainer/reduction/, with the functions
+    """The family's module in trainer/reduction/families/, with the functions
 
         propose(system, method)          reduce(system, rank, method)
         transport_moments(reduction, first, second)          verify(parameters_now, reduction)
