@@ -14,7 +14,7 @@ from hankelboard.trainer.reduction.reducible import Arrays, FloatArray, RankTabl
 
 
 class Answers(Protocol):
-    """What a module of trainer/reduction/families/ has to have, to answer for a `DiagonalLayer`: five functions.
+    """What a module of trainer/reduction/families/ has, to answer for a `DiagonalLayer`: five functions.
 
     Parameters of the layer are float64 arrays by name. What else a reduction has beside its `parameters`, the
     family decides; nobody else looks into it.

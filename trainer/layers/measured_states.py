@@ -71,8 +71,8 @@ class MeasuredStates(ReducibleLayer, nn.Module, Generic[Statistics]):
 class MeasuredParameters(MeasuredStates[Statistics]):
     """A layer whose system are its parameters and what was measured with them: `Reducible`.
 
-    A subclass says which module of trainer/reduction/families/ answers, and what a cut replaces; where more differs,
-    it has a method of its own.
+    A subclass says which module of trainer/reduction/families/ answers, and what a cut replaces; where more
+    differs, it has a method of its own.
     """
 
     answers: ModuleType
