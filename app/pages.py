@@ -1,4 +1,4 @@
-"""All pages, one row each: the router, links between pages, tests, screenshots and benchmarks read it.
+"""All pages, one row each: the router, links between pages of a run, tests, screenshots, benchmarks read it.
 
 What a page is made of: docs/PAGES.md.
 """

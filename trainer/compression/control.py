@@ -10,8 +10,8 @@ from hankelboard.storage import commands
 from hankelboard.storage.commands import Command
 from hankelboard.storage.errors import CheckpointError
 from hankelboard.storage.layout import CheckpointName
-from hankelboard.storage.schema import CommandAnswered
 from hankelboard.storage.vocabulary import Cause, CommandKind, CommandState, EventKind, Phase, Policy
+from hankelboard.trainer.compression.inbox import naming
 from hankelboard.trainer.compression.run import Run
 
 POLL_S = 0.2
@@ -85,7 +85,7 @@ class Control:
         if command is None:
             run.event(EventKind.COMMAND_REFUSED, command_id=command_id, reason="the file is no command")
             return
-        who: CommandAnswered = {"command_id": command.id, "command": command.kind, "by": command.by}
+        who = naming(command)
         if command.id not in run.history.commands:
             run.event(EventKind.COMMAND_ACCEPTED, **who, at_step=command.at_step)
         if command.at_step is not None and run.state.step < command.at_step:

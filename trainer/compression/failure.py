@@ -9,9 +9,9 @@ from hankelboard.storage.history import History, read_history
 from hankelboard.storage.journal import Journal
 from hankelboard.storage.layout import RunPaths
 from hankelboard.storage.runs import RunLock
-from hankelboard.storage.schema import CommandAnswered, EventFields, Place
+from hankelboard.storage.schema import EventFields, Place
 from hankelboard.storage.vocabulary import CommandKind, EventKind, Phase, RunState
-from hankelboard.trainer.compression.inbox import unanswered
+from hankelboard.trainer.compression.inbox import naming, unanswered
 from hankelboard.trainer.compression.recorder import Recorder
 
 REFUSAL = "the run failed before it could be carried out"
@@ -47,11 +47,6 @@ def describe(error: Exception) -> str:
 def waking(paths: RunPaths, history: History) -> list[Command]:
     """Return the commands for which a worker starts a trainer, again and again while nobody answers them."""
     return [command for command in unanswered(paths, history) if command.kind in REVIVING]
-
-
-def naming(command: Command) -> CommandAnswered:
-    """Return what an event that answers a command says of it."""
-    return {"command_id": command.id, "command": command.kind, "by": command.by}
 
 
 def append(journal: Journal, history: History, kind: EventKind, **fields: Unpack[EventFields]) -> None:

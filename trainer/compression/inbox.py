@@ -6,6 +6,7 @@ from hankelboard.storage import commands
 from hankelboard.storage.commands import Command
 from hankelboard.storage.history import History
 from hankelboard.storage.layout import RunPaths
+from hankelboard.storage.schema import CommandAnswered
 from hankelboard.storage.vocabulary import CommandState
 
 
@@ -17,3 +18,8 @@ def unanswered(paths: RunPaths, history: History) -> Iterator[Command]:
             command = commands.read_command(paths, command_id)
             if command is not None:
                 yield command
+
+
+def naming(command: Command) -> CommandAnswered:
+    """Return what an event that answers a command says of it."""
+    return {"command_id": command.id, "command": command.kind, "by": command.by}

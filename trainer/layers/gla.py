@@ -24,9 +24,7 @@ from hankelboard.trainer.layers.streaming import gla as streaming_form
 from hankelboard.trainer.reduction.families import gla_reduction
 from hankelboard.trainer.reduction.families.gla_reduction import SHARPNESS, GlaSystem, Statistics
 from hankelboard.trainer.reduction.measured.compensation import Samples
-from hankelboard.trainer.reduction.method import Method
-
-ENERGY = Method("energy")
+from hankelboard.trainer.reduction.method import ENERGY, Method
 
 
 class GLA(SequenceLayer):

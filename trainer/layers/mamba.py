@@ -25,10 +25,9 @@ from hankelboard.trainer.layers.sequence_layer import SequenceLayer
 from hankelboard.trainer.layers.streaming import mamba as streaming_form
 from hankelboard.trainer.reduction.families import mamba_reduction
 from hankelboard.trainer.reduction.families.mamba_reduction import SelectiveSystem, Statistics
-from hankelboard.trainer.reduction.method import Method
+from hankelboard.trainer.reduction.method import ENERGY, Method
 from hankelboard.trainer.reduction.reducible import FloatArray
 
-ENERGY = Method("energy")
 SAMPLED_STEPS = 512
 """Steps of a batch of calibration sequences, evenly spaced, of which averages of a, b and C are taken."""
 

@@ -17,3 +17,4 @@ class Method:
 
 
 BALANCED = Method()
+ENERGY = Method("energy")

@@ -196,10 +196,7 @@ class ReducibleLayer:
         return getattr(cls, name, None) is not getattr(ReducibleLayer, name)
 
 
-OPTIONAL = (
-    "monitored", "note", "ssm_parameters", "form_kept", "observing", "estimate", "inspect", "predicted_error",
-    "realisation", "system", "form_for", "offers",
-)  # fmt: skip
+OPTIONAL = tuple(name for name in vars(ReducibleLayer) if name[0] != "_" and name not in vars(Reducible))
 """What `Reducible` does not ask for."""
 
 

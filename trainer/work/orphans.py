@@ -6,7 +6,8 @@ from hankelboard.storage.journal import Journal
 from hankelboard.storage.layout import RunPaths
 from hankelboard.storage.runs import Run, RunLock
 from hankelboard.storage.vocabulary import ENDED, CommandKind, EventKind, RunState
-from hankelboard.trainer.compression.failure import REVIVING, append, naming
+from hankelboard.trainer.compression.failure import REVIVING, append
+from hankelboard.trainer.compression.inbox import naming
 
 
 def wants_trainer(run: Run, history: History, asked: list[Command]) -> bool:
