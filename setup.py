@@ -5,7 +5,7 @@ from pathlib import Path
 from setuptools import setup
 
 HERE = Path(__file__).parent / "hankelboard"
-LINKS = ("app", "comparison", "docs", "settings", "storage", "trainer")
+LINKS = ("access", "app", "comparison", "docs", "settings", "storage", "trainer")
 LOST = [name for name in LINKS if not (HERE / name).is_dir()]
 if LOST:
     raise SystemExit(

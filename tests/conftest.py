@@ -1,6 +1,9 @@
-"""What holds for all tests: they judge results, never the speed of the machine."""
+"""What holds for all tests: they judge results, never the speed of the machine, and touch nobody's tokens."""
 
+import atexit
 import os
+import shutil
+import tempfile
 
 from hypothesis import HealthCheck, settings
 
@@ -12,3 +15,7 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("reproducible")
+
+# Tokens, sessions and tickets of tests: never those of the person who runs them. Child processes inherit it.
+os.environ["HANKELBOARD_STATE"] = tempfile.mkdtemp(prefix="hankelboard-state-")
+atexit.register(shutil.rmtree, os.environ["HANKELBOARD_STATE"], ignore_errors=True)

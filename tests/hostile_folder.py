@@ -36,7 +36,7 @@ class MyModel(nn.Module):
 def hostile_folder(folder):
     for name in ("trainer", "app", "server", "main", "queue", "json", "streamlit", "torch", "sitecustomize"):
         (folder / f"{name}.py").write_text(BOOBY_TRAP)
-    for name in ("storage", "comparison", "settings", "app"):
+    for name in ("storage", "comparison", "settings", "access", "app"):
         (folder / name).mkdir()
         (folder / name / "__init__.py").write_text(BOOBY_TRAP)
     (folder / "hankelboard").mkdir()

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PACKAGES = ("app", "comparison", "settings", "storage", "trainer")
+PACKAGES = ("access", "app", "comparison", "settings", "storage", "trainer")
 WINGS = {  # what each wing may import of its package besides itself
     "app": {
         "words": set(),
@@ -108,14 +108,20 @@ def test_comparison_knows_neither_trainer_nor_page():
         assert set(imported(path)) <= allowed, path
 
 
-def test_settings_import_storage_and_the_standard_library_only():
+def test_access_imports_storage_and_the_standard_library_only():
+    for path in modules("access"):
+        assert set(imported(path)) <= set(sys.stdlib_module_names) | {"access", "storage"}, path
+
+
+def test_settings_import_storage_access_and_the_standard_library_only():
     for path in modules("settings"):
-        assert set(imported(path)) <= set(sys.stdlib_module_names) | {"settings", "storage"}, path
+        assert set(imported(path)) <= set(sys.stdlib_module_names) | {"settings", "storage", "access"}, path
 
 
-def test_app_reads_by_storage_settings_and_comparison():
+def test_app_reads_by_storage_settings_access_and_comparison():
+    allowed = {"app", "storage", "settings", "access", "comparison"}
     for path in modules("app"):
-        assert set(imported(path)) & set(PACKAGES) <= {"app", "storage", "settings", "comparison"}, path
+        assert set(imported(path)) & set(PACKAGES) <= allowed, path
 
 
 def test_comparison_is_of_the_command_line_alone():

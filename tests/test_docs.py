@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
-PACKAGES = ("app", "comparison", "settings", "storage", "trainer")
+PACKAGES = ("access", "app", "comparison", "settings", "storage", "trainer")
 FOLDERS = (*PACKAGES, "benchmarks", "docs", "hankelboard", "tests")
 FILES = {
     path.relative_to(ROOT).as_posix()

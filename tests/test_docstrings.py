@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PACKAGES = ("app", "comparison", "settings", "storage", "trainer")
+PACKAGES = ("access", "app", "comparison", "settings", "storage", "trainer")
 VERBS = re.compile(
     "Add|Answer|Append|Ask|Attach|Average|Begin|Bind|Bring|Build|Call|Carry|Check|Choose|Close|Compute|Count"
     "|Create|Cut|Decode|Decorate|Do|Draw|Eliminate|End|Escape|Fold|Forget|Get|Give|Have|Hold|Ignore|Import"

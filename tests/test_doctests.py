@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = ("app", "comparison", "settings", "storage", "trainer")
+PACKAGES = ("access", "app", "comparison", "settings", "storage", "trainer")
 
 
 def _examples():

@@ -18,7 +18,7 @@ from tests.hostile_folder import hostile_folder
 from tests.waiting import PATIENCE_S, until
 
 ROOT = Path(__file__).parent.parent
-FOLDERS = ("app", "comparison", "docs", "settings", "storage", "trainer")
+FOLDERS = ("access", "app", "comparison", "docs", "settings", "storage", "trainer")
 FILES = ("hankelboard", "README.md", "LICENSE", "pyproject.toml", "setup.py")
 TINY = (
     "training.steps=20", "training.threads=1", "model.layers=1", "model.width=8", "model.state_dim=8",
@@ -116,7 +116,7 @@ def test_a_copy_that_lost_its_links_is_refused_in_a_sentence(source, tmp_path):
             link.write_text(target)
     refused = pip("wheel", copy, "--no-deps", "--no-index", "--no-build-isolation", "--wheel-dir", tmp_path)
     assert refused.returncode != 0
-    assert "hankelboard/app is no folder: symbolic links were lost." in refused.stdout + refused.stderr
+    assert "hankelboard/access is no folder: symbolic links were lost." in refused.stdout + refused.stderr
     assert not list(tmp_path.glob("*.whl"))
 
 

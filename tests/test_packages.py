@@ -19,7 +19,7 @@ TRAINER = {"torch", "numpy", "scipy", "safetensors", "threadpoolctl"}
 def imported_by_the_product():
     """Names of packages that product code imports; torch.utils.tensorboard is the one of tensorboard."""
     found = set()
-    for folder in ("app", "comparison", "settings", "storage", "trainer"):
+    for folder in ("access", "app", "comparison", "settings", "storage", "trainer"):
         for path in (ROOT / folder).rglob("*.py"):
             for node in ast.walk(ast.parse(path.read_text())):
                 names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
