@@ -1,4 +1,4 @@
-"""The folder of what a person's programs keep besides runs: tokens, sessions, tickets. Never in a run."""
+"""The folder of tokens, sessions and tickets, which are of an account and never of a run."""
 
 import os
 from pathlib import Path
