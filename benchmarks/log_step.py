@@ -51,7 +51,7 @@ def ours(folder: Path) -> Callable[[], Cost]:
 
     def measured() -> Cost:
         run = create_run(folder, name="log", config={"training": {}})
-        recorder = Recorder(run_paths(folder, run.id), total_steps=STEPS, attempt=0, tensorboard=False,
+        recorder = Recorder(Fence(run_paths(folder, run.id), 0), total_steps=STEPS, tensorboard=False,
                             keep_log=False)  # fmt: skip
 
         position = Beginning()

@@ -75,7 +75,7 @@ class Loop:
 
         config = parse(merge(find_preset("digits-lru").tables, KEYS))
         paths = run_paths(folder, create_run(folder, name="overhead", config=config.as_dict()).id)
-        recorder = Recorder(paths, total_steps=100_000, attempt=0, tensorboard=False, keep_log=True)
+        recorder = Recorder(Fence(paths, 0), total_steps=100_000, tensorboard=False, keep_log=True)
         self.train = train
         self.session = open_session(paths, config, read_history(paths), recorder)
         train.begin(self.session)

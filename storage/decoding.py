@@ -62,6 +62,12 @@ def decode_status(record: Record | None) -> schema.Status | None:
     return cast(schema.Status, record) if record is not None else None
 
 
+def decode_attempt(record: Record | None, number: int) -> schema.AttemptRecord | None:
+    """Return the claim of this attempt, or None."""
+    fits = record is not None and record.get("attempt") == number
+    return cast(schema.AttemptRecord, record) if fits else None
+
+
 def decode_worker(record: Record | None) -> schema.WorkerRecord | None:
     """Return a worker's record, or None without one."""
     return cast(schema.WorkerRecord, record) if record is not None else None

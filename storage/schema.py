@@ -61,6 +61,8 @@ class ProcessIdentity(TypedDict):
     pid: int
     process_started_at: str | None
     """Opaque; None where no process has this pid."""
+    pid_namespace: NotRequired[int | None]
+    """In which pids mean the same; None where there are none."""
 
 
 class Status(ProcessIdentity, Place):
@@ -83,6 +85,16 @@ class Status(ProcessIdentity, Place):
     best: Best | None
     trouble: str | None
     """What cannot be written now."""
+
+
+class AttemptRecord(ProcessIdentity):
+    """attempts/N.json: which process began attempt N."""
+
+    format_version: int
+    t: str
+    attempt: int
+    nonce: str
+    """By which the process knows its own claim again."""
 
 
 class WorkerRecord(ProcessIdentity):

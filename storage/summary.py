@@ -139,6 +139,7 @@ def combine(
     What a queued run waits for is known from `state_of`, or from the journals of the runs beside it.
     """
     pending, finished = history.pending(), history.finished
+    status = _of_latest(history, status)
     said: Record = {**(status or {})}
     ended = history.state in ENDED
     best = said.get("best") or (finished.get("best") if finished else None)
@@ -190,12 +191,19 @@ def live_state(history: History, status: Status | None) -> str:
     """Return the state now: journals decide how a run ended, the status says what a living one does."""
     if history.state in ENDED or history.state == RunState.UNREADABLE:
         return history.state
+    status = _of_latest(history, status)
     if not status:
         return history.state
     if process_is_gone(status):
         return RunState.DEAD
     state = status.get("state")
     return state if isinstance(state, str) else history.state
+
+
+def _of_latest(history: History, status: Status | None) -> Status | None:
+    """Return the status, None when an attempt wrote it after a later one had begun."""
+    attempt = status.get("attempt") if status else None
+    return None if isinstance(attempt, int) and attempt < history.attempt else status
 
 
 def best_on_path(history: History, metrics: Iterable[Record], metric: str = PRIMARY_METRIC) -> Best | None:

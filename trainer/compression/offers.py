@@ -58,6 +58,8 @@ class Offers:
         self._run, self._monitor, self._config, self._followed = run, monitor, config, followed
         self._waiting = False
         self._retry_at = 0.0
+        self._there = max(proposals.proposal_numbers(run.paths), default=0)
+        """The highest number when this attempt began."""
         self.opportunities = opportunity_steps(
             run.steps, count=config.attempts, window=config.window, explicit=config.steps
         )
@@ -164,7 +166,7 @@ class Offers:
             record = self._measurements.proposal(opportunity)
             if record is None:
                 return
-            proposals.publish_proposal(run.paths, number, record)
+            number = self._publish(number, record)
         state.pending_proposal, state.pending_s = number, 0.0
         run.event(
             EventKind.PROPOSAL_PUBLISHED,
@@ -174,12 +176,27 @@ class Offers:
             ranks=record["ranks"],
         )
 
+    def _publish(self, number: int, record: ProposalFields) -> int:
+        """Publish a proposal under the first number that is free, and return it."""
+        while True:
+            self._run.recorder.check()
+            try:
+                proposals.publish_proposal(self._run.paths, number, record)
+            except FileExistsError:  # of an attempt that did not know yet that it was over
+                number += 1
+            else:
+                return number
+
     def _unannounced(self, opportunity: int) -> tuple[int, ProposalFields | None]:
-        """Return the number of the next proposal, and its record if a death came between file and event."""
+        """Return the number of the next proposal, and its record if a death came between file and event.
+
+        What an attempt before this one publishes later is of weights that were left: its number is passed over.
+        """
         run = self._run
         number = max(proposals.proposal_numbers(run.paths), default=0)
         record = proposals.read_proposal(run.paths, number) if number else None
-        if record is None or number in run.history.proposals:
+        late = number > self._there and record is not None and record["attempt"] != run.recorder.attempt
+        if record is None or late or number in run.history.proposals:
             return number + 1, None
         key = (record.get("branch"), record.get("attempt_step"), record.get("step"))
         if key != (run.state.branch, opportunity, run.state.step):
@@ -209,6 +226,7 @@ class Offers:
         if verdict is not None and proposals.read_decision(run.paths, number) is None:
             why = "ranks of {0.ranks_as}" if self._config.ranks_as and verdict == Verdict.APPROVE else why
             reason = f"policy {policy}: {why.format(self._config)}"
+            run.recorder.check()
             try:
                 return proposals.decide(
                     run.paths, number, verdict, by=f"policy:{policy}", via="trainer", reason=reason,

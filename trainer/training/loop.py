@@ -3,13 +3,14 @@
 import math
 import sys
 import time
+from collections.abc import Callable
 
 import torch
 
 from hankelboard.settings.config import Config, parse_recorded
 from hankelboard.storage import checkpoints
-from hankelboard.storage.errors import ConfigError, HankelboardError
-from hankelboard.storage.history import read_history
+from hankelboard.storage.errors import ConfigError, HankelboardError, Superseded
+from hankelboard.storage.history import History, read_history
 from hankelboard.storage.layout import RunPaths
 from hankelboard.storage.runs import RunLock, read_run
 from hankelboard.storage.schema import EventFields
@@ -33,11 +34,17 @@ MAX_FRUITLESS_ATTEMPTS = 3
 SMALLEST_RATE = 1e-7
 
 
-def train_run(paths: RunPaths, *, keep_log: bool = True, clock: Clock = time) -> str:
+def train_run(
+    paths: RunPaths,
+    *,
+    keep_log: bool = True,
+    clock: Clock = time,
+    wanted: Callable[[History], bool] = lambda history: True,
+) -> str:
     """Train a run until it ends: fresh, or from its newest valid checkpoint.
 
     Hold run.lock meanwhile. Return finished, stopped, interrupted or failed; failed, too, when the settings
-    in run.json are refused.
+    in run.json are refused; interrupted, too, when a later attempt began elsewhere.
 
     Parameters
     ----------
@@ -45,6 +52,9 @@ def train_run(paths: RunPaths, *, keep_log: bool = True, clock: Clock = time) ->
         Write log.txt. A worker's child need not: its output goes there already.
     clock : Clock
         By which it waits and deadlines pass.
+    wanted : callable
+        Whether the run is still to be trained, asked once nobody else can change that: what was known before
+        may be over. If not, nothing is done and nothing returned.
 
     Raises
     ------
@@ -56,16 +66,18 @@ def train_run(paths: RunPaths, *, keep_log: bool = True, clock: Clock = time) ->
     try:
         config = parse_recorded(read_run(paths).config)
     except ConfigError as error:  # edited by hand, or of another version
-        print(f"{paths.run_id}: {error}", file=sys.stderr, flush=True)
-        give_up(paths, describe(error))
+        say(f"{paths.run_id}: {error}")
+        give_up(paths, describe(error), wanted)
         return "failed"
-    with RunLock(paths):
-        checkpoints.remove_strays(paths)
+    with RunLock(paths, say=say) as lock:
         history = read_history(paths)
+        if not wanted(history):
+            return ""
+        lock.fence.check()
+        checkpoints.remove_strays(paths, lock.fence.number)
         recorder = Recorder(
-            paths,
+            lock.fence,
             total_steps=config.training.steps,
-            attempt=history.attempt + 1,
             tensorboard=config.output.tensorboard,
             keep_log=keep_log,
         )
@@ -75,11 +87,18 @@ def train_run(paths: RunPaths, *, keep_log: bool = True, clock: Clock = time) ->
             recorder.show(RunState.STARTING, Phase.RESTORING)
             session = open_session(paths, config, history, recorder, clock)
             return run_attempt(session)
+        except Superseded as error:
+            say(str(error))
+            return RunState.INTERRUPTED
         except Exception as error:  # the process edge: whatever it is, the run says so
             fail(recorder, paths, error)
             return RunState.FAILED
         finally:
             recorder.close()
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
 
 
 def run_attempt(session: Session) -> RunState:
