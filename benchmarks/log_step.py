@@ -45,6 +45,7 @@ def values(step: int) -> dict[str, float]:
 
 
 def ours(folder: Path) -> Callable[[], Cost]:
+    from hankelboard.storage.attempts import Fence
     from hankelboard.storage.layout import run_paths
     from hankelboard.storage.runs import create_run
     from hankelboard.trainer.compression.recorder import Beginning, Recorder

@@ -64,6 +64,7 @@ class Loop:
         from hankelboard.settings.config import parse
         from hankelboard.settings.preset import find_preset
         from hankelboard.settings.toml import merge
+        from hankelboard.storage.attempts import Fence
         from hankelboard.storage.history import read_history
         from hankelboard.storage.layout import run_paths
         from hankelboard.storage.runs import create_run

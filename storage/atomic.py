@@ -133,28 +133,17 @@ def _rename_to_free_name(source: Path, target: Path) -> bool:
 
 
 def _write_in_place(path: Path, content: bytes) -> None:
-    """Create a file and write it at once; when it was taken for a stray meanwhile, do so again."""
-    while True:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
-        try:
-            if os.write(descriptor, content) != len(content):
-                raise OSError(errno.ENOSPC, "no space left on device", str(path))
-            os.fsync(descriptor)
-            if _is_at(descriptor, path):
-                return
-        except OSError:
-            if _is_at(descriptor, path):
-                path.unlink(missing_ok=True)
-            raise
-        finally:
-            os.close(descriptor)
-
-
-def _is_at(descriptor: int, path: Path) -> bool:
+    """Create a file and write it at once."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
     try:
-        return os.path.samestat(os.fstat(descriptor), path.lstat())
-    except FileNotFoundError:
-        return False
+        if os.write(descriptor, content) != len(content):
+            raise OSError(errno.ENOSPC, "no space left on device", str(path))
+        os.fsync(descriptor)
+    except OSError:
+        path.unlink(missing_ok=True)
+        raise
+    finally:
+        os.close(descriptor)
 
 
 def is_unfinished(path: Path) -> bool:

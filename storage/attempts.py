@@ -99,7 +99,7 @@ def latest(paths: RunPaths) -> Latest | None:
         status = read_status(paths)
         return Latest(status.get("attempt", 0), status, released=False) if status else None
     claim = decode_attempt(read_record(paths.attempt(number)), number)
-    return Latest(number, claim or {}, released=paths.released(number).name in names)
+    return Latest(number, {**claim} if claim else {}, released=paths.released(number).name in names)
 
 
 def standing(attempt: Latest | None, answer: Answer) -> Standing:
@@ -184,9 +184,9 @@ def _before(paths: RunPaths) -> Latest | None:
     attempt, history = latest(paths), read_history(paths)
     if history.attempt < 0 or (attempt is not None and attempt.number >= history.attempt):
         return attempt
-    status = read_status(paths) or {}
-    identity = status if status.get("attempt") == history.attempt else {}
-    return Latest(history.attempt, identity, released=history.state in ENDED)
+    status = read_status(paths)
+    known = status is not None and status.get("attempt") == history.attempt
+    return Latest(history.attempt, {**status} if status and known else {}, history.state in ENDED)
 
 
 def _wait_until_over(
@@ -200,9 +200,8 @@ def _wait_until_over(
         if is_silent(paths, before, watch):
             return False
         if not said:
-            say(
-                f"{paths.run_id}: waiting to see whether attempt {before.number} {_where(before)} still beats"
-            )
+            who = f"attempt {before.number} {_where(before)}".rstrip()
+            say(f"{paths.run_id}: waiting to see whether {who} still beats")
             said = True
         time.sleep(POLL_S)
         before = _again(paths, before)

@@ -175,10 +175,9 @@ def remove_strays(paths: RunPaths, attempt: int | None = None) -> None:
     for name in checkpoint_names(paths):
         if not paths.manifest(name).exists():
             shutil.rmtree(paths.checkpoint(name), ignore_errors=True)
-    for folder in (paths.proposals, paths.decisions):
-        for file in folder.glob("*.json"):
-            if file.is_file() and not file.is_symlink() and atomic.is_unfinished(file):
-                file.unlink(missing_ok=True)
+    for proposal in paths.proposals.glob("*.json"):
+        if proposal.is_file() and atomic.is_unfinished(proposal):
+            proposal.unlink(missing_ok=True)
 
 
 def _is_later(name: str, attempt: int | None) -> bool:

@@ -114,10 +114,9 @@ def read_decision(paths: RunPaths, number: int) -> Decision | None:
     """Return the decision on a proposal, or None when there is none yet.
 
     A file that is there but makes no sense counts as a decision all the same (the first file wins): its
-    verdict is then empty, and the trainer refuses it with the reason. One without content is being written.
+    verdict is then empty, and the trainer refuses it with the reason.
     """
-    path = paths.decision(number)
-    if not os.path.lexists(path) or atomic.is_unfinished(path):
+    if not os.path.lexists(paths.decision(number)):
         return None
     record = read_record(paths.decision(number), MAX_PERSONS_FILE_BYTES)
     return Decision(**decode_decision(record, number))

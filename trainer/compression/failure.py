@@ -46,7 +46,7 @@ def give_up(paths: RunPaths, reason: str, still: Callable[[History], bool] = lam
 
 @contextlib.contextmanager
 def answering(paths: RunPaths) -> Iterator[tuple[Journal, History, int]]:
-    """Yield the journal of a run that nobody trains, its history as it is now, and the attempt that answers."""
+    """Yield the journal of a run that nobody trains, its history, and the attempt that answers."""
     with RunLock(paths) as lock, Journal(paths.events, guard=lock.fence.check) as journal:
         yield journal, read_history(paths), lock.fence.number
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from hankelboard.settings.config import ReductionConfig
 from hankelboard.storage import proposals
+from hankelboard.storage.atomic import is_unfinished
 from hankelboard.storage.commands import Command
 from hankelboard.storage.errors import AlreadyDecided, ProposalError
 from hankelboard.storage.history import ProposalOutcome
@@ -41,6 +42,8 @@ DECIDES_ITSELF: dict[str, tuple[Verdict, str]] = {
 }
 """Policies that need no person, with their verdict and its reason."""
 RETRY_S = 5.0
+UNFINISHED_S = 10.0
+"""How long an empty file may still become a decision; then it is none (storage/atomic.py: create)."""
 
 
 class Offers:
@@ -60,6 +63,8 @@ class Offers:
         self._retry_at = 0.0
         self._there = max(proposals.proposal_numbers(run.paths), default=0)
         """The highest number when this attempt began."""
+        self._unfinished: dict[int, float] = {}
+        """Decisions whose file was empty when first looked at, and when that was."""
         self.opportunities = opportunity_steps(
             run.steps, count=config.attempts, window=config.window, explicit=config.steps
         )
@@ -190,7 +195,7 @@ class Offers:
     def _unannounced(self, opportunity: int) -> tuple[int, ProposalFields | None]:
         """Return the number of the next proposal, and its record if a death came between file and event.
 
-        What an attempt before this one publishes later is of weights that were left: its number is passed over.
+        What an attempt before this one publishes later is of weights that were left: it is passed over.
         """
         run = self._run
         number = max(proposals.proposal_numbers(run.paths), default=0)
@@ -234,7 +239,15 @@ class Offers:
                 )  # fmt: skip
             except AlreadyDecided:
                 pass  # a person was faster
-        return proposals.read_decision(run.paths, number)
+        decision = proposals.read_decision(run.paths, number)
+        return None if self._is_being_written(number) else decision
+
+    def _is_being_written(self, number: int) -> bool:
+        """Return whether the file of a decision is empty and has not been so for long."""
+        if not is_unfinished(self._run.paths.decision(number)):
+            return False
+        now = self._run.clock.monotonic()
+        return now - self._unfinished.setdefault(number, now) < UNFINISHED_S
 
     def _accept(self, outcome: ProposalOutcome, decision: Decision) -> None:
         run = self._run

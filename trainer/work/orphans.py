@@ -55,7 +55,10 @@ def _reply(history: History, command: Command) -> tuple[EventKind, EventFields] 
     if command.kind == CommandKind.KILL and not _has_ended(history):
         return _end(EventKind.RUN_STOPPED, command, f"killed by {command.by}, without saving")
     if reason := refusal(history.state, command.kind):
-        return EventKind.COMMAND_REFUSED, {**naming(command), "reason": reason}
+        who = naming(command)
+        return EventKind.COMMAND_REFUSED, {
+            "command_id": who["command_id"], "command": who["command"], "by": who["by"], "reason": reason,
+        }  # fmt: skip
     return None
 
 
