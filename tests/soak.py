@@ -19,7 +19,7 @@ from hankelboard.storage.layout import run_paths
 from hankelboard.storage.runs import create_run
 from hankelboard.storage.verification import verify_run
 from tests.trainer.frozen import KEYS as FREEZING
-from tests.trainer.frozen import KINDS, Freezes, wake_after_another
+from tests.trainer.frozen import KINDS, wake_after_another
 from tests.trainer.kill_sweep import Story
 from tests.trainer.small_run import SmallRun
 from tests.waiting import PATIENCE_S
@@ -91,11 +91,10 @@ def test_killed_at_200_instants_that_nobody_chose(story):
 # Several writers.
 
 
-@pytest.mark.parametrize("nth", [1, 3])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("kind", "nth"), KINDS)
 def test_frozen_before_a_write_of_any_kind_it_changes_nothing_that_counts(tmp_path, monkeypatch, kind, nth):
     monkeypatch.setattr("hankelboard.trainer.compression.recorder.BEAT_S", 0.01)
-    wake_after_another(SmallRun(tmp_path, **FREEZING), Freezes(kind, nth), monkeypatch)
+    wake_after_another(SmallRun(tmp_path, **FREEZING), kind, nth, monkeypatch)
 
 
 MACHINE = """

@@ -18,10 +18,10 @@ ROOT = Path(__file__).parents[1]
 DOCUMENT = (ROOT / "docs" / "FORMAT.md").read_text()
 EXAMPLES = dict(re.findall(r"```json (\w+)\n(.*?)```", DOCUMENT, re.DOTALL))
 TYPES = {
-    "run": schema.RunRecord, "status": schema.Status, "attempt": schema.AttemptRecord, "metrics": schema.Metrics, "spectra": schema.Spectrum,
+    "run": schema.RunRecord, "status": schema.Status, "metrics": schema.Metrics, "spectra": schema.Spectrum,
     "proposal": schema.Proposal, "decision": schema.DecisionRecord, "command": schema.CommandRecord,
     "measurement": schema.MeasurementRecord, "analysis": schema.Analysis, "note": schema.Note,
-    "manifest": schema.Manifest,
+    "manifest": schema.Manifest, "attempt": schema.AttemptRecord,
 }  # fmt: skip
 EVENT_TYPES = {
     EventKind.REDUCTION_APPLIED: schema.ReductionApplied,

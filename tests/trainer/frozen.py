@@ -18,7 +18,7 @@ STEPS = 24
 KEYS = {
     "training": {"steps": STEPS, "log_every": 2, "evaluate_every": 4, "spectra_every": 4,
                  "checkpoint_every": 6, "keep_checkpoints": 1},
-    "reduction": {"steps": [9]},
+    "reduction": {"steps": [9, 15]},
     "output": {"systems": True},
 }  # fmt: skip
 
@@ -30,8 +30,8 @@ def no_locks(descriptor, how):
 class Freezes:
     """The child stops itself right before the nth write of a kind, after it looked."""
 
-    def __init__(self, kind, nth=1):
-        self.kind, self.nth = kind, nth
+    def __init__(self, kind, nth, paths):
+        self.kind, self.nth, self.paths = kind, nth, paths
 
     def __repr__(self):
         return f"frozen before {self.kind} {self.nth}"
@@ -83,6 +83,15 @@ class Freezes:
 
         self._at(loop.checkpoints, "remove_strays", lambda *more: True)
 
+    def _taking_over(self):
+        """Before its folder of journals gets its name: the attempt before was of a machine that is gone."""
+        from hankelboard.storage import atomic
+
+        self._at(Path, "rename", lambda path, to: to.parent.name == "attempts")
+        status.GRACE_S = attempts.BEGINS_WITHIN_S = 0.1
+        self.paths.attempts.mkdir()
+        atomic.create(self.paths.attempt(0), {"attempt": 0, "host": "gone"})
+
     def _status(self):
         self._at(status.atomic, "replace", lambda path, *more: path.name == "status.json")
 
@@ -103,8 +112,10 @@ class Freezes:
 
 
 KINDS = (
-    "event", "metrics", "spectrum", "healing", "claimed", "status", "proposal", "decision", "checkpoint",
-    "pruning", "systems",
+    ("event", 1), ("event", 3), ("event", 9), ("metrics", 1), ("metrics", 3), ("spectrum", 2), ("healing", 1),
+    ("healing", 3), ("taking_over", 1), ("claimed", 1), ("status", 1), ("status", 9), ("proposal", 1),
+    ("proposal", 2), ("decision", 1), ("decision", 2), ("checkpoint", 1), ("checkpoint", 3), ("pruning", 1),
+    ("systems", 1), ("systems", 3),
 )  # fmt: skip
 
 
@@ -142,8 +153,9 @@ def on_another_machine(monkeypatch):
     monkeypatch.setattr(attempts, "POLL_S", 0.02)
 
 
-def wake_after_another(run, freezes, monkeypatch):
+def wake_after_another(run, kind, nth, monkeypatch):
     """Freeze there, train to the end elsewhere, wake: readers see the same before and after."""
+    freezes = Freezes(kind, nth, run.paths)
     with frozen(run.paths, freezes):
         on_another_machine(monkeypatch)
         assert run.train() == "finished"

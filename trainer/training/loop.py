@@ -9,6 +9,7 @@ import torch
 
 from hankelboard.settings.config import Config, parse_recorded
 from hankelboard.storage import checkpoints
+from hankelboard.storage.attempts import Fence
 from hankelboard.storage.errors import ConfigError, HankelboardError, Superseded
 from hankelboard.storage.history import History, read_history
 from hankelboard.storage.layout import RunPaths
@@ -69,32 +70,42 @@ def train_run(
         say(f"{paths.run_id}: {error}")
         give_up(paths, describe(error), wanted)
         return "failed"
-    with RunLock(paths, say=say) as lock:
-        history = read_history(paths)
-        if not wanted(history):
-            return ""
-        lock.fence.check()
-        checkpoints.remove_strays(paths, lock.fence.number)
-        recorder = Recorder(
-            lock.fence,
-            total_steps=config.training.steps,
-            tensorboard=config.output.tensorboard,
-            keep_log=keep_log,
-        )
-        try:
-            if history.attempts_without_checkpoint >= MAX_FRUITLESS_ATTEMPTS:
-                raise HankelboardError(f"{MAX_FRUITLESS_ATTEMPTS} attempts in a row reached no checkpoint")
-            recorder.show(RunState.STARTING, Phase.RESTORING)
-            session = open_session(paths, config, history, recorder, clock)
-            return run_attempt(session)
-        except Superseded as error:
-            say(str(error))
-            return RunState.INTERRUPTED
-        except Exception as error:  # the process edge: whatever it is, the run says so
-            fail(recorder, paths, error)
-            return RunState.FAILED
-        finally:
-            recorder.close()
+    try:
+        with RunLock(paths, say=say) as lock:
+            return _train(lock.fence, config, keep_log, clock, wanted)
+    except Superseded as error:
+        say(str(error))
+        return RunState.INTERRUPTED
+
+
+def _train(
+    fence: Fence, config: Config, keep_log: bool, clock: Clock, wanted: Callable[[History], bool]
+) -> str:
+    paths = fence.paths
+    history = read_history(paths)
+    if not wanted(history):
+        return ""
+    fence.check()
+    checkpoints.remove_strays(paths, fence.number)
+    recorder = Recorder(
+        fence,
+        total_steps=config.training.steps,
+        tensorboard=config.output.tensorboard,
+        keep_log=keep_log,
+    )
+    try:
+        if history.attempts_without_checkpoint >= MAX_FRUITLESS_ATTEMPTS:
+            raise HankelboardError(f"{MAX_FRUITLESS_ATTEMPTS} attempts in a row reached no checkpoint")
+        recorder.show(RunState.STARTING, Phase.RESTORING)
+        session = open_session(paths, config, history, recorder, clock)
+        return run_attempt(session)
+    except Superseded:
+        raise
+    except Exception as error:  # the process edge: whatever it is, the run says so
+        fail(recorder, paths, error)
+        return RunState.FAILED
+    finally:
+        recorder.close()
 
 
 def say(text: str) -> None:

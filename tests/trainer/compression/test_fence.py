@@ -23,18 +23,21 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 @pytest.mark.parametrize("kind", ["event", "checkpoint"])
 def test_frozen_between_look_and_write_it_changes_nothing_that_counts(small_run, monkeypatch, kind):
-    frozen.wake_after_another(small_run(**KEYS), Freezes(kind, 3), monkeypatch)
+    frozen.wake_after_another(small_run(**KEYS), kind, 3, monkeypatch)
 
 
 def test_every_kind_of_write_has_a_place_where_it_freezes():
-    assert all(hasattr(Freezes, f"_{kind}") for kind in KINDS)
+    assert all(hasattr(Freezes, f"_{kind}") for kind, _ in KINDS)
 
 
 # Helpers that a trainer forks, such as loaders of data.
 
 
 class DiesWithAHelper:
-    """Killed after five steps, and a process that it forked lives on. `native`: no hook of Python ran there."""
+    """Killed after five steps, and a process that it forked lives on.
+
+    `native`: no hook of Python ran there.
+    """
 
     def __init__(self, file, native):
         self.file, self.native = file, native
