@@ -180,6 +180,21 @@ def _same_file(one: Path, other: Path) -> bool:
         return False
 
 
+def copy_start(source: int, size: int, path: Path) -> None:
+    """Create a file of the first `size` bytes of an open one.
+
+    Atomicity: none; it belongs into a folder that is being built. Durability: on disk when this returns.
+    """
+    with path.open("xb") as file:
+        for start in range(0, size, _PIECE):
+            file.write(os.pread(source, min(_PIECE, size - start), start))
+        file.flush()
+        os.fsync(file.fileno())
+
+
+_PIECE = 4 * 1024 * 1024
+
+
 def sync_folder(folder: Path) -> None:
     """Make names in `folder` survive a crash of the machine, where the file system can."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)

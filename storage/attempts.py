@@ -1,7 +1,7 @@
 """Attempts: each is claimed by a file that only one process can create, and ends where a later one begins.
 
 This is the fence: it holds on file systems without locks, and for a trainer that was believed dead and wakes.
-Whoever writes a run looks before each write whether a later attempt was claimed (`Fence.check`). No look is
+Who writes a run looks before each write whether a later attempt was claimed (`Fence.check`). No look is
 atomic with a write, so that a write may still come late: it lands in files of its own attempt (names with its
 number, journals that a later attempt does not go on with), or loses against a file that is there.
 """
@@ -21,7 +21,7 @@ from hankelboard.storage import atomic
 from hankelboard.storage.decoding import decode_attempt
 from hankelboard.storage.errors import NotWritable, RunError, RunHeld, Superseded
 from hankelboard.storage.history import read_history
-from hankelboard.storage.journal import READ_CHUNK, end_of_last_line
+from hankelboard.storage.journal import end_of_last_line
 from hankelboard.storage.layout import FORMAT_VERSION, NUMBERED_JSON, STRAY_PREFIX, RunPaths
 from hankelboard.storage.locks import PERMISSION, Answer
 from hankelboard.storage.records import new_ulid, now, open_regular, read_record
@@ -123,7 +123,7 @@ def standing(attempt: Latest | None, answer: Answer) -> Standing:
 def is_at_work(paths: RunPaths, answer: Answer, watch: BeatWatch | None = None) -> bool:
     """Return whether somebody trains the run, given what its lock says now.
 
-    Where only the beat can tell, yes until `watch` has seen it silent for longer than promised.
+    Where nothing but the beat says it, yes until `watch` has seen it silent for longer than promised.
     """
     attempt = latest(paths)
     known = standing(attempt, answer)
@@ -257,13 +257,11 @@ def _copy_whole_lines(source: Path, target: Path) -> None:
         descriptor = open_regular(source)
     except FileNotFoundError:
         return
-    with os.fdopen(descriptor, "rb") as file, target.open("xb") as copy:
-        left = end_of_last_line(file.fileno(), os.fstat(file.fileno()).st_size)
-        while left and (data := file.read(min(left, READ_CHUNK))):
-            copy.write(data)
-            left -= len(data)
-        copy.flush()
-        os.fsync(copy.fileno())
+    try:
+        size = end_of_last_line(descriptor, os.fstat(descriptor).st_size)
+        atomic.copy_start(descriptor, size, target)
+    finally:
+        os.close(descriptor)
 
 
 def release(fence: Fence) -> None:

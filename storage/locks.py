@@ -25,7 +25,7 @@ class Answer(Enum):
     HELD = "held"
     """Another process has it."""
     NONE = "none"
-    """There is no telling: locks are not to be had here."""
+    """Locks are not to be had here."""
 
 
 class LockFile:

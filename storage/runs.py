@@ -161,7 +161,7 @@ class RunLock:
     ):
         """Take the lock, with patience: `is_held` takes it for a moment, too. Then claim the next attempt.
 
-        That may wait for as long as the attempt before promised a beat; `say` is told so.
+        That may wait for as long as the attempt before promised a beat; `say` gets a line about it.
 
         Raises
         ------

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from hankelboard.storage import atomic
 from hankelboard.storage.errors import RunHeld
 from hankelboard.storage.locks import Answer, look
 from hankelboard.storage.runs import RunLock, is_held
@@ -17,6 +18,7 @@ from hankelboard.trainer.work import orphans
 from tests.trainer import frozen
 from tests.trainer.deaths import train_until
 from tests.trainer.frozen import KEYS, KINDS, Freezes
+from tests.trainer.small_run import at_steps
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
@@ -112,3 +114,55 @@ def test_a_claim_is_made_only_where_there_is_something_to_answer(small_run):
     run.send("pause")
     orphans.answer(run.paths, run.history, list(unanswered(run.paths, run.history)))
     assert not run.paths.attempts.exists()
+
+
+def test_a_checkpoint_that_an_older_attempt_publishes_late_is_left_out(small_run, tmp_path):
+    run = small_run(training={"steps": 30, "checkpoint_every": 6}, reduction={"attempts": 0, "steps": []})
+
+    def train_to(step):
+        run.send("stop", at_step=step)
+        assert run.train() == "stopped"
+        return run.checkpoints()[-1].name
+
+    late = train_to(14)
+    folder = run.paths.checkpoint(late)
+    folder.rename(tmp_path / "late")  # its publication is still on the way
+    resumed = train_to(13)
+    (tmp_path / "late").rename(folder)
+    command = run.send("rollback", checkpoint=str(late))
+    assert train_to(15).attempt == 2
+    assert run.events("attempt_started")[2]["checkpoint"] == str(resumed)
+    answer = run.history.commands[command]
+    assert answer.state == "refused" and "a later attempt trained this step again" in answer.reason
+
+
+def test_a_proposal_that_an_older_attempt_publishes_late_is_passed_over(small_run, monkeypatch):
+    run = small_run(reduction={"steps": [20]})
+    late = {"branch": 0, "attempt": 0, "step": 20, "attempt_step": 20, "layers": [{}], "ranks": [1]}
+
+    def publish_late():
+        atomic.create(run.paths.proposal(1), {"proposal": 1, **late})
+
+    run.send("stop", at_step=10)
+    assert run.train() == "stopped"
+    at_steps(monkeypatch, {19: publish_late})
+    assert run.train() == "finished"
+    assert list(run.history.proposals) == [2] and run.history.proposals[2].state == "applied"
+
+
+@pytest.mark.parametrize("patience_s", [0.0, 1e9])
+def test_an_empty_decision_is_being_written_until_it_was_so_for_long(small_run, monkeypatch, patience_s):
+    monkeypatch.setattr("hankelboard.trainer.compression.offers.UNFINISHED_S", patience_s)
+    run = small_run(reduction={"policy": "ask", "steps": [20]})
+    with run.training():
+        run.wait_pending(1)
+        run.paths.decision(1).touch()
+        if patience_s:
+            run.wait_beats(3)
+            assert run.history.proposals[1].state == "pending"
+            run.paths.decision(1).write_text('{"verdict":"reject","by":"ada"}')
+            run.wait(lambda history: history.proposals[1].state == "rejected")
+        else:
+            run.wait_pending(2)
+            assert run.history.proposals[1].state == "refused"
+            run.send("stop")
