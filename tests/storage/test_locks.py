@@ -96,10 +96,10 @@ def test_a_file_server_that_locks_only_what_is_open_for_writing(run_anywhere, mo
 
     monkeypatch.setattr(fcntl, "flock", only_writable)
     with runs.RunLock(run_anywhere):
-        assert runs.is_held(run_anywhere)
+        assert locks.look(run_anywhere.lock) is locks.Answer.HELD and runs.is_held(run_anywhere)
         with pytest.raises(RunHeld, match=rf"another process \(pid {os.getpid()}\)"):
             take(run_anywhere)
-    assert not runs.is_held(run_anywhere)
+    assert locks.look(run_anywhere.lock) is locks.Answer.OURS and not runs.is_held(run_anywhere)
 
 
 @pytest.mark.parametrize("name", NO_LOCKS)
@@ -168,12 +168,14 @@ def forked(what):
             os.write(tell, b"x")
         finally:
             signal.pause()
-    assert os.read(ready, 1) == b"x"
-    yield child
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    os.close(ready)
-    os.close(tell)
+    try:
+        assert os.read(ready, 1) == b"x"
+        yield child
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        os.close(ready)
+        os.close(tell)
 
 
 def test_a_forked_child_holds_no_lock(paths):
