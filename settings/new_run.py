@@ -55,7 +55,7 @@ class NewRun:
         return parse(with_absolute_paths(tables))
 
 
-def create(runs: Path, chosen: NewRun, *, by: str) -> Run:
+def create(runs: Path, chosen: NewRun, *, by: str, by_role: str = "") -> Run:
     """Create the run in the folder `runs`.
 
     Raises
@@ -75,6 +75,7 @@ def create(runs: Path, chosen: NewRun, *, by: str) -> Run:
         seed=config.training.seed,
         queued=chosen.queued,
         by=by,
+        by_role=by_role,
     )
 
 

@@ -40,7 +40,7 @@ def outcome(run_id: str, shown: ProposalRow) -> None:
         verb = labels.VERDICTS.get(decision["verdict"], "decided without sense")
         when = labels.moment(decision["t"], frame.zone())
         why = f". Reason: {decision['reason']}" if decision["reason"] else ""
-        text = labels.plain(f"{verb} by {labels.who(decision['by'])}, {when}{why}")
+        text = labels.plain(f"{verb} by {labels.who(decision['by'], decision.get('by_role'))}, {when}{why}")
         steps.append(f":material/how_to_reg: {text}")
     if decision and not accepted and shown["state"] == ProposalState.PENDING:
         steps.append(":material/schedule: no answer from the trainer yet")
@@ -72,7 +72,7 @@ def past_row(proposal: ProposalRow) -> dict[str, Any]:
         "Proposed": labels.change(proposal["state_dims"], proposal["ranks"]),
         "Outcome": labels.outcome(proposal["state"])[0],
         "Applied": labels.change(applied.get("from"), applied.get("to")) if applied else "",
-        "By": labels.who(decision["by"]) if decision else "",
+        "By": labels.who(decision["by"], decision.get("by_role")) if decision else "",
         "Reason": (decision and decision.get("reason")) or proposal["reason"],
         "Accuracy before": labels.accuracy(applied.get("before") if applied else None),
         "Predicted": labels.accuracy(applied.get("predicted") if applied else None),
@@ -125,7 +125,7 @@ def why_closed(row: RunRow, shown: ProposalRow) -> str:
     decision = shown["decision"]
     if decision:
         verb = labels.VERDICTS.get(decision["verdict"], "decided")
-        return f"{labels.plain(labels.who(decision['by']))} {verb} it; the trainer has not answered yet."
+        return f"{labels.plain(labels.who(decision['by'], decision.get('by_role')))} {verb} it; the trainer has not answered yet."
     if not shown["on_live_branch"]:
         return "Its branch was left by a rollback."
     if row["state"] in (RunState.FINISHED, RunState.CANCELLED, RunState.UNREADABLE):

@@ -13,8 +13,9 @@ from hankelboard.storage.errors import CommandRefused, DamagedRun, HankelboardEr
 from hankelboard.storage.history import read_history
 from hankelboard.storage.references import state_beside, waits_for
 from hankelboard.storage.runs import list_runs, read_run
+from hankelboard.storage.schema import Whose
 from hankelboard.storage.vocabulary import CommandKind, RunState
-from hankelboard.trainer.cli.arguments import add_command, need, run_of, runs_of, user
+from hankelboard.trainer.cli.arguments import add_command, need, run_of, runs_of, whose
 from hankelboard.trainer.cli.side_by_side import Kept, SideBySide
 from hankelboard.trainer.compression.inbox import unanswered
 
@@ -69,17 +70,17 @@ def demo(options: argparse.Namespace) -> int:
     if any(_is_demo(paths) for paths in list_runs(runs)):
         print(f"the demo's runs are in {runs} already; starting the servers")
     else:
-        _queue_demo(runs)
+        _queue_demo(runs, whose(options))
         print(f"three runs queued in {runs}; the first one will ask you for a decision within two minutes")
     return serve(options, jobs=2)
 
 
-def _queue_demo(runs: Path) -> None:
+def _queue_demo(runs: Path, who: Whose) -> None:
     from hankelboard.settings.new_run import NewRun, create
 
     for preset, name, keys in DEMO_RUNS:
         chosen = NewRun(preset=preset, name=name, group=DEMO_GROUP, assignments=(*DEMO_TRAINING, *keys))
-        create(runs, chosen, by=user())
+        create(runs, chosen, **who)
 
 
 def _is_demo(paths: Any) -> bool:
