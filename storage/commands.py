@@ -136,7 +136,14 @@ def add_note(paths: RunPaths, kind: str, value: Any, *, by: str, via: str, by_ro
     if kind not in NOTE_KINDS:
         raise CommandRefused(f"unknown note {kind!r}; there are {', '.join(NOTE_KINDS)}")
     value = value[:MAX_TEXT] if isinstance(value, str) else value
-    note: Note = {"note": kind, "value": value, "by": by[:MAX_NAME], "by_role": by_role, "via": via, "t": now()}
+    note: Note = {
+        "note": kind,
+        "value": value,
+        "by": by[:MAX_NAME],
+        "by_role": by_role,
+        "via": via,
+        "t": now(),
+    }
     return _create_under_new_id(paths.notes, note)
 
 

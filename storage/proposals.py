@@ -160,7 +160,8 @@ def decide(
     edited = None if ranks is None or verdict == Verdict.REJECT else check_ranks(proposal, ranks)
     record: DecisionRecord = {
         "decision_id": new_ulid(), "proposal": number, "verdict": verdict, "ranks": edited,
-        "by": by[:MAX_NAME], "by_role": by_role, "via": via[:MAX_NAME], "t": now(), "reason": reason[:MAX_REASON],
+        "by": by[:MAX_NAME], "by_role": by_role, "via": via[:MAX_NAME], "t": now(),
+        "reason": reason[:MAX_REASON],
     }  # fmt: skip
     try:
         atomic.create(paths.decision(number), record)

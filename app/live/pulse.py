@@ -18,6 +18,9 @@ from urllib.parse import urlencode
 
 import streamlit as st
 
+from hankelboard.access.roles import Action, may
+from hankelboard.app.data.visitors import visitor
+
 MIN_MS = 500
 FALLBACK_MS = 10_000
 """How often a live region is drawn again when no push comes."""
@@ -126,6 +129,8 @@ def _live(draw: Draw, min_ms: int, ignore: tuple[str, ...], fallback_ms: int) ->
     @st.fragment
     @functools.wraps(draw)
     def region(*run_id: str) -> None:
+        if not may(visitor(), Action.READ):
+            st.rerun()  # the whole page, which then says so
         refresh_ms = None
         with st.container(gap=None):  # the component takes no room
             try:

@@ -5,10 +5,12 @@ from typing import Any
 
 import streamlit as st
 
+from hankelboard.access.roles import Action
 from hankelboard.app import pages
 from hankelboard.app.charts.export import svg_export
 from hankelboard.app.data import installation, proposals, runs
 from hankelboard.app.data.run_cache import RunRow
+from hankelboard.app.panels import rights
 from hankelboard.app.words import labels
 from hankelboard.comparison.specification import Spec
 from hankelboard.storage.errors import RunError
@@ -213,10 +215,15 @@ def pending_banner(row: RunRow, *, link: bool = True) -> None:
         if link:
             st.page_link(
                 "views/truncation.py",
-                label="Look at the evidence" + (" and decide" if runs.is_writable(row["run"]) else ""),
+                label="Look at the evidence" + (" and decide" if can_decide(row["run"]) else ""),
                 icon=":material/arrow_forward:",
                 query_params={"run": row["run"], "proposal": str(number)},
             )
+
+
+def can_decide(run_id: str) -> bool:
+    """Return whether this visitor can decide on proposals of this run."""
+    return rights.offered(Action.DECIDE) and runs.is_writable(run_id)
 
 
 def figure(label: str, value: str, note: str = "", *, help: str | None = None) -> None:

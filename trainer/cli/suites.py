@@ -8,7 +8,7 @@ from hankelboard.storage.errors import CommandRefused
 from hankelboard.storage.layout import run_paths
 from hankelboard.storage.summary import Summary, summarise
 from hankelboard.storage.vocabulary import RunState
-from hankelboard.trainer.cli.arguments import add_command, add_by, runs_of, whole_numbers, whose
+from hankelboard.trainer.cli.arguments import add_by, add_command, runs_of, whole_numbers, whose
 from hankelboard.trainer.cli.reading import dims_in_words, print_json, print_table
 
 if TYPE_CHECKING:
