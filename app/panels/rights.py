@@ -1,9 +1,8 @@
 """What a page offers to whom, and the one quiet sentence where it offers nothing."""
 
-import os
-
 import streamlit as st
 
+from hankelboard.access.entrance import entrance
 from hankelboard.access.roles import Action, Role, Visitor, may
 from hankelboard.app.data.visitors import visitor
 from hankelboard.app.words import labels
@@ -23,15 +22,10 @@ def offered(action: Action) -> bool:
     return may(visitor(), action)
 
 
-def is_read_only() -> bool:
-    """Return whether this dashboard was started to be looked at only."""
-    return os.environ.get("HANKELBOARD_READ_ONLY") == "1"
-
-
 def why_not() -> str:
     """Return why nothing can be done here, in one sentence."""
     who = visitor()
-    return READ_ONLY if is_read_only() or who is None else f"You are {in_words(who)}"
+    return READ_ONLY if entrance().read_only or who is None else f"You are {in_words(who)}"
 
 
 def say_why_not() -> None:

@@ -1,13 +1,13 @@
 """Arguments that commands share."""
 
 import argparse
-import getpass
 import os
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from hankelboard.access.account import account_name
 from hankelboard.storage.errors import ConfigError
 from hankelboard.storage.layout import RunPaths, runs_directory
 from hankelboard.storage.records import MAX_NAME
@@ -83,7 +83,7 @@ def whose(options: argparse.Namespace) -> Whose:
     said = getattr(options, "by", None) or os.environ.get("HANKELBOARD_USER")
     if said:
         return {"by": _checked_name(said), "by_role": ByRole.SAID}
-    return {"by": account(), "by_role": ByRole.ACCOUNT}
+    return {"by": account_name(), "by_role": ByRole.ACCOUNT}
 
 
 def _checked_name(name: str) -> str:
@@ -92,11 +92,3 @@ def _checked_name(name: str) -> str:
     if name.startswith(POLICY_PREFIX):
         raise ConfigError(f"--by {name!r}: names that begin with {POLICY_PREFIX} are those of policies")
     return name
-
-
-def account() -> str:
-    """Return the login name of the account that runs this."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return "unknown"
