@@ -59,6 +59,8 @@ def _start_button(row: RunRow, record: Analysis | None) -> None:
     with st.container(horizontal=True, gap="small", vertical_alignment="center", key="analyse_row"):
         if rights.offered(Action.COMMAND):
             _button(row["run"], label)
+        else:
+            rights.say_why_not()
         if record is None:
             st.caption("Not computed yet. It takes seconds for small layers, minutes for many large ones.")
         elif record.get("provisional") or stale:
