@@ -1,7 +1,7 @@
 """Whatever a page creates, starts or deletes, it asks first who may: at the moment of acting, where it acts.
 
-What writes is found by following calls through storage, access and settings, so that a function which is new there
-counts by itself.
+What writes is found by following calls through storage, access and settings, so that a function which is new
+there counts by itself.
 """
 
 import ast
@@ -60,7 +60,7 @@ def functions(tree):
 
 
 def mentioned(nodes, module, bound, own):
-    """Whole names of all functions that code mentions, called or handed on (as callbacks are), with the line."""
+    """Whole names of all functions that code calls or hands on (as callbacks), with the line."""
     for root in nodes:
         for node in ast.walk(root):
             if isinstance(node, ast.Name):

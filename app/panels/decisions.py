@@ -215,7 +215,7 @@ def _confirmation(run_id: str, number: int, verdict: Verdict, ranks: list[int] |
     error = st.session_state.get("decision_error")
     if error:
         st.error(labels.plain(error), icon=":material/block:")
-    st.caption(f"Decided as {labels.plain(rights.acting_as())}.")
+    rights.say_who_decides()
     with st.container(horizontal=True, horizontal_alignment="right", gap="small"):
         st.button("Cancel", key="cancel", on_click=frame.dismiss_dialog)
         st.button(label, key="confirm", type="primary", on_click=decide, disabled=bool(error),

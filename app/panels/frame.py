@@ -204,7 +204,8 @@ def pending_banner(row: RunRow, *, link: bool = True) -> None:
         return
     proposal = proposals.proposal_row(row["run"], number)
     what = labels.change(proposal["state_dims"], proposal["ranks"]) if proposal else ""
-    held = ": training waits for you" if row["state"] == RunState.WAITING_FOR_DECISION else ""
+    whom = "you" if can_decide(row["run"]) else "a decision"
+    held = f": training waits for {whom}" if row["state"] == RunState.WAITING_FOR_DECISION else ""
     if row["state"] in (RunState.DEAD, RunState.INTERRUPTED):
         held = ": no process is at it now, and your decision is kept until one is"
     with st.container(border=True, key=f"pending_{row['run'].replace('.', '_')}"):

@@ -38,7 +38,8 @@ def in_words(who: Visitor) -> str:
     return f"{who.name}, {OF_ROLES[who.role]}"
 
 
-def acting_as() -> str:
-    """Return the name and role that a decision would carry."""
+def say_who_decides() -> None:
+    """Draw the name and role that a decision would carry."""
     who = visitor()
-    return labels.who(who.name, who.role) if who else "nobody"
+    if who is not None:
+        st.caption(f"Decided as {labels.plain(labels.who(who.name, who.role))}.")

@@ -37,8 +37,6 @@ def form() -> None:
     if rights.offered(Action.QUEUE_PRESET):
         st.button("Queue what is missing", key="create_suite", type="primary", icon=":material/add:",
                   disabled=bool(wrong), on_click=create, args=choices)  # fmt: skip
-    else:
-        rights.say_why_not()
     _say_what_happened()
 
 

@@ -19,7 +19,9 @@ from hankelboard.app.words import labels
 from hankelboard.storage.errors import HankelboardError
 from hankelboard.storage.vocabulary import RunState
 
-SIGN_OUT = '<form action="sign-out" method="post"><button type="submit">Sign out</button></form>'
+SIGN_OUT = """<form action="sign-out" method="post"><button type="submit" style="font: inherit;
+font-size: .875rem; color: inherit; background: none; border: 1px solid rgba(128, 128, 128, .4);
+border-radius: .5rem; padding: .3rem .75rem; cursor: pointer">Sign out</button></form>"""
 """A form, so that a link of another page cannot sign anybody out."""
 
 

@@ -37,7 +37,9 @@ SECTIONS = {
 
 def page() -> None:
     st.title("New run", anchor=False)
-    if not installation.is_writable():
+    if not rights.offered(Action.QUEUE_PRESET):
+        rights.say_why_not()
+    elif not installation.is_writable():
         st.info(labels.READ_ONLY, icon=":material/lock:")
     elif not runs.workers():
         st.info(f"{labels.WORKER_HINT} Until then runs stay queued.", icon=":material/info:")
@@ -56,8 +58,6 @@ def page() -> None:
     if rights.offered(Action.QUEUE_PRESET):
         st.button("Queue the run", key="create", type="primary", icon=":material/add:",
                   disabled=bool(why_not), on_click=create, args=(chosen,), help=why_not or None)  # fmt: skip
-    else:
-        rights.say_why_not()
     refusal = st.session_state.get("refusal")
     if refusal:
         st.error(labels.plain(refusal), icon=":material/block:")

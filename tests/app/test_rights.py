@@ -56,8 +56,9 @@ class Control:
         return self.steps[0] if self.steps else self.key
 
 
+OF_THE_RUN = ("pause", "checkpoint", "stop", "policy", "stop_later", "kill", "archive")
 CONTROLS = [
-    *(Control("run", key) for key in ("pause", "checkpoint", "stop", "policy", "stop_later", "kill", "archive")),
+    *(Control("run", key) for key in OF_THE_RUN),
     Control("run", "rename", value="Other"),
     Control("run", "tags", value="good, old"),
     *(Control("truncation", "confirm", (key,)) for key in ("approve", "reject")),
@@ -203,8 +204,8 @@ def test_records_say_who_and_in_which_role(open_page, waiting, sign_in):
 
 
 def test_records_from_before_have_no_role(open_page, waiting):
-    record = {"decision_id": "x", "proposal": 1, "verdict": "reject", "ranks": None, "by": "ada", "via": "browser",
-              "t": "2026-11-23T18:14:30.934Z", "reason": ""}  # fmt: skip
+    record = {"decision_id": "x", "proposal": 1, "verdict": "reject", "ranks": None, "by": "ada",
+              "via": "browser", "t": "2026-11-23T18:14:30.934Z", "reason": ""}  # fmt: skip
     waiting.paths.decision(1).write_text(json.dumps(record))
     assert read_decision(waiting.paths, 1).by_role == ""
     assert "rejected by ada, 23" in text_of(open_page("truncation", run=waiting.id)).replace("2026-11-", "")
