@@ -24,18 +24,26 @@ def host_name(host: str) -> str | None:
 
 
 def parse_origin(text: str) -> Origin | None:
-    """Return scheme, name and port of an origin or address; None for "null" and what is none.
+    """Return scheme, name and port of an origin; None for "null" and what is none.
 
-    >>> parse_origin("https://Lab/prefix"), parse_origin("http://lab:8501"), parse_origin("null")
+    >>> parse_origin("https://Lab"), parse_origin("http://lab:8501"), parse_origin("null")
     (('https', 'lab', 443), ('http', 'lab', 8501), None)
     """
-    scheme, separator, rest = text.partition("://")
-    host = rest.partition("/")[0]
+    scheme, separator, host = text.partition("://")
     match = _HOST.fullmatch(host)
     if not separator or scheme not in _DEFAULT_PORTS or match is None:
         return None
     name = host_name(host)
     return None if name is None else (scheme, name, int(match["port"] or _DEFAULT_PORTS[scheme]))
+
+
+def origin_of(url: str) -> Origin | None:
+    """Return the origin of an address.
+
+    >>> origin_of("https://lab/prefix/")
+    ('https', 'lab', 443)
+    """
+    return parse_origin("/".join(url.split("/")[:3]))
 
 
 def plain_address(text: str) -> str:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from hankelboard.access.entrance import Entrance
-from hankelboard.access.hosts import host_name, is_address, is_loopback, parse_origin
+from hankelboard.access.hosts import host_name, is_address, is_loopback, origin_of, parse_origin
 from hankelboard.app.door.asked import Asked
 
 
@@ -35,7 +35,7 @@ class Addresses:
         """Return whether the page that asks was loaded from this server: same scheme, name and port."""
         origin = parse_origin(asked.header("origin") or "")
         own = parse_origin(f"{asked.scheme}://{asked.host}")
-        return origin is not None and origin in {own, *map(parse_origin, self.entrance.urls)}
+        return origin is not None and origin in {own, *map(origin_of, self.entrance.urls)}
 
     def sources(self, asked: Asked) -> list[str]:
         """Return what a policy of content lets a page connect to: the sockets of this server."""

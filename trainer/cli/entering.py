@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from hankelboard.access import entrance, private_files, tokens
 from hankelboard.access.entrance import Entrance
-from hankelboard.access.hosts import host_name, is_address, is_loopback, parse_origin, plain_address
+from hankelboard.access.hosts import host_name, is_address, is_loopback, origin_of, plain_address
 from hankelboard.access.state_folder import state_folder
 from hankelboard.settings.toml import home_expanded
 from hankelboard.storage.errors import CommandRefused, ConfigError
@@ -72,7 +72,7 @@ def check(options: argparse.Namespace) -> None:
         if host_name(name) is None:
             raise ConfigError(f"--allow-host {name!r}: must be the name of a host, without scheme or path")
     for url in options.url:
-        if parse_origin(url) is None:
+        if origin_of(url) is None:
             raise ConfigError(f"--url {url!r}: must be an address such as https://host/prefix")
     for proxy in options.proxy:
         if not is_address(proxy):
