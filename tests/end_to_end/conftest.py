@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import urllib.request
+from urllib.parse import urlencode
 
 import pytest
 
@@ -37,22 +38,34 @@ def chromium_path():
     return path
 
 
+TOKEN = "a token that the tests chose"
+
+
 class Services:
-    """The two lines of the Procfile, on a folder of runs of their own."""
+    """The two lines of the Procfile, on a folder of runs of their own, with a token that is known."""
 
     def __init__(self, runs):
         self.runs = runs
+        self.state = runs.with_name(f"{runs.name}-state")
+        self.token_file = runs.with_name(f"{runs.name}-token")
+        self.token_file.touch(0o600)
+        self.token_file.write_text(TOKEN)
         self.folder = runs.with_name(f"{runs.name}-started-here")
         self.folder.mkdir()
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        self.environment = {**os.environ, "HANKELBOARD_RUNS": str(runs), "HANKELBOARD_USER": "ada"}
+        self.environment = {
+            **os.environ,
+            "HANKELBOARD_RUNS": str(runs),
+            "HANKELBOARD_STATE": str(self.state),
+            "HANKELBOARD_USER": "ada",
+        }
         self._processes = []
 
     def start(self):
         # From a folder whose files are called like parts of Hankelboard: none of them may matter.
         hostile_folder(self.folder)
-        self._spawn("web", "--port", str(self.port))
+        self._spawn("web", "--port", str(self.port), "--token-file", str(self.token_file))
         self._spawn("worker")
         until(self._answers, every_s=0.2)
 
@@ -72,6 +85,15 @@ class Services:
                 cwd=self.folder, env=self.environment, stdout=log, stderr=log,
             )  # fmt: skip
         self._processes.append(process)
+
+    def address(self, token=TOKEN):
+        """The address that signs a browser in."""
+        return f"{self.url}/?{urlencode({'token': token})}"
+
+    def sign_in(self, context, token=TOKEN):
+        """Give a browser's profile the cookie of a token. Returns the profile."""
+        assert context.request.get(self.address(token)).ok
+        return context
 
     def command(self, *arguments):
         """A command of the command line; returns what it printed."""
@@ -118,9 +140,10 @@ def new_context(browser, **options):
 
 
 @pytest.fixture
-def page(browser):
+def page(browser, services):
+    """A tab of somebody who is signed in as the owner."""
     context = new_context(browser, viewport={"width": 1280, "height": 900})
-    page = context.new_page()
+    page = services.sign_in(context).new_page()
     page.problems = []
     page.on("pageerror", lambda error: page.problems.append(str(error)))
     yield page

@@ -30,7 +30,7 @@ def open_dialog(page, services, run, button):
 def test_two_tabs_decide_at_once_one_wins_and_the_other_is_told(services, browser):
     run = SmallRun(services.runs, **LONG)
     run.wait_pending(1)
-    contexts = [new_context(browser), new_context(browser)]
+    contexts = [services.sign_in(new_context(browser)) for _ in range(2)]
     try:
         first, second = (context.new_page() for context in contexts)
         open_dialog(first, services, run, "approve")
