@@ -29,6 +29,7 @@ RARELY_MS = 60_000
 PATIENCE_MS = 3_000
 _JS = """
 const ACTS = ["pointerdown", "pointerup", "pointercancel", "keydown", "change"];
+const CONNECTION = "data-test-connection-state";
 const BUSY = ["running", "rerunRequested", "stopRequested"];
 const live = new WeakMap();
 let fired = -Infinity;  // when any region of the page did: the page is not seen to run at once
@@ -63,12 +64,20 @@ function begin(data) {
     answering = false;
   };
   ACTS.forEach((name) => document.addEventListener(name, act, true));
-  const watching = new MutationObserver(() => {
+  const watching = new MutationObserver((changes) => {
+    if (changes.some((change) => change.attributeName === CONNECTION)) { leave(); return; }
     if (busy()) answering = true;
     else if (answering) { answering = false; acted = -Infinity; }
     else if (acted > 0) acted = performance.now();  // what ended began before the act: the answer comes now
   });
-  if (app) watching.observe(app, {attributes: true, attributeFilter: ["data-test-script-state"]});
+  if (app) watching.observe(app, {attributes: true, attributeFilter: ["data-test-script-state", CONNECTION]});
+
+  // Who was signed out sees the page that asks for a token, not one that stands still.
+  const leave = () => {
+    if (app?.dataset.testConnectionState === "CONNECTED" && !lost) return;
+    const asked = fetch(location.href, {method: "HEAD"});
+    asked.then((answer) => { if (answer.status === 401) location.reload(); }, () => {});
+  };
 
   const open = () => {
     const address = new URL(data.path, location.href);
@@ -76,7 +85,7 @@ function begin(data) {
     socket = new WebSocket(address);
     socket.onmessage = tick;
     socket.onopen = () => { if (lost) { lost = false; tick(); } };
-    socket.onclose = () => { lost = true; if (!ended) setTimeout(open, 1500); };
+    socket.onclose = () => { lost = true; if (!ended) { leave(); setTimeout(open, 1500); } };
   };
   open();
   document.addEventListener("visibilitychange", look);

@@ -8,6 +8,8 @@ import streamlit as st
 from hankelboard.access.roles import Action
 from hankelboard.app.data import command_line, installation, runs
 from hankelboard.app.data.command_line import CreationRefused
+from hankelboard.app.live.pulse import live_region
+from hankelboard.app.live.watch import HEARTBEAT, LOG, METRICS, SPECTRA
 from hankelboard.app.panels import frame, rights, suite_form
 from hankelboard.app.words import labels
 from hankelboard.settings.config import Config
@@ -35,14 +37,20 @@ SECTIONS = {
 }
 
 
-def page() -> None:
-    st.title("New run", anchor=False)
+@live_region(ignore=(HEARTBEAT, METRICS, LOG, SPECTRA))
+def notice() -> None:
+    """Say why nothing can be queued, or would not be trained."""
     if not rights.offered(Action.QUEUE_PRESET):
         rights.say_why_not()
     elif not installation.is_writable():
         st.info(labels.READ_ONLY, icon=":material/lock:")
     elif not runs.workers():
         st.info(f"{labels.WORKER_HINT} Until then runs stay queued.", icon=":material/info:")
+
+
+def page() -> None:
+    st.title("New run", anchor=False)
+    notice()
     what = st.segmented_control(
         "What", KINDS, default=KINDS[0], key="kind", required=True, bind="query-params",
         label_visibility="collapsed",
