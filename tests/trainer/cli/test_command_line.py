@@ -1,5 +1,6 @@
 """The command line as a shell sees it: exit codes, one line per error, JSON that can be read."""
 
+import getpass
 import json
 import subprocess
 import sys
@@ -151,6 +152,33 @@ def test_decide_and_what_is_refused(call, asked):
     shown = json.loads(call("show", asked.run_id, "--json")[1])
     assert (shown["state"], shown["state_dims"]) == ("finished", [5, 6])
     assert call("verify", asked.run_id)[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "user", "by", "by_role"),
+    [
+        (["--by", "Grace Hopper"], "ada", "Grace Hopper", "said"),
+        ([], "ada", "ada", "said"),
+        ([], "", getpass.getuser(), "account"),
+    ],
+)
+def test_a_name_that_was_said_is_recorded_as_said(call, asked, monkeypatch, arguments, user, by, by_role):
+    monkeypatch.setenv("HANKELBOARD_USER", user)
+    assert call("decide", asked.run_id, "1", "approve", "--ranks", "5,6", *arguments)[0] == 0
+    assert call("send", asked.run_id, "resume", *arguments)[0] == 0
+    assert call("run", asked.run_id)[0] == 0
+    events = [json.loads(line) for line in (asked.events).read_text().splitlines()]
+    named = {event["kind"]: (event["by"], event["by_role"]) for event in events if event.get("by")}
+    assert named["decision_accepted"] == named["command_applied"] == (by, by_role)
+    assert f"{by}, {by_role}" in call("proposals", asked.run_id)[1]
+
+
+@pytest.mark.parametrize("name", ["policy:timeout", "two\nlines", " ", "x" * 300])
+def test_a_name_that_cannot_be_is_refused(call, asked, name):
+    for command in (["decide", asked.run_id, "1", "reject"], ["send", asked.run_id, "resume"]):
+        code, _, err = call(*command, "--by", name)
+        assert code == 2 and "--by" in err
+    assert not list(asked.decisions.iterdir()) and not list(asked.inbox.iterdir())
 
 
 def test_rollback_of_a_finished_run_waits_for_the_next_trainer(call, asked):
