@@ -1,12 +1,14 @@
 """A real dashboard, a real worker and a real Chromium."""
 
 import contextlib
+import http.client
 import os
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import urllib.request
 from urllib.parse import urlencode
 
@@ -39,6 +41,39 @@ def chromium_path():
 
 
 TOKEN = "a token that the tests chose"
+WEAKENED = {
+    "STREAMLIT_SERVER_ENABLE_CORS": "false",
+    "STREAMLIT_SERVER_ENABLE_XSRF_PROTECTION": "false",
+    "STREAMLIT_SERVER_ENABLE_AGENT_API": "true",
+    "STREAMLIT_SERVER_ADDRESS": "0.0.0.0",
+    "HANKELBOARD_NO_TOKEN": "1",
+    "FORWARDED_ALLOW_IPS": "*",
+}
+"""Variables that somebody may have set for other servers."""
+
+
+class Outside:
+    """Stands for all other machines: a proxy that notes who asks for something there, and answers nobody."""
+
+    def __init__(self):
+        self.asked = []
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def _listen(self):
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = self._socket.accept()
+                with connection:
+                    self.asked.append(connection.recv(1024).decode("latin-1").partition("\r")[0])
+
+    def variables(self):
+        names = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy")
+        return {**dict.fromkeys(names, self.url), "NO_PROXY": "", "no_proxy": ""}
+
+    def close(self):
+        self._socket.close()
 
 
 class Services:
@@ -53,9 +88,15 @@ class Services:
         self.folder = runs.with_name(f"{runs.name}-started-here")
         self.folder.mkdir()
         self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.host = f"127.0.0.1:{self.port}"
+        self.url = f"http://{self.host}"
+        self.token = TOKEN
+        self.outside = Outside()
         self.environment = {
             **os.environ,
+            **WEAKENED,
+            **self.outside.variables(),
+            "HOME": str(self.folder),
             "HANKELBOARD_RUNS": str(runs),
             "HANKELBOARD_STATE": str(self.state),
             "HANKELBOARD_USER": "ada",
@@ -90,6 +131,14 @@ class Services:
         """The address that signs a browser in."""
         return f"{self.url}/?{urlencode({'token': token})}"
 
+    def session(self, token):
+        """The value of the cookie that a token is exchanged for."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_S)
+        with contextlib.closing(connection):
+            connection.request("GET", self.address(token).removeprefix(self.url))
+            cookie = connection.getresponse().headers["set-cookie"]
+        return cookie.partition("=")[2].partition(";")[0]
+
     def sign_in(self, context, token=TOKEN):
         """Give a browser's profile the cookie of a token. Returns the profile."""
         assert context.request.get(self.address(token)).ok
@@ -111,6 +160,8 @@ class Services:
             process.send_signal(signal.SIGTERM)
         for process in self._processes:
             process.wait(PATIENCE_S)
+        self.outside.close()
+        assert self.outside.asked == [], "somebody outside of this machine was asked"
 
 
 @pytest.fixture(scope="module")
