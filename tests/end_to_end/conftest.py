@@ -103,11 +103,12 @@ class Services:
         }
         self._processes = []
 
-    def start(self):
+    def start(self, *options, worker=True):
         # From a folder whose files are called like parts of Hankelboard: none of them may matter.
         hostile_folder(self.folder)
-        self._spawn("web", "--port", str(self.port), "--token-file", str(self.token_file))
-        self._spawn("worker")
+        self._spawn("web", "--port", str(self.port), "--token-file", str(self.token_file), *options)
+        if worker:
+            self._spawn("worker")
         until(self._answers, every_s=0.2)
 
     def _answers(self):
