@@ -81,7 +81,6 @@ class Services:
 
     def __init__(self, runs):
         self.runs = runs
-        self.state = runs.with_name(f"{runs.name}-state")
         self.token_file = runs.with_name(f"{runs.name}-token")
         self.token_file.touch(0o600)
         self.token_file.write_text(TOKEN)
@@ -98,7 +97,6 @@ class Services:
             **self.outside.variables(),
             "HOME": str(self.folder),
             "HANKELBOARD_RUNS": str(runs),
-            "HANKELBOARD_STATE": str(self.state),
             "HANKELBOARD_USER": "ada",
         }
         self._processes = []
