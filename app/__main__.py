@@ -11,7 +11,7 @@ from hankelboard.app.server import app
 
 
 def main(host: str, port: int) -> None:
-    """Serve at this address. What else Streamlit is to do stands in .streamlit/config.toml."""
+    """Run the server at this address. What else Streamlit is to do stands in .streamlit/config.toml."""
     config.set_option("server.address", host)
     config.set_option("server.port", port)
     if not entrance().no_token:

@@ -11,10 +11,10 @@ from typing import Any
 from hankelboard.access.roles import Action, NotAllowed, demand
 from hankelboard.app.data.visitors import visitor
 from hankelboard.settings import new_run, suite
-from hankelboard.settings.config import Config
+from hankelboard.settings.limits import of_browser, paths_named
 from hankelboard.settings.new_run import NewRun
+from hankelboard.settings.own_code import own_code_named
 from hankelboard.settings.suite import Planned
-from hankelboard.settings.tasks import TASKS
 from hankelboard.storage.errors import HankelboardError
 from hankelboard.storage.layout import runs_directory
 
@@ -24,12 +24,15 @@ class CreationRefused(Exception):
 
 
 def create(chosen: NewRun) -> str:
-    """Create a run and return its id; raise CreationRefused."""
+    """Create a run and return its id; raise CreationRefused.
+
+    Whatever a browser sends is within what the owner of the server allowed; own code is the owner's to start.
+    """
     try:
         who = demand(visitor(), Action.QUEUE_PRESET)
         for key in of_the_owner(chosen):
             demand_own_code(key)
-        return new_run.create(runs_directory(), chosen, by=who.name, by_role=who.role).id
+        return new_run.create(runs_directory(), chosen, by=who.name, by_role=who.role, limits=of_browser()).id
     except (HankelboardError, OSError) as error:
         raise CreationRefused(_in_words(error)) from None
 
@@ -37,13 +40,19 @@ def create(chosen: NewRun) -> str:
 def create_suite(name: str, seeds: str = "", group: str = "") -> list[Planned]:
     """Queue what is missing of a suite and return all its runs; raise CreationRefused."""
     numbers = [int(seed) for seed in seeds.split(",")] if seeds else None
+    if name not in suite.built_in():  # a name of a file is no choice of a browser's
+        raise CreationRefused(f"{name}: no suite that ships with Hankelboard")
     try:
         who = demand(visitor(), Action.QUEUE_PRESET)
-        if name not in suite.built_in():
-            demand_own_code(name)
         loaded = suite.load_suite(name)
         return suite.create_suite(
-            runs_directory(), loaded, seeds=numbers, group=group, by=who.name, by_role=who.role
+            runs_directory(),
+            loaded,
+            seeds=numbers,
+            group=group,
+            by=who.name,
+            by_role=who.role,
+            limits=of_browser(),
         )
     except (HankelboardError, OSError) as error:
         raise CreationRefused(_in_words(error)) from None
@@ -51,26 +60,18 @@ def create_suite(name: str, seeds: str = "", group: str = "") -> list[Planned]:
 
 FOLDERS = ("model.path", "data.path", "data.folder")
 """Keys that name a folder on the machine of the trainer."""
-NAMES = ("model.family", "data.task")
-"""Keys that may name own code as package.module:Name."""
 
 
 def of_the_owner(chosen: NewRun) -> list[str]:
     """Return the keys by which a choice names own code or files that its preset does not name."""
-    given, preset = chosen.config(), NewRun(preset=chosen.preset).config()
-    task = TASKS.get(given.data.task)
-    names = [key for key in NAMES if ":" in str(_value(given, key))]
-    files = [f"data.options.{task.file}"] if task and task.file else []
-    return [
-        key for key in (*names, *files, *FOLDERS) if _value(given, key) not in ("", None, _value(preset, key))
-    ]
+    given, preset = _named(chosen), _named(NewRun(preset=chosen.preset))
+    return [key for key, name in given.items() if name != preset.get(key)]
 
 
-def _value(config: Config, key: str) -> Any:
-    value: Any = config.as_dict()
-    for part in key.split("."):
-        value = value.get(part) if isinstance(value, dict) else None
-    return value
+def _named(chosen: NewRun) -> dict[str, str]:
+    config = chosen.config().as_dict()
+    code = {named.key: named.name for named in own_code_named(config)}
+    return code | {key: str(path) for key, path in paths_named(config).items()}
 
 
 def demand_own_code(what: str) -> None:

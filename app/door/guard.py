@@ -47,7 +47,7 @@ class Guard:
             await self._app(_for_streamlit(asked), receive, _with_headers(send, page))
 
     def _refusal(self, asked: Asked, addresses: Addresses) -> Response | None:
-        """Return why a request is refused whoever sends it."""
+        """Return why a request is refused, no matter who sends it."""
         if not addresses.knows_host(asked):
             return PlainTextResponse(
                 "This server is not called that. --allow-host NAME lets it answer to a name, "

@@ -31,7 +31,7 @@ class Patient(H11Protocol):
         self._wait()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop waiting."""
+        """End the wait with the connection."""
         self._stop_waiting()
         super().connection_lost(exc)
 
@@ -49,7 +49,7 @@ class Patient(H11Protocol):
 
 
 def serve(app: ASGIApp, host: str, port: int) -> None:
-    """Serve until a signal. Headers that a proxy adds are believed by the guard alone, which knows whose."""
+    """Run the server until a signal. Headers that a proxy adds are for the guard to believe, or not."""
     uvicorn.run(
         app,
         host=host,

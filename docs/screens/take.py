@@ -6,8 +6,9 @@
 
 ADDRESS is the one that it prints, with the token: http://127.0.0.1:8501/?token=…
 Pictures are of real runs: one that was cut, one that waits for a decision, one that was rolled back, and a
-group. The page System names the machine, the folder and the user: on Linux `unshare` (as root) lends another host name. Runs
-that were going on elsewhere show no sign of life there; those that should live are started in the same way.
+group. The page System names the machine, the folder and the user: on Linux `unshare` (as root) lends another
+host name. Runs that were going on elsewhere show no sign of life there; those that should live are started in
+the same way.
 """
 
 import argparse

@@ -153,6 +153,7 @@ def main():
     from tests.end_to_end.conftest import Services
 
     with tempfile.TemporaryDirectory() as folder:
+        os.environ["HANKELBOARD_STATE"] = f"{folder}/state"
         runs = Path(folder) / "runs"
         runs.mkdir()
         services = Services(runs)

@@ -81,7 +81,6 @@ class Services:
 
     def __init__(self, runs):
         self.runs = runs
-        self.state = runs.with_name(f"{runs.name}-state")
         self.token_file = runs.with_name(f"{runs.name}-token")
         self.token_file.touch(0o600)
         self.token_file.write_text(TOKEN)
@@ -98,16 +97,16 @@ class Services:
             **self.outside.variables(),
             "HOME": str(self.folder),
             "HANKELBOARD_RUNS": str(runs),
-            "HANKELBOARD_STATE": str(self.state),
             "HANKELBOARD_USER": "ada",
         }
         self._processes = []
 
-    def start(self):
+    def start(self, *options, worker=True):
         # From a folder whose files are called like parts of Hankelboard: none of them may matter.
         hostile_folder(self.folder)
-        self._spawn("web", "--port", str(self.port), "--token-file", str(self.token_file))
-        self._spawn("worker")
+        self._spawn("web", "--port", str(self.port), "--token-file", str(self.token_file), *options)
+        if worker:
+            self._spawn("worker")
         until(self._answers, every_s=0.2)
 
     def _answers(self):

@@ -9,6 +9,7 @@ from hankelboard.storage.errors import ConfigError, HankelboardError
 from hankelboard.trainer.cli import (
     acting,
     admitting,
+    adopting,
     comparing,
     entering,
     exporting,
@@ -67,6 +68,7 @@ def build_parser() -> argparse.ArgumentParser:
     admitting.add_commands(commands)
     acting.add_commands(commands)
     suites.add_commands(commands)
+    adopting.add_commands(commands)
     comparing.add_commands(commands)
     exporting.add_commands(commands)
     reading.add_commands(commands)

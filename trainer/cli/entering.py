@@ -36,9 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options that say how a dashboard is entered."""
     _add_place(parser)
     add_token_file(parser)
-    parser.add_argument(
-        "--no-token", action="store_true", help="let in whoever reaches the port, as the owner"
-    )
+    parser.add_argument("--no-token", action="store_true", help="let in all who reach the port, as the owner")
     parser.add_argument("--read-only", action="store_true", help="let everybody read, and nobody act")
     parser.add_argument("--allow-network", action="store_true", help="let other machines reach --host")
     parser.add_argument("--allow-host", action="append", default=[], metavar="NAME",
@@ -78,7 +76,7 @@ def check(options: argparse.Namespace) -> None:
         if not is_address(proxy):
             raise ConfigError(f"--proxy {proxy!r}: must be an IP address")
     if options.no_token:
-        print("--no-token: whoever reaches this port acts as you", file=sys.stderr, flush=True)
+        print("--no-token: everybody who reaches this port acts as you", file=sys.stderr, flush=True)
 
 
 def as_arguments(options: argparse.Namespace) -> list[str]:

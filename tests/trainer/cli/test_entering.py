@@ -51,7 +51,7 @@ def test_what_lets_in_people_who_are_not_meant_is_refused_before_anything_starts
 
 def test_without_a_token_is_said_aloud(capsys):
     entering.check(asked("--no-token"))
-    assert "whoever reaches this port acts as you" in capsys.readouterr().err
+    assert "everybody who reaches this port acts as you" in capsys.readouterr().err
     entering.check(asked())
     assert capsys.readouterr().err == ""
 
