@@ -300,6 +300,12 @@ def test_who_comes_without_a_token_gets_one_quiet_page_whatever_is_asked(path):
     assert "hankelboard open --port 8501" in answer.body and str(tokens.owner_file()) in answer.body
 
 
+def test_the_page_names_a_file_of_somebodys_choice_as_text(say, tmp_path):
+    say(token_file=tmp_path / "<b>a file")
+    answer = ask()
+    assert "<b>" not in answer.body and "--token-file &#x27;" in answer.body
+
+
 def test_health_alone_is_open():
     assert ask("/_stcore/health").reached and ask("/_stcore/health", method="HEAD").reached
     assert not ask("/_stcore/health", method="POST", origin=OWN).reached
