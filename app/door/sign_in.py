@@ -12,6 +12,7 @@ from starlette.types import Receive
 
 from hankelboard.access import sessions, tokens
 from hankelboard.access.entrance import entrance
+from hankelboard.access.state_folder import state_folder
 from hankelboard.app.data.visitors import cookie_name
 from hankelboard.app.door.asked import Asked
 
@@ -87,7 +88,10 @@ def let_in(asked: Asked, token: str, next_: str) -> Response:
         return sign_in_page(asked, WRONG, next_)
     answer = _moved(next_)
     if sessions.visitor_of(asked.cookies.get(cookie_name(), "")) != visitor:
-        _set_cookie(asked, answer, sessions.begin(token) or "")
+        try:
+            _set_cookie(asked, answer, sessions.begin(token) or "")
+        except OSError as error:
+            return PlainTextResponse(f"{error.strerror}: {state_folder()}\n", HTTPStatus.SERVICE_UNAVAILABLE)
     return answer
 
 

@@ -5,6 +5,7 @@ Played as the ASGI server would, without a network: end_to_end/test_attacks.py a
 
 import asyncio
 import base64
+import errno
 import hashlib
 import tomllib
 from pathlib import Path
@@ -350,6 +351,17 @@ def test_a_wrong_token_is_refused_and_is_not_shown_again(how):
     }[how]()
     assert answer.status == 403 and not answer.reached and answer.header("set-cookie") is None
     assert "not valid" in answer.body and "wrong-one" not in answer.body
+
+
+def test_a_folder_of_state_that_takes_nothing_is_named(monkeypatch):
+    token = tokens.owner_token()
+    monkeypatch.setattr(sessions.private_files, "create_record", full)
+    answer = sign_in(token)
+    assert answer.status == 503 and "No space left" in answer.body and answer.header("set-cookie") is None
+
+
+def full(*_):
+    raise OSError(errno.ENOSPC, "No space left on device")
 
 
 def sign_in(token, next_="./run?run=x", path="/sign-in"):
