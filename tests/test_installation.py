@@ -179,7 +179,8 @@ def test_the_pages_import_neither_what_lies_about_nor_the_own_code_they_queue(in
     inside = Installation(installed.place, app)  # as `hankelboard web` starts it
     inside.environment |= {
         "HANKELBOARD_FOLDER": str(installed.folder), "HANKELBOARD_RUNS": str(installed.folder / "runs"),
-        "HANKELBOARD_NO_TOKEN": "1",
+        "HANKELBOARD_STATE": installed.environment["HANKELBOARD_STATE"], "HANKELBOARD_NO_TOKEN": "1",
+        "HANKELBOARD_ALLOW_CODE": "trainer.models",
     }  # fmt: skip
     inside.run(str(app / "main.py"), program=[sys.executable, "-P", "-c", FORMS])
     made = next(run for run in json.loads(installed.run("runs", "--json")) if run["name"] == "From the page")

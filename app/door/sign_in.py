@@ -1,6 +1,7 @@
 """The page for those who come without a token, and the exchange of a token for a session."""
 
 import html
+import shlex
 from http import HTTPStatus
 from pathlib import Path
 from urllib.parse import parse_qs, quote, urlencode
@@ -10,6 +11,8 @@ from starlette.responses import HTMLResponse, PlainTextResponse, RedirectRespons
 from starlette.types import Receive
 
 from hankelboard.access import sessions, tokens
+from hankelboard.access.entrance import entrance
+from hankelboard.access.state_folder import state_folder
 from hankelboard.app.data.visitors import cookie_name
 from hankelboard.app.door.asked import Asked
 
@@ -38,8 +41,8 @@ _SIGN_IN = """<h1>Hankelboard</h1>{said}
 <form method="post" action="{action}"><label>Token <input name="token" type="password" required autofocus
 autocomplete="current-password"></label><input type="hidden" name="next" value="{next}">
 <button>Sign in</button></form>
-<p>On the machine that serves this, <code>hankelboard open --port {port}</code> opens the dashboard signed
-in. The owner's token lies there in <code>{file}</code>.</p>
+<p>On the machine that serves this, <code>{command}</code> opens the dashboard signed in. The
+owner's token lies there in <code>{file}</code>.</p>
 """
 _SIGN_OUT = """<h1>Sign out?</h1><p>All tabs of this browser end with it.</p>
 <form method="post" action="{action}"><button>Sign out</button></form>
@@ -55,10 +58,17 @@ def sign_in_page(asked: Asked, said: str = "", next_: str | None = None) -> Resp
         said=f'<p role="alert">{html.escape(said)}</p>' if said else "",
         action=f"./{SIGN_IN}",
         next=html.escape(next_ or here(asked)),
-        port=int(st.get_option("server.port")),
+        command=html.escape(_command()),
         file=html.escape(_short(tokens.owner_file())),
     )
     return HTMLResponse(_SHELL.format(body=body), status)
+
+
+def _command() -> str:
+    """Return the command that opens this dashboard on its machine."""
+    file = entrance().token_file
+    rest = f" --token-file {shlex.quote(str(file))}" if file else ""
+    return f"hankelboard open --port {st.get_option('server.port')}{rest}"
 
 
 def sign_out_page() -> Response:
@@ -78,7 +88,10 @@ def let_in(asked: Asked, token: str, next_: str) -> Response:
         return sign_in_page(asked, WRONG, next_)
     answer = _moved(next_)
     if sessions.visitor_of(asked.cookies.get(cookie_name(), "")) != visitor:
-        _set_cookie(asked, answer, sessions.begin(token) or "")
+        try:
+            _set_cookie(asked, answer, sessions.begin(token) or "")
+        except OSError as error:
+            return PlainTextResponse(f"{error.strerror}: {state_folder()}\n", HTTPStatus.SERVICE_UNAVAILABLE)
     return answer
 
 

@@ -5,6 +5,7 @@ Played as the ASGI server would, without a network: end_to_end/test_attacks.py a
 
 import asyncio
 import base64
+import errno
 import hashlib
 import tomllib
 from pathlib import Path
@@ -300,6 +301,12 @@ def test_who_comes_without_a_token_gets_one_quiet_page_whatever_is_asked(path):
     assert "hankelboard open --port 8501" in answer.body and str(tokens.owner_file()) in answer.body
 
 
+def test_the_page_names_a_file_of_somebodys_choice_as_text(say, tmp_path):
+    say(token_file=tmp_path / "<b>a file")
+    answer = ask()
+    assert "<b>" not in answer.body and "--token-file &#x27;" in answer.body
+
+
 def test_health_alone_is_open():
     assert ask("/_stcore/health").reached and ask("/_stcore/health", method="HEAD").reached
     assert not ask("/_stcore/health", method="POST", origin=OWN).reached
@@ -344,6 +351,17 @@ def test_a_wrong_token_is_refused_and_is_not_shown_again(how):
     }[how]()
     assert answer.status == 403 and not answer.reached and answer.header("set-cookie") is None
     assert "not valid" in answer.body and "wrong-one" not in answer.body
+
+
+def test_a_folder_of_state_that_takes_nothing_is_named(monkeypatch):
+    token = tokens.owner_token()
+    monkeypatch.setattr(sessions.private_files, "create_record", full)
+    answer = sign_in(token)
+    assert answer.status == 503 and "No space left" in answer.body and answer.header("set-cookie") is None
+
+
+def full(*_):
+    raise OSError(errno.ENOSPC, "No space left on device")
 
 
 def sign_in(token, next_="./run?run=x", path="/sign-in"):
