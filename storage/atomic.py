@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import errno
+import functools
 import os
 import sys
 from collections.abc import Mapping
@@ -22,9 +23,9 @@ def replace(path: Path, record: Mapping[str, object], *, durable: bool = True, f
     replace_bytes(path, _line(record, fill), durable=durable)
 
 
-def replace_bytes(path: Path, content: bytes, *, durable: bool = True) -> None:
-    """Put bytes at `path`, as `replace` does."""
-    temporary = _write_temporary(path, content, durable)
+def replace_bytes(path: Path, content: bytes, *, durable: bool = True, mode: int = 0o666) -> None:
+    """Put bytes at `path`, as `replace` does, with this mode less the umask."""
+    temporary = _write_temporary(path, content, durable, mode)
     try:
         temporary.replace(path)
     except OSError:
@@ -67,11 +68,11 @@ def create(path: Path, record: Mapping[str, object], *, unique: bool = False) ->
     create_bytes(path, _line(record), unique=unique)
 
 
-def create_bytes(path: Path, content: bytes, *, unique: bool = False) -> None:
-    """Put bytes at `path` if nothing is there, as `create` does."""
-    temporary = _write_temporary(path, content, durable=True)
+def create_bytes(path: Path, content: bytes, *, unique: bool = False, mode: int = 0o666) -> None:
+    """Put bytes at `path` if nothing is there, as `create` does, with this mode less the umask."""
+    temporary = _write_temporary(path, content, durable=True, mode=mode)
     try:
-        _publish(temporary, path, content, unique)
+        _publish(temporary, path, content, unique, mode)
     finally:
         temporary.unlink(missing_ok=True)
     sync_folder(path.parent)
@@ -83,7 +84,7 @@ NO_LINKS = frozenset(
 """What file systems say that have no hard links, or no more of them."""
 
 
-def _publish(temporary: Path, path: Path, content: bytes, unique: bool) -> None:
+def _publish(temporary: Path, path: Path, content: bytes, unique: bool, mode: int) -> None:
     """Give a file its name, by a link; where there are none by a rename; else write it once more."""
     try:
         os.link(temporary, path)
@@ -94,12 +95,12 @@ def _publish(temporary: Path, path: Path, content: bytes, unique: bool) -> None:
         if error.errno not in NO_LINKS:
             raise
         if not _rename_to_free_name(temporary, path):
-            _publish_without_links(temporary, path, content, unique)
+            _publish_without_links(temporary, path, content, unique, mode)
 
 
-def _publish_without_links(temporary: Path, path: Path, content: bytes, unique: bool) -> None:
+def _publish_without_links(temporary: Path, path: Path, content: bytes, unique: bool, mode: int) -> None:
     if not unique:
-        _write_in_place(path, content)
+        _write_in_place(path, content, mode)
     elif os.path.lexists(path):
         raise FileExistsError(errno.EEXIST, "File exists", str(path))
     else:
@@ -132,9 +133,9 @@ def _rename_to_free_name(source: Path, target: Path) -> bool:
     return not number
 
 
-def _write_in_place(path: Path, content: bytes) -> None:
+def _write_in_place(path: Path, content: bytes, mode: int) -> None:
     """Create a file and write it at once."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     try:
         if os.write(descriptor, content) != len(content):
             raise OSError(errno.ENOSPC, "no space left on device", str(path))
@@ -158,10 +159,10 @@ def _line(record: Mapping[str, object], fill: int = 0) -> bytes:
     return encode(record).encode().ljust(fill - 1) + b"\n"
 
 
-def _write_temporary(path: Path, content: bytes, durable: bool) -> Path:
+def _write_temporary(path: Path, content: bytes, durable: bool, mode: int = 0o666) -> Path:
     temporary = path.with_name(f"{STRAY_PREFIX}{new_ulid()}")
     try:
-        with temporary.open("xb") as file:
+        with open(temporary, "xb", opener=functools.partial(os.open, mode=mode)) as file:
             file.write(content)
             file.flush()
             if durable:

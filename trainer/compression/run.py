@@ -188,6 +188,7 @@ class Run:
         *,
         policy: str,
         by: str,
+        by_role: str = "",
         command_id: str | None = None,
         consumed: int = -1,
     ) -> None:
@@ -212,6 +213,7 @@ class Run:
             checkpoint=str(name),
             command_id=command_id,
             by=by,
+            by_role=by_role,
             policy=policy,
             attempts_consumed=self.state.attempts_consumed,
             state_dims=self.state_dims,
