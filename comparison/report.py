@@ -11,6 +11,7 @@ from hankelboard.comparison import tables
 from hankelboard.comparison.curves import AXES, METRICS, Curve
 from hankelboard.comparison.reading import Origin
 from hankelboard.comparison.series import ENOUGH, FIGURES, Final, Series, baseline_of, series_of
+from hankelboard.storage import figures
 from hankelboard.storage.records import Record
 from hankelboard.storage.scores import PRIMARY_METRIC
 
@@ -160,7 +161,7 @@ def _same_budget(report: Report) -> list[str]:
     if not ends or ends[0] <= 0:
         return []
     rows = tables.budget_rows(report.series, report.curves, "train_s", ends[0])
-    return [f"<h2>Best validation accuracy within {ends[0]:.1f} s of training</h2>", _table(rows)]
+    return [f"<h2>Best validation accuracy within {figures.seconds(ends[0])} of training</h2>", _table(rows)]
 
 
 def drawings(report: Report) -> list[tuple[str, str]]:

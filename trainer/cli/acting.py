@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from hankelboard.storage import commands
 from hankelboard.storage.commands import KINDS, POLICIES, WAITING
 from hankelboard.storage.errors import CommandRefused, ConfigError
+from hankelboard.storage.figures import percent
 from hankelboard.storage.history import read_history
 from hankelboard.storage.layout import RunPaths
 from hankelboard.storage.proposals import VERDICTS, decide, read_evidence
@@ -187,11 +188,11 @@ def _print_regret(record: Analysis) -> None:
     for layer in record["layers"]:
         for row in layer["regret"]:
             regrets = "  ".join(
-                f"{step}: {regret:.1%}" for step, regret in zip(layer["steps"], row["regret"], strict=True)
+                f"{step}: {percent(regret, 1)}" for step, regret in zip(layer["steps"], row["regret"], strict=True)
             )
             chance = sum(row["random"]) / len(row["random"])
-            print(f"layer {layer['layer']}  r = {row['rank']} ({row['tolerance']:.0%})  {regrets}  "
-                  f"at random: {chance:.1%}")  # fmt: skip
+            print(f"layer {layer['layer']}  r = {row['rank']} ({percent(row["tolerance"], 0)})  {regrets}  "
+                  f"at random: {percent(chance, 1)}")  # fmt: skip
 
 
 def decide_proposal(options: argparse.Namespace) -> int:
