@@ -1,7 +1,7 @@
 """Figures for people: as short as they can be, and never so short that they say something else.
 
-A share that is not all is not written as 100 %, one that is not nothing not as 0 %, and nothing as −0: where the
-usual digits would say so, there are as many more as it takes.
+A share that is not all is not written as 100 %, one that is not nothing not as 0 %, and nothing as −0: where
+the usual digits would say so, there are as many more as it takes.
 """
 
 import math

@@ -21,6 +21,7 @@ from hankelboard.storage.vocabulary import CommandKind, CommandState, Policy, Ve
 from hankelboard.storage.workers import present
 from hankelboard.trainer.cli.arguments import add_command, run_of, runs_of, user, whole_numbers
 from hankelboard.trainer.cli.reading import point_in_words, print_json
+from hankelboard.trainer.compression.terminal import say
 from hankelboard.trainer.work import orphans
 
 if TYPE_CHECKING:
@@ -169,7 +170,7 @@ def analyse(options: argparse.Namespace) -> int:
     os.nice(5)  # a trainer may be at work beside it
 
     def progress(done: int, total: int) -> None:
-        print(f"{done}/{total}", file=sys.stderr, flush=True)
+        say(f"{done}/{total}", sys.stderr)
 
     record = analysis.analyse(paths, progress)
     if not options.no_save:
@@ -188,10 +189,11 @@ def _print_regret(record: Analysis) -> None:
     for layer in record["layers"]:
         for row in layer["regret"]:
             regrets = "  ".join(
-                f"{step}: {percent(regret, 1)}" for step, regret in zip(layer["steps"], row["regret"], strict=True)
+                f"{step}: {percent(regret, 1)}"
+                for step, regret in zip(layer["steps"], row["regret"], strict=True)
             )
             chance = sum(row["random"]) / len(row["random"])
-            print(f"layer {layer['layer']}  r = {row['rank']} ({percent(row["tolerance"], 0)})  {regrets}  "
+            print(f"layer {layer['layer']}  r = {row['rank']} ({percent(row['tolerance'], 0)})  {regrets}  "
                   f"at random: {percent(chance, 1)}")  # fmt: skip
 
 

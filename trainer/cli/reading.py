@@ -36,7 +36,9 @@ def add_commands(commands: Any) -> None:
 
 
 def print_json(value: Any) -> None:
-    print(json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False))
+    """Print JSON: UTF-8, or where the output is of another encoding ASCII, which is UTF-8 as well."""
+    utf8 = (sys.stdout.encoding or "utf-8").lower().replace("-", "") == "utf8"
+    print(json.dumps(value, ensure_ascii=not utf8, indent=2, allow_nan=False))
 
 
 def print_table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
@@ -128,7 +130,8 @@ def show_run(options: argparse.Namespace) -> int:
         ("state dimension N", dims_in_words(summary)),
         ("best", best and f"{_score(best['value'], best)} on validation at step {best['step']}"),
         ("test", test and _score(test["accuracy"], test)),
-        ("training", summary.train_s and f"{seconds(summary.train_s)}, waiting {seconds(summary.waiting_s or 0)}"),
+        ("training", summary.train_s and
+         f"{seconds(summary.train_s)}, waiting {seconds(summary.waiting_s or 0)}"),
     ]  # fmt: skip
     for name, value in lines:
         if value:
@@ -141,7 +144,7 @@ def _commands(history: History) -> list[dict[str, Any]]:
 
 
 def point_in_words(point: Point) -> str:
-    """Return a measured cut in one line: N 20,24: loss 0.2312, accuracy 94.12 % (−1.20 to +0.30 points, …), …"""
+    """Return a measured cut as a line: N 20,24: loss 0.23, accuracy 94.12 % (−1.20 to +0.30 points, …), …"""
     low, high = map(points, point["accuracy_change"])
     errors = ", ".join(percent(error, 1) for error in point["output_error"])
     return (

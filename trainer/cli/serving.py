@@ -17,6 +17,7 @@ from hankelboard.storage.vocabulary import CommandKind, RunState
 from hankelboard.trainer.cli.arguments import add_command, need, run_of, runs_of, user
 from hankelboard.trainer.cli.side_by_side import Kept, SideBySide
 from hankelboard.trainer.compression.inbox import unanswered
+from hankelboard.trainer.compression.terminal import say
 
 DEMO_GROUP = "demo"
 # (preset, name, keys that differ). One CPU thread each: two runs train side by side on two cores.
@@ -67,10 +68,10 @@ def demo(options: argparse.Namespace) -> int:
     _refuse_used_port(options)
     runs = runs_of(options)
     if any(_is_demo(paths) for paths in list_runs(runs)):
-        print(f"the demo's runs are in {runs} already; starting the servers")
+        say(f"the demo's runs are in {runs} already; starting the servers")
     else:
         _queue_demo(runs)
-        print(f"three runs queued in {runs}; the first one will ask you for a decision within two minutes")
+        say(f"three runs queued in {runs}; the first one will ask you for a decision within two minutes")
     return serve(options, jobs=2)
 
 
@@ -122,7 +123,7 @@ def serve(options: argparse.Namespace, *, jobs: int) -> int:
     )
     both.stop_at_signals()
     address = f"http://{options.host}:{options.port}"
-    print(f"\n    Hankelboard: {address}    (Ctrl-C ends it; runs are saved)\n", flush=True)
+    say(f"\n    Hankelboard: {address}    (Ctrl-C ends it; runs are saved)\n")
     return both.run()
 
 
@@ -138,7 +139,7 @@ def web(options: argparse.Namespace) -> int:
     command = [sys.executable, "-P", "-m", "streamlit", "run", str(script),
                "--server.port", str(options.port), "--server.address", options.host]  # fmt: skip
     environment = {**os.environ, **_places(options)}
-    print(f"the dashboard: http://{options.host}:{options.port}", flush=True)
+    say(f"the dashboard: http://{options.host}:{options.port}")
     os.chdir(script.parent)
     os.execve(sys.executable, command, environment)
 
@@ -169,7 +170,7 @@ def run(options: argparse.Namespace) -> int:
     identity, history = read_run(paths), read_history(paths)
     kinds = {command.kind for command in unanswered(paths, history)}
     if history.state == RunState.FINISHED and CommandKind.ROLLBACK not in kinds:
-        print(f"{identity.id} is finished; roll it back to train on from a checkpoint")
+        say(f"{identity.id} is finished; roll it back to train on from a checkpoint")
         return 0
     if history.state == RunState.CANCELLED and CommandKind.RESUME not in kinds:
         raise CommandRefused(

@@ -59,7 +59,9 @@ def _costs(proposal: Evidence) -> list[str]:
         reasons.append(f"validation accuracy falls by {_points(-high, -low)} points (95 % interval)")
     elif point["loss_change"][0] > 0:
         low, high = point["loss_change"]
-        reasons.append(f"validation loss rises by {significant(low, 3)} to {significant(high, 3)} (95 % interval)")
+        reasons.append(
+            f"validation loss rises by {significant(low, 3)} to {significant(high, 3)} (95 % interval)"
+        )
     return reasons
 
 

@@ -24,6 +24,7 @@ from hankelboard.trainer.compression.offers import Offers
 from hankelboard.trainer.compression.provenance import machine, versions
 from hankelboard.trainer.compression.recorder import Recorder, memory_mb
 from hankelboard.trainer.compression.run import Run
+from hankelboard.trainer.compression.terminal import say
 from hankelboard.trainer.data.task import batch_indices
 from hankelboard.trainer.data.text import text_record
 from hankelboard.trainer.training import references
@@ -57,7 +58,7 @@ def train_run(paths: RunPaths, *, keep_log: bool = True, clock: Clock = time) ->
     try:
         config = parse_recorded(read_run(paths).config)
     except ConfigError as error:  # edited by hand, or of another version
-        print(f"{paths.run_id}: {error}", file=sys.stderr, flush=True)
+        say(f"{paths.run_id}: {error}", sys.stderr)
         give_up(paths, describe(error))
         return "failed"
     with RunLock(paths):
