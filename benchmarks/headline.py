@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 from hankelboard.comparison import charts, report, tables
+from hankelboard.comparison.cells import csv_text
 from hankelboard.comparison.reading import read_csv, read_finals
 from hankelboard.comparison.series import Series, baseline_of, series_of
 from hankelboard.storage import atomic, figures
@@ -52,7 +53,7 @@ def write_results(suite: str, runs: Path) -> None:
     finals, _ = read_finals(listed)
     RESULTS.mkdir(exist_ok=True)
     series = series_of(finals)
-    text = tables.csv_text(tables.run_rows(series))
+    text = csv_text(tables.run_rows(series))
     atomic.replace_bytes(RESULTS / f"{suite}.csv", text.encode())
     atomic.replace_bytes(RESULTS / f"{suite}.svg", figure(suite).encode())
 

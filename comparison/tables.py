@@ -1,7 +1,5 @@
 """A comparison in rows: figures of each series with its deltas, of each run, and what differs."""
 
-import csv
-import io
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -123,15 +121,6 @@ def run_rows(series: Sequence[Series]) -> list[dict[str, Any]]:
         for one in series
         for run in one.runs
     ]
-
-
-def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return rows with the same keys as CSV."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]) if rows else [])
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
 
 
 RUN_COLUMNS = ("run", "name", "role", "group", "preset", "seed", "state", "step", "total_steps",

@@ -18,6 +18,7 @@ from hankelboard.app.panels import frame
 from hankelboard.app.words import labels as words
 from hankelboard.comparison import charts, tables
 from hankelboard.comparison import report as reports
+from hankelboard.comparison.cells import csv_text
 from hankelboard.comparison.curves import AXES, METRICS
 from hankelboard.comparison.reading import ARCHIVED
 from hankelboard.comparison.series import ENOUGH, FIGURES, Series, baseline_of, series_of
@@ -268,7 +269,7 @@ def take_away(series: Sequence[Series], baseline: Series | None, left_out: Seque
             icon=":material/text_snippet:", on_click="ignore",
         )  # fmt: skip
         st.download_button(
-            "CSV", tables.csv_text(tables.run_rows(series)), "comparison.csv", "text/csv", key="csv",
+            "CSV", csv_text(tables.run_rows(series)), "comparison.csv", "text/csv", key="csv",
             icon=":material/download:", on_click="ignore",
         )  # fmt: skip
 

@@ -9,8 +9,9 @@ import pytest
 
 from hankelboard.app.data import compared_runs
 from hankelboard.comparison import report as reports
+from hankelboard.comparison.cells import csv_text
 from hankelboard.comparison.series import series_of
-from hankelboard.comparison.tables import csv_text, run_rows
+from hankelboard.comparison.tables import run_rows
 from hankelboard.storage import workers
 from hankelboard.storage.commands import add_note
 from tests.app.conftest import SyntheticRun, text_of
