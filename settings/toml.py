@@ -1,6 +1,7 @@
 """Nested tables of settings, from TOML files and `--set`: read and merged. No torch here."""
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +13,9 @@ from hankelboard.storage.given_files import read_given_text
 
 MAX_DEPTH = 16
 TOO_DEEP = f"tables and lists lie inside one another more than {MAX_DEPTH} deep"
+_PART = r"""(?:[\w-]+|"(?:[^"\\\n]|\\.)*"|'[^'\n]*')"""
+_LONG_KEY = re.compile(rf"(?<![\w-])(?:{_PART}[ \t]*\.[ \t]*){{{MAX_DEPTH}}}")
+"""More than MAX_DEPTH parts, joined by dots."""
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -33,13 +37,20 @@ def read_toml(path: Path) -> dict[str, Any]:
 def _parsed(text: str, where: str) -> dict[str, Any]:
     """Return the tables of a text in TOML; ConfigError names `where` it is from."""
     try:
-        tables = tomllib.loads(text)
+        return _shallow(text)
     except RecursionError:
         raise ConfigError(f"{where}: {TOO_DEEP}") from None
     except ValueError as error:  # no TOML, or a number of thousands of digits
         raise ConfigError(f"{where}: {error}") from None
+
+
+def _shallow(text: str) -> dict[str, Any]:
+    """Return the tables of a text in TOML. Raise RecursionError for great depth, ValueError for no TOML."""
+    if _LONG_KEY.search(text):  # the parser needs minutes and gigabytes for a key of thousands of parts
+        raise RecursionError
+    tables = tomllib.loads(text)
     if _is_deeper(tables, MAX_DEPTH):
-        raise ConfigError(f"{where}: {TOO_DEEP}")
+        raise RecursionError
     return tables
 
 
@@ -66,14 +77,11 @@ def parse_assignment(text: str) -> dict[str, Any]:
 
 def _value(written: str, assignment: str) -> Any:
     try:
-        value = tomllib.loads(f"value = {written}")["value"]
+        return _shallow(f"value = {written}")["value"]
     except ValueError:
         return written.strip()
     except RecursionError:
         raise ConfigError(f"--set {assignment[:60]!r}…: {TOO_DEEP}") from None
-    if _is_deeper(value, MAX_DEPTH):
-        raise ConfigError(f"--set {assignment[:60]!r}…: {TOO_DEEP}")
-    return value
 
 
 SHORT = {"model": "family", "data": "task"}

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from hankelboard.storage.errors import ConfigError
 
-MAX_SETTINGS_BYTES = 1 << 20
+MAX_SETTINGS_BYTES = 1 << 18
 """Of a file of settings, such as a configuration or a suite."""
 MAX_TABLE_BYTES = 1 << 27
 MAX_DATA_BYTES = 1 << 30

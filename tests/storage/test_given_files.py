@@ -50,12 +50,13 @@ REFUSED = {
     "device": (lambda path: path.parent / "zero.toml", "is not a plain file"),
     "pipe": (pipe, "is not a plain file"),
     "folder": (lambda path: path.mkdir() or path, "is a folder"),
-    "huge": (endless, "is larger than 1,048,576 bytes"),
+    "huge": (endless, "is larger than 262,144 bytes"),
     "absent": (lambda path: path, "No such file"),
     "utf-16": (written("a = 1".encode("utf-16")), "is not UTF-8"),
     "lists": (written(b"a = " + b"[" * 5000 + b"]" * 5000), "deep"),
     "tables": (written(b"a = " + b"{a = " * 5000 + b"1" + b"}" * 5000), "deep"),
-    "dots": (written(b".".join([b"a"] * 500) + b" = 1"), "deep"),
+    "dots": (written(b".".join([b"a"] * 100_000) + b" = 1"), "deep"),
+    "quoted dots": (written(b" . ".join([b'"a.\\""'] * 20_000) + b" = 1"), "deep"),
     "headers": (written(b"[" + b".".join([b"a"] * 20) + b"]"), "deep"),
     "digits": (written(b"a = " + b"1" * 5000), "integer string conversion"),
     "no TOML": (written(b"\0"), "Invalid"),
@@ -72,7 +73,13 @@ def test_what_is_no_file_of_settings_is_refused_in_one_line(tmp_path, name):
 
 
 @pytest.mark.parametrize(
-    "assignment", ["a=" + "[" * 5000, "a=" + "[" * 20 + "]" * 20, ".".join("a" * 20) + "=1"]
+    "assignment",
+    [
+        "a=" + "[" * 5000,
+        "a=" + "[" * 20 + "]" * 20,
+        ".".join("a" * 20) + "=1",
+        "a={" + ".".join("a" * 100_000) + "=1}",
+    ],
 )
 def test_an_assignment_of_great_depth_is_refused(assignment):
     with pytest.raises(ConfigError, match="deep"):
