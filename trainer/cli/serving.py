@@ -183,9 +183,12 @@ def run(options: argparse.Namespace) -> int:
         raise DamagedRun(f"{identity.id}: the directory is read-only; copy it to a place that can be written")
     # Several runs on one machine: threads that spin while they wait would take the cores from each other.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    from hankelboard.trainer.training.loop import train_run  # imports torch
-    from hankelboard.trainer.work.worker import CHILD_MARK
+    from hankelboard.trainer.training.cores import take_share  # imports torch
+    from hankelboard.trainer.training.loop import train_run
+    from hankelboard.trainer.work.worker import CHILD_MARK, JOBS_MARK
 
+    jobs = os.environ.get(JOBS_MARK, "")
+    take_share(int(jobs) if jobs.isdecimal() else 1)
     outcome = train_run(paths, keep_log=CHILD_MARK not in os.environ)
     return 0 if outcome in (RunState.FINISHED, RunState.STOPPED) else 1
 

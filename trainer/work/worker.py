@@ -26,7 +26,8 @@ SCAN_S = 1.0
 PATIENCE_S = 20.0
 MAX_DEATHS = 3
 KILL_PATIENCE_S = 5.0
-CHILD_MARK = "HANKELBOARD_CHILD"
+CHILD_MARK, JOBS_MARK = "HANKELBOARD_CHILD", "HANKELBOARD_JOBS"
+"""In the environment of a child: that it is one, and how many are trained at once."""
 
 
 class Worker:
@@ -163,7 +164,7 @@ class Worker:
             # A session of its own: Ctrl-C at the terminal reaches the worker, which asks the child to save.
             self._children[paths.run_id] = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
-                env={**os.environ, **UTF8, CHILD_MARK: "1"},
+                env={**os.environ, **UTF8, CHILD_MARK: "1", JOBS_MARK: str(self._jobs)},
             )  # fmt: skip
         say(f"{paths.run_id} started, process {self._children[paths.run_id].pid}")
 
