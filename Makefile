@@ -4,7 +4,7 @@ BIN := .venv/bin
 RUNS ?= ./runs
 PORT ?= 8501
 
-.PHONY: demo test check bench bench-headline soak docs clean
+.PHONY: demo test check bench bench-headline soak integrations docs clean
 
 demo: .venv/.installed
 	$(BIN)/hankelboard demo --runs-dir $(RUNS) --port $(PORT)
@@ -26,6 +26,11 @@ bench-headline: .venv/.installed
 
 soak: .venv/.installed
 	$(BIN)/python -m pytest tests/soak.py
+
+# Behind a real nginx, in a real Chromium. Not part of `make test`: nginx is not to be had everywhere.
+integrations: .venv/.installed .venv/.chromium
+	@sh tests/integrations/install_nginx.sh
+	$(BIN)/python -m pytest tests/integrations/behind_nginx.py
 
 # The site of docs/ in site/, strict: a link that leads nowhere fails. Read it with any browser: site/index.html
 docs: .venv/.docs

@@ -49,8 +49,8 @@ function without(state, lacks) {
   note.id = "hankelboard-no-push";
   note.setAttribute("role", "status");
   note.textContent = state.data.no_push;
-  note.style.cssText = "position:fixed;right:1rem;bottom:.4rem;z-index:99;padding:.1rem .5rem;font-size:.75rem;"
-    + "border-radius:.3rem;background:inherit;opacity:.75;pointer-events:none";
+  note.style.cssText = "position:fixed;right:1rem;bottom:.4rem;z-index:99;padding:.1rem .5rem;"
+    + "font-size:.75rem;border-radius:.3rem;background:inherit;opacity:.75;pointer-events:none";
   (document.querySelector("[data-testid=stApp]") ?? document.body).append(note);
 }
 
