@@ -65,7 +65,8 @@ class Nginx:
         """Make a certificate that nobody signed but itself."""
         subprocess.run(
             ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1",
-             "-subj", "/CN=localhost", "-keyout", f"{self._folder}/key.pem", "-out", f"{self._folder}/cert.pem"],
+             "-subj", "/CN=localhost", "-keyout", f"{self._folder}/key.pem", "-out",
+             f"{self._folder}/cert.pem"],
             check=True, capture_output=True,
         )  # fmt: skip
 
