@@ -3,6 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUNS ?= ./runs
 PORT ?= 8501
+MINUTES ?= 120
 
 .PHONY: demo test check bench bench-headline soak integrations docs clean
 
@@ -24,8 +25,10 @@ bench: .venv/.bench
 bench-headline: .venv/.installed
 	$(BIN)/python -m benchmarks.headline --runs-dir $(RUNS)
 
-soak: .venv/.installed
+# Kills of every kind (an hour), then two hours of 20 tabs and two workers: memory and descriptors over time.
+soak: .venv/.installed .venv/.chromium
 	$(BIN)/python -m pytest tests/soak.py
+	$(BIN)/python -m benchmarks.soak --minutes $(MINUTES) --csv docs/results/speed/soak.csv
 
 # Behind a real nginx, in a real Chromium. Not part of `make test`: nginx is not to be had everywhere.
 integrations: .venv/.installed .venv/.chromium
