@@ -3,7 +3,7 @@
     python -m benchmarks.soak --minutes 120 --tabs 20 --csv docs/results/speed/soak.csv
 
 A dashboard, workers that train small runs by policy one after the other, and tabs of one Chromium over all
-pages; at every sample one of the tabs moves on to another page. Of the runs that ended the newest are kept, so
+pages; at each sample one of the tabs moves on to another page. Of the runs that ended the newest are kept, so
 that what grows is no list of runs. Of web and workers are sampled: resident memory, open descriptors, sockets
 among them, threads. Growth is the slope of a line through the samples after a warm-up.
 """

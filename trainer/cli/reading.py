@@ -36,7 +36,7 @@ def add_commands(commands: Any) -> None:
 
 
 def print_json(value: Any) -> None:
-    """Print JSON: UTF-8, or where the output is of another encoding ASCII, which is UTF-8 as well."""
+    """Write JSON to stdout: UTF-8, or where that is of another encoding ASCII, which is UTF-8 as well."""
     utf8 = (sys.stdout.encoding or "utf-8").lower().replace("-", "") == "utf8"
     print(json.dumps(value, ensure_ascii=not utf8, indent=2, allow_nan=False))
 

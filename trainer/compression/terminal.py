@@ -11,7 +11,7 @@ UTF8 = {"PYTHONUTF8": "1", "PYTHONIOENCODING": "utf-8:backslashreplace"}
 
 
 def say(text: str, stream: TextIO | None = None) -> None:
-    """Print a line for people, by default to stdout.
+    """Write a line for people, by default to stdout.
 
     What the terminal cannot show is printed as an escape, \\u6797. A full disk, a closed terminal and nobody
     at the other end of a pipe are passed over.
