@@ -23,6 +23,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 
@@ -192,10 +193,9 @@ def has_ended(paths: RunPaths) -> bool:
 
 
 def sign_in(context: Any, served: Dashboard, token_file: Path | None) -> None:
-    """Exchange the owner's token for the cookie of all tabs; a server without tokens asks for none."""
-    file = token_file or getattr(served, "token_file", None)
-    if file is not None:
-        context.request.get(f"{served.url}/?token={file.read_text(encoding='utf-8').strip()}")
+    """Exchange a token, the owner's unless another is given, for the cookie of all tabs."""
+    token = (token_file or served.token_file).read_text(encoding="utf-8").strip()
+    context.request.get(f"{served.url}/?token={quote(token, safe='')}")
 
 
 def figures(process: int) -> dict[str, float]:

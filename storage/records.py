@@ -36,10 +36,11 @@ def encode(record: Mapping[str, object]) -> str:
         text = _ENCODER.encode(record)
     except ValueError:
         text = _ENCODER.encode(_finite(record))
-    return text if text.isascii() else _whole_characters(text)
+    return text if text.isascii() else whole_characters(text)
 
 
-def _whole_characters(text: str) -> str:
+def whole_characters(text: str) -> str:
+    """Return text without half characters: bytes that Python could not read are UTF-8, else "?"."""
     try:
         return text.encode("utf-8", "surrogateescape").decode("utf-8")
     except UnicodeError:

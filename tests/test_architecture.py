@@ -15,6 +15,7 @@ WINGS = {  # what each wing may import of its package besides itself
         "words": set(),
         "data": {"words"},
         "live": {"data"},
+        "door": {"data"},
         "charts": {"words", "data"},
         "panels": {"words", "data", "charts"},
         "views": {"words", "data", "charts", "panels", "live"},
@@ -187,6 +188,8 @@ def opens_text(call):
         return module == "subprocess"
     if "encoding" in named or any("b" in mode for mode in modes) or module in BINARY_BY_DEFAULT:
         return False
+    if isinstance(call.func, ast.Attribute) and name == "open" and call.args and not modes:
+        return False  # of a browser, or an address
     return name in ("open", "fdopen", "TextIOWrapper") or (
         name in ("read_text", "write_text") and not call.args
     )

@@ -18,6 +18,9 @@ from urllib.parse import urlencode
 
 import streamlit as st
 
+from hankelboard.access.roles import Action, may
+from hankelboard.app.data.visitors import visitor
+
 MIN_MS = 500
 FALLBACK_MS = 10_000
 """How often a live region is drawn again when no push comes."""
@@ -28,6 +31,7 @@ NO_PUSH = f"Live updates do not come through; refreshed every {FALLBACK_MS // 10
 """Shown when no push is to be had, as behind a proxy that lets no WebSocket through."""
 _JS = """
 const ACTS = ["pointerdown", "pointerup", "pointercancel", "keydown", "change"];
+const CONNECTION = "data-test-connection-state";
 const BUSY = ["running", "rerunRequested", "stopRequested"];
 const live = new WeakMap();
 let fired = -Infinity;  // when any region of the page did: the page is not seen to run at once
@@ -84,12 +88,20 @@ function begin(data) {
     answering = false;
   };
   ACTS.forEach((name) => document.addEventListener(name, act, true));
-  const watching = new MutationObserver(() => {
+  const watching = new MutationObserver((changes) => {
+    if (changes.some((change) => change.attributeName === CONNECTION)) leave();
     if (busy()) answering = true;
     else if (answering) { answering = false; acted = -Infinity; }
     else if (acted > 0) acted = performance.now();  // what ended began before the act: the answer comes now
   });
-  if (app) watching.observe(app, {attributes: true, attributeFilter: ["data-test-script-state"]});
+  if (app) watching.observe(app, {attributes: true, attributeFilter: ["data-test-script-state", CONNECTION]});
+
+  // Who was signed out sees the page that asks for a token, not one that stands still.
+  const leave = () => {
+    if (app?.dataset.testConnectionState === "CONNECTED" && !lost) return;
+    const asked = fetch(location.href, {method: "HEAD"});
+    asked.then((answer) => { if (answer.status === 401) location.reload(); }, () => {});
+  };
 
   const refresh = (ms) => { clearInterval(fallback); fallback = setInterval(tick, ms); };
   const settled = () => { tries = 0; without(state, false); refresh(data.fallback_ms); };
@@ -107,6 +119,7 @@ function begin(data) {
       lost = true;
       clearTimeout(settling);
       if (ended) return;
+      leave();
       tries += 1;
       if (tries === 3) { without(state, true); refresh(Math.min(data.first_ms, data.fallback_ms)); }
       retry = setTimeout(open, Math.min(60000, 750 * 2 ** tries) * (0.8 + 0.4 * Math.random()));
@@ -169,6 +182,8 @@ def _live(draw: Draw, min_ms: int, ignore: tuple[str, ...], fallback_ms: int) ->
     @st.fragment
     @functools.wraps(draw)
     def region(*run_id: str) -> None:
+        if not may(visitor(), Action.READ):
+            st.rerun()  # the whole page, which then says so
         refresh_ms = None
         with st.container(gap=None):  # the component takes no room
             try:
