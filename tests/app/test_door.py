@@ -150,7 +150,7 @@ STATED = {
         "corsAllowedOrigins": [], "allowedHosts": [], "trustedUserHeaders": {}, "xsrfCookieSameSite": "Lax",
         "enableAgentApi": False, "scriptHealthCheckEnabled": False, "fileWatcherType": "none",
         "enableWebsocketCompression": False, "maxWidgetStateSize": 1, "maxUploadSize": 1,
-        "unsafeMetricsUserAttributes": [],
+        "unsafeMetricsUserAttributes": [], "sslCertFile": "", "sslKeyFile": "",
     },
     "client": {"showErrorDetails": "none", "allowedOrigins": []},
     "secrets": {"files": []},
