@@ -67,13 +67,13 @@ def _started_at(pid: int) -> str | None:
             return None
         return None if fields[0] == "Z" else f"{_boot()}/{fields[19]}"
     command = ["ps", "-o", "lstart=", "-p", str(pid)]
-    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip() or None
+    return subprocess.run(command, capture_output=True, encoding="utf-8", check=False).stdout.strip() or None
 
 
 def _boot() -> str:
     """Return what changes whenever this machine starts; empty where nothing does."""
     try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
     except OSError:
         return ""
 

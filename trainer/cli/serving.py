@@ -24,8 +24,9 @@ from hankelboard.trainer.cli.arguments import add_command, need, run_of, runs_of
 from hankelboard.trainer.cli.side_by_side import Kept, SideBySide
 from hankelboard.trainer.compression.inbox import unanswered
 from hankelboard.trainer.compression.permission import CHILD_MARK
+from hankelboard.trainer.compression.terminal import say
 from hankelboard.trainer.work.orphans import wants_trainer
-from hankelboard.trainer.work.worker import LEFT_ALONE
+from hankelboard.trainer.work.worker import JOBS_MARK, LEFT_ALONE
 
 DEMO_GROUP = "demo"
 # (preset, name, keys that differ). One CPU thread each: two runs train side by side on two cores.
@@ -92,10 +93,10 @@ def demo(options: argparse.Namespace) -> int:
     _make_ready(options)
     runs = runs_of(options)
     if any(_is_demo(paths) for paths in list_runs(runs)):
-        print(f"the demo's runs are in {runs} already; starting the servers")
+        say(f"the demo's runs are in {runs} already; starting the servers")
     else:
         _queue_demo(runs, whose(options))
-        print(f"three runs queued in {runs}; the first one will ask you for a decision within two minutes")
+        say(f"three runs queued in {runs}; the first one will ask you for a decision within two minutes")
     return serve(options, jobs=2)
 
 
@@ -155,7 +156,7 @@ def serve(options: argparse.Namespace, *, jobs: int) -> int:
     offer(runs_of(options))
     both.stop_at_signals()
     address = entering.address_with_token(options)
-    print(f"\n    Hankelboard: {address}    (Ctrl-C ends it; runs are saved)\n", flush=True)
+    say(f"\n    Hankelboard: {address}    (Ctrl-C ends it; runs are saved)\n")
     return both.run()
 
 
@@ -169,7 +170,7 @@ def web(options: argparse.Namespace) -> int:
     folder = dashboard()
     command = [sys.executable, "-P", "-m", "hankelboard.app", options.host, str(options.port)]
     environment = {**entering.environment(options), **_places(options), **_allowed(options)}
-    print(f"the dashboard: {entering.address_with_token(options)}", flush=True)
+    say(f"the dashboard: {entering.address_with_token(options)}")
     os.chdir(folder)
     os.execve(sys.executable, command, environment)
 
@@ -212,14 +213,17 @@ def run(options: argparse.Namespace) -> int:
         raise DamagedRun(f"{identity.id}: the directory is read-only; copy it to a place that can be written")
     # Several runs on one machine: threads that spin while they wait would take the cores from each other.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    from hankelboard.trainer.training.loop import train_run  # imports torch
+    from hankelboard.trainer.training.cores import take_share  # imports torch
+    from hankelboard.trainer.training.loop import train_run
 
+    jobs = os.environ.get(JOBS_MARK, "")
+    take_share(int(jobs) if jobs.isdecimal() else 1)
     try:
         outcome = train_run(paths, keep_log=CHILD_MARK not in os.environ, wanted=wanted)
     except RunHeld as error:
         if CHILD_MARK not in os.environ:
             raise
-        print(error, file=sys.stderr)
+        say(str(error), sys.stderr)
         return LEFT_ALONE
     if not outcome:
         return _left_alone(identity, read_history(paths))
@@ -243,7 +247,7 @@ def _left_alone(identity: Run, history: History) -> int:
         raise CommandRefused(
             f"{identity.id} was cancelled; `hankelboard send {identity.id} resume` revives it"
         )
-    print(f"{identity.id} is finished; roll it back to train on from a checkpoint")
+    say(f"{identity.id} is finished; roll it back to train on from a checkpoint")
     return 0
 
 

@@ -4,6 +4,7 @@ import math
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 
 import torch
 
@@ -11,6 +12,7 @@ from hankelboard.settings.config import Config, parse_recorded
 from hankelboard.storage import checkpoints
 from hankelboard.storage.attempts import Fence
 from hankelboard.storage.errors import ConfigError, HankelboardError, Superseded
+from hankelboard.storage.figures import percent
 from hankelboard.storage.history import History, read_history
 from hankelboard.storage.layout import RunPaths
 from hankelboard.storage.runs import RunLock, read_run
@@ -25,6 +27,7 @@ from hankelboard.trainer.compression.offers import Offers
 from hankelboard.trainer.compression.provenance import machine, versions
 from hankelboard.trainer.compression.recorder import Recorder, memory_mb
 from hankelboard.trainer.compression.run import Run
+from hankelboard.trainer.compression.terminal import say
 from hankelboard.trainer.data.task import batch_indices
 from hankelboard.trainer.data.text import text_record
 from hankelboard.trainer.training import references
@@ -71,14 +74,14 @@ def train_run(
         permission.demand(paths, run)
         config = parse_recorded(run.config)
     except ConfigError as error:  # edited by hand, or of another version
-        say(f"{paths.run_id}: {error}")
+        say(f"{paths.run_id}: {error}", sys.stderr)
         give_up(paths, describe(error), wanted)
         return "failed"
     try:
-        with RunLock(paths, say=say) as lock:
+        with RunLock(paths, say=partial(say, stream=sys.stderr)) as lock:
             return _train(lock.fence, config, keep_log, clock, wanted)
     except Superseded as error:
-        say(str(error))
+        say(str(error), sys.stderr)
         return RunState.INTERRUPTED
 
 
@@ -110,10 +113,6 @@ def _train(
         return RunState.FAILED
     finally:
         recorder.close()
-
-
-def say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
 
 
 def run_attempt(session: Session) -> RunState:
@@ -294,7 +293,7 @@ def log(session: Session, values: dict[str, float]) -> None:
         loss = f"loss {values['train/loss']:.4f} " if "train/loss" in values else ""
         recorder.say(
             f"step {run.state.step}/{run.steps} branch {run.state.branch} "
-            f"N {run.state_dims} {loss}validation {values[PRIMARY_METRIC]:.2%}"
+            f"N {run.state_dims} {loss}validation {percent(values[PRIMARY_METRIC])}"
         )
 
 
@@ -309,7 +308,7 @@ def finish(session: Session) -> RunState:
     test = session.workload.test(run.model)
     run.event(EventKind.RUN_FINISHED, best=state.best, test=test, train_s=state.train_s)
     run.recorder.say(
-        f"finished: test accuracy {test['accuracy']:.2%}, N {run.state_dims}, "
+        f"finished: test accuracy {percent(test['accuracy'])}, N {run.state_dims}, "
         f"{state.train_s:.1f} s of training"
     )
     return RunState.FINISHED
