@@ -11,9 +11,8 @@ from typing import Any, TypedDict
 from hankelboard.comparison.curves import METRICS, Curve, read_curve
 from hankelboard.comparison.series import Final, final_of
 from hankelboard.storage.commands import read_notes
-from hankelboard.storage.decoding import decode_events
 from hankelboard.storage.errors import ConfigError, RunError
-from hankelboard.storage.journal import read_journal
+from hankelboard.storage.journal import read_events
 from hankelboard.storage.layout import RunPaths
 from hankelboard.storage.runs import list_runs, read_run
 from hankelboard.storage.schema import Event
@@ -136,7 +135,7 @@ def origin_of(events: Iterable[Event]) -> Origin:
 
 def read_origins(listed: Iterable[RunPaths]) -> list[tuple[Origin, int]]:
     """Return the different origins of runs, and how many runs each has."""
-    return count_origins(origin_of(decode_events(read_journal(paths.events)[0])) for paths in listed)
+    return count_origins(origin_of(read_events(paths)) for paths in listed)
 
 
 def count_origins(origins: Iterable[Origin]) -> list[tuple[Origin, int]]:

@@ -5,8 +5,7 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import Any
 
-from hankelboard.storage.decoding import decode_events
-from hankelboard.storage.journal import read_journal
+from hankelboard.storage.journal import read_events
 from hankelboard.storage.layout import RunPaths
 from hankelboard.storage.schema import Event, ReductionApplied, ReductionJudged, Reference
 from hankelboard.storage.vocabulary import (
@@ -131,7 +130,7 @@ class History:
     )
 
     def apply(self, event: Event) -> None:
-        """Fold one event in. Unknown kinds are counted, malformed ones too; neither is an error."""
+        """Fold one event in. Unknown kinds are counted, those that do not follow from what came before too."""
         self._paths.clear()
         self._turns.clear()
         kind = event.get("kind")
@@ -260,6 +259,9 @@ class History:
         if command_id := event.get("command_id"):
             self.commands[command_id] = CommandOutcome(CommandState.APPLIED, event["step"])
 
+    def _released(self, event: Event) -> None:
+        self.state = RunState.RELEASED
+
     def _paused(self, event: Event) -> None:
         self.paused, self.state = True, RunState.PAUSED
 
@@ -369,6 +371,7 @@ _HANDLERS: dict[str, Callable[[History, Any], None]] = {
     EventKind.ATTEMPT_STARTED: History._attempt_started,
     EventKind.RUN_STARTED: History._run_started,
     **dict.fromkeys(ENDINGS, History._terminal),
+    EventKind.RUN_RELEASED: History._released,
     EventKind.PAUSED: History._paused,
     EventKind.RESUMED: History._resumed,
     EventKind.WAITING_STARTED: History._waiting_started,
@@ -401,7 +404,7 @@ def fold(events: Iterable[Event]) -> History:
 
 def read_history(paths: RunPaths) -> History:
     """Return the history of a run as its events.jsonl has it now."""
-    return fold(decode_events(read_journal(paths.events)[0]))
+    return fold(read_events(paths))
 
 
 def _number(event: Event) -> int:

@@ -19,6 +19,7 @@ from hankelboard.storage.records import (
     now,
     read_record,
 )
+from hankelboard.storage.runs import refuse_newer
 from hankelboard.storage.schema import (
     DecisionRecord,
     Evidence,
@@ -54,6 +55,7 @@ class Decision:
 
 def publish_proposal(paths: RunPaths, number: int, fields: ProposalFields) -> None:
     """Publish a proposal under its number. Created once; FileExistsError when the number is taken."""
+    paths.proposals.mkdir(exist_ok=True)
     atomic.create(paths.proposal(number), {"t": now(), "proposal": number, **fields})
 
 
@@ -74,7 +76,7 @@ def read_evidence(paths: RunPaths, number: int) -> Proposal | None:
     proposal = read_proposal(paths, number)
     if proposal is not None:
         for record in _measurements(paths, number):
-            with contextlib.suppress(KeyError, TypeError, ValueError, AttributeError):
+            if len(record["layers"]) == len(proposal["layers"]):
                 proposal = _with_measurement(proposal, record)
     return proposal
 
@@ -145,7 +147,10 @@ def decide(
         If there is a decision: says whose and when.
     NotDecidable
         If the proposal does not exist, is no longer open, or the ranks are impossible.
+    NewerFormat
+        If a newer Hankelboard wrote the run.
     """
+    refuse_newer(paths)
     if verdict not in VERDICTS:
         raise NotDecidable(f"unknown verdict {verdict!r}; there are {', '.join(VERDICTS)}")
     proposal = read_proposal(paths, number)
@@ -159,6 +164,7 @@ def decide(
         "decision_id": new_ulid(), "proposal": number, "verdict": verdict, "ranks": edited,
         "by": by[:MAX_NAME], "via": via[:MAX_NAME], "t": now(), "reason": reason[:MAX_REASON],
     }  # fmt: skip
+    paths.decisions.mkdir(exist_ok=True)
     try:
         atomic.create(paths.decision(number), record)
     except FileExistsError:
@@ -187,7 +193,7 @@ def check_ranks(proposal: RankTables, ranks: Sequence[int]) -> list[int]:
     Raises
     ------
     NotDecidable
-        If the count is wrong, a rank lies outside 1…N, or it cannot be realised.
+        If the count is wrong, a rank lies outside 1…N, it cannot be realised, or it is not allowed.
     """
     layers = proposal["layers"]
     if len(ranks) != len(layers):
@@ -200,6 +206,11 @@ def check_ranks(proposal: RankTables, ranks: Sequence[int]) -> list[int]:
             raise NotDecidable(
                 f"layer {layer['layer']}: rank {rank} cannot be realised; nearest that can: "
                 f"{nearest_realisable(layer, rank)}"
+            )
+        allowed = layer.get("allowed_ranks")
+        if allowed is not None and rank not in (*allowed, state_dim):
+            raise NotDecidable(
+                f"layer {layer['layer']}: rank {rank} is none of those allowed: {', '.join(map(str, allowed))}"
             )
     return list(ranks)
 

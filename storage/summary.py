@@ -2,13 +2,12 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TypedDict, cast
 
 from hankelboard.storage.commands import read_notes
 from hankelboard.storage.errors import RunError
 from hankelboard.storage.history import History, read_history
-from hankelboard.storage.journal import JournalReader
+from hankelboard.storage.journal import metrics_reader
 from hankelboard.storage.layout import RunPaths
 from hankelboard.storage.records import Record
 from hankelboard.storage.references import state_beside, waits_for
@@ -143,7 +142,7 @@ def combine(
     ended = history.state in ENDED
     best = said.get("best") or (finished.get("best") if finished else None)
     if best is None:
-        best = find_best() if find_best else best_on_path(history, _records(paths.metrics))
+        best = find_best() if find_best else best_on_path(history, _metrics(paths))
     folded = fold_notes(run, notes)
     return Summary(
         run=run.id,
@@ -182,20 +181,22 @@ def combine(
     )
 
 
-def _records(journal: Path) -> Iterator[Record]:
-    return (record for batch in JournalReader(journal).batches() for record in batch)
+def _metrics(paths: RunPaths) -> Iterator[Record]:
+    return (record for batch in metrics_reader(paths).batches() for record in batch)
 
 
 def live_state(history: History, status: Status | None) -> str:
-    """Return the state now: journals decide how a run ended, the status says what a living one does."""
-    if history.state in ENDED or history.state == RunState.UNREADABLE:
+    """Return the state now: journals decide how a run ended, the status says what a living one does.
+
+    Without a status it is not known whether a run that began is being trained.
+    """
+    if history.state in (*ENDED, RunState.RELEASED, RunState.UNREADABLE):
         return history.state
-    if not status:
-        return history.state
+    if not status:  # no sign of a process, and none that it ended
+        return history.state if history.state == RunState.QUEUED else RunState.UNKNOWN
     if process_is_gone(status):
         return RunState.DEAD
-    state = status.get("state")
-    return state if isinstance(state, str) else history.state
+    return status["state"]
 
 
 def best_on_path(history: History, metrics: Iterable[Record], metric: str = PRIMARY_METRIC) -> Best | None:

@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import cast
 
 from hankelboard.storage import checkpoints
-from hankelboard.storage.decoding import decode_events
 from hankelboard.storage.errors import RunError
 from hankelboard.storage.history import History, fold
-from hankelboard.storage.journal import JournalReader
+from hankelboard.storage.journal import JournalReader, events_reader, metrics_reader, spectra_reader
 from hankelboard.storage.layout import RunPaths
 from hankelboard.storage.proposals import proposal_numbers, read_decision, read_proposal
 from hankelboard.storage.runs import is_held, read_run
@@ -35,9 +35,9 @@ def _findings(paths: RunPaths) -> Iterator[Finding]:
     except RunError as error:
         yield Finding(paths.run_json.name, str(error))
         return
-    readers = {name: JournalReader(getattr(paths, name)) for name in ("events", "metrics", "spectra")}
-    events = decode_events(readers["events"].read_new())
-    for reader in readers.values():
+    first, *others = events_reader(paths), metrics_reader(paths), spectra_reader(paths)
+    events = cast(list[Event], first.read_new())
+    for reader in (first, *others):
         for _ in reader.batches():
             pass  # counts what is damaged
         yield from _journal(paths, reader)
@@ -52,7 +52,7 @@ def _findings(paths: RunPaths) -> Iterator[Finding]:
 
 def _journal(paths: RunPaths, reader: JournalReader) -> Iterator[Finding]:
     if reader.damaged:
-        yield Finding(reader.path.name, f"{reader.damaged} lines are no records")
+        yield Finding(reader.path.name, reader.described)
     torn = reader.path.stat().st_size - reader.offset if reader.path.exists() else 0
     if torn and not is_held(paths):
         yield Finding(

@@ -1,5 +1,6 @@
 """Buttons that ask the trainer for something, and what became of earlier requests."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import streamlit as st
@@ -85,6 +86,11 @@ def _why_no_resumption(state: str) -> str:
     return "The run is neither paused nor stopped."
 
 
+def _among(words: Sequence[str], word: str) -> str:
+    """Return the word, or the first one where a newer writer used another."""
+    return word if word in words else words[0]
+
+
 def _more(row: RunRow, writable: bool) -> None:
     """Draw what is needed less often: another policy, the end at a later step, the end without saving."""
     run_id, ended = row["run"], row["state"] in TRAINS_NOT
@@ -94,10 +100,10 @@ def _more(row: RunRow, writable: bool) -> None:
         if ended:
             st.caption("The run is not training: there is nothing to change now.")
             return
-        st.segmented_control("Who decides on cuts", POLICIES, default=row["policy"], key="new_policy",
-                             required=True)  # fmt: skip
+        st.segmented_control("Who decides on cuts", POLICIES, default=_among(POLICIES, row["policy"]),
+                             key="new_policy", required=True)  # fmt: skip
         st.caption(labels.plain(labels.POLICIES.get(st.session_state["new_policy"], "")))
-        st.segmented_control("While a person decides", WAITING, default=row["waiting"],
+        st.segmented_control("While a person decides", WAITING, default=_among(WAITING, row["waiting"]),
                              format_func=lambda waiting: labels.WAITING[waiting], key="new_waiting",
                              required=True)  # fmt: skip
         now = (row["policy"], row["waiting"])

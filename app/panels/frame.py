@@ -127,10 +127,10 @@ def _notes(row: RunRow) -> None:
         )
     if row["trouble"]:
         st.warning(f"The trainer reports: {labels.plain(row['trouble'])}", icon=":material/warning:")
-    damaged = ", ".join(f"{count} in {name}" for name, count in row["damaged"].items())
+    damaged = "; ".join(f"{name}: {words}" for name, words in row["damage"].items())
     if damaged:
         st.warning(
-            f"Damaged lines were skipped: {labels.plain(damaged)}. The rest is shown; "
+            f"Damaged lines were skipped. {labels.plain(damaged)}. The rest is shown; "
             f"`hankelboard verify {row['run']}` says more.",
             icon=":material/warning:",
         )
@@ -168,6 +168,11 @@ def trainer_hint(row: RunRow) -> str:
         since = labels.plain(labels.moment(row["last_seen"], zone()))
         return (
             f"No sign of life since {since}: the machine may be busy or asleep, or the process may be gone."
+        )
+    if state == RunState.UNKNOWN:
+        return (
+            "There is no status.json that can be read: whether a process trains it is not known. "
+            "A worker that finds its lock free goes on with it."
         )
     if state == RunState.UNREADABLE:
         return ""

@@ -144,6 +144,11 @@ WORDS: dict[str, Words] = {
     EventKind.RUN_STOPPED: Words("training stopped", "stop_circle", lambda event: "Training stopped"),
     EventKind.RUN_FAILED: Words("training failed", "error", lambda event: "Training failed"),
     EventKind.RUN_CANCELLED: Words("cancelled", "cancel", lambda event: "Cancelled before it started"),
+    EventKind.RUN_RELEASED: Words(
+        "machine released",
+        "gavel",
+        lambda event: "The machine was released; the run waits for a decision",
+    ),
     EventKind.STOP_REQUESTED: Words(
         "stop requested", "chevron_right", lambda event: f"Stop requested{_by(event)}"
     ),

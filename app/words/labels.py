@@ -45,8 +45,10 @@ STATES: dict[str, Label] = {
     RunState.FAILED: ("failed", "error", "red"),
     RunState.CANCELLED: ("cancelled", "cancel", "gray"),
     RunState.INTERRUPTED: ("interrupted", "power_off", "orange"),
+    RunState.RELEASED: ("released: waits for a decision", "gavel", "orange"),
     RunState.DEAD: ("process gone", "link_off", "red"),
     RunState.STALE: ("no sign of life", "signal_disconnected", "orange"),
+    RunState.UNKNOWN: ("unknown", "help", "gray"),
     RunState.UNREADABLE: ("unreadable", "broken_image", "red"),
 }
 PHASES: dict[str, str] = {

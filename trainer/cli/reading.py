@@ -13,7 +13,7 @@ from hankelboard.storage.proposals import proposal_numbers, read_decision, read_
 from hankelboard.storage.records import Record
 from hankelboard.storage.runs import list_runs
 from hankelboard.storage.schema import Point
-from hankelboard.storage.scores import bits_in_words
+from hankelboard.storage.scores import PRIMARY_METRIC, bits_in_words
 from hankelboard.storage.summary import Summary, summarise
 from hankelboard.storage.verification import verify_run
 from hankelboard.storage.vocabulary import RunState
@@ -93,9 +93,14 @@ def _row(summary: Summary) -> tuple[object, ...]:
     )
 
 
-def _score(accuracy: float, record: Mapping[str, Any]) -> str:
+def _score(accuracy: float | None, record: Mapping[str, Any]) -> str:
     """Return 94.12%, with bits per character for a text."""
-    return ", ".join(filter(None, (f"{accuracy:.2%}", bits_in_words(record))))
+    return ", ".join(filter(None, (_figure(accuracy, ".2%"), bits_in_words(record))))
+
+
+def _figure(value: float | None, form: str) -> str:
+    """Return a number in a form such as .2%; an empty text for none."""
+    return "" if value is None else format(value, form)
 
 
 def _state(summary: Summary) -> str:
@@ -126,7 +131,7 @@ def show_run(options: argparse.Namespace) -> int:
         ("branch", f"{summary.branch} of {len(history.branches)}"), ("policy", summary.policy),
         ("state dimension N", dims_in_words(summary)),
         ("best", best and f"{_score(best['value'], best)} on validation at step {best['step']}"),
-        ("test", test and _score(test["accuracy"], test)),
+        ("test", test and _score(test.get("accuracy"), test)),
         ("training", summary.train_s and f"{summary.train_s:.1f} s, waiting {summary.waiting_s or 0:.1f} s"),
     ]  # fmt: skip
     for name, value in lines:
@@ -141,11 +146,12 @@ def _commands(history: History) -> list[dict[str, Any]]:
 
 def point_in_words(point: Point) -> str:
     """Return a measured cut in one line: N 20,24: loss 0.2312, accuracy 94.12% (-1.2 to +0.3 points, …), …"""
-    low, high = (100 * change for change in point["accuracy_change"])
-    errors = ", ".join(f"{error:.1%}" for error in point["output_error"])
+    ends = point.get("accuracy_change", [None])
+    change = " to ".join(f"{100 * end:+.1f}" for end in ends if end is not None)
+    errors = ", ".join(_figure(error, ".1%") for error in point.get("output_error", []))
     return (
-        f"N {','.join(map(str, point['ranks']))}: loss {point['loss']:.4f}, "
-        f"accuracy {_score(point['accuracy'], point)} ({low:+.1f} to {high:+.1f} points, 95 % interval), "
+        f"N {','.join(map(str, point['ranks']))}: loss {_figure(point.get('loss'), '.4f')}, "
+        f"accuracy {_score(point.get('accuracy'), point)} ({change} points, 95 % interval), "
         f"output error per layer {errors}"
     )
 
@@ -212,7 +218,7 @@ def show_checkpoints(options: argparse.Namespace) -> int:
         print_table(
             ("checkpoint", "N", "cause", "validation", "kB"),
             [(r["checkpoint"], ",".join(map(str, r["state_dims"])), r["cause"],
-              f"{r['metrics'].get('val/accuracy', 0):.2%}", r["bytes"] // 1000) for r in rows],
+              _figure(r["metrics"].get(PRIMARY_METRIC), ".2%"), r["bytes"] // 1000) for r in rows],
         )  # fmt: skip
     for message in damaged:
         print(f"damaged: {message}", file=sys.stderr)

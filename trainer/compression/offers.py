@@ -255,10 +255,9 @@ class Offers:
 
     def _apply(self, outcome: ProposalOutcome) -> None:
         run, state = self._run, self._run.state
-        proposal, ranks = (
-            evidence_of(run.paths, outcome.number),
-            list(outcome.decision["ranks"]) if outcome.decision else [],
-        )
+        proposal = evidence_of(run.paths, outcome.number)
+        approved = outcome.decision.get("ranks") if outcome.decision else None
+        ranks = list(approved or proposal["ranks"])
         if run.recorder.unwritten:
             return  # first what decided it must be on disk
         self._monitor.calibrate()

@@ -84,8 +84,8 @@ class Comparison:
             "output_error": self._output_errors(trial),
         }
 
-    def _output_errors(self, trial: nn.Module) -> list[float]:
-        errors = []
+    def _output_errors(self, trial: nn.Module) -> list[float | None]:
+        errors: list[float | None] = []
         with evaluating(trial):
             for (_, layer), (inputs, outputs) in zip(reducible_layers(trial), self._layers, strict=True):
                 difference = layer(inputs) - outputs  # type: ignore[operator]
@@ -135,7 +135,7 @@ def _divergence(before: Tensor, after: Tensor) -> float:
     return float((p.exp() * (p - q)).sum(-1).mean())
 
 
-def paired_interval(differences: np.ndarray, seed: int = 0) -> list[float]:
+def paired_interval(differences: np.ndarray, seed: int = 0) -> list[float | None]:
     """Return the percentile bootstrap interval (95 %) of the mean of paired differences.
 
     >>> paired_interval(np.zeros(5))
