@@ -83,10 +83,8 @@ def read_checkpoint(paths: RunPaths, name: CheckpointName) -> Checkpoint:
     record = read_record(paths.manifest(name))
     manifest = decode_manifest(record)
     if manifest is None:
-        problem = (
-            "is missing or no JSON object" if record is None else f"is damaged: {misfit_of_manifest(record)}"
-        )
-        raise CheckpointError(f"checkpoint {name}: manifest.json {problem}")
+        problem = "missing or damaged" if record is None else f"damaged: {misfit_of_manifest(record)}"
+        raise CheckpointError(f"checkpoint {name}: manifest.json is {problem}")
     if not all(Path(file).name == file for file in manifest["files"]):
         raise CheckpointError(f"checkpoint {name}: manifest.json names files outside the checkpoint")
     return Checkpoint(

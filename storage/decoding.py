@@ -36,6 +36,10 @@ _measurement = shape_of(schema.MeasurementRecord).misfit
 _analysis = shape_of(schema.Analysis).misfit
 
 
+def _fits(record: Record | None, misfit: Misfit) -> bool:
+    return record is not None and not misfit(record)
+
+
 # Lines of journals.
 
 
@@ -94,12 +98,12 @@ def decode_run(record: Record, run_id: str) -> schema.RunRecord | None:
 
 def decode_status(record: Record | None) -> schema.Status | None:
     """Return a status, or None."""
-    return cast(schema.Status, record) if record is not None and not misfit_of_status(record) else None
+    return cast(schema.Status, record) if _fits(record, misfit_of_status) else None
 
 
 def decode_worker(record: Record | None) -> schema.WorkerRecord | None:
     """Return a worker's record, or None."""
-    return cast(schema.WorkerRecord, record) if record is not None and not misfit_of_worker(record) else None
+    return cast(schema.WorkerRecord, record) if _fits(record, misfit_of_worker) else None
 
 
 def misfit_of_proposal(record: Record) -> str:
@@ -153,7 +157,7 @@ def _in_points(measured: Record, layers: int) -> str:
 
 def decode_proposal(record: Record | None) -> schema.Proposal | None:
     """Return a proposal, or None."""
-    return cast(schema.Proposal, record) if record is not None and not misfit_of_proposal(record) else None
+    return cast(schema.Proposal, record) if _fits(record, misfit_of_proposal) else None
 
 
 def misfit_of_measurement(record: Record) -> str:
@@ -171,8 +175,8 @@ def misfit_of_measurement(record: Record) -> str:
 
 def decode_measurement(record: Record | None, proposal: int) -> schema.MeasurementRecord | None:
     """Return a measurement for this proposal, or None."""
-    fits = record is not None and not misfit_of_measurement(record) and record["proposal"] == proposal
-    return cast(schema.MeasurementRecord, record) if fits else None
+    decoded = cast(schema.MeasurementRecord, record) if _fits(record, misfit_of_measurement) else None
+    return decoded if decoded is not None and decoded["proposal"] == proposal else None
 
 
 def misfit_of_decision(record: Record) -> str:
@@ -181,7 +185,10 @@ def misfit_of_decision(record: Record) -> str:
 
 
 def decode_decision(record: Record | None, proposal: int) -> schema.DecisionRecord:
-    """Return a decision on a proposal. One that makes no sense has an empty verdict, which is refused."""
+    """Return a decision on a proposal. One that makes no sense has an empty verdict, which is refused.
+
+    Whether the ranks can be is for the trainer to say: which layer, and what can be instead.
+    """
     record = record or {}
     fits = not misfit_of_decision(record)
     by = record.get("by")
@@ -216,7 +223,7 @@ def misfit_of_note(record: Record) -> str:
 
 def decode_note(record: Record | None) -> schema.Note | None:
     """Return a note of a kind that there is, or None."""
-    return cast(schema.Note, record) if record is not None and not misfit_of_note(record) else None
+    return cast(schema.Note, record) if _fits(record, misfit_of_note) else None
 
 
 def _word(record: Record, key: str, words: tuple[str, ...]) -> str:
@@ -225,7 +232,7 @@ def _word(record: Record, key: str, words: tuple[str, ...]) -> str:
 
 def decode_manifest(record: Record | None) -> schema.Manifest | None:
     """Return a checkpoint's manifest, or None."""
-    return cast(schema.Manifest, record) if record is not None and not misfit_of_manifest(record) else None
+    return cast(schema.Manifest, record) if _fits(record, misfit_of_manifest) else None
 
 
 def misfit_of_analysis(record: Record) -> str:
@@ -242,4 +249,4 @@ def misfit_of_analysis(record: Record) -> str:
 
 def decode_analysis(record: Record | None) -> schema.Analysis | None:
     """Return an analysis, or None."""
-    return cast(schema.Analysis, record) if record is not None and not misfit_of_analysis(record) else None
+    return cast(schema.Analysis, record) if _fits(record, misfit_of_analysis) else None

@@ -130,7 +130,7 @@ class History:
     )
 
     def apply(self, event: Event) -> None:
-        """Fold one event in. Unknown kinds are counted, those that do not follow from what came before too."""
+        """Fold one event in. Unknown kinds are counted, and what does not follow from events before."""
         self._paths.clear()
         self._turns.clear()
         kind = event.get("kind")

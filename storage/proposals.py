@@ -209,9 +209,8 @@ def check_ranks(proposal: RankTables, ranks: Sequence[int]) -> list[int]:
             )
         allowed = layer.get("allowed_ranks")
         if allowed is not None and rank not in (*allowed, state_dim):
-            raise NotDecidable(
-                f"layer {layer['layer']}: rank {rank} is none of those allowed: {', '.join(map(str, allowed))}"
-            )
+            listed = ", ".join(map(str, allowed))
+            raise NotDecidable(f"layer {layer['layer']}: rank {rank} is none of those allowed: {listed}")
     return list(ranks)
 
 

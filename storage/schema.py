@@ -2,9 +2,9 @@
 
 docs/FORMAT.md is the reference. Words of a vocabulary (storage/vocabulary.py) are plain text here, because a
 newer writer may use others: the vocabulary is noted on the key, `verify --strict` compares. A float that was
-not finite is None. Keys that readers can do without are NotRequired: older records or some families lack them;
-SHOULD marks those that a good writer writes. Records from disk become these types in storage/decoding.py
-alone, which makes its checks of them (storage/shapes.py): what does not fit is damaged.
+not finite is None. Keys that readers can do without are NotRequired: older records or some families lack
+them; SHOULD marks those that a good writer writes. Records from disk become these types in
+storage/decoding.py alone, which makes its checks of them (storage/shapes.py): what does not fit is damaged.
 """
 
 from typing import Annotated, Any, NotRequired, Required, TypedDict

@@ -1,8 +1,8 @@
 """What does not fit: the types of storage/schema.py as checks of what was read from disk.
 
-A check is made once for each type. It looks at what JSON gives (dict, list, str, int, float, bool, None), asks
-for exactly that, and names the first key that does not fit and what was expected there. `true` is no number.
-Keys that a type does not have are ignored.
+A check is made once for each type. It looks at what JSON gives (dict, list, str, int, float, bool, None),
+asks for exactly that, and names the first key that does not fit and what was expected there. `true` is no
+number. Keys that a type does not have are ignored.
 """
 
 from collections.abc import Callable, Mapping
