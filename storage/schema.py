@@ -113,15 +113,18 @@ class RunRecord(TypedDict):
 class ProcessIdentity(TypedDict):
     """What distinguishes a process from a later one with the same pid."""
 
-    host: NotRequired[Annotated[str, SHOULD]]
-    pid: NotRequired[Annotated[int, Range(0, 2_147_483_647), SHOULD]]
+    host: NotRequired[Annotated[str | None, SHOULD]]
+    pid: NotRequired[Annotated[int | None, Range(0, 2_147_483_647), SHOULD]]
     process_started_at: NotRequired[Annotated[str | None, SHOULD]]
     """Opaque; None where no process has this pid."""
 
 
-class Status(ProcessIdentity, Place):
+class Status(ProcessIdentity):
     """status.json."""
 
+    step: NotRequired[Annotated[Step, SHOULD]]
+    branch: NotRequired[Annotated[Number, SHOULD]]
+    attempt: NotRequired[Annotated[Number, SHOULD]]
     t: NotRequired[Time]
     beat: Count
     """Counts up: a viewer that sees no new one knows nothing of the process."""
