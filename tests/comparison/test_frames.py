@@ -21,7 +21,7 @@ def test_journals_are_tables_in_one_call(tmp_path):
         journal.append({**where, "hsv": [2.0, math.nan]})
     states = frames.spectra(run.paths.root)
     assert states["hsv"].dtype == "float64" and states["index"].dtype == "int64"
-    assert states["hsv"].isna().sum() == 1, "what was not finite is a gap, a record that does not fit is left out"
+    assert states["hsv"].isna().sum() == 1, "what was not finite is a gap, what does not fit is left out"
     first = states[(states["step"] == 0) & (states["layer"] == 0)]
     assert first["index"].tolist() == list(range(1, 9)) and first["hsv"].is_monotonic_decreasing
 

@@ -12,7 +12,7 @@ from hankelboard.storage.commands import Command
 from hankelboard.storage.errors import AlreadyDecided, ProposalError
 from hankelboard.storage.history import ProposalOutcome
 from hankelboard.storage.proposals import Decision, check_ranks
-from hankelboard.storage.schema import Proposal, ProposalFields, StateDimsBefore
+from hankelboard.storage.schema import Point, Proposal, ProposalFields, Scores, StateDimsBefore
 from hankelboard.storage.vocabulary import (
     Cause,
     EventKind,
@@ -297,7 +297,7 @@ class Offers:
             discarded_share=point["discarded_share"],
             before=before,
             after=after,
-            predicted=predicted and {"loss": predicted["loss"], "accuracy": predicted["accuracy"]},
+            predicted=predicted and _scores(predicted),
             write_back_error=error,
             checkpoint=str(pinned.name),
         )
@@ -339,3 +339,13 @@ class Offers:
                     f"{approved:.2%} when it was proposed, {allowed:.2%} is allowed"
                 )
         return None
+
+
+def _scores(point: Point) -> Scores:
+    """Return what a measured cut was to give, without what else was measured of it."""
+    scores: Scores = {}
+    if "loss" in point:
+        scores["loss"] = point["loss"]
+    if "accuracy" in point:
+        scores["accuracy"] = point["accuracy"]
+    return scores

@@ -127,6 +127,8 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 
 def _scores(answers: Answers) -> Scores:
+    if not len(answers.loss):
+        return {}
     return {"loss": float(answers.loss.mean()), "accuracy": float(answers.accuracy.mean())}
 
 
@@ -136,11 +138,13 @@ def _divergence(before: Tensor, after: Tensor) -> float:
 
 
 def paired_interval(differences: np.ndarray, seed: int = 0) -> list[float | None]:
-    """Return the percentile bootstrap interval (95 %) of the mean of paired differences.
+    """Return the percentile bootstrap interval (95 %) of the mean of paired differences; of none no numbers.
 
     >>> paired_interval(np.zeros(5))
     [0.0, 0.0]
     """
+    if not len(differences):
+        return [None, None]
     chosen = np.random.default_rng(seed).integers(0, len(differences), (RESAMPLES, len(differences)))
     means = differences[chosen].mean(axis=1)
     tail = 50.0 * (1.0 - CONFIDENCE)

@@ -23,6 +23,7 @@ from hankelboard.trainer.compression.offers import Offers
 from hankelboard.trainer.compression.provenance import machine, versions
 from hankelboard.trainer.compression.recorder import Recorder, memory_mb
 from hankelboard.trainer.compression.run import Run
+from hankelboard.trainer.data.scoring import any_scored
 from hankelboard.trainer.data.task import batch_indices
 from hankelboard.trainer.data.text import text_record
 from hankelboard.trainer.training import references
@@ -178,8 +179,8 @@ def hold_at_boundary(run: Run, control: Control, offers: Offers) -> None:
         run.state.waiting_s += POLL_S / 2
 
 
-def optimizer_step(session: Session) -> torch.Tensor:
-    """Update once; return the loss, still on the device."""
+def optimizer_step(session: Session) -> tuple[torch.Tensor, torch.Tensor]:
+    """Update once; return the loss and whether anything was scored, both still on the device."""
     run, training, train = session.run, session.config.training, session.task.train
     state, optimizer = run.state, run.optimizer
     chosen = torch.as_tensor(
@@ -188,14 +189,14 @@ def optimizer_step(session: Session) -> torch.Tensor:
     set_learning_rate(optimizer, learning_rate(session.config, state.step))
     run.model.train()
     with session.workload.autocast():
-        logits = session.forward(train.inputs[chosen])
-        loss = session.objective.loss(logits, train.labels[chosen], chosen, state.step)
+        logits, labels = session.forward(train.inputs[chosen]), train.labels[chosen]
+        loss = session.objective.loss(logits, labels, chosen, state.step)
     optimizer.zero_grad(set_to_none=True)
     torch.autograd.backward(loss)
     optimizer.step()
     state.step += 1
     state.position += training.batch
-    return loss.detach()
+    return loss.detach(), any_scored(labels)
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
@@ -222,20 +223,28 @@ def record_step(session: Session) -> None:
     step, last = run.state.step, run.state.step == run.steps
     evaluated = monitor.evaluate() if step % training.evaluate_every == 0 or last else {}
     if step % training.log_every == 0 or evaluated:
-        loss = torch.stack(session.losses).mean().item()
         note_speed(session, len(session.losses))
-        session.losses.clear()
-        finite = math.isfinite(loss)
-        if not finite and session.loss_was_finite:
-            run.event(EventKind.LOSS_NOT_FINITE)
-        session.loss_was_finite = finite
-        log(session, {"train/loss": loss, **evaluated})
+        log(session, {**training_loss(session), **evaluated})
     if training.spectra_every and step % training.spectra_every == 0:
         monitor.record_spectra(SnapshotCause.SCHEDULED)
     if systems.is_due(step, run.steps):
         monitor.record_systems()
     if training.checkpoint_every and step % training.checkpoint_every == 0 and not last:
         run.save(Cause.SCHEDULED)
+
+
+def training_loss(session: Session) -> dict[str, float]:
+    """Return the mean loss since the last record, of updates in which something was scored; none, nothing."""
+    losses, scored = (torch.stack(parts) for parts in zip(*session.losses, strict=True))
+    session.losses.clear()
+    if not scored.any():
+        return {}
+    loss = losses[scored].mean().item()
+    finite = math.isfinite(loss)
+    if not finite and session.loss_was_finite:
+        session.run.event(EventKind.LOSS_NOT_FINITE)
+    session.loss_was_finite = finite
+    return {"train/loss": loss}
 
 
 def note_speed(session: Session, steps: int) -> None:
@@ -273,9 +282,7 @@ def finish(session: Session) -> RunState:
     run.save(Cause.FINISH, pinned=True)
     run.recorder.show(RunState.RUNNING, Phase.EVALUATING)
     test = session.workload.test(run.model)
+    said = f"test accuracy {test['accuracy']:.2%}" if "accuracy" in test else "no test data is scored"
     run.event(EventKind.RUN_FINISHED, best=state.best, test=test, train_s=state.train_s)
-    run.recorder.say(
-        f"finished: test accuracy {test['accuracy']:.2%}, N {run.state_dims}, "
-        f"{state.train_s:.1f} s of training"
-    )
+    run.recorder.say(f"finished: {said}, N {run.state_dims}, {state.train_s:.1f} s of training")
     return RunState.FINISHED

@@ -30,8 +30,8 @@ class Session:
     """Seconds spent on the objective before training: a teacher's predictions."""
     forward: Callable[[Tensor], Tensor]
     """The model's forward pass in training: the model itself, or compiled."""
-    losses: list[Tensor] = field(default_factory=list)
-    """Those of the updates since the last metrics record, on the device."""
+    losses: list[tuple[Tensor, Tensor]] = field(default_factory=list)
+    """Of updates since the last metrics record, on the device: the loss, and if anything was scored."""
     loss_was_finite: bool = True
     """Whether the last recorded loss was a number: the change is an event, not every record."""
     noted_s: float = 0.0
