@@ -4,12 +4,12 @@ What does not fit its type in storage/schema.py is damaged, for every reader ali
 then, and the `misfit` of its kind says which key does not fit and what was expected there.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import cast
 
 from hankelboard.storage import schema
 from hankelboard.storage.layout import FORMAT_VERSION
-from hankelboard.storage.records import MAX_NAME, MAX_REASON, Record
+from hankelboard.storage.records import MAX_NAME, MAX_REASON, Record, decode, encode
 from hankelboard.storage.shapes import shape_of
 from hankelboard.storage.vocabulary import CommandKind, EventKind, NoteKind, Verdict, values
 
@@ -38,6 +38,15 @@ _analysis = shape_of(schema.Analysis).misfit
 
 def _fits(record: Record | None, misfit: Misfit) -> bool:
     return record is not None and not misfit(record)
+
+
+def sound(record: Mapping[str, object], misfit: Misfit) -> Mapping[str, object]:
+    """Return a record that is about to be written. Raises ValueError where no reader would take it."""
+    written = decode(encode(record))
+    problem = "is no JSON" if written is None else misfit(written)
+    if problem:
+        raise ValueError(f"not written, because it could not be read: {problem}")
+    return record
 
 
 # Lines of journals.
@@ -139,7 +148,7 @@ def _in_layer(place: int, layer: Record, rank: int) -> str:
 
 
 def _in_response(place: int, layer: Record) -> str:
-    lengths = {len(curve) for curve in layer.get("response", {}).values() if isinstance(curve, list)}
+    lengths = {len(curve) for curve in (layer.get("response") or {}).values() if isinstance(curve, list)}
     return f"layers[{place}].response: all its lists must have one length" if len(lengths) > 1 else ""
 
 

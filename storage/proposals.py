@@ -7,7 +7,14 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from hankelboard.storage import atomic
-from hankelboard.storage.decoding import decode_decision, decode_measurement, decode_proposal
+from hankelboard.storage.decoding import (
+    decode_decision,
+    decode_measurement,
+    decode_proposal,
+    misfit_of_measurement,
+    misfit_of_proposal,
+    sound,
+)
 from hankelboard.storage.errors import AlreadyDecided, NotDecidable
 from hankelboard.storage.history import History, read_history
 from hankelboard.storage.layout import NUMBERED_JSON, ULID_JSON, RunPaths
@@ -56,7 +63,9 @@ class Decision:
 def publish_proposal(paths: RunPaths, number: int, fields: ProposalFields) -> None:
     """Publish a proposal under its number. Created once; FileExistsError when the number is taken."""
     paths.proposals.mkdir(exist_ok=True)
-    atomic.create(paths.proposal(number), {"t": now(), "proposal": number, **fields})
+    atomic.create(
+        paths.proposal(number), sound({"t": now(), "proposal": number, **fields}, misfit_of_proposal)
+    )
 
 
 def read_proposal(paths: RunPaths, number: int) -> Proposal | None:
@@ -68,7 +77,7 @@ def publish_measurement(paths: RunPaths, command_id: str, record: MeasurementRec
     """Add what a command measured for a proposal. Created once; a replay of the command changes nothing."""
     paths.measurements.mkdir(exist_ok=True)
     with contextlib.suppress(FileExistsError):
-        atomic.create(paths.measurement(command_id), {"t": now(), **record})
+        atomic.create(paths.measurement(command_id), sound({"t": now(), **record}, misfit_of_measurement))
 
 
 def read_evidence(paths: RunPaths, number: int) -> Proposal | None:

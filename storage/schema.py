@@ -331,9 +331,9 @@ class LayerFigures(TypedDict, total=False):
     """What the family and the time allowed, at the rank as proposed."""
 
     gain: float | None
-    error_interval: list[float | None]
-    response: Response
-    stability: Stability
+    error_interval: list[float | None] | None
+    response: Response | None
+    stability: Stability | None
     null_ranks: list[States]
     """Ranks that the same rule leaves of untrained layers, one a seed."""
 

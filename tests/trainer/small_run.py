@@ -10,7 +10,7 @@ from hankelboard.settings.toml import merge
 from hankelboard.storage import checkpoints, commands, proposals
 from hankelboard.storage.errors import CommandRefused
 from hankelboard.storage.history import read_history
-from hankelboard.storage.journal import read_journal
+from hankelboard.storage.journal import events_reader, metrics_reader, read_journal, spectra_reader
 from hankelboard.storage.layout import run_paths
 from hankelboard.storage.runs import create_run
 from hankelboard.storage.status import read_status
@@ -58,7 +58,14 @@ class SmallRun:
         self.paths = run_paths(folder, create_run(folder, name="small", config=config.as_dict()).id)
 
     def train(self):
-        return loop.train_run(self.paths, keep_log=False, clock=self.clock)
+        outcome = loop.train_run(self.paths, keep_log=False, clock=self.clock)
+        assert self.damage() == "", "a trainer writes nothing that no reader takes"
+        return outcome
+
+    def damage(self):
+        """What does not fit in the journals, in words."""
+        readers = [read(self.paths) for read in (events_reader, metrics_reader, spectra_reader)]
+        return "; ".join(reader.described for reader in readers if reader.read_new() and reader.damaged)
 
     @property
     def history(self):
