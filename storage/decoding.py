@@ -10,8 +10,9 @@ from typing import cast
 from hankelboard.storage import schema
 from hankelboard.storage.layout import FORMAT_VERSION
 from hankelboard.storage.records import MAX_NAME, MAX_REASON, Record, decode, encode
+from hankelboard.storage.scores import PRIMARY_METRIC
 from hankelboard.storage.shapes import shape_of
-from hankelboard.storage.vocabulary import CommandKind, EventKind, NoteKind, Verdict, values
+from hankelboard.storage.vocabulary import Better, CommandKind, EventKind, NoteKind, Verdict, values
 
 Misfit = Callable[[Record], str]
 """Returns what does not fit in a record, empty when it is one of its kind."""
@@ -98,7 +99,8 @@ def decode_run(record: Record, run_id: str) -> schema.RunRecord | None:
         return None
     return {
         "format_version": FORMAT_VERSION, "t": "", "id": run_id, "preset": "", "group": "", "role": "",
-        "series": "", "seed": 0, "tags": [], "by": "",
+        "series": "", "seed": 0, "tags": [], "by": "", "attached": False,
+        "primary": {"metric": PRIMARY_METRIC, "better": Better.HIGHER},
         "created": record.get("t", ""), **cast(schema.RunRecord, record),
         "name": record.get("name") or run_id,
         "queued": record.get("queued", True) and not record.get("attached", False),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from hankelboard.storage.errors import RunNotFound
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 RUN_ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
 CHECKPOINT_NAME = re.compile(r"b(\d{1,6})-(\d{8,12})-a(\d{1,6})-(\d{4,9})", re.ASCII)
 SYSTEMS_NAME = re.compile(r"b(\d{1,6})-(\d{8,12})-a(\d{1,6})-r(\d{1,6})\.safetensors", re.ASCII)
@@ -147,6 +147,10 @@ class RunPaths:
 
     def proposal(self, number: int) -> Path:
         return self.proposals / f"{number:06d}.json"
+
+    def waited(self, number: int) -> Path:
+        """Return where the seconds stand that a released proposal has waited."""
+        return self.proposals / f"{number:06d}.waited.json"
 
     def decision(self, number: int) -> Path:
         return self.decisions / f"{number:06d}.json"

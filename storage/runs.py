@@ -18,7 +18,9 @@ from hankelboard.storage.decoding import decode_run, misfit_of_run
 from hankelboard.storage.errors import DamagedRun, NewerFormat, RunError, RunHeld, RunNotFound
 from hankelboard.storage.layout import FORMAT_VERSION, RUN_ID, STRAY_PREFIX, RunPaths, run_paths
 from hankelboard.storage.records import Record, new_ulid, now, read_record
-from hankelboard.storage.schema import RunRecord
+from hankelboard.storage.schema import Primary, RunRecord
+from hankelboard.storage.scores import PRIMARY_METRIC
+from hankelboard.storage.vocabulary import Better
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +44,10 @@ class Run:
     queued: bool = True
     """Whether a worker may take it by itself; else it waits for `hankelboard run`."""
     by: str = ""
+    attached: bool = False
+    """Whether its loop is another program's: no worker starts it."""
+    primary: Primary = field(default_factory=lambda: Primary(metric=PRIMARY_METRIC, better=Better.HIGHER))
+    """What its best step goes by."""
     copy_of: str = ""
     """The run that this directory is a copy of, when its name is not the one it was created under."""
 
@@ -118,7 +124,8 @@ def read_run(paths: RunPaths) -> Run:
     return Run(
         id=paths.run_id, name=run["name"], created=run["created"], config=run["config"], preset=run["preset"],
         group=run["group"], role=run["role"], series=run["series"], seed=run["seed"], tags=run["tags"],
-        queued=run["queued"], by=run["by"], copy_of="" if run["id"] == paths.run_id else run["id"],
+        queued=run["queued"], by=run["by"], attached=run["attached"], primary=run["primary"],
+        copy_of="" if run["id"] == paths.run_id else run["id"],
     )  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 PRIMARY_METRIC = "val/accuracy"
-"""What the best step, the best checkpoint and a comparison go by."""
+"""What the best step, the best checkpoint and a comparison go by, where a run names nothing else."""
 BITS = "bits_per_character"
 BITS_METRIC = f"val/{BITS}"
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import TypedDict, cast
+from typing import TypedDict, TypeGuard, cast
 
 from hankelboard.storage.commands import read_notes
 from hankelboard.storage.errors import RunError
@@ -12,10 +12,9 @@ from hankelboard.storage.layout import RunPaths
 from hankelboard.storage.records import Record
 from hankelboard.storage.references import state_beside, waits_for
 from hankelboard.storage.runs import Run, read_run
-from hankelboard.storage.schema import Best, Note, Scores, Status
-from hankelboard.storage.scores import PRIMARY_METRIC
+from hankelboard.storage.schema import Best, Note, Primary, Scores, Status
 from hankelboard.storage.status import process_is_gone, read_status
-from hankelboard.storage.vocabulary import ENDED, NoteKind, RunState, Waiting
+from hankelboard.storage.vocabulary import ENDED, Better, NoteKind, RunState, Waiting
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,7 +141,7 @@ def combine(
     ended = history.state in ENDED
     best = said.get("best") or (finished.get("best") if finished else None)
     if best is None:
-        best = find_best() if find_best else best_on_path(history, _metrics(paths))
+        best = find_best() if find_best else best_on_path(history, _metrics(paths), run.primary)
     folded = fold_notes(run, notes)
     return Summary(
         run=run.id,
@@ -199,14 +198,24 @@ def live_state(history: History, status: Status | None) -> str:
     return status["state"]
 
 
-def best_on_path(history: History, metrics: Iterable[Record], metric: str = PRIMARY_METRIC) -> Best | None:
-    """Return the best validation value on the live path, with its step."""
-    best: Best | None = None
+def best_on_path(history: History, metrics: Iterable[Record], primary: Primary) -> Best | None:
+    """Return the best value of a run's primary metric on the live path, with its step."""
+    metric, best = primary["metric"], None
     for record in metrics:
         value = record.get(metric)
-        if isinstance(value, int | float) and history.on_path(record) and (not best or value > best["value"]):
-            best = {"metric": metric, "value": value, "step": record.get("step", 0)}
+        if is_number(value) and history.on_path(record) and (best is None or is_better(value, best, primary)):
+            best = Best(metric=metric, value=value, step=record["step"])
     return best
+
+
+def is_better(value: float, best: Best, primary: Primary) -> bool:
+    """Return whether a value of the primary metric is better than the best so far."""
+    return value < best["value"] if primary["better"] == Better.LOWER else value > best["value"]
+
+
+def is_number(value: object) -> TypeGuard[float]:
+    """Return whether this is a number: true and false are none."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 class Attached(TypedDict):

@@ -16,8 +16,9 @@ import pyarrow.compute as pc
 
 from hankelboard.app.data import journal_tables
 from hankelboard.storage.records import Record
-from hankelboard.storage.schema import Best, Metrics, Place
+from hankelboard.storage.schema import Best, Metrics, Place, Primary
 from hankelboard.storage.shapes import Range, hints_of, notes_on
+from hankelboard.storage.vocabulary import Better
 
 NOT_METRICS = {"t", "step", "branch", "attempt"}
 POINTS_PER_LINE = 400
@@ -145,12 +146,15 @@ class Columns:
         branch = max(branch for branch, _ in self._pieces[key])
         return [Line(steps, values, live=True, branch=branch), *left]
 
-    def largest(self, key: str, on_path: Callable[[Place], bool]) -> Best | None:
-        """Return the largest value of a metric on the live path, with the first step that reached it."""
+    def best(self, primary: Primary, on_path: Callable[[Place], bool]) -> Best | None:
+        """Return the best value of a metric on the live path, with the first step that reached it."""
+        key = primary["metric"]
         for line in self.lines(key, on_path):
             finite = np.flatnonzero(~np.isnan(line.values))
             if line.live and len(finite):
-                best = int(finite[np.argmax(line.values[finite])])
+                values = line.values[finite]
+                lower = primary["better"] == Better.LOWER
+                best = int(finite[np.argmin(values) if lower else np.argmax(values)])
                 return {"metric": key, "value": float(line.values[best]), "step": int(line.steps[best])}
         return None
 

@@ -30,7 +30,6 @@ from hankelboard.storage.layout import RunPaths
 from hankelboard.storage.references import references
 from hankelboard.storage.runs import Run, read_run
 from hankelboard.storage.schema import Best, Event, Note, Place, Spectrum, Status
-from hankelboard.storage.scores import PRIMARY_METRIC
 from hankelboard.storage.shapes import Range, hints_of, notes_on
 from hankelboard.storage.status import BeatWatch, read_status
 from hankelboard.storage.summary import SummaryRow, row_of
@@ -332,7 +331,10 @@ class RunCache:
         return summary.fold_notes(self._run, self._notes)["name"] if self._run else ""
 
     def _best(self) -> Best | None:
-        compute = lambda: self.columns.largest(PRIMARY_METRIC, self.history.on_path)  # noqa: E731
+        if self._run is None:
+            return None
+        primary = self._run.primary
+        compute = lambda: self.columns.best(primary, self.history.on_path)  # noqa: E731
         return self.derived("best", compute, "metrics", "events")
 
     def _configured(self, section: str, key: str) -> str:

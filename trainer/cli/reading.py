@@ -12,7 +12,7 @@ from hankelboard.storage.history import History, read_history
 from hankelboard.storage.proposals import proposal_numbers, read_decision, read_proposal
 from hankelboard.storage.records import Record
 from hankelboard.storage.runs import list_runs
-from hankelboard.storage.schema import Point
+from hankelboard.storage.schema import Best, Point
 from hankelboard.storage.scores import PRIMARY_METRIC, bits_in_words
 from hankelboard.storage.summary import Summary, summarise
 from hankelboard.storage.verification import verify_run
@@ -88,7 +88,7 @@ def _row(summary: Summary) -> tuple[object, ...]:
         summary.problem or _state(summary),
         f"{summary.step}/{summary.total_steps}",
         dims_in_words(summary),
-        _score(best["value"], best) if best else "",
+        _best(best) if best else "",
         summary.role,
     )
 
@@ -96,6 +96,13 @@ def _row(summary: Summary) -> tuple[object, ...]:
 def _score(accuracy: float | None, record: Mapping[str, Any]) -> str:
     """Return 94.12%, with bits per character for a text."""
     return ", ".join(filter(None, (_figure(accuracy, ".2%"), bits_in_words(record))))
+
+
+def _best(best: Best) -> str:
+    """Return 94.12%, or of a run with another primary metric its value and name."""
+    if best["metric"] == PRIMARY_METRIC:
+        return _score(best["value"], best)
+    return f"{best['metric']} {best['value']:.4g}"
 
 
 def _figure(value: float | None, form: str) -> str:
@@ -130,7 +137,7 @@ def show_run(options: argparse.Namespace) -> int:
         ("why", summary.reason), ("step", f"{summary.step} of {summary.total_steps}"),
         ("branch", f"{summary.branch} of {len(history.branches)}"), ("policy", summary.policy),
         ("state dimension N", dims_in_words(summary)),
-        ("best", best and f"{_score(best['value'], best)} on validation at step {best['step']}"),
+        ("best", best and f"{_best(best)} on validation at step {best['step']}"),
         ("test", test and _score(test.get("accuracy"), test)),
         ("training", summary.train_s and f"{summary.train_s:.1f} s, waiting {summary.waiting_s or 0:.1f} s"),
     ]  # fmt: skip
