@@ -11,7 +11,7 @@ from scipy import special
 
 from hankelboard.storage.errors import ConfigError
 from hankelboard.storage.references import REFERENCES
-from hankelboard.storage.scores import bits
+from hankelboard.storage.scores import PRIMARY_METRIC, bits
 from hankelboard.storage.summary import SummaryRow
 from hankelboard.storage.vocabulary import Role
 
@@ -184,6 +184,8 @@ def _welch(mine: float, n: int, theirs: float, m: int) -> float:
 def final_of(row: SummaryRow, config: Mapping[str, Any], last: float | None) -> Final:
     """Return what a comparison needs of a run: its summary, configuration and last validation accuracy."""
     best, test = row["best"], row["test"]
+    if best is not None and best["metric"] != PRIMARY_METRIC:
+        best = None  # no accuracy
     return Final(
         run=row["run"],
         name=row["name"],

@@ -201,6 +201,15 @@ def _many(words: str) -> str:
     return words
 
 
+def types_in(hint: Any) -> list[Any]:
+    """Return the TypedDicts that a type is, or is a list or an alternative of."""
+    hint = bare(hint)
+    if is_typeddict(hint):
+        return [hint]
+    parts = get_args(hint) if get_origin(hint) in (Annotated, Union, UnionType, list) else ()
+    return [found for part in parts for found in types_in(part)]
+
+
 def vocabulary_on(hint: Any) -> type[StrEnum] | None:
     """Return the list of words that a type is noted to be of, if any."""
     notes = (note for note in notes_on(hint) if isinstance(note, type) and issubclass(note, StrEnum))

@@ -13,7 +13,7 @@ from hankelboard.app.live.pulse import live_region
 from hankelboard.app.panels import frame
 from hankelboard.app.words import labels
 from hankelboard.storage.layout import runs_directory
-from hankelboard.storage.scores import bits
+from hankelboard.storage.scores import PRIMARY_METRIC, bits
 from hankelboard.storage.vocabulary import ENDED, Role, RunState
 
 ALIVE = "running or waiting"
@@ -131,7 +131,8 @@ def _urgency(row: RunRow) -> int:
 
 
 def _best_accuracy(row: RunRow) -> float | None:
-    return row["best"].get("value") if row["best"] else None
+    best = row["best"]
+    return best["value"] if best and best["metric"] == PRIMARY_METRIC else None
 
 
 SORTS: dict[str, Callable[[RunRow], Any]] = {
@@ -293,8 +294,9 @@ def baseline_accuracies(rows: Sequence[RunRow]) -> dict[tuple[str, str], float]:
     """Return the best accuracy of the newest baseline of each (group, task)."""
     accuracies: dict[tuple[str, str], float] = {}
     for row in rows:
-        if row["role"] == Role.BASELINE and row["best"]:
-            accuracies.setdefault((row["group"], row["task"]), row["best"]["value"])
+        value = _best_accuracy(row)
+        if row["role"] == Role.BASELINE and value is not None:
+            accuracies.setdefault((row["group"], row["task"]), value)
     return accuracies
 
 

@@ -10,7 +10,8 @@ from datetime import UTC, datetime, tzinfo
 from typing import Any, Literal, TypeGuard
 from zoneinfo import ZoneInfo
 
-from hankelboard.storage.scores import bits_in_words
+from hankelboard.storage.schema import Best
+from hankelboard.storage.scores import PRIMARY_METRIC, bits_in_words
 from hankelboard.storage.summary import SummaryRow
 from hankelboard.storage.vocabulary import (
     BadgeColor,
@@ -182,6 +183,13 @@ def percent(value: object, digits: int = 2) -> str:
 def accuracy(scores: Mapping[str, Any] | None) -> str:
     """Return the accuracy of what was scored, in percent; a dash where there is none."""
     return percent((scores or {}).get("accuracy"))
+
+
+def best(record: Best | None) -> str:
+    """Return "94.12 %", or of a run that goes by another metric its value and name."""
+    if record is None or record["metric"] == PRIMARY_METRIC:
+        return percent(record["value"] if record else None)
+    return f"{number(record['value'])} {record['metric']}"
 
 
 def points(value: float) -> str:

@@ -32,6 +32,11 @@ def add_commands(commands: Any) -> None:
     ):
         parser = add_command(commands, name, command, help, example=f"hankelboard {name} RUN", json=True)
         parser.add_argument("run", metavar="RUN")
+        if name == "verify":
+            parser.add_argument(
+                "--strict", action="store_true",
+                help="also say what another program that wrote the run leaves out (exit code 1)",
+            )  # fmt: skip
 
 
 def print_json(value: Any) -> None:
@@ -233,12 +238,14 @@ def show_checkpoints(options: argparse.Namespace) -> int:
 
 
 def verify(options: argparse.Namespace) -> int:
-    findings = verify_run(run_of(options))
-    damage = any(finding.damage for finding in findings)
+    findings = verify_run(run_of(options), strict=options.strict)
+    damage, missing = (any(getattr(f, name) for f in findings) for name in ("damage", "missing"))
     if options.json:
         print_json({"sound": not damage, "findings": [asdict(finding) for finding in findings]})
     else:
         for finding in findings:
-            print(f"{'damaged' if finding.damage else 'note'}: {finding.where}: {finding.what}")
-        print("damaged" if damage else "sound: journals, proposals and every checkpoint's hash agree")
-    return 1 if damage else 0
+            word = "damaged" if finding.damage else "missing" if finding.missing else "note"
+            print(f"{word}: {finding.where}: {finding.what}")
+        sound = "sound: journals, proposals and every checkpoint's hash agree"
+        print("damaged" if damage else f"{sound}{'; not all is as the format says' if missing else ''}")
+    return 1 if damage or missing else 0
