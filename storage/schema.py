@@ -9,6 +9,7 @@ storage/decoding.py alone, which makes its checks of them (storage/shapes.py): w
 
 from typing import Annotated, Any, NotRequired, Required, TypedDict
 
+from hankelboard.storage.layout import MAX_STEP
 from hankelboard.storage.shapes import SHOULD, Range
 from hankelboard.storage.vocabulary import (
     BadgeColor,
@@ -26,8 +27,8 @@ from hankelboard.storage.vocabulary import (
     Waiting,
 )
 
-Step = Annotated[int, Range(0, 999_999_999_999)]
-"""Updates so far. Names of checkpoints have room for twelve digits."""
+Step = Annotated[int, Range(0, MAX_STEP)]
+"""Updates so far."""
 Number = Annotated[int, Range(0, 999_999)]
 """Of a branch or an attempt, from 0."""
 Proposed = Annotated[int, Range(0, 999_999_999)]

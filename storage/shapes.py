@@ -39,7 +39,7 @@ class Range:
     most: float
 
     def __str__(self) -> str:
-        return f"from {self.least:,g} to {self.most:,g}" if self.least else f"from 0 to {self.most:,g}"
+        return f"from {self.least:,} to {self.most:,}"
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,8 @@ def _annotated(hint: Any, *notes: object) -> Shape:
     allowed = next((note for note in notes if isinstance(note, Range)), None)
     if allowed is None:
         return shape
-    words = f"{shape.words} {allowed}"
+    plain, null, _ = shape.words.partition(" or null")
+    words = f"{plain} {allowed}{null}"
 
     def look(value: float) -> str:
         return "" if allowed.least <= value <= allowed.most else f"must be {words}"

@@ -277,6 +277,8 @@ def _parse(t: object) -> datetime | None:
         parsed = datetime.fromisoformat(str(t))
     except ValueError:
         return None
+    if not 1970 <= parsed.year < 9999:  # a time that no time zone can move
+        return None
     return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
 
 
