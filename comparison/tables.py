@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -177,7 +178,8 @@ def _beside_budget(places: Sequence[np.ndarray], end: float) -> str:
 
 def budgets(curves: Mapping[str, Curve]) -> list[float]:
     """Return training seconds at which runs end, ascending: the first is a budget that all of them have."""
-    return sorted(float(curve.train_s[-1]) for curve in curves.values() if len(curve.value) > 1)
+    ends = (float(curve.train_s[-1]) for curve in curves.values() if len(curve.value) > 1)
+    return sorted(end for end in ends if math.isfinite(end))
 
 
 def unfinished(series: Sequence[Series]) -> list[Final]:

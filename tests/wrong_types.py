@@ -29,8 +29,8 @@ from tests.app.synthetic_run import SyntheticRun
 
 ABSENT = object()
 ODD = (
-    ABSENT, None, True, "", "0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z", 0, -1, 10**30, 1e-3, 1e300, -1e300,
-    [], ["x"], [[1]], [None], {}, {"x": 1},
+    ABSENT, None, True, "", "0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z", 0, -1, 10**30, 1e-3, 1e300,
+    -1e300, [], ["x"], [[1]], [None], {}, {"x": 1},
 )  # fmt: skip
 """What is put in the place of each value."""
 EVENTS = [
@@ -44,8 +44,8 @@ EVENTS = [
     {"kind": "run_released", "proposal": 2},
 ]
 LAYER = {
-    "gain": 9.0, "error_interval": [1.0, 2.0], "stability": {"overlap": 0.99, "weyl": 0.3}, "null_ranks": [2, 2],
-    "allowed_ranks": [1, 2, 3, 4], "note": "a note",
+    "gain": 9.0, "error_interval": [1.0, 2.0], "stability": {"overlap": 0.99, "weyl": 0.3},
+    "null_ranks": [2, 2], "allowed_ranks": [1, 2, 3, 4], "note": "a note",
     "response": {"omega": [0.0, 1.0], "full": [2.0, 1.0], "reduced": [2.0, 0.5], "error": [0.0, 0.5]},
 }  # fmt: skip
 
@@ -111,8 +111,9 @@ class Victim:
             },
             paths.note(ulid): {"note": "tag", "value": ["a"], "by": "ada", "via": "test", "t": "x"},
             paths.command(ulid): {
-                "command": "measure", "by": "ada", "via": "test", "t": "x", "checkpoint": None, "policy": None,
-                "waiting": None, "at_step": None, "reason": "", "proposal": number, "ranks": [3],
+                "command": "measure", "by": "ada", "via": "test", "t": "x", "checkpoint": None,
+                "policy": None, "waiting": None, "at_step": None, "reason": "", "proposal": number,
+                "ranks": [3],
             },
         }  # fmt: skip
         for file, record in files.items():

@@ -280,7 +280,8 @@ def budget_section(series: Sequence[Series], key: str) -> None:
     if not ends or ends[-1] <= 0:
         st.caption("No run has been validated yet.")
         return
-    end = st.slider("Seconds of training", 0.0, round(ends[-1], 1), value=round(ends[0], 1),
+    most = max(0.1, round(ends[-1], 1))  # a slider needs two different ends, however short a run was
+    end = st.slider("Seconds of training", 0.0, most, value=min(most, round(ends[0], 1)),
                     format="%.1f s", key=f"budget-{key}")  # fmt: skip
     st.caption(
         "Best validation accuracy up to there. A cut run counts with what it reached before its cuts, too."

@@ -24,13 +24,13 @@ Made from `storage/schema.py` by `python -m tests.storage.format_keys`; what the
 - **should**: readers do without it and show less; `hankelboard verify --strict` asks for it.
 - **may**: where there is something to say.
 
-What is there must have its type, whichever of the three it is. `true` is no number; a key that is in no table is
-ignored. Numbers have the ends that are given; both are allowed.
+What is there must have its type, whichever of the three it is. `true` is no number; a key that is in no table
+is ignored. Numbers have the ends that are given; both are allowed.
 """
 EVENTS = """## Kinds of events
 
-Besides `t`, `kind`, `step`, `branch` and `attempt`, whose types are those of events.jsonl above. Of a kind that a
-reader does not know it asks for these five alone, and counts it.
+Besides `t`, `kind`, `step`, `branch` and `attempt`, whose types are those of events.jsonl above. Of a kind
+that a reader does not know it asks for these five alone, and counts it.
 
 | kind | required | may |
 |---|---|---|
