@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from hankelboard.storage.layout import run_paths
-from hankelboard.storage.runs import RunLock, read_run
+from hankelboard.storage.runs import RunLock, create_run, read_run
 from hankelboard.trainer.cli import main
 
 
@@ -223,3 +223,23 @@ def test_policy_and_scheduled_commands_are_carried_out_when_the_run_starts(call)
     )  # fmt: skip
     code, _, err = call("send", run, "kill")
     assert code == 1 and "the run is stopped" in err
+
+
+COMMANDS = (
+    "show", "proposals", "checkpoints", "verify", "send {} pause", "decide {} 1 approve", "policy {} auto",
+    "measure {} 1", "rollback {} b0-00000000-a0-0001", "analyse", "export --metrics m.csv",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_run_of_a_newer_format_is_refused_in_a_sentence(call, runs, tmp_path, monkeypatch, command):
+    monkeypatch.chdir(tmp_path)
+    paths = run_paths(make(runs), create_run(runs, name="from the future", config={}).id)
+    record = json.loads(paths.run_json.read_text()) | {"format_version": 3}
+    paths.run_json.write_text(json.dumps(record))
+    arguments = command.format(paths.run_id) if "{}" in command else f"{command} {paths.run_id}"
+    code, _, said = call(*arguments.split())
+    assert code == 1 and "written by a newer Hankelboard (format 3; this one reads up to 2); upgrade" in said
+    assert sorted(path.name for path in paths.inbox.iterdir()) == []
+    _, listed, _ = call("runs")
+    assert "written by a newer Hankelboard (format 3" in listed
