@@ -1,17 +1,18 @@
 """`hankelboard verify --strict`: what a writer leaves out, or does otherwise than the format says.
 
-Nothing here is damage: readers manage. Each finding tells the author of another writer what would be shown if
-it were there.
+Nothing here is damage: readers manage. Each remark is for the author of another writer.
 """
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from hankelboard.storage import schema
+from hankelboard.storage.checkpoints import checkpoint_names
 from hankelboard.storage.decoding import (
+    Misfit,
     misfit_of_command,
     misfit_of_decision,
     misfit_of_manifest,
@@ -44,9 +45,9 @@ def remarks_on(paths: RunPaths) -> Iterator[Remark]:
     yield from _files(paths)
     for where, kind, records in _records(paths, events):
         yield from _counted(where, (remark for record in records for remark in _record(record, kind)))
-    yield from _counted("events.jsonl", _order(events))
-    yield from _counted("metrics.jsonl", _rising(metrics_reader(paths).read_new()))
-    yield from _counted("spectra.jsonl", _descending(spectra_reader(paths).read_new()))
+    yield from _counted(paths.events.name, _order(events))
+    yield from _counted(paths.metrics.name, _rising(metrics_reader(paths).read_new()))
+    yield from _counted(paths.spectra.name, _descending(spectra_reader(paths).read_new()))
     yield from _named_files(paths, events)
 
 
@@ -72,25 +73,26 @@ def _files(paths: RunPaths) -> Iterator[Remark]:
 
 def _records(paths: RunPaths, events: list[schema.Event]) -> Iterator[tuple[str, Any, list[Record]]]:
     """Yield the sound records of each file, with their type."""
-    yield "run.json", schema.RunRecord, _sound([paths.run_json], misfit_of_run)
-    yield "status.json", schema.Status, _sound([paths.status], misfit_of_status)
+    yield paths.run_json.name, schema.RunRecord, _sound([paths.run_json], misfit_of_run)
+    yield paths.status.name, schema.Status, _sound([paths.status], misfit_of_status)
     for kind in dict.fromkeys(event["kind"] for event in events):
         of_kind: list[Any] = [event for event in events if event["kind"] == kind]
-        yield "events.jsonl", schema.EVENT_TYPES.get(kind, schema.Event), of_kind
-    yield "metrics.jsonl", schema.Metrics, metrics_reader(paths).read_new()
-    yield "spectra.jsonl", schema.Spectrum, spectra_reader(paths).read_new()
-    folders: tuple[tuple[Path, str, Any, Callable[[Record], str]], ...] = (
-        (paths.proposals, "*.json", schema.Proposal, misfit_of_proposal),
-        (paths.decisions, "*.json", schema.DecisionRecord, misfit_of_decision),
-        (paths.inbox, "*.json", schema.CommandRecord, misfit_of_command),
-        (paths.notes, "*.json", schema.Note, misfit_of_note),
-        (paths.checkpoints, "*/manifest.json", schema.Manifest, misfit_of_manifest),
+        yield paths.events.name, schema.EVENT_TYPES.get(kind, schema.Event), of_kind
+    yield paths.metrics.name, schema.Metrics, metrics_reader(paths).read_new()
+    yield paths.spectra.name, schema.Spectrum, spectra_reader(paths).read_new()
+    folders: tuple[tuple[Path, Any, Misfit], ...] = (
+        (paths.proposals, schema.Proposal, misfit_of_proposal),
+        (paths.decisions, schema.DecisionRecord, misfit_of_decision),
+        (paths.inbox, schema.CommandRecord, misfit_of_command),
+        (paths.notes, schema.Note, misfit_of_note),
     )
-    for folder, pattern, kind, misfit in folders:
-        yield f"{folder.name}/", kind, _sound(sorted(folder.glob(pattern)), misfit)
+    for folder, type_, misfit in folders:
+        yield f"{folder.name}/", type_, _sound(sorted(folder.glob("*.json")), misfit)
+    manifests = [paths.manifest(name) for name in checkpoint_names(paths)]
+    yield f"{paths.checkpoints.name}/", schema.Manifest, _sound(manifests, misfit_of_manifest)
 
 
-def _sound(files: Iterable[Path], misfit: Callable[[Record], str]) -> list[Record]:
+def _sound(files: Iterable[Path], misfit: Misfit) -> list[Record]:
     records = (read_record(file) for file in files)
     return [record for record in records if record is not None and not misfit(record)]
 

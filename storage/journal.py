@@ -173,7 +173,7 @@ class JournalReader:
 
     @property
     def described(self) -> str:
-        """The damage in words, the same for whoever shows it; empty without any."""
+        """The damage in words, the same for all who show it; empty without any."""
         if not self.damaged:
             return ""
         lines = "1 damaged line" if self.damaged == 1 else f"{self.damaged} damaged lines, the first"

@@ -674,4 +674,4 @@ EVENT_KEYS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     EventKind.KERNEL_CHOSEN: ((), ("forms",)),
     EventKind.LOSS_NOT_FINITE: ((), ()),
 }  # fmt: skip
-"""Of each kind: the keys without which an event of it is damaged, and those that it may have besides."""
+"""Of each kind: the keys without which an event of it is damaged, and those that it may have beside them."""
