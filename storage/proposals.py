@@ -73,6 +73,12 @@ def read_proposal(paths: RunPaths, number: int) -> Proposal | None:
     return decode_proposal(read_record(paths.proposal(number)))
 
 
+def problem_of_proposal(paths: RunPaths, number: int) -> str:
+    """Return what is wrong with the file of a proposal; empty when it is one."""
+    record = read_record(paths.proposal(number))
+    return "is no JSON object" if record is None else misfit_of_proposal(record)
+
+
 def publish_measurement(paths: RunPaths, command_id: str, record: MeasurementRecord) -> None:
     """Add what a command measured for a proposal. Created once; a replay of the command changes nothing."""
     paths.measurements.mkdir(exist_ok=True)

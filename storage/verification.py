@@ -15,14 +15,13 @@ from hankelboard.storage.decoding import (
     misfit_of_decision,
     misfit_of_measurement,
     misfit_of_note,
-    misfit_of_proposal,
     misfit_of_status,
 )
 from hankelboard.storage.errors import RunError
 from hankelboard.storage.history import History, fold
 from hankelboard.storage.journal import JournalReader, events_reader, metrics_reader, spectra_reader
 from hankelboard.storage.layout import ULID_JSON, RunPaths
-from hankelboard.storage.proposals import proposal_numbers, read_decision
+from hankelboard.storage.proposals import problem_of_proposal, proposal_numbers, read_decision
 from hankelboard.storage.records import read_record
 from hankelboard.storage.runs import is_held, read_run
 from hankelboard.storage.schema import Event
@@ -106,7 +105,7 @@ def _journal(paths: RunPaths, reader: JournalReader) -> Iterator[Finding]:
 
 def _proposals(paths: RunPaths, history: History) -> Iterator[Finding]:
     for number in proposal_numbers(paths):
-        if problem := _problem(paths.proposal(number), misfit_of_proposal):
+        if problem := problem_of_proposal(paths, number):
             yield Finding(f"proposals/{number:06d}.json", problem)
         decision = read_decision(paths, number)
         if decision is not None and not decision.verdict:

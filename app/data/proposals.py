@@ -160,6 +160,11 @@ def proposal(run_id: str, number: int) -> Proposal | None:
     return cache.derived(f"proposal {number}", compute, "proposals", "measurements")
 
 
+def problem(run_id: str, number: int) -> str:
+    """Return what is wrong with the file of a proposal, in words."""
+    return proposal_files.problem_of_proposal(cache_of(run_id).paths, number)
+
+
 def importance(record: Proposal) -> Importance:
     """Return the words for what this proposal's tolerance and discarded shares are shares of."""
     return importance_of(record.get("importance", "hsv"))

@@ -86,8 +86,8 @@ def present(row: RunRow, shown: ProposalRow) -> None:
     record = proposal_data.proposal(row["run"], number)
     if record is None:
         st.error(
-            f"Proposal {number} cannot be read: its file is damaged or incomplete. "
-            "The trainer offers a cut again when it cannot use it.",
+            f"Proposal {number} cannot be read: its file is damaged or incomplete "
+            f"({labels.plain(proposal_data.problem(row['run'], number))}). The trainer offers a cut again when it cannot use it.",
             icon=":material/broken_image:",
         )
         return

@@ -63,7 +63,7 @@ def changed(text, place, value):
         ("command", ["command"], "dance", "command: must be one of pause, resume"),
         ("note", ["by"], 7, "by: must be text"),
         ("manifest", ["files"], {"a": {"bytes": -1, "sha256": ""}}, "files.a.bytes: must be a whole number"),
-        ("analysis", ["layers", 0, "regret", 0, "random"], [], "layers[0].regret: must have one value a step"),
+        ("analysis", ["layers", 0, "regret", 0, "random"], [], "layers[0].regret: must have one value"),
         ("measurement", ["layers"], [{}, {}], "points: ranks and layers must have one length"),
     ],
 )  # fmt: skip

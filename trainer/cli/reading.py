@@ -9,7 +9,7 @@ from typing import Any
 
 from hankelboard.storage import checkpoints
 from hankelboard.storage.history import History, read_history
-from hankelboard.storage.proposals import proposal_numbers, read_decision, read_proposal
+from hankelboard.storage.proposals import problem_of_proposal, proposal_numbers, read_decision, read_proposal
 from hankelboard.storage.records import Record
 from hankelboard.storage.runs import list_runs
 from hankelboard.storage.schema import Best, Point
@@ -211,7 +211,12 @@ def show_proposals(options: argparse.Namespace) -> int:
         for row in rows:
             for reason in row["badge"]["reasons"] if row["badge"] else []:
                 print(f"proposal {row['proposal']}, {row['badge']['color']}: {reason}")
-    return 0
+    damaged = {
+        row["proposal"]: problem_of_proposal(paths, row["proposal"]) for row in rows if not row["ranks"]
+    }
+    for number, problem in damaged.items():
+        print(f"damaged: proposals/{number:06d}.json: {problem}", file=sys.stderr)
+    return 1 if damaged else 0
 
 
 def _tolerance(proposal: Mapping[str, Any]) -> str:

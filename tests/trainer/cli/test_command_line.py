@@ -243,3 +243,12 @@ def test_a_run_of_a_newer_format_is_refused_in_a_sentence(call, runs, tmp_path, 
     assert sorted(path.name for path in paths.inbox.iterdir()) == []
     _, listed, _ = call("runs")
     assert "written by a newer Hankelboard (format 3" in listed
+
+
+def test_a_proposal_that_does_not_fit_is_named(call, asked):
+    record = json.loads(asked.proposal(1).read_text()) | {"tolerance": {}}
+    asked.proposal(1).write_text(json.dumps(record))
+    for command in ("proposals", "verify"):
+        code, out, err = call(command, asked.run_id)
+        assert code == 1
+        assert "damaged: proposals/000001.json: tolerance: must be a number from 0 to 1" in out + err
