@@ -99,7 +99,7 @@ def decode_run(record: Record, run_id: str) -> schema.RunRecord | None:
         return None
     return {
         "format_version": FORMAT_VERSION, "t": "", "id": run_id, "preset": "", "group": "", "role": "",
-        "series": "", "seed": 0, "tags": [], "by": "", "attached": False,
+        "series": "", "seed": 0, "tags": [], "by": "", "by_role": "", "attached": False,
         "primary": {"metric": PRIMARY_METRIC, "better": Better.HIGHER},
         "created": record.get("t", ""), **cast(schema.RunRecord, record),
         "name": record.get("name") or run_id,
@@ -209,6 +209,7 @@ def decode_decision(record: Record | None, proposal: int) -> schema.DecisionReco
         "verdict": record["verdict"] if fits else "",
         "ranks": record.get("ranks") if fits else None,
         "by": by[:MAX_NAME] if isinstance(by, str) else "unknown",
+        "by_role": record.get("by_role", "")[:MAX_NAME] if fits else "",
         "via": record.get("via", "")[:MAX_NAME] if fits else "",
         "t": record.get("t", "") if fits else "",
         "reason": record.get("reason", "")[:MAX_REASON] if fits else "",

@@ -44,6 +44,8 @@ class Run:
     queued: bool = True
     """Whether a worker may take it by itself; else it waits for `hankelboard run`."""
     by: str = ""
+    by_role: str = ""
+    """What stands behind the name, a word of `ByRole`."""
     attached: bool = False
     """Whether its loop is another program's: no worker starts it."""
     primary: Primary = field(default_factory=lambda: Primary(metric=PRIMARY_METRIC, better=Better.HIGHER))
@@ -72,6 +74,7 @@ def create_run(
     tags: Iterable[str] = (),
     queued: bool = True,
     by: str = "",
+    by_role: str = "",
     slug: str = "",
 ) -> Run:
     """Create a run directory.
@@ -83,6 +86,7 @@ def create_run(
     run = Run(
         id=new_run_id(slug or name), name=name, created=now(), config=config, preset=preset, group=group,
         role=role, series=series, seed=seed, tags=list(tags), queued=queued, by=by,
+        by_role=by_role,
     )  # fmt: skip
     runs.mkdir(parents=True, exist_ok=True)
     building = RunPaths(runs / f"{STRAY_PREFIX}{new_ulid()}")
@@ -100,7 +104,7 @@ def _record_of(run: Run) -> RunRecord:
         "format_version": FORMAT_VERSION, "t": run.created, "id": run.id, "name": run.name,
         "created": run.created, "config": run.config, "preset": run.preset, "group": run.group,
         "role": run.role, "series": run.series, "seed": run.seed, "tags": run.tags, "queued": run.queued,
-        "by": run.by,
+        "by": run.by, "by_role": run.by_role,
     }  # fmt: skip
 
 
@@ -124,7 +128,8 @@ def read_run(paths: RunPaths) -> Run:
     return Run(
         id=paths.run_id, name=run["name"], created=run["created"], config=run["config"], preset=run["preset"],
         group=run["group"], role=run["role"], series=run["series"], seed=run["seed"], tags=run["tags"],
-        queued=run["queued"], by=run["by"], attached=run["attached"], primary=run["primary"],
+        queued=run["queued"], by=run["by"], by_role=run.get("by_role", ""), attached=run["attached"],
+        primary=run["primary"],
         copy_of="" if run["id"] == paths.run_id else run["id"],
     )  # fmt: skip
 

@@ -14,6 +14,7 @@ from hankelboard.storage.shapes import SHOULD, Range
 from hankelboard.storage.vocabulary import (
     BadgeColor,
     Better,
+    ByRole,
     Cause,
     CommandKind,
     EventKind,
@@ -106,6 +107,7 @@ class RunRecord(TypedDict):
     tags: NotRequired[list[str]]
     queued: NotRequired[bool]
     by: NotRequired[str]
+    by_role: NotRequired[Annotated[str, ByRole]]
     attached: NotRequired[bool]
     """The loop is another program's: no worker starts it."""
     primary: NotRequired[Primary]
@@ -217,6 +219,7 @@ StateDimsBefore = TypedDict("StateDimsBefore", {"from": list[States]}, total=Fal
 class _Fields(StateDimsBefore, total=False):
     # The answer to somebody: what is answered, whose it was, and why not.
     by: str
+    by_role: Annotated[str, ByRole]
     via: str
     reason: str
     command_id: str | None
@@ -264,12 +267,18 @@ class _Fields(StateDimsBefore, total=False):
     undone: list[Proposed]
 
 
-class CommandAnswered(TypedDict):
+class Whose(TypedDict):
+    """Who asked for something: a name, and what stands behind it (`ByRole`)."""
+
+    by: str
+    by_role: str
+
+
+class CommandAnswered(Whose):
     """Which command an event answers, and whose it was."""
 
     command_id: str
     command: str
-    by: str
 
 
 class EventFields(_Fields, total=False):
@@ -523,6 +532,7 @@ class DecisionRecord(TypedDict):
     ranks: NotRequired[list[int] | None]
     """Edited ones; None: as proposed."""
     by: NotRequired[Annotated[str, SHOULD]]
+    by_role: NotRequired[Annotated[str, ByRole]]
     via: NotRequired[str]
     t: NotRequired[Time]
     reason: NotRequired[str]
@@ -533,6 +543,7 @@ class CommandRecord(TypedDict):
 
     command: Annotated[str, CommandKind]
     by: NotRequired[Annotated[str, SHOULD]]
+    by_role: NotRequired[Annotated[str, ByRole]]
     via: NotRequired[str]
     t: NotRequired[Time]
     checkpoint: NotRequired[str | None]
@@ -551,6 +562,7 @@ class Note(TypedDict):
     value: Any
     """A text, a list of tags, a flag, a checkpoint's name: by kind."""
     by: NotRequired[Annotated[str, SHOULD]]
+    by_role: NotRequired[Annotated[str, ByRole]]
     via: NotRequired[str]
     t: NotRequired[Time]
 
@@ -630,7 +642,7 @@ EVENT_TYPES: dict[str, Any] = {
 }
 """Types of those kinds that have one of their own."""
 _ANSWER = ("command_id",)
-_NAMED = ("command", "by")
+_NAMED = ("command", "by", "by_role")
 EVENT_KEYS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     EventKind.ATTEMPT_STARTED: (
         ("state_dims",), ("checkpoint", "policy", "device", "threads", "versions", "machine"),
@@ -642,9 +654,9 @@ EVENT_KEYS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     EventKind.RUN_FAILED: ((), ("reason",)),
     EventKind.RUN_CANCELLED: ((), ("reason", *_ANSWER)),
     EventKind.RUN_RELEASED: ((), ("proposal",)),
-    EventKind.STOP_REQUESTED: ((), ("by", *_ANSWER)),
-    EventKind.PAUSED: ((), ("by", *_ANSWER)),
-    EventKind.RESUMED: ((), ("by", *_ANSWER)),
+    EventKind.STOP_REQUESTED: ((), ("by", "by_role", *_ANSWER)),
+    EventKind.PAUSED: ((), ("by", "by_role", *_ANSWER)),
+    EventKind.RESUMED: ((), ("by", "by_role", *_ANSWER)),
     EventKind.WAITING_STARTED: ((), ("proposal",)),
     EventKind.WAITING_ENDED: ((), ("proposal",)),
     EventKind.CHECKPOINT_PUBLISHED: (("checkpoint",), ("cause", "pinned")),
@@ -653,7 +665,7 @@ EVENT_KEYS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     EventKind.PROPOSAL_SUPERSEDED: (("proposal",), ("reason",)),
     EventKind.PROPOSAL_EXPIRED: (("proposal",), ("reason",)),
     EventKind.DECISION_ACCEPTED: (
-        ("proposal", "verdict", "by"), ("decision_id", "ranks", "via", "reason", "apply_at_step"),
+        ("proposal", "verdict", "by"), ("decision_id", "ranks", "by_role", "via", "reason", "apply_at_step"),
     ),
     EventKind.DECISION_REFUSED: (("proposal",), ("decision_id", "reason", "offered_again")),
     EventKind.REDUCTION_APPLIED: (
@@ -665,12 +677,12 @@ EVENT_KEYS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     EventKind.REDUCTION_ROLLED_BACK: (("proposal",), ("reason",)),
     EventKind.BRANCH_STARTED: (
         ("parent", "from_step", "checkpoint", "policy", "state_dims"),
-        ("by", "attempts_consumed", "undone", *_ANSWER),
+        ("by", "by_role", "attempts_consumed", "undone", *_ANSWER),
     ),
     EventKind.COMMAND_ACCEPTED: (_ANSWER, (*_NAMED, "at_step")),
     EventKind.COMMAND_APPLIED: (_ANSWER, _NAMED),
     EventKind.COMMAND_REFUSED: (_ANSWER, (*_NAMED, "reason")),
-    EventKind.POLICY_CHANGED: (("policy", "waiting"), ("by", *_ANSWER)),
+    EventKind.POLICY_CHANGED: (("policy", "waiting"), ("by", "by_role", *_ANSWER)),
     EventKind.KERNEL_CHOSEN: ((), ("forms",)),
     EventKind.LOSS_NOT_FINITE: ((), ()),
 }  # fmt: skip

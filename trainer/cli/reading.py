@@ -206,7 +206,7 @@ def show_proposals(options: argparse.Namespace) -> int:
         print_table(
             ("proposal", "step", "branch", "N", "proposed", "tolerance", "state", "by"),
             [(r["proposal"], r["step"], r["branch"], r["state_dims"], r["ranks"], _tolerance(r), r["state"],
-              r["decision"]["by"] if r["decision"] else "") for r in rows],
+              _who(r["decision"])) for r in rows],
         )  # fmt: skip
         for row in rows:
             for reason in row["badge"]["reasons"] if row["badge"] else []:
@@ -217,6 +217,10 @@ def show_proposals(options: argparse.Namespace) -> int:
     for number, problem in damaged.items():
         print(f"damaged: proposals/{number:06d}.json: {problem}", file=sys.stderr)
     return 1 if damaged else 0
+
+
+def _who(decision: Mapping[str, Any] | None) -> str:
+    return ", ".join(filter(None, (decision["by"], decision["by_role"]))) if decision else ""
 
 
 def _tolerance(proposal: Mapping[str, Any]) -> str:
