@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 from hankelboard.app.data import runs as data
-from hankelboard.app.words import labels
 from hankelboard.storage.journal import Journal
 from tests.app.conftest import SyntheticRun, text_of
 
@@ -54,13 +53,12 @@ def test_a_few_milliseconds_of_training_are_compared(open_page, runs):
     assert open_page("compare", runs=run.id).slider[0].max == 0.1
 
 
-def test_times_at_the_ends_of_the_calendar_are_no_times(open_page, runs):
+def test_times_at_the_ends_of_the_calendar_end_no_page(open_page, runs):
     run = SyntheticRun(runs).start()
     for t in ("0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z", "yesterday"):
         run.status("running", t=t, host="elsewhere")
         with Journal(run.paths.events) as journal:
             journal.append({**run.where(), "kind": "paused", "by": "ada", "t": t})
-        assert labels.moment(t, "Pacific/Kiritimati") == labels.age(t) == "–"
         open_page("run", run=run.id)
 
 

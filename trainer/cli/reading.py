@@ -8,6 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from hankelboard.storage import checkpoints
+from hankelboard.storage.figures import percent, points, seconds, significant
 from hankelboard.storage.history import History, read_history
 from hankelboard.storage.proposals import problem_of_proposal, proposal_numbers, read_decision, read_proposal
 from hankelboard.storage.records import Record
@@ -41,7 +42,9 @@ def add_commands(commands: Any) -> None:
 
 
 def print_json(value: Any) -> None:
-    print(json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False))
+    """Write JSON to stdout: UTF-8, or where that is of another encoding ASCII, which is UTF-8 as well."""
+    utf8 = (sys.stdout.encoding or "utf-8").lower().replace("-", "") == "utf8"
+    print(json.dumps(value, ensure_ascii=not utf8, indent=2, allow_nan=False))
 
 
 def print_table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
@@ -104,20 +107,20 @@ def _row(summary: Summary, not_adopted: str) -> tuple[object, ...]:
 
 
 def _score(accuracy: float | None, record: Mapping[str, Any]) -> str:
-    """Return 94.12%, with bits per character for a text."""
-    return ", ".join(filter(None, (_figure(accuracy, ".2%"), bits_in_words(record))))
+    """Return 94.12 %, with bits per character for a text."""
+    return ", ".join(filter(None, (_share(accuracy), bits_in_words(record))))
 
 
 def _best(best: Best) -> str:
-    """Return 94.12%, or of a run with another primary metric its value and name."""
+    """Return 94.12 %, or of a run with another primary metric its value and name."""
     if best["metric"] == PRIMARY_METRIC:
         return _score(best["value"], best)
-    return f"{best['metric']} {best['value']:.4g}"
+    return f"{best['metric']} {significant(best['value'])}"
 
 
-def _figure(value: float | None, form: str) -> str:
-    """Return a number in a form such as .2%; an empty text for none."""
-    return "" if value is None else format(value, form)
+def _share(value: float | None, digits: int = 2) -> str:
+    """Return a share in percent; an empty text for none."""
+    return "" if value is None else percent(value, digits)
 
 
 def _state(summary: Summary) -> str:
@@ -153,7 +156,8 @@ def show_run(options: argparse.Namespace) -> int:
         ("state dimension N", dims_in_words(summary)),
         ("best", best and f"{_best(best)} on validation at step {best['step']}"),
         ("test", test and _score(test.get("accuracy"), test)),
-        ("training", summary.train_s and f"{summary.train_s:.1f} s, waiting {summary.waiting_s or 0:.1f} s"),
+        ("training", summary.train_s and
+         f"{seconds(summary.train_s)}, waiting {seconds(summary.waiting_s or 0)}"),
     ]  # fmt: skip
     for name, value in lines:
         if value:
@@ -166,12 +170,13 @@ def _commands(history: History) -> list[dict[str, Any]]:
 
 
 def point_in_words(point: Point) -> str:
-    """Return a measured cut in one line: N 20,24: loss 0.2312, accuracy 94.12% (-1.2 to +0.3 points, …), …"""
+    """Return a measured cut as a line: N 20,24: loss 0.23, accuracy 94.12 % (−1.20 to +0.30 points, …), …"""
     ends = point.get("accuracy_change", [None])
-    change = " to ".join(f"{100 * end:+.1f}" for end in ends if end is not None)
-    errors = ", ".join(_figure(error, ".1%") for error in point.get("output_error", []))
+    change = " to ".join(points(end) for end in ends if end is not None)
+    errors = ", ".join(_share(error, 1) for error in point.get("output_error", []))
+    loss = point.get("loss")
     return (
-        f"N {','.join(map(str, point['ranks']))}: loss {_figure(point.get('loss'), '.4f')}, "
+        f"N {','.join(map(str, point['ranks']))}: loss {'' if loss is None else f'{loss:.4f}'}, "
         f"accuracy {_score(point.get('accuracy'), point)} ({change} points, 95 % interval), "
         f"output error per layer {errors}"
     )
@@ -248,7 +253,7 @@ def show_checkpoints(options: argparse.Namespace) -> int:
         print_table(
             ("checkpoint", "N", "cause", "validation", "kB"),
             [(r["checkpoint"], ",".join(map(str, r["state_dims"])), r["cause"],
-              _figure(r["metrics"].get(PRIMARY_METRIC), ".2%"), r["bytes"] // 1000) for r in rows],
+              _share(r["metrics"].get(PRIMARY_METRIC)), r["bytes"] // 1000) for r in rows],
         )  # fmt: skip
     for message in damaged:
         print(f"damaged: {message}", file=sys.stderr)

@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 
 from hankelboard.settings.families import importance_of
+from hankelboard.storage.figures import fixed, significant
 from hankelboard.storage.schema import Badge, Evidence, Point, ProposalLayer
 from hankelboard.storage.spectrum import evenness, tail_sums
 from hankelboard.storage.vocabulary import BadgeColor
@@ -61,7 +62,10 @@ def _costs(proposal: Evidence) -> list[str]:
         low, high = accuracy
         reasons.append(f"validation accuracy falls by {_points(-high, -low)} points (95 % interval)")
     elif loss[0] > 0:
-        reasons.append(f"validation loss rises by {loss[0]:.3g} to {loss[1]:.3g} (95 % interval)")
+        low, high = loss
+        reasons.append(
+            f"validation loss rises by {significant(low, 3)} to {significant(high, 3)} (95 % interval)"
+        )
     return reasons
 
 
@@ -72,7 +76,7 @@ def _ends(interval: list[float | None] | None) -> tuple[float, float] | None:
 
 
 def _points(low: float, high: float) -> str:
-    return f"{low * 100:.1f} to {high * 100:.1f}"
+    return f"{fixed(low * 100, 1)} to {fixed(high * 100, 1)}"
 
 
 def is_flat(layer: ProposalLayer) -> bool:

@@ -1,5 +1,6 @@
 """A run that failed: why, and no to the commands for which a worker would start it again at once."""
 
+import sys
 import traceback
 from typing import Unpack
 
@@ -13,6 +14,7 @@ from hankelboard.storage.schema import EventFields, Place
 from hankelboard.storage.vocabulary import CommandKind, EventKind, Phase, RunState
 from hankelboard.trainer.compression.inbox import naming, unanswered
 from hankelboard.trainer.compression.recorder import Recorder
+from hankelboard.trainer.compression.terminal import say
 
 REFUSAL = "the run failed before it could be carried out"
 REVIVING = frozenset({CommandKind.RESUME, CommandKind.ROLLBACK})
@@ -22,7 +24,7 @@ REVIVING = frozenset({CommandKind.RESUME, CommandKind.ROLLBACK})
 def fail(recorder: Recorder, paths: RunPaths, error: Exception) -> None:
     """Record why the run failed, in the process that trained it."""
     if not isinstance(error, HankelboardError):  # whose message a traceback would hide
-        traceback.print_exc()
+        say(traceback.format_exc(), sys.stderr)
     recorder.event(EventKind.RUN_FAILED, reason=describe(error))
     for command in waking(paths, read_history(paths)):
         recorder.event(EventKind.COMMAND_REFUSED, **naming(command), reason=REFUSAL)

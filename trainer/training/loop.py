@@ -9,6 +9,7 @@ import torch
 from hankelboard.settings.config import Config, parse_recorded
 from hankelboard.storage import checkpoints
 from hankelboard.storage.errors import ConfigError, HankelboardError
+from hankelboard.storage.figures import percent
 from hankelboard.storage.history import read_history
 from hankelboard.storage.layout import RunPaths
 from hankelboard.storage.runs import RunLock, read_run
@@ -23,6 +24,7 @@ from hankelboard.trainer.compression.offers import Offers
 from hankelboard.trainer.compression.provenance import machine, versions
 from hankelboard.trainer.compression.recorder import Recorder, memory_mb
 from hankelboard.trainer.compression.run import Run
+from hankelboard.trainer.compression.terminal import say
 from hankelboard.trainer.data.scoring import any_scored
 from hankelboard.trainer.data.task import batch_indices
 from hankelboard.trainer.data.text import text_record
@@ -61,7 +63,7 @@ def train_run(paths: RunPaths, *, keep_log: bool = True, clock: Clock = time) ->
         permission.demand(paths, run)
         config = parse_recorded(run.config)
     except ConfigError as error:  # edited by hand, or of another version
-        print(f"{paths.run_id}: {error}", file=sys.stderr, flush=True)
+        say(f"{paths.run_id}: {error}", sys.stderr)
         give_up(paths, describe(error))
         return "failed"
     with RunLock(paths):
@@ -273,7 +275,7 @@ def log(session: Session, values: dict[str, float]) -> None:
         loss = f"loss {values['train/loss']:.4f} " if "train/loss" in values else ""
         recorder.say(
             f"step {run.state.step}/{run.steps} branch {run.state.branch} "
-            f"N {run.state_dims} {loss}validation {values[PRIMARY_METRIC]:.2%}"
+            f"N {run.state_dims} {loss}validation {percent(values[PRIMARY_METRIC])}"
         )
 
 
@@ -286,7 +288,7 @@ def finish(session: Session) -> RunState:
     run.save(Cause.FINISH, pinned=True)
     run.recorder.show(RunState.RUNNING, Phase.EVALUATING)
     test = session.workload.test(run.model)
-    said = f"test accuracy {test['accuracy']:.2%}" if "accuracy" in test else "no test data is scored"
+    said = f"test accuracy {percent(test['accuracy'])}" if "accuracy" in test else "no test data is scored"
     run.event(EventKind.RUN_FINISHED, best=state.best, test=test, train_s=state.train_s)
     run.recorder.say(f"finished: {said}, N {run.state_dims}, {state.train_s:.1f} s of training")
     return RunState.FINISHED
