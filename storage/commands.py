@@ -43,6 +43,8 @@ class Command:
     ranks: list[int] | None = None
     """For the command measure: at which ranks; None: what was left out."""
     reason: str = ""
+    accept_changes: bool = False
+    """For resume and rollback: train on although data, split or the model's code changed."""
 
 
 def send_command(
@@ -58,6 +60,7 @@ def send_command(
     proposal: int | None = None,
     ranks: Sequence[int] | None = None,
     reason: str = "",
+    accept_changes: bool = False,
 ) -> str:
     """Put a command into the run's inbox and return its id, by which the trainer will answer.
 
@@ -88,6 +91,8 @@ def send_command(
     }  # fmt: skip
     if kind == CommandKind.MEASURE:
         record["proposal"], record["ranks"] = proposal, None if ranks is None else list(ranks)
+    if accept_changes:
+        record["accept_changes"] = True
     return _create_under_new_id(paths.inbox, record)
 
 
@@ -118,6 +123,7 @@ def read_command(paths: RunPaths, command_id: str) -> Command | None:
         proposal=number if isinstance(number := record.get("proposal"), int) else None,
         ranks=_ranks(record.get("ranks")),
         reason=_text(record, "reason"),
+        accept_changes=record.get("accept_changes") is True,
     )
 
 

@@ -149,6 +149,15 @@ class Text(TypedDict):
     sha256: str
 
 
+class Fingerprints(TypedDict):
+    """SHA-256 of what an attempt learned from and of the user's own sources."""
+
+    data: dict[str, str]
+    """By split: train, val, test."""
+    sources: dict[str, dict[str, str]]
+    """By configuration key that names own code, by file."""
+
+
 StateDimsBefore = TypedDict("StateDimsBefore", {"from": list[int]}, total=False)
 """Apart, because `from` is no name of Python."""
 
@@ -170,6 +179,9 @@ class _Fields(StateDimsBefore, total=False):
     threads: int
     versions: dict[str, str]
     machine: dict[str, Any]
+    fingerprints: Fingerprints
+    data_seed: int
+    changes: list[str]
     references: list[Reference]
     text: Text
     forms: list[str | None]
@@ -463,6 +475,7 @@ class CommandRecord(TypedDict):
     reason: str
     proposal: NotRequired[int | None]
     ranks: NotRequired[list[int] | None]
+    accept_changes: NotRequired[bool]
 
 
 class Note(TypedDict):

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from hankelboard.storage import checkpoints
+from hankelboard.storage import checkpoints, fingerprints
 from hankelboard.storage.decoding import decode_events
 from hankelboard.storage.errors import RunError
 from hankelboard.storage.history import History, fold
@@ -46,6 +46,7 @@ def _findings(paths: RunPaths) -> Iterator[Finding]:
         yield Finding(
             paths.events.name, f"{history.unknown} events of unknown or incomplete kind", damage=False
         )
+    yield from _attempts(paths, events)
     yield from _proposals(paths, history)
     yield from _checkpoints(paths, events)
 
@@ -57,6 +58,14 @@ def _journal(paths: RunPaths, reader: JournalReader) -> Iterator[Finding]:
     if torn and not is_held(paths):
         yield Finding(
             reader.path.name, f"{torn} bytes of a torn record at the end; healed on resume", damage=False
+        )
+
+
+def _attempts(paths: RunPaths, events: list[Event]) -> Iterator[Finding]:
+    for attempt, changes in fingerprints.unaccepted(events):
+        changed = ", ".join(changes)
+        yield Finding(
+            paths.events.name, f"attempt {attempt} went on with other {changed}; nobody accepted it"
         )
 
 

@@ -57,8 +57,8 @@ class SmallRun:
         config = parse(merge(merge(find_preset("digits-lru").tables, SMALL), keys))
         self.paths = run_paths(folder, create_run(folder, name="small", config=config.as_dict()).id)
 
-    def train(self):
-        return loop.train_run(self.paths, keep_log=False, clock=self.clock)
+    def train(self, **options):
+        return loop.train_run(self.paths, keep_log=False, clock=self.clock, **options)
 
     @property
     def history(self):

@@ -46,6 +46,8 @@ def add_commands(commands: Any) -> None:
     parser = add_command(commands, "run", run, "train one run in the foreground; Ctrl-C stops and saves",
                          example="hankelboard run RUN")  # fmt: skip
     parser.add_argument("run", metavar="RUN")
+    parser.add_argument("--accept-changes", action="store_true",
+                        help="train on although data, split or the model's code changed")  # fmt: skip
     parser = add_command(commands, "worker", worker, "train queued runs, one child process each")
     parser.add_argument("--once", action="store_true", help="end when nothing is left to do")
     _add_jobs(parser)
@@ -185,7 +187,8 @@ def run(options: argparse.Namespace) -> int:
     from hankelboard.trainer.training.loop import train_run  # imports torch
     from hankelboard.trainer.work.worker import CHILD_MARK
 
-    outcome = train_run(paths, keep_log=CHILD_MARK not in os.environ)
+    accepts = user() if options.accept_changes else ""
+    outcome = train_run(paths, keep_log=CHILD_MARK not in os.environ, accept_changes=accepts)
     return 0 if outcome in (RunState.FINISHED, RunState.STOPPED) else 1
 
 

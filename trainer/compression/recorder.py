@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol, Unpack, cast
 
+from hankelboard.storage.history import History
 from hankelboard.storage.journal import Journal
 from hankelboard.storage.layout import RunPaths
 from hankelboard.storage.records import now
@@ -44,11 +45,20 @@ class Position(Protocol):
 
 
 @dataclass
-class Beginning:
-    """The position before there is a model."""
+class Standing:
+    """The position before an attempt begins: where the run stood before."""
 
     state: LoopState = field(default_factory=LoopState)
     state_dims: list[int] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, history: History, status: Status | None) -> "Standing":
+        """Return where the journal and the last status leave the run."""
+        state = LoopState(step=history.step, branch=history.branch)
+        if status is not None:
+            state.train_s, state.waiting_s = status.get("train_s", 0.0), status.get("waiting_s", 0.0)
+            state.best, state.pending_proposal = status.get("best"), status.get("pending_proposal")
+        return cls(state, list(history.state_dims))
 
 
 class Recorder:
@@ -59,7 +69,7 @@ class Recorder:
         self.attempt = attempt
         self.trouble: str | None = None
         self.steps_per_s: float | None = None
-        self._position: Position = Beginning()
+        self._position: Position = Standing()
         self._started = time.monotonic()
         self._paths = paths
         self._total_steps = total_steps

@@ -17,6 +17,7 @@ from hankelboard.storage.references import references, state_beside, waits_for
 from hankelboard.storage.runs import read_run
 from hankelboard.storage.schema import Reference
 from hankelboard.storage.vocabulary import ProposalState
+from hankelboard.trainer.compression import generators
 from hankelboard.trainer.compression.checkpoint import LOOP, MODEL, load_tensors
 from hankelboard.trainer.data.task import Task
 from hankelboard.trainer.training.model import build_model
@@ -134,7 +135,7 @@ def teacher_of(source: Source, task: Task, device: torch.device) -> nn.Module:
 
     Raises CheckpointError when it was trained on a task with other channels, classes or tokens.
     """
-    with torch.random.fork_rng():  # its initial weights, drawn for nothing
+    with generators.kept():  # its initial weights, drawn for nothing
         model = build_model(parse_recorded(read_run(source.paths).config), task)
     try:
         load_tensors(model, None, source.tensors())
