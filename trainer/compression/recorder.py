@@ -100,7 +100,8 @@ class Recorder:
             self.say(f"{kind} not written yet: {error.strerror or error}")
             self._events.append(record)  # waits in memory for room
         if kind not in QUIET_EVENTS:
-            shown = " ".join(f"{key}={value}" for key, value in fields.items() if value not in (None, ""))
+            said = {key: value for key, value in fields.items() if key != "fingerprints"}
+            shown = " ".join(f"{key}={value}" for key, value in said.items() if value not in (None, ""))
             self.say(f"step {record['step']} branch {record['branch']}: {kind} {shown}")
         return record
 
