@@ -10,6 +10,8 @@ from hankelboard.trainer.cli import acting, comparing, exporting, reading, servi
 from hankelboard.trainer.cli.arguments import Command
 from hankelboard.trainer.cli.version import PrintVersion
 
+INTERRUPTED = 130
+"""Exit code of what Ctrl-C ended, as shells have it."""
 EXAMPLES = """\
 examples:
   hankelboard demo                                  three runs on embedded data, in the browser
@@ -36,6 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except HankelboardError as error:
         print(f"hankelboard: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:  # before a command listens to signals itself
+        return INTERRUPTED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1

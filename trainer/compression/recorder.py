@@ -21,6 +21,8 @@ from hankelboard.trainer.compression.loop_state import LoopState
 
 BEAT_S = 1.0
 RETRY_S = 0.5
+CALM_S = 5.0
+"""How long trouble must be away to have ended: on a disk that is just full it comes and goes."""
 QUIET_EVENTS = (
     EventKind.CHECKPOINT_PUBLISHED, EventKind.COMMAND_ACCEPTED, EventKind.WAITING_STARTED,
     EventKind.WAITING_ENDED,
@@ -81,6 +83,8 @@ class Recorder:
         self._beat_at = -math.inf
         self._shown = (RunState.STARTING, Phase.RESTORING)
         self._tensorboard = _TensorBoard(paths) if tensorboard else None
+        self._in_trouble = False
+        self._calm_since = math.inf
         self._log = paths.log.open("a", encoding="utf-8", errors="replace") if keep_log else None
 
     def follow(self, position: Position) -> None:
@@ -162,6 +166,7 @@ class Recorder:
         self._beat_at = time.monotonic()
         for journal in (self._events, self._metrics, self._spectra):
             journal.flush()
+        self._note_trouble()
         try:
             write_status(self._paths, self._status(state, phase))
         except OSError as error:
@@ -190,8 +195,23 @@ class Recorder:
             "waiting_s": round(loop.waiting_s, 3),
             "pending_proposal": loop.pending_proposal,
             "best": loop.best,
-            "trouble": self.trouble or self._events.trouble or self._metrics.trouble or self._spectra.trouble,
+            "trouble": self._trouble_now,
         }
+
+    @property
+    def _trouble_now(self) -> str | None:
+        return self.trouble or self._events.trouble or self._metrics.trouble or self._spectra.trouble
+
+    def _note_trouble(self, calm_s: float | None = None) -> None:
+        """Record that trouble began, and that it ended once it has been away for some seconds."""
+        now, trouble = time.monotonic(), self._trouble_now
+        self._calm_since = math.inf if trouble else min(self._calm_since, now)
+        if trouble and not self._in_trouble:
+            self._in_trouble = True
+            self.event(EventKind.TROUBLE_BEGAN, reason=trouble)
+        elif self._in_trouble and now - self._calm_since >= (CALM_S if calm_s is None else calm_s):
+            self._in_trouble = False
+            self.event(EventKind.TROUBLE_ENDED)
 
     def settle(self, give_up: Callable[[], bool], clock: Clock = time) -> None:
         """Wait until every event is on disk: what follows is true only then."""
@@ -200,6 +220,9 @@ class Recorder:
             clock.sleep(RETRY_S)
 
     def close(self) -> None:
+        for journal in (self._events, self._metrics, self._spectra):
+            journal.flush()
+        self._note_trouble(calm_s=0.0)
         self._metrics.close()
         self._spectra.close()
         self._events.close()

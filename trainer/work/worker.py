@@ -19,6 +19,7 @@ from hankelboard.storage.vocabulary import CommandKind, RunState
 from hankelboard.trainer.compression.clock import Clock
 from hankelboard.trainer.compression.failure import give_up
 from hankelboard.trainer.compression.inbox import unanswered
+from hankelboard.trainer.compression.signals import heard
 from hankelboard.trainer.work import orphans
 
 SCAN_S = 1.0
@@ -49,8 +50,8 @@ class Worker:
 
     def work(self, *, once: bool = False) -> None:
         """Work until a signal comes; with `once` until nothing is left to do."""
-        signal.signal(signal.SIGTERM, self._on_signal)
-        signal.signal(signal.SIGINT, self._on_signal)
+        for number in heard():
+            signal.signal(number, self._on_signal)
         self._runs.mkdir(parents=True, exist_ok=True)
         print(f"worker {os.getpid()} watches {self._runs} ({self._jobs} at once)", flush=True)
         try:
