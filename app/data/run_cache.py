@@ -67,6 +67,8 @@ class RunRow(SummaryRow):
     """Time of the last heartbeat."""
     loss_lost_at: int | None
     """Step at which the training loss was no finite number."""
+    noticed: list[str]
+    """What else the latest attempt found changed."""
 
 
 class SpectrumRow(Place):
@@ -292,6 +294,7 @@ class RunCache:
                 "family": self._configured("model", "family"),
                 "unknown_events": self.history.unknown,
                 "last_seen": status.get("t") if status else None,
+                "noticed": self.history.noticed,
                 "loss_lost_at": self.derived("loss lost", lambda: loss_lost_at(self.history), "events"),
             }
 

@@ -43,7 +43,7 @@ def buttons(row: RunRow) -> None:
     writable = runs.is_writable(run_id)
     why_not = {
         CommandKind.PAUSE: "The run is paused already." if state == RunState.PAUSED else _why_idle(state),
-        CommandKind.RESUME: _why_no_resumption(state),
+        CommandKind.RESUME: "" if row["held"] else _why_no_resumption(state),
         CommandKind.CHECKPOINT: _why_idle(state),
         CommandKind.STOP: "The run has ended." if state in (*ENDED, RunState.UNREADABLE) else "",
     }
@@ -61,6 +61,12 @@ def buttons(row: RunRow) -> None:
                 help=reason or None,
             )
         _more(row, writable)
+        if row["held"]:
+            st.button(
+                "Accept what changed and resume", key="accept_changes", icon=":material/front_hand:",
+                on_click=request, args=(run_id, CommandKind.RESUME), kwargs={"accept_changes": True},
+                disabled=not writable,
+            )  # fmt: skip
 
 
 ICONS = {

@@ -31,6 +31,7 @@ Label = tuple[str, str, Color]
 
 READ_ONLY = "This folder of runs is read-only here: runs can be looked at, but not decided on or started."
 NOT_QUEUED: Label = ("not queued", "schedule", "gray")
+HELD: Label = ("waits for you", "front_hand", "orange")
 WORKER_HINT = "No worker is running: start one with `hankelboard worker`."
 
 STATES: dict[str, Label] = {
@@ -114,6 +115,8 @@ def state(row: SummaryRow) -> Label:
     """Return words, icon and colour of a run's state. A run that no worker takes is not in the queue."""
     if row["state"] == RunState.QUEUED and not row["queued"]:
         return NOT_QUEUED
+    if row["held"]:
+        return HELD
     return STATES.get(row["state"], (str(row["state"]), "help", "gray"))
 
 

@@ -348,5 +348,7 @@ def test_the_journal_reads_as_written(own_run):
     stop_at(run, 10)
     (started,) = [event for event in read_journal(run.paths.events)[0] if event["kind"] == "attempt_started"]
     sources = started["fingerprints"]["sources"]
-    assert list(sources["model.family"]) == [f"somebodys/{name}.py" for name in ("__init__", "model", "noise")]
+    assert list(sources["model.family"]) == [
+        f"somebodys/{name}.py" for name in ("__init__", "model", "noise")
+    ]
     assert list(sources["data.task"]) == ["somebodys/__init__.py", "somebodys/data.py"]
