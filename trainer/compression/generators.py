@@ -17,7 +17,7 @@ from torch import Tensor
 from hankelboard.storage.records import Record
 
 SEEDS = 2**32
-"""So many numbers seed NumPy's."""
+"""NumPy's takes a seed below this."""
 
 
 def seed(number: int) -> None:

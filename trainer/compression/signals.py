@@ -59,7 +59,7 @@ class Signals:
             raise AskedToEnd(self._number)
 
     def listen(self, listener: Callable[[int], None]) -> None:
-        """Hand signals on, one that was kept at once. Handlers run between two lines of Python: be short."""
+        """Call `listener` for each signal from now on, and at once for one that was kept."""
         self._listener = listener
         if self._number is not None:
             listener(self._number)
