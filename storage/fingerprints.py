@@ -92,7 +92,7 @@ def unaccepted(events: list[Event]) -> Iterator[tuple[int, list[str]]]:
         now = fingerprints_of(event)
         changes = decisive(before, now) if before and event.get("checkpoint") else []
         if changes and str(event.get("attempt")) not in accepted:
-            yield event["attempt"], changes
+            yield event.get("attempt", 0), changes
         before = now if now["data"] or now["sources"] else before
 
 

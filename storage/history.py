@@ -265,7 +265,8 @@ class History:
     def _note_fingerprints(self, event: Event) -> None:
         versions, found = event.get("versions"), fingerprints.fingerprints_of(event)
         self.versions = versions if isinstance(versions, dict) else {}
-        self.data_seed = event.get("data_seed", self.data_seed)
+        if isinstance(data_seed := event.get("data_seed"), int):
+            self.data_seed = data_seed
         if found["data"] or found["sources"]:
             self.fingerprints = found
         if (data := fingerprints.digest(found["data"])) and data not in self.data:
@@ -273,7 +274,7 @@ class History:
 
     def _resume_refused(self, event: Event) -> None:
         """Wait for a person. A run that had ended stays so; one that was to go on is interrupted."""
-        self.held = event["reason"]
+        self.held = str(event["reason"])
         if self.state not in ENDED or self.state == RunState.INTERRUPTED:
             self.state, self.reason = RunState.INTERRUPTED, self.held
 

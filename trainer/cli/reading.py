@@ -100,6 +100,8 @@ def _score(accuracy: float, record: Mapping[str, Any]) -> str:
 
 def _state(summary: Summary) -> str:
     waits = summary.pending_proposal and summary.state == RunState.WAITING_FOR_DECISION
+    if summary.held:
+        return "waiting for you (not resumed)"
     return f"waiting for you (proposal {summary.pending_proposal})" if waits else summary.state
 
 
@@ -122,7 +124,7 @@ def show_run(options: argparse.Namespace) -> int:
     best, test = summary.best, summary.test
     lines = [
         ("run", summary.run), ("name", summary.name), ("state", _state(summary)), ("phase", summary.phase),
-        ("why", summary.reason), ("step", f"{summary.step} of {summary.total_steps}"),
+        ("why", summary.held or summary.reason), ("step", f"{summary.step} of {summary.total_steps}"),
         ("branch", f"{summary.branch} of {len(history.branches)}"), ("policy", summary.policy),
         ("state dimension N", dims_in_words(summary)),
         ("best", best and f"{_score(best['value'], best)} on validation at step {best['step']}"),

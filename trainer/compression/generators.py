@@ -65,9 +65,9 @@ DEVICES = ("cpu", "cuda", "mps")
 
 
 def _torch_states() -> dict[str, Any]:
-    """Return the states by kind of device: of CUDA a list, one for each."""
+    """Return the states by kind of device: of CUDA a list, one for each; none before it is used."""
     found: dict[str, Any] = {"cpu": torch.get_rng_state()}
-    if torch.cuda.is_available():
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         found["cuda"] = torch.cuda.get_rng_state_all()
     if torch.backends.mps.is_available():
         found["mps"] = torch.mps.get_rng_state()

@@ -12,8 +12,8 @@ from typing import Any, Protocol, Unpack, cast
 from hankelboard.storage.history import History
 from hankelboard.storage.journal import Journal
 from hankelboard.storage.layout import RunPaths
-from hankelboard.storage.records import now
-from hankelboard.storage.schema import Event, EventFields, Place, Spectrum, Status
+from hankelboard.storage.records import Record, now
+from hankelboard.storage.schema import Best, Event, EventFields, Place, Spectrum, Status
 from hankelboard.storage.status import process_identity, write_status
 from hankelboard.storage.vocabulary import EventKind, Phase, RunState, SnapshotCause
 from hankelboard.trainer.compression.clock import Clock
@@ -57,10 +57,16 @@ class Standing:
     def of(cls, history: History, status: Status | None) -> "Standing":
         """Return where the journal and the last status leave the run."""
         state = LoopState(step=history.step, branch=history.branch)
-        if status is not None:
-            state.train_s, state.waiting_s = status.get("train_s", 0.0), status.get("waiting_s", 0.0)
-            state.best, state.pending_proposal = status.get("best"), status.get("pending_proposal")
+        said: Record = {**(status or {})}
+        state.train_s, state.waiting_s = (_number(said.get(key)) for key in ("train_s", "waiting_s"))
+        best, pending = said.get("best"), said.get("pending_proposal")
+        state.best = cast(Best, best) if isinstance(best, dict) else None
+        state.pending_proposal = pending if isinstance(pending, int) else None
         return cls(state, list(history.state_dims))
+
+
+def _number(value: object) -> float:
+    return float(value) if isinstance(value, int | float) else 0.0
 
 
 class Recorder:
