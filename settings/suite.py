@@ -30,7 +30,10 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from hankelboard.access import tickets
+from hankelboard.access.tickets import Limits
 from hankelboard.settings.config import Config, parse
+from hankelboard.settings.limits import within
 from hankelboard.settings.preset import find_preset
 from hankelboard.settings.setting import suggest
 from hankelboard.settings.toml import merge, read_toml, spelt_out, with_absolute_paths
@@ -180,7 +183,13 @@ def _refuse_unknown(where: str, table: Mapping[str, Any], allowed: Sequence[str]
 
 
 def create_suite(
-    runs: Path, suite: Suite, *, seeds: Iterable[int] | None = None, group: str = "", by: str = ""
+    runs: Path,
+    suite: Suite,
+    *,
+    seeds: Iterable[int] | None = None,
+    group: str = "",
+    by: str = "",
+    limits: Limits | None = None,
 ) -> list[Planned]:
     """Queue what is missing of a suite, seed by seed, so that every series has its first seed early.
 
@@ -192,12 +201,16 @@ def create_suite(
     suite : Suite
     seeds : these instead of the file's, for every series
     group : under which the runs are found again; default: the suite's name
+    by : str
+    limits : what the runs may start and read; None at the command line, whose owner may start anything
 
     Raises
     ------
     ConfigError
         If a series needs another one with a seed that that one does not have, or a seed cannot be. Nothing
-        is created then.
+        is created then. Also if one names code or a path that is not allowed.
+    NoTicket
+        If tickets cannot be written. Nothing is created then.
     """
     group = group or suite.name
     chosen = None if seeds is None else set(seeds)
@@ -209,11 +222,12 @@ def create_suite(
     ]
     _check_seeds(suite, order)
     with creating(runs):
-        return _create_missing(runs, order, group, by)
+        tickets.prepare(runs)
+        return _create_missing(runs, order, group, by, limits)
 
 
 def _create_missing(
-    runs: Path, order: Sequence[tuple[int, SuiteSeries]], group: str, by: str
+    runs: Path, order: Sequence[tuple[int, SuiteSeries]], group: str, by: str, limits: Limits | None
 ) -> list[Planned]:
     present = _present(runs, group, by)
     planned: list[Planned] = []
@@ -221,10 +235,13 @@ def _create_missing(
     for number, (seed, one) in enumerate(order):
         config = one.config(seed, {name: run_of[name, seed] for name in one.needs().values()})
         existing = present.get((one.name, seed))
+        config = config if limits is None or existing else within(config, limits, runs)
         run = existing or create_run(
             runs, name=one.name, config=config.as_dict(), preset=one.preset, group=group, role=one.role,
             series=one.name, seed=seed, by=by, slug=f"{group[:32]}-{number:03d}-s{seed}",
         )  # fmt: skip
+        if existing is None:
+            tickets.issue(run_paths(runs, run.id), limits)
         run_of[one.name, seed] = run.id
         differs = _differences(config.as_dict(), run.config) if existing else []
         planned.append(Planned(series=one, seed=seed, run=run.id, created=existing is None, differs=differs))

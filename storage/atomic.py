@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import functools
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,9 +21,9 @@ def replace(path: Path, record: Mapping[str, object], *, durable: bool = True, f
     replace_bytes(path, _line(record, fill), durable=durable)
 
 
-def replace_bytes(path: Path, content: bytes, *, durable: bool = True) -> None:
-    """Put bytes at `path`, as `replace` does."""
-    temporary = _write_temporary(path, content, durable)
+def replace_bytes(path: Path, content: bytes, *, durable: bool = True, mode: int = 0o666) -> None:
+    """Put bytes at `path`, as `replace` does, with this mode less the umask."""
+    temporary = _write_temporary(path, content, durable, mode)
     try:
         temporary.replace(path)
     except OSError:
@@ -62,9 +63,9 @@ def create(path: Path, record: Mapping[str, object]) -> None:
     create_bytes(path, _line(record))
 
 
-def create_bytes(path: Path, content: bytes) -> None:
-    """Put bytes at `path` if nothing is there, as `create` does."""
-    temporary = _write_temporary(path, content, durable=True)
+def create_bytes(path: Path, content: bytes, *, mode: int = 0o666) -> None:
+    """Put bytes at `path` if nothing is there, as `create` does, with this mode less the umask."""
+    temporary = _write_temporary(path, content, durable=True, mode=mode)
     try:
         os.link(temporary, path)
     except FileExistsError:
@@ -79,10 +80,10 @@ def _line(record: Mapping[str, object], fill: int = 0) -> bytes:
     return encode(record).encode().ljust(fill - 1) + b"\n"
 
 
-def _write_temporary(path: Path, content: bytes, durable: bool) -> Path:
+def _write_temporary(path: Path, content: bytes, durable: bool, mode: int = 0o666) -> Path:
     temporary = path.with_name(f"{STRAY_PREFIX}{new_ulid()}")
     try:
-        with temporary.open("xb") as file:
+        with open(temporary, "xb", opener=functools.partial(os.open, mode=mode)) as file:
             file.write(content)
             file.flush()
             if durable:

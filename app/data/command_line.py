@@ -8,9 +8,13 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from hankelboard.access.roles import Action, demand
 from hankelboard.app.data import installation
+from hankelboard.app.data.visitors import visitor
 from hankelboard.settings import new_run, suite
+from hankelboard.settings.limits import of_browser
 from hankelboard.settings.new_run import NewRun
+from hankelboard.settings.own_code import own_code_named
 from hankelboard.settings.suite import Planned
 from hankelboard.storage.errors import HankelboardError
 from hankelboard.storage.layout import runs_directory
@@ -21,9 +25,14 @@ class CreationRefused(Exception):
 
 
 def create(chosen: NewRun) -> str:
-    """Create a run and return its id; raise CreationRefused."""
+    """Create a run and return its id; raise CreationRefused.
+
+    Whatever a browser sends is within what the owner of the server allowed; own code is the owner's to start.
+    """
     try:
-        return new_run.create(runs_directory(), chosen, by=installation.user()).id
+        if own_code_named(chosen.config().as_dict()):
+            demand(visitor(), Action.RUN_OWN_CODE)
+        return new_run.create(runs_directory(), chosen, by=installation.user(), limits=of_browser()).id
     except (HankelboardError, OSError) as error:
         raise CreationRefused(_in_words(error)) from None
 
@@ -31,10 +40,12 @@ def create(chosen: NewRun) -> str:
 def create_suite(name: str, seeds: str = "", group: str = "") -> list[Planned]:
     """Queue what is missing of a suite and return all its runs; raise CreationRefused."""
     numbers = [int(seed) for seed in seeds.split(",")] if seeds else None
+    if name not in suite.built_in():  # a name of a file is no choice of a browser's
+        raise CreationRefused(f"{name}: no suite that ships with Hankelboard")
     try:
         loaded = suite.load_suite(name)
         return suite.create_suite(
-            runs_directory(), loaded, seeds=numbers, group=group, by=installation.user()
+            runs_directory(), loaded, seeds=numbers, group=group, by=installation.user(), limits=of_browser()
         )
     except (HankelboardError, OSError) as error:
         raise CreationRefused(_in_words(error)) from None

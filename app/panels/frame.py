@@ -7,8 +7,9 @@ import streamlit as st
 
 from hankelboard.app import pages
 from hankelboard.app.charts.export import svg_export
-from hankelboard.app.data import installation, proposals, runs
+from hankelboard.app.data import adoption, installation, proposals, runs
 from hankelboard.app.data.run_cache import RunRow
+from hankelboard.app.panels.adoption import notice
 from hankelboard.app.words import labels
 from hankelboard.comparison.specification import Spec
 from hankelboard.storage.errors import RunError
@@ -102,8 +103,13 @@ def still_there(run_id: str, *, quietly: bool = False) -> RunRow | None:
 
 
 def badge(row: RunRow) -> None:
-    label, icon, color = labels.state(row)
+    label, icon, color = labels.NOT_ADOPTED if is_left_alone(row) else labels.state(row)
     st.badge(labels.plain(label), icon=f":material/{icon}:", color=color)
+
+
+def is_left_alone(row: RunRow) -> bool:
+    """Return whether a run waits in no queue, since it came from elsewhere."""
+    return bool(row["not_adopted"]) and row["state"] == RunState.QUEUED
 
 
 def notes_on(row: RunRow) -> None:
@@ -148,6 +154,7 @@ def _notes(row: RunRow) -> None:
         )
     if row["unknown_events"]:
         st.caption(f"{row['unknown_events']} events of unknown or incomplete kind were left out.")
+    notice(row)
     hint = trainer_hint(row)
     if hint:
         st.info(hint, icon=":material/info:")
@@ -168,6 +175,8 @@ def trainer_hint(row: RunRow) -> str:
         return (
             f"A copy of {labels.plain(row['copy_of'])}: no worker takes it. `hankelboard run` trains it on."
         )
+    if adoption.why_not(row):
+        return ""
     if state == RunState.QUEUED and not row["queued"]:
         return f"Waits to be started by hand: `hankelboard run {row['run']}`."
     if state == RunState.QUEUED and row["reason"]:

@@ -13,6 +13,8 @@ def form() -> None:
     """Choose a built-in suite and queue what is missing of it."""
     with st.container(border=True, key="suite_what"):
         name = st.selectbox("Suite", built_in(), key="suite", bind="query-params", on_change=forget)
+        if name not in built_in():  # which a browser may send all the same
+            st.stop()
         suite = load_suite(name)
         st.caption(labels.plain(suite.description))
         st.dataframe(

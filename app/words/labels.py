@@ -32,6 +32,7 @@ Label = tuple[str, str, Color]
 READ_ONLY = "This folder of runs is read-only here: runs can be looked at, but not decided on or started."
 NOT_QUEUED: Label = ("not queued", "schedule", "gray")
 HELD: Label = ("waits for you", "front_hand", "orange")
+NOT_ADOPTED: Label = ("not adopted", "move_to_inbox", "gray")
 WORKER_HINT = "No worker is running: start one with `hankelboard worker`."
 
 STATES: dict[str, Label] = {

@@ -26,6 +26,7 @@ def runs(tmp_path, monkeypatch):
     folder.mkdir()
     monkeypatch.setenv("HANKELBOARD_RUNS", str(folder))
     monkeypatch.setenv("HANKELBOARD_USER", "ada")
+    monkeypatch.setenv("HANKELBOARD_NO_TOKEN", "1")  # who may do what is tested where it is asked for
     monkeypatch.setattr(data, "PATIENCE_S", 0.0)
     data._caches.clear()
     data._refreshed.clear()

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from hankelboard.storage.errors import ConfigError, HankelboardError
-from hankelboard.trainer.cli import acting, comparing, exporting, reading, serving, suites
+from hankelboard.trainer.cli import acting, adopting, comparing, exporting, reading, serving, suites
 from hankelboard.trainer.cli.arguments import Command
 from hankelboard.trainer.cli.version import PrintVersion
 
@@ -60,6 +60,7 @@ def build_parser() -> argparse.ArgumentParser:
     serving.add_commands(commands)
     acting.add_commands(commands)
     suites.add_commands(commands)
+    adopting.add_commands(commands)
     comparing.add_commands(commands)
     exporting.add_commands(commands)
     reading.add_commands(commands)

@@ -18,8 +18,10 @@ from hankelboard.storage.schema import Analysis, Point
 from hankelboard.storage.systems import publish_analysis
 from hankelboard.storage.vocabulary import CommandKind, CommandState, Policy, Verdict
 from hankelboard.storage.workers import present
+from hankelboard.trainer.cli.adopting import adopt_for_command
 from hankelboard.trainer.cli.arguments import add_command, run_of, runs_of, user, whole_numbers
 from hankelboard.trainer.cli.reading import point_in_words, print_json
+from hankelboard.trainer.compression.failure import REVIVING
 from hankelboard.trainer.work import orphans
 
 if TYPE_CHECKING:
@@ -246,6 +248,8 @@ def _send(options: argparse.Namespace, kind: str, **arguments: Any) -> int:
     reason = orphans.refusal(history.state, kind, held=history.held)
     if reason:
         raise CommandRefused(f"{kind} refused: {reason}")
+    if kind in REVIVING:
+        adopt_for_command(paths)
     command_id = commands.send_command(
         paths, kind, by=user(), via="command line", reason=options.reason, at_step=options.at_step,
         **arguments,

@@ -14,6 +14,7 @@ from hankelboard.storage.history import read_history
 from hankelboard.storage.references import state_beside, waits_for
 from hankelboard.storage.runs import list_runs, read_run
 from hankelboard.storage.vocabulary import CommandKind, RunState
+from hankelboard.trainer.cli.adopting import offer
 from hankelboard.trainer.cli.arguments import add_command, need, run_of, runs_of, user
 from hankelboard.trainer.cli.side_by_side import Kept, SideBySide
 from hankelboard.trainer.compression.inbox import unanswered
@@ -39,10 +40,14 @@ PACKAGES_OF_PAGES = ("streamlit", "pandas", "altair", "pyarrow", "watchdog")
 def add_commands(commands: Any) -> None:
     parser = add_command(commands, "demo", demo, "queue three runs on embedded data and start everything")
     _add_port(parser)
+    _add_allowed(parser)
     parser = add_command(commands, "up", up, "start the dashboard and a worker")
     _add_port(parser)
+    _add_allowed(parser)
     _add_jobs(parser)
-    _add_port(add_command(commands, "web", web, "start the dashboard alone"))
+    parser = add_command(commands, "web", web, "start the dashboard alone")
+    _add_port(parser)
+    _add_allowed(parser)
     parser = add_command(commands, "run", run, "train one run in the foreground; Ctrl-C stops and saves",
                          example="hankelboard run RUN")  # fmt: skip
     parser.add_argument("run", metavar="RUN")
@@ -58,6 +63,25 @@ def _add_port(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--host", default="127.0.0.1", help="address to bind (default: 127.0.0.1; there is no sign-in)"
     )
+
+
+def _add_allowed(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--allow-code", action="append", default=[], metavar="PACKAGE[.MODULE][:NAME]",
+                        help="code of your own that page New run may start; repeatable")  # fmt: skip
+    parser.add_argument("--allow-folder", action="append", default=[], metavar="DIR",
+                        help="folder that it may name, as it may the current one; repeatable")  # fmt: skip
+
+
+def _allowed(options: argparse.Namespace) -> dict[str, str]:
+    """Return the variables that say what a browser may start and read."""
+    from hankelboard.settings.limits import ALLOW_CODE, ALLOW_FOLDERS
+
+    code = [*options.allow_code, os.environ.get(ALLOW_CODE, "")]
+    folders = [*options.allow_folder, *os.environ.get(ALLOW_FOLDERS, "").split(os.pathsep)]
+    return {
+        ALLOW_CODE: ",".join(filter(None, code)),
+        ALLOW_FOLDERS: os.pathsep.join(str(Path(folder).absolute()) for folder in folders if folder),
+    }
 
 
 def _add_jobs(parser: argparse.ArgumentParser) -> None:
@@ -120,8 +144,10 @@ def serve(options: argparse.Namespace, *, jobs: int) -> int:
             Kept(name="web", command=web, patience_s=WEB_PATIENCE_S),
             Kept(name="worker", command=worker, patience_s=WORKER_PATIENCE_S),
         ],
-        {**os.environ, "HANKELBOARD_RUNS": str(runs_of(options).resolve()), "PYTHONUNBUFFERED": "1"},
-    )
+        {**os.environ, **_allowed(options), "HANKELBOARD_RUNS": str(runs_of(options).resolve()),
+         "PYTHONUNBUFFERED": "1"},
+    )  # fmt: skip
+    offer(runs_of(options))
     both.stop_at_signals()
     address = f"http://{options.host}:{options.port}"
     print(f"\n    Hankelboard: {address}    (Ctrl-C ends it; runs are saved)\n", flush=True)
@@ -139,7 +165,7 @@ def web(options: argparse.Namespace) -> int:
     script = dashboard()
     command = [sys.executable, "-P", "-m", "streamlit", "run", str(script),
                "--server.port", str(options.port), "--server.address", options.host]  # fmt: skip
-    environment = {**os.environ, **_places(options)}
+    environment = {**os.environ, **_places(options), **_allowed(options)}
     print(f"the dashboard: http://{options.host}:{options.port}", flush=True)
     os.chdir(script.parent)
     os.execve(sys.executable, command, environment)
@@ -184,8 +210,8 @@ def run(options: argparse.Namespace) -> int:
         raise DamagedRun(f"{identity.id}: the directory is read-only; copy it to a place that can be written")
     # Several runs on one machine: threads that spin while they wait would take the cores from each other.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    from hankelboard.trainer.compression.permission import CHILD_MARK
     from hankelboard.trainer.training.loop import train_run  # imports torch
-    from hankelboard.trainer.work.worker import CHILD_MARK
 
     accepts = user() if options.accept_changes else ""
     outcome = train_run(paths, keep_log=CHILD_MARK not in os.environ, accept_changes=accepts)

@@ -8,6 +8,7 @@ from hankelboard.storage.errors import CommandRefused
 from hankelboard.storage.layout import run_paths
 from hankelboard.storage.summary import Summary, summarise
 from hankelboard.storage.vocabulary import RunState
+from hankelboard.trainer.cli.adopting import why_not_adopted
 from hankelboard.trainer.cli.arguments import add_command, runs_of, user, whole_numbers
 from hankelboard.trainer.cli.reading import dims_in_words, print_json, print_table
 
@@ -54,6 +55,11 @@ def suite(options: argparse.Namespace) -> int:
         _print(planned, summaries)
         for line in what_stands_in_the_way(summaries, trained=bool(options.jobs)):
             print(line)
+        for item, summary in zip(planned, summaries, strict=True):
+            if why := why_not_adopted(run_paths(runs, item.run), summary):
+                print(
+                    f"{item.run} is not adopted: {why}; to let workers start it: hankelboard adopt {item.run}"
+                )
     return 1 if options.jobs and any(summary.state != RunState.FINISHED for summary in summaries) else 0
 
 
