@@ -51,15 +51,15 @@ def owner_file() -> Path:
     return entrance().token_file or state_folder() / "token"
 
 
-def owner_token() -> str:
-    """Return the owner's token, made if there was none.
+def owner_token(file: Path | None = None) -> str:
+    """Return the owner's token, made if there was none; of this file instead of the usual one.
 
     Raises
     ------
     NotPrivate
         If others could read its file, or it holds no token.
     """
-    path = owner_file()
+    path = file or owner_file()
     try:
         return _read_owner(path)
     except FileNotFoundError:
@@ -69,10 +69,10 @@ def owner_token() -> str:
     return _read_owner(path)
 
 
-def rotate() -> str:
+def rotate(file: Path | None = None) -> str:
     """Put a new token of the owner in place of the old one, which opens nothing any more. Return it."""
     token = new_token()
-    private_files.replace(owner_file(), f"{token}\n".encode())
+    private_files.replace(file or owner_file(), f"{token}\n".encode())
     return token
 
 

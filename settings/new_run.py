@@ -59,12 +59,12 @@ class NewRun:
         return parse(with_absolute_paths(tables))
 
 
-def create(runs: Path, chosen: NewRun, *, by: str, limits: Limits | None = None) -> Run:
+def create(runs: Path, chosen: NewRun, *, by: str, by_role: str = "", limits: Limits | None = None) -> Run:
     """Create the run in the folder `runs`, with a ticket, so that a worker of this account starts it.
 
     Parameters
     ----------
-    runs, chosen, by
+    runs, chosen, by, by_role
     limits : what it may start and read; None at the command line, whose owner may start anything
 
     Raises
@@ -88,6 +88,7 @@ def create(runs: Path, chosen: NewRun, *, by: str, limits: Limits | None = None)
         seed=config.training.seed,
         queued=chosen.queued,
         by=by,
+        by_role=by_role,
     )
     tickets.issue(run_paths(runs, run.id), limits)
     return run

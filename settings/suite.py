@@ -43,6 +43,7 @@ from hankelboard.storage.history import read_history
 from hankelboard.storage.layout import RunPaths, run_paths
 from hankelboard.storage.references import REFERENCES, references
 from hankelboard.storage.runs import Run, create_run, creating, list_runs, read_run
+from hankelboard.storage.schema import Whose
 from hankelboard.storage.summary import fold_notes
 from hankelboard.storage.vocabulary import CommandKind, NoteKind, Role, RunState, values
 
@@ -189,6 +190,7 @@ def create_suite(
     seeds: Iterable[int] | None = None,
     group: str = "",
     by: str = "",
+    by_role: str = "",
     limits: Limits | None = None,
 ) -> list[Planned]:
     """Queue what is missing of a suite, seed by seed, so that every series has its first seed early.
@@ -223,13 +225,13 @@ def create_suite(
     _check_seeds(suite, order)
     with creating(runs):
         tickets.prepare(runs)
-        return _create_missing(runs, order, group, by, limits)
+        return _create_missing(runs, order, group, {"by": by, "by_role": by_role}, limits)
 
 
 def _create_missing(
-    runs: Path, order: Sequence[tuple[int, SuiteSeries]], group: str, by: str, limits: Limits | None
+    runs: Path, order: Sequence[tuple[int, SuiteSeries]], group: str, who: Whose, limits: Limits | None
 ) -> list[Planned]:
-    present = _present(runs, group, by)
+    present = _present(runs, group, who)
     planned: list[Planned] = []
     run_of: dict[tuple[str, int], str] = {}
     for number, (seed, one) in enumerate(order):
@@ -238,7 +240,7 @@ def _create_missing(
         config = config if limits is None or existing else within(config, limits, runs)
         run = existing or create_run(
             runs, name=one.name, config=config.as_dict(), preset=one.preset, group=group, role=one.role,
-            series=one.name, seed=seed, by=by, slug=f"{group[:32]}-{number:03d}-s{seed}",
+            series=one.name, seed=seed, slug=f"{group[:32]}-{number:03d}-s{seed}", **who,
         )  # fmt: skip
         if existing is None:
             tickets.issue(run_paths(runs, run.id), limits)
@@ -259,7 +261,7 @@ def _check_seeds(suite: Suite, order: Sequence[tuple[int, SuiteSeries]]) -> None
         one.config(seed, dict.fromkeys(one.needs().values(), "checked"))
 
 
-def _present(runs: Path, group: str, by: str) -> dict[tuple[str, int], Run]:
+def _present(runs: Path, group: str, who: Whose) -> dict[tuple[str, int], Run]:
     """Return the runs of the group by series and seed, of several the newest; put stranded ones away."""
     present: dict[tuple[str, int], Run] = {}
     for paths in reversed(list_runs(runs)):
@@ -269,7 +271,7 @@ def _present(runs: Path, group: str, by: str) -> dict[tuple[str, int], Run]:
             continue
         if run.group == group and run.series and not run.copy_of:
             if _is_stranded(paths, run):
-                _put_away(paths, by)
+                _put_away(paths, who)
             else:
                 present[run.series, run.seed] = run
     return present
@@ -293,11 +295,11 @@ def _is_there(runs: Path, run: str) -> bool:
     return True
 
 
-def _put_away(paths: RunPaths, by: str) -> None:
+def _put_away(paths: RunPaths, who: Whose) -> None:
     """Cancel and archive a run that another one will replace."""
     if not fold_notes(read_run(paths), read_notes(paths))["archived"]:
-        send_command(paths, CommandKind.STOP, by=by, via="cli", reason="a run that it needs was removed")
-        add_note(paths, NoteKind.ARCHIVE, True, by=by, via="cli")
+        send_command(paths, CommandKind.STOP, via="cli", reason="a run that it needs was removed", **who)
+        add_note(paths, NoteKind.ARCHIVE, True, via="cli", **who)
 
 
 def _differences(planned: Mapping[str, Any], there: Mapping[str, Any]) -> list[str]:

@@ -52,6 +52,7 @@ class RunRecord(TypedDict):
     tags: list[str]
     queued: bool
     by: str
+    by_role: NotRequired[str]
 
 
 class ProcessIdentity(TypedDict):
@@ -165,6 +166,7 @@ StateDimsBefore = TypedDict("StateDimsBefore", {"from": list[int]}, total=False)
 class _Fields(StateDimsBefore, total=False):
     # The answer to somebody: what is answered, whose it was, and why not.
     by: str
+    by_role: str
     via: str
     reason: str
     command_id: str | None
@@ -215,12 +217,18 @@ class _Fields(StateDimsBefore, total=False):
     undone: list[int]
 
 
-class CommandAnswered(TypedDict):
+class Whose(TypedDict):
+    """Who asked for something: a name, and what stands behind it (`ByRole`)."""
+
+    by: str
+    by_role: str
+
+
+class CommandAnswered(Whose):
     """Which command an event answers, and whose it was."""
 
     command_id: str
     command: str
-    by: str
 
 
 class EventFields(_Fields, total=False):
@@ -456,6 +464,7 @@ class DecisionRecord(TypedDict):
     ranks: list[int] | None
     """Edited ones; None: as proposed."""
     by: str
+    by_role: NotRequired[str]
     via: str
     t: str
     reason: str
@@ -466,6 +475,7 @@ class CommandRecord(TypedDict):
 
     command: str
     by: str
+    by_role: NotRequired[str]
     via: str
     t: str
     checkpoint: str | None
@@ -485,6 +495,7 @@ class Note(TypedDict):
     value: Any
     """A text, a list of tags, a flag, a checkpoint's name: by kind."""
     by: str
+    by_role: NotRequired[str]
     via: str
     t: str
 

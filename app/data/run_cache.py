@@ -91,6 +91,7 @@ class CommandRow(TypedDict, total=False):
     id: str
     kind: str
     by: str
+    by_role: str
     via: str
     t: str
     checkpoint: str | None

@@ -9,7 +9,7 @@ from hankelboard.access.account import account_name
 from hankelboard.access.entrance import entrance
 from hankelboard.access.roles import Role, Visitor
 
-BEARER = "Bearer "
+_BEARER = "Bearer "
 
 
 def visitor() -> Visitor | None:
@@ -28,12 +28,25 @@ def visitor_with(cookies: Mapping[str, str], authorization: str | None) -> Visit
     found: Visitor | None
     if here.no_token:
         found = Visitor(account_name(), Role.OWNER)
-    elif authorization is not None and authorization.startswith(BEARER):
-        found = tokens.verify(authorization.removeprefix(BEARER))
+    elif token := _bearer(authorization):
+        found = tokens.verify(token)
     else:
         value = cookies.get(cookie_name())
-        found = sessions.visitor_of(value) if value else None
+        found = sessions.visitor_of(value) if isinstance(value, str) else None  # a test has no cookies
     return Visitor(found.name, Role.VIEWER) if found is not None and here.read_only else found
+
+
+def has_token(authorization: str | None) -> bool:
+    """Return whether a header bears a valid token, without which only pages of this server may act."""
+    token = _bearer(authorization)
+    return token is not None and tokens.verify(token) is not None
+
+
+def _bearer(authorization: str | None) -> str | None:
+    """Return the token in a header; None for other kinds, which a proxy may add for itself."""
+    if not isinstance(authorization, str) or not authorization.startswith(_BEARER):
+        return None
+    return authorization.removeprefix(_BEARER).strip()
 
 
 def cookie_name() -> str:

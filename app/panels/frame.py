@@ -5,10 +5,12 @@ from typing import Any
 
 import streamlit as st
 
+from hankelboard.access.roles import Action
 from hankelboard.app import pages
 from hankelboard.app.charts.export import svg_export
 from hankelboard.app.data import adoption, installation, proposals, runs
 from hankelboard.app.data.run_cache import RunRow
+from hankelboard.app.panels import rights
 from hankelboard.app.panels.adoption import notice
 from hankelboard.app.words import labels
 from hankelboard.comparison.specification import Spec
@@ -225,7 +227,8 @@ def pending_banner(row: RunRow, *, link: bool = True) -> None:
         return
     proposal = proposals.proposal_row(row["run"], number)
     what = labels.change(proposal["state_dims"], proposal["ranks"]) if proposal else ""
-    held = ": training waits for you" if row["state"] == RunState.WAITING_FOR_DECISION else ""
+    whom = "you" if can_decide(row["run"]) else "a decision"
+    held = f": training waits for {whom}" if row["state"] == RunState.WAITING_FOR_DECISION else ""
     if row["state"] in (RunState.DEAD, RunState.INTERRUPTED):
         held = ": no process is at it now, and your decision is kept until one is"
     with st.container(border=True, key=f"pending_{row['run'].replace('.', '_')}"):
@@ -236,7 +239,7 @@ def pending_banner(row: RunRow, *, link: bool = True) -> None:
         if link:
             st.page_link(
                 "views/truncation.py",
-                label="Look at the evidence" + (" and decide" if runs.is_writable(row["run"]) else ""),
+                label="Look at the evidence" + (" and decide" if can_decide(row["run"]) else ""),
                 icon=":material/arrow_forward:",
                 query_params={"run": row["run"], "proposal": str(number)},
             )
@@ -253,6 +256,11 @@ def held_banner(row: RunRow) -> None:
             "views/run.py", label="Look at what changed", icon=":material/arrow_forward:",
             query_params={"run": row["run"]},
         )  # fmt: skip
+
+
+def can_decide(run_id: str) -> bool:
+    """Return whether this visitor can decide on proposals of this run."""
+    return rights.offered(Action.DECIDE) and runs.is_writable(run_id)
 
 
 def figure(label: str, value: str, note: str = "", *, help: str | None = None) -> None:

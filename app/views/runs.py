@@ -7,10 +7,11 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from hankelboard.access.roles import Action
 from hankelboard.app.data import installation, runs
 from hankelboard.app.data.run_cache import RunRow
 from hankelboard.app.live.pulse import live_region
-from hankelboard.app.panels import frame
+from hankelboard.app.panels import frame, rights
 from hankelboard.app.words import labels
 from hankelboard.comparison.tables import counted
 from hankelboard.storage.layout import runs_directory
@@ -104,7 +105,8 @@ def explain_empty() -> None:
         st.code(
             "hankelboard demo\n\nhankelboard new --preset digits-lru\nhankelboard worker", language="bash"
         )
-        st.page_link("views/new_run.py", label="Queue a run here", icon=":material/add:")
+        if rights.offered(Action.QUEUE_PRESET):
+            st.page_link("views/new_run.py", label="Queue a run here", icon=":material/add:")
         st.caption(f"Folder of runs: {labels.plain(runs_directory().resolve())}")
 
 

@@ -208,7 +208,9 @@ def test_the_form_makes_the_run_that_its_command_line_says(open_page, runs):
     assert typed[:4] == ["hankelboard", "new", "--preset", "digits-lru"]
     page.button(key="create").click().run()
     assert not page.exception and main(typed[1:]) == 0
-    first, second = ({**vars(read_run(paths)), "id": "", "created": ""} for paths in list_runs(runs))
+    first, second = (
+        {**vars(read_run(paths)), "id": "", "created": "", "by_role": ""} for paths in list_runs(runs)
+    )
     assert first == second and first["config"]["training"]["steps"] == 300
     assert first["name"] == "Mine" and first["config"]["model"]["state_dim"] == [8, 9]
 

@@ -29,6 +29,8 @@ SMALL = {
     },
     "output": {"tensorboard": False},
 }  # fmt: skip
+ADA = {"by": "ada", "by_role": "account"}
+"""Who accepts what changed."""
 ENDLESS = 1_000_000
 """Steps of a run that is ended by the test: no machine is so quick that it ends by itself before."""
 

@@ -190,12 +190,16 @@ def show_proposals(options: argparse.Namespace) -> int:
         print_table(
             ("proposal", "step", "branch", "N", "proposed", "tolerance", "state", "by"),
             [(r["proposal"], r["step"], r["branch"], r["state_dims"], r["ranks"], _tolerance(r), r["state"],
-              r["decision"]["by"] if r["decision"] else "") for r in rows],
+              _who(r["decision"])) for r in rows],
         )  # fmt: skip
         for row in rows:
             for reason in row["badge"]["reasons"] if row["badge"] else []:
                 print(f"proposal {row['proposal']}, {row['badge']['color']}: {reason}")
     return 0
+
+
+def _who(decision: Mapping[str, Any] | None) -> str:
+    return ", ".join(filter(None, (decision["by"], decision["by_role"]))) if decision else ""
 
 
 def _tolerance(proposal: Mapping[str, Any]) -> str:

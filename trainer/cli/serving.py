@@ -9,13 +9,16 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from hankelboard.access.state_folder import state_folder
 from hankelboard.storage.errors import CommandRefused, DamagedRun, HankelboardError
 from hankelboard.storage.history import read_history
 from hankelboard.storage.references import state_beside, waits_for
 from hankelboard.storage.runs import list_runs, read_run
+from hankelboard.storage.schema import Whose
 from hankelboard.storage.vocabulary import CommandKind, RunState
+from hankelboard.trainer.cli import entering
 from hankelboard.trainer.cli.adopting import offer
-from hankelboard.trainer.cli.arguments import add_command, need, run_of, runs_of, user
+from hankelboard.trainer.cli.arguments import add_by, add_command, need, run_of, runs_of, whose
 from hankelboard.trainer.cli.side_by_side import Kept, SideBySide
 from hankelboard.trainer.compression.inbox import unanswered
 
@@ -39,30 +42,25 @@ PACKAGES_OF_PAGES = ("streamlit", "pandas", "altair", "pyarrow", "watchdog")
 
 def add_commands(commands: Any) -> None:
     parser = add_command(commands, "demo", demo, "queue three runs on embedded data and start everything")
-    _add_port(parser)
-    _add_allowed(parser)
+    _add_serving(parser)
     parser = add_command(commands, "up", up, "start the dashboard and a worker")
-    _add_port(parser)
-    _add_allowed(parser)
+    _add_serving(parser)
     _add_jobs(parser)
-    parser = add_command(commands, "web", web, "start the dashboard alone")
-    _add_port(parser)
-    _add_allowed(parser)
+    _add_serving(add_command(commands, "web", web, "start the dashboard alone"))
     parser = add_command(commands, "run", run, "train one run in the foreground; Ctrl-C stops and saves",
                          example="hankelboard run RUN")  # fmt: skip
     parser.add_argument("run", metavar="RUN")
     parser.add_argument("--accept-changes", action="store_true",
                         help="train on although data, split or the model's code changed")  # fmt: skip
+    add_by(parser)
     parser = add_command(commands, "worker", worker, "train queued runs, one child process each")
     parser.add_argument("--once", action="store_true", help="end when nothing is left to do")
     _add_jobs(parser)
 
 
-def _add_port(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--port", type=int, default=8501, help="of the dashboard (default: 8501)")
-    parser.add_argument(
-        "--host", default="127.0.0.1", help="address to bind (default: 127.0.0.1; there is no sign-in)"
-    )
+def _add_serving(parser: argparse.ArgumentParser) -> None:
+    entering.add_arguments(parser)
+    _add_allowed(parser)
 
 
 def _add_allowed(parser: argparse.ArgumentParser) -> None:
@@ -89,23 +87,22 @@ def _add_jobs(parser: argparse.ArgumentParser) -> None:
 
 
 def demo(options: argparse.Namespace) -> int:
-    need("the dashboard", *PACKAGES_OF_PAGES, install="hankelboard")
-    _refuse_used_port(options)
+    _make_ready(options)
     runs = runs_of(options)
     if any(_is_demo(paths) for paths in list_runs(runs)):
         print(f"the demo's runs are in {runs} already; starting the servers")
     else:
-        _queue_demo(runs)
+        _queue_demo(runs, whose(options))
         print(f"three runs queued in {runs}; the first one will ask you for a decision within two minutes")
     return serve(options, jobs=2)
 
 
-def _queue_demo(runs: Path) -> None:
+def _queue_demo(runs: Path, who: Whose) -> None:
     from hankelboard.settings.new_run import NewRun, create
 
     for preset, name, keys in DEMO_RUNS:
         chosen = NewRun(preset=preset, name=name, group=DEMO_GROUP, assignments=(*DEMO_TRAINING, *keys))
-        create(runs, chosen, by=user())
+        create(runs, chosen, **who)
 
 
 def _is_demo(paths: Any) -> bool:
@@ -116,9 +113,15 @@ def _is_demo(paths: Any) -> bool:
 
 
 def up(options: argparse.Namespace) -> int:
-    need("the dashboard", *PACKAGES_OF_PAGES, install="hankelboard")
-    _refuse_used_port(options)
+    _make_ready(options)
     return serve(options, jobs=options.jobs)
+
+
+def _make_ready(options: argparse.Namespace) -> None:
+    """Refuse what cannot or must not be served, before anything starts."""
+    need("the dashboard", *PACKAGES_OF_PAGES, install="hankelboard")
+    entering.check(options)
+    _refuse_used_port(options)
 
 
 def _refuse_used_port(options: argparse.Namespace) -> None:
@@ -137,7 +140,7 @@ def _refuse_used_port(options: argparse.Namespace) -> None:
 def serve(options: argparse.Namespace, *, jobs: int) -> int:
     """Run web and worker side by side, as the Procfile does, until a signal; restart the one that dies."""
     hankelboard = [sys.executable, "-P", "-m", "hankelboard"]
-    web = [*hankelboard, "web", "--port", str(options.port), "--host", options.host]
+    web = [*hankelboard, "web", *entering.as_arguments(options)]
     worker = [*hankelboard, "worker", "--jobs", str(jobs)]
     both = SideBySide(
         [
@@ -149,7 +152,7 @@ def serve(options: argparse.Namespace, *, jobs: int) -> int:
     )  # fmt: skip
     offer(runs_of(options))
     both.stop_at_signals()
-    address = f"http://{options.host}:{options.port}"
+    address = entering.address_with_token(options)
     print(f"\n    Hankelboard: {address}    (Ctrl-C ends it; runs are saved)\n", flush=True)
     return both.run()
 
@@ -160,14 +163,12 @@ def web(options: argparse.Namespace) -> int:
     It runs in the folder of the dashboard, so that nothing in the current one is imported or, as another
     project's .streamlit/config.toml, read. What is meant from here is handed on in full.
     """
-    need("the dashboard", *PACKAGES_OF_PAGES, install="hankelboard")
-    _refuse_used_port(options)
-    script = dashboard()
-    command = [sys.executable, "-P", "-m", "streamlit", "run", str(script),
-               "--server.port", str(options.port), "--server.address", options.host]  # fmt: skip
-    environment = {**os.environ, **_places(options), **_allowed(options)}
-    print(f"the dashboard: http://{options.host}:{options.port}", flush=True)
-    os.chdir(script.parent)
+    _make_ready(options)
+    folder = dashboard()
+    command = [sys.executable, "-P", "-m", "hankelboard.app", options.host, str(options.port)]
+    environment = {**entering.environment(options), **_places(options), **_allowed(options)}
+    print(f"the dashboard: {entering.address_with_token(options)}", flush=True)
+    os.chdir(folder)
     os.execve(sys.executable, command, environment)
 
 
@@ -176,7 +177,11 @@ def _places(options: argparse.Namespace) -> dict[str, str]:
     from hankelboard.settings.toml import home_expanded
 
     here = Path.cwd()
-    places = {"HANKELBOARD_FOLDER": str(here), "HANKELBOARD_RUNS": str(runs_of(options).resolve())}
+    places = {
+        "HANKELBOARD_FOLDER": str(here),
+        "HANKELBOARD_RUNS": str(runs_of(options).resolve()),
+        "HANKELBOARD_STATE": str(here / state_folder()),
+    }
     if data := os.environ.get("HANKELBOARD_DATA"):
         places["HANKELBOARD_DATA"] = str(here / home_expanded(data))
     if path := os.environ.get("PYTHONPATH"):
@@ -185,11 +190,11 @@ def _places(options: argparse.Namespace) -> dict[str, str]:
 
 
 def dashboard() -> Path:
-    """Return the script that Streamlit runs. It is located, not imported: trainer never imports app."""
+    """Return the folder of the dashboard. It is located, not imported: trainer never imports app."""
     spec = find_spec("hankelboard.app")
     if spec is None or spec.origin is None:
         raise CommandRefused("hankelboard.app is not installed; reinstall hankelboard")
-    return Path(spec.origin).with_name("server.py")
+    return Path(spec.origin).parent
 
 
 def run(options: argparse.Namespace) -> int:
@@ -213,7 +218,7 @@ def run(options: argparse.Namespace) -> int:
     from hankelboard.trainer.compression.permission import CHILD_MARK
     from hankelboard.trainer.training.loop import train_run  # imports torch
 
-    accepts = user() if options.accept_changes else ""
+    accepts = whose(options) if options.accept_changes else None
     outcome = train_run(paths, keep_log=CHILD_MARK not in os.environ, accept_changes=accepts)
     return 0 if outcome in (RunState.FINISHED, RunState.STOPPED) else 1
 

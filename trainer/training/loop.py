@@ -12,7 +12,7 @@ from hankelboard.storage.errors import ConfigError, HankelboardError
 from hankelboard.storage.history import read_history
 from hankelboard.storage.layout import RunPaths
 from hankelboard.storage.runs import RunLock, read_run
-from hankelboard.storage.schema import EventFields
+from hankelboard.storage.schema import EventFields, Whose
 from hankelboard.storage.scores import PRIMARY_METRIC
 from hankelboard.storage.status import read_status
 from hankelboard.storage.vocabulary import Cause, EventKind, Phase, RunState, SnapshotCause
@@ -38,7 +38,7 @@ SMALLEST_RATE = 1e-7
 
 
 def train_run(
-    paths: RunPaths, *, keep_log: bool = True, accept_changes: str = "", clock: Clock = time
+    paths: RunPaths, *, keep_log: bool = True, accept_changes: Whose | None = None, clock: Clock = time
 ) -> str:
     """Train a run until it ends: fresh, or from its newest valid checkpoint.
 
@@ -50,8 +50,8 @@ def train_run(
     ----------
     keep_log : bool
         Write log.txt. A worker's child need not: its output goes there already.
-    accept_changes : str
-        Who trains on although data, their split or the model's code changed; "" for nobody.
+    accept_changes : Whose, optional
+        Who trains on although data, their split or the model's code changed.
     clock : Clock
         By which it waits and deadlines pass.
 

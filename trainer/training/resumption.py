@@ -7,6 +7,7 @@ from hankelboard.storage import checkpoints
 from hankelboard.storage.commands import Command
 from hankelboard.storage.errors import ResumeRefused
 from hankelboard.storage.fingerprints import decisive, incidental, versions_changed
+from hankelboard.storage.schema import Whose
 from hankelboard.storage.vocabulary import EventKind
 from hankelboard.trainer.compression.failure import waking
 from hankelboard.trainer.compression.inbox import naming
@@ -22,9 +23,10 @@ class Changes:
 
     accepted: list[str] = field(default_factory=list)
     """Data, split or code of the model: training goes on with them because somebody says so."""
-    by: str = ""
+    who: Whose | None = None
+    """Who said so by hand."""
     command: Command | None = None
-    """In which that was said."""
+    """In which it was said."""
     noticed: list[str] = field(default_factory=list)
     """Versions and other modules."""
 
@@ -32,8 +34,8 @@ class Changes:
         """Record who goes on with what; before the attempt that does, so that none is without."""
         if self.accepted and self.command:
             run.event(EventKind.CHANGES_ACCEPTED, changes=self.accepted, **naming(self.command))
-        elif self.accepted:
-            run.event(EventKind.CHANGES_ACCEPTED, changes=self.accepted, by=self.by)
+        elif self.accepted and self.who:
+            run.event(EventKind.CHANGES_ACCEPTED, changes=self.accepted, **self.who)
 
     def record_noticed(self, run: Run) -> None:
         """Say what else changed, in an event of the attempt that goes on with it."""
@@ -41,12 +43,12 @@ class Changes:
             run.event(EventKind.CHANGES_NOTICED, changes=self.noticed)
 
 
-def changes_since(session: Session, accepted_by: str = "") -> Changes:
+def changes_since(session: Session, accepted_by: Whose | None = None) -> Changes:
     """Return what changed since the last attempt; nothing where there is nothing to go on from.
 
     Parameters
     ----------
-    accepted_by : str
+    accepted_by : Whose, optional
         Who goes on whatever changed, beside those who said so in a command.
 
     Raises
@@ -62,7 +64,7 @@ def changes_since(session: Session, accepted_by: str = "") -> Changes:
     if not is_same_text(session.task, run.history.text):
         changed.insert(0, f"the text ({key_of_text(session.config.data)})")
     command = _acceptance(waking(run.paths, run.history))
-    if changed and not accepted_by and command is None:
+    if changed and accepted_by is None and command is None:
         raise ResumeRefused(refusal(run.paths.run_id, changed))
     noticed = [*versions_changed(run.history.versions, versions()), *incidental(before, now)]
     return Changes(changed, accepted_by, command, noticed)

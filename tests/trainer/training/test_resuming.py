@@ -18,6 +18,7 @@ from hankelboard.trainer.data.task import Split
 from hankelboard.trainer.training import loop, resumption
 from hankelboard.trainer.training.evaluation import evaluate
 from hankelboard.trainer.work import orphans
+from tests.trainer.small_run import ADA
 
 SOURCES = {
     "__init__": "",
@@ -151,7 +152,7 @@ def test_a_run_of_before_that_draws_its_data_goes_on_with_its_own_seed(own_run):
     text = run.paths.events.read_text()
     assert '"data_seed"' in text
     run.paths.events.write_text(text.replace('"data_seed"', '"of_a_newer"'))
-    assert run.train(accept_changes="ada") == "finished"
+    assert run.train(accept_changes=ADA) == "finished"
     assert attempts(run)[1]["data_seed"] == 3
 
 
@@ -185,9 +186,9 @@ def test_changed_data_or_code_of_the_model_is_refused_and_named(own_run, package
     assert f"hankelboard run {run.paths.run_id} --accept-changes" in reason
     assert len(attempts(run)) == 1 and run.history.step == 10 and run.status["step"] == 10
     assert run.history.state == run.status["state"] == "stopped"  # as before; nobody's fault
-    assert run.train(accept_changes="ada") == "finished"
+    assert run.train(accept_changes=ADA) == "finished"
     (accepted,) = run.events("changes_accepted")
-    assert (accepted["by"], accepted["attempt"]) == ("ada", 1)
+    assert (accepted["by"], accepted["by_role"], accepted["attempt"]) == ("ada", "account", 1)
     assert named == ", ".join(accepted["changes"]) and not run.history.held
     assert not verify_run(run.paths)
 
@@ -274,7 +275,7 @@ def test_verify_names_an_attempt_that_went_on_with_something_else(own_run, packa
     run = own_run()
     stop_at(run, 10)
     edit(package, "model")
-    assert run.train(accept_changes="ada") == "finished"
+    assert run.train(accept_changes=ADA) == "finished"
     lines = run.paths.events.read_text().splitlines(keepends=True)
     run.paths.events.write_text("".join(line for line in lines if "changes_accepted" not in line))
     (finding,) = verify_run(run.paths)

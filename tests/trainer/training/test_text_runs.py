@@ -10,6 +10,7 @@ from hankelboard.settings.new_run import NewRun
 from hankelboard.storage.journal import read_journal
 from hankelboard.trainer.cli import main
 from hankelboard.trainer.export import export_checkpoint
+from tests.trainer.small_run import ADA
 
 TEXT = {"task": "text", "options": {"length": 16, "characters": 4000}}
 
@@ -72,7 +73,7 @@ def test_a_run_is_not_resumed_on_another_text(stopped, edited, acceptable, why):
     file.write_text(edited * 500, encoding="utf-8")
     assert run.train() == "interrupted"
     assert why in run.history.held and run.history.state == "stopped"
-    assert run.train(accept_changes="ada") == ("finished" if acceptable else "interrupted")
+    assert run.train(accept_changes=ADA) == ("finished" if acceptable else "interrupted")
     file.write_text(whole, encoding="utf-8")
     if not acceptable:
         assert run.train() == "finished"
