@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from hankelboard.comparison.cells import for_spreadsheet
 from hankelboard.storage.errors import ConfigError, RunNotFound
 from hankelboard.storage.history import read_history
 from hankelboard.storage.journal import read_journal
@@ -52,7 +53,7 @@ def write(frame: pd.DataFrame, file: Path) -> None:
         If the name ends otherwise, or the file cannot be written.
     """
     writers: dict[str, Callable[[], object]] = {
-        ".csv": lambda: frame.to_csv(file, index=False),
+        ".csv": lambda: _for_spreadsheets(frame).to_csv(file, index=False, encoding="utf-8"),
         ".parquet": lambda: frame.to_parquet(file, index=False),
     }
     if file.suffix not in writers:
@@ -61,3 +62,10 @@ def write(frame: pd.DataFrame, file: Path) -> None:
         writers[file.suffix]()
     except OSError as error:
         raise ConfigError(f"{file}: cannot be written: {error.strerror or error}") from None
+
+
+def _for_spreadsheets(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return a table in whose texts and names of columns no spreadsheet finds a formula."""
+    texts = frame.select_dtypes(exclude="number").columns
+    safe = frame.assign(**{name: frame[name].map(for_spreadsheet) for name in texts})
+    return safe.rename(columns=for_spreadsheet)

@@ -8,11 +8,13 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypedDict
 
+from hankelboard.comparison.cells import csv_rows
 from hankelboard.comparison.curves import METRICS, Curve, read_curve
 from hankelboard.comparison.series import Final, final_of
 from hankelboard.storage.commands import read_notes
 from hankelboard.storage.decoding import decode_events
 from hankelboard.storage.errors import ConfigError, RunError
+from hankelboard.storage.given_files import MAX_TABLE_BYTES, read_given_text
 from hankelboard.storage.journal import read_journal
 from hankelboard.storage.layout import RunPaths
 from hankelboard.storage.runs import list_runs, read_run
@@ -95,12 +97,8 @@ def read_csv(file: Path) -> list[Final]:
         If the file cannot be read or is no such table.
     """
     try:
-        with file.open(newline="", encoding="utf-8") as text:
-            rows = list(csv.DictReader(text))
-        return [_final_of_row(row) for row in rows]
-    except OSError as error:
-        raise ConfigError(f"{file}: {error.strerror}") from None
-    except (KeyError, TypeError, ValueError) as error:
+        return [_final_of_row(row) for row in csv_rows(read_given_text(file, MAX_TABLE_BYTES))]
+    except (csv.Error, KeyError, TypeError, ValueError) as error:
         raise ConfigError(f"{file}: is no table of runs as compare --csv writes ({error})") from None
 
 

@@ -1,7 +1,5 @@
 """A comparison in rows: figures of each series with its deltas, of each run, and what differs."""
 
-import csv
-import io
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -19,26 +17,14 @@ from hankelboard.comparison.series import (
     differences_within,
     of_other_data,
 )
+from hankelboard.storage.figures import fixed, percent, points, seconds, significant
 from hankelboard.storage.vocabulary import RunState
 
 Row = dict[str, str]
 
 
-def percent(value: float) -> str:
-    return f"{100 * value:.2f} %"
-
-
-def points(value: float) -> str:
-    """Return a difference of shares in percentage points: −0.31."""
-    return f"{100 * value:+.2f}".replace("-", "−")
-
-
-def seconds(value: float) -> str:
-    return f"{value:.1f} s" if value < 100 else f"{value:,.0f} s"
-
-
 def whole(value: float) -> str:
-    return f"{value:.0f}" if value == round(value) else f"{value:.1f}"
+    return fixed(value, 0 if value == round(value) else 1)
 
 
 def spread(of: Spread, written: Callable[[float], str]) -> str:
@@ -87,13 +73,17 @@ def _series_row(one: Series, baseline: Series | None, figure: str, chained: bool
         FIGURES[figure]: accuracies.pop(FIGURES[figure]),
         f"Δ {FIGURES[figure]}, points": delta,
         "training": _of_seeds(one, "train_s", seconds),
-        "training, × baseline": f"{own / base:.2f}" if own is not None and base else "–",
+        "training, × baseline": fixed(own / base, 2) if own is not None and base else "–",
         **({"with what it builds on": _of_seeds(one, "total_s", seconds)} if chained else {}),
-        **({"test bits per character": _of_seeds(one, "bits", "{:.3f}".format)} if texts else {}),
+        **({"test bits per character": _of_seeds(one, "bits", _bits)} if texts else {}),
         **accuracies,
         "role": one.role,
         "seeds": ", ".join(map(str, one.seeds)),
     }
+
+
+def _bits(value: float) -> str:
+    return fixed(value, 3)
 
 
 def _of_seeds(one: Series, figure: str, written: Callable[[float], str]) -> str:
@@ -122,7 +112,7 @@ def cell(value: object) -> str:
     """Return a value of a configuration or a run as text."""
     if value is None:
         return "–"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return significant(value) if isinstance(value, float) else str(value)
 
 
 def run_rows(series: Sequence[Series]) -> list[dict[str, Any]]:
@@ -132,15 +122,6 @@ def run_rows(series: Sequence[Series]) -> list[dict[str, Any]]:
         for one in series
         for run in one.runs
     ]
-
-
-def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return rows with the same keys as CSV."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]) if rows else [])
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
 
 
 RUN_COLUMNS = ("run", "name", "role", "group", "preset", "seed", "state", "step", "total_steps",

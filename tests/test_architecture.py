@@ -174,6 +174,45 @@ def test_whole_files_are_written_by_atomic_only():
                 assert not writes and name not in ("write_text", "write_bytes"), f"{path}:{node.lineno}"
 
 
+BINARY_BY_DEFAULT = {"os", "gzip"}
+"""Modules whose open gives bytes, unless asked otherwise."""
+
+
+def opens_text(call):
+    """Whether a call opens text in the encoding of whatever locale there is."""
+    name = getattr(call.func, "attr", getattr(call.func, "id", ""))
+    module = getattr(getattr(call.func, "value", None), "id", "")
+    named = {keyword.arg for keyword in call.keywords}
+    modes = [a.value for a in call.args if isinstance(a, ast.Constant) and isinstance(a.value, str)]
+    if named & {"text", "universal_newlines"}:
+        return module == "subprocess"
+    if "encoding" in named or any("b" in mode for mode in modes) or module in BINARY_BY_DEFAULT:
+        return False
+    if isinstance(call.func, ast.Attribute) and name == "open" and call.args and not modes:
+        return False  # of a browser, or an address
+    return name in ("open", "fdopen", "TextIOWrapper") or (
+        name in ("read_text", "write_text") and not call.args
+    )
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_no_text_is_read_or_written_in_the_encoding_of_a_locale(package):
+    found = [
+        f"{path}:{node.lineno}"
+        for path in modules(package)
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and opens_text(node)
+    ]
+    assert not found, "name an encoding"
+
+
+def test_only_the_terminal_s_module_prints_where_a_run_or_a_worker_may_be_at_work():
+    for wing in ("compression", "training", "work"):
+        for path in modules(f"trainer/{wing}"):
+            names = {node.id for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Name)}
+            assert "print" not in names or path.stem == "terminal", f"{path}: use terminal.say"
+
+
 @pytest.mark.parametrize(
     "statement",
     [

@@ -51,7 +51,9 @@ def start(run_id: str) -> None:
             return
         command = [sys.executable, "-P", "-m", "hankelboard", "analyse", runs.paths_of(run_id).run_id,
                    "--runs-dir", str(runs_directory().resolve())]  # fmt: skip
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        process = subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, encoding="utf-8", errors="replace"
+        )
         job = _jobs[run_id] = Job(process)
     threading.Thread(target=_follow, args=(job,), name="follows an analysis", daemon=True).start()
 

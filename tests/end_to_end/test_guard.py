@@ -221,7 +221,7 @@ def test_a_page_that_gets_no_push_says_so(services, proxy, browser):
         with proxy.before(services.port):
             page = context.new_page()
             page.goto(f"{proxy.addresses['silent']}/?{urlencode({'token': services.token})}")
-            page.get_by_text("Nothing says here when a run changes").wait_for()
+            page.get_by_text("Live updates do not come through").wait_for()
     finally:
         context.close()
 

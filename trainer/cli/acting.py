@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from hankelboard.storage import commands
 from hankelboard.storage.commands import KINDS, POLICIES, WAITING
 from hankelboard.storage.errors import CommandRefused, ConfigError
+from hankelboard.storage.figures import percent
 from hankelboard.storage.history import read_history
 from hankelboard.storage.layout import RunPaths
 from hankelboard.storage.proposals import VERDICTS, decide, read_evidence
@@ -22,6 +23,7 @@ from hankelboard.trainer.cli.adopting import adopt_for_command
 from hankelboard.trainer.cli.arguments import add_by, add_command, run_of, runs_of, whole_numbers, whose
 from hankelboard.trainer.cli.reading import point_in_words, print_json
 from hankelboard.trainer.compression.failure import REVIVING
+from hankelboard.trainer.compression.terminal import say
 from hankelboard.trainer.work import orphans
 
 if TYPE_CHECKING:
@@ -180,7 +182,7 @@ def analyse(options: argparse.Namespace) -> int:
     os.nice(5)  # a trainer may be at work beside it
 
     def progress(done: int, total: int) -> None:
-        print(f"{done}/{total}", file=sys.stderr, flush=True)
+        say(f"{done}/{total}", sys.stderr)
 
     record = analysis.analyse(paths, progress)
     if not options.no_save:
@@ -199,11 +201,12 @@ def _print_regret(record: Analysis) -> None:
     for layer in record["layers"]:
         for row in layer["regret"]:
             regrets = "  ".join(
-                f"{step}: {regret:.1%}" for step, regret in zip(layer["steps"], row["regret"], strict=True)
+                f"{step}: {percent(regret, 1)}"
+                for step, regret in zip(layer["steps"], row["regret"], strict=True)
             )
             chance = sum(row["random"]) / len(row["random"])
-            print(f"layer {layer['layer']}  r = {row['rank']} ({row['tolerance']:.0%})  {regrets}  "
-                  f"at random: {chance:.1%}")  # fmt: skip
+            print(f"layer {layer['layer']}  r = {row['rank']} ({percent(row['tolerance'], 0)})  {regrets}  "
+                  f"at random: {percent(chance, 1)}")  # fmt: skip
 
 
 def decide_proposal(options: argparse.Namespace) -> int:

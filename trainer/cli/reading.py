@@ -8,12 +8,13 @@ from dataclasses import asdict
 from typing import Any
 
 from hankelboard.storage import checkpoints
+from hankelboard.storage.figures import percent, points, seconds
 from hankelboard.storage.history import History, read_history
 from hankelboard.storage.proposals import proposal_numbers, read_decision, read_proposal
 from hankelboard.storage.records import Record
 from hankelboard.storage.runs import list_runs
 from hankelboard.storage.schema import Point
-from hankelboard.storage.scores import bits_in_words
+from hankelboard.storage.scores import PRIMARY_METRIC, bits_in_words
 from hankelboard.storage.summary import Summary, summarise
 from hankelboard.storage.verification import verify_run
 from hankelboard.storage.vocabulary import RunState
@@ -36,7 +37,9 @@ def add_commands(commands: Any) -> None:
 
 
 def print_json(value: Any) -> None:
-    print(json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False))
+    """Write JSON to stdout: UTF-8, or where that is of another encoding ASCII, which is UTF-8 as well."""
+    utf8 = (sys.stdout.encoding or "utf-8").lower().replace("-", "") == "utf8"
+    print(json.dumps(value, ensure_ascii=not utf8, indent=2, allow_nan=False))
 
 
 def print_table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
@@ -99,8 +102,8 @@ def _row(summary: Summary, not_adopted: str) -> tuple[object, ...]:
 
 
 def _score(accuracy: float, record: Mapping[str, Any]) -> str:
-    """Return 94.12%, with bits per character for a text."""
-    return ", ".join(filter(None, (f"{accuracy:.2%}", bits_in_words(record))))
+    """Return 94.12 %, with bits per character for a text."""
+    return ", ".join(filter(None, (percent(accuracy), bits_in_words(record))))
 
 
 def _state(summary: Summary) -> str:
@@ -138,7 +141,8 @@ def show_run(options: argparse.Namespace) -> int:
         ("state dimension N", dims_in_words(summary)),
         ("best", best and f"{_score(best['value'], best)} on validation at step {best['step']}"),
         ("test", test and _score(test["accuracy"], test)),
-        ("training", summary.train_s and f"{summary.train_s:.1f} s, waiting {summary.waiting_s or 0:.1f} s"),
+        ("training", summary.train_s and
+         f"{seconds(summary.train_s)}, waiting {seconds(summary.waiting_s or 0)}"),
     ]  # fmt: skip
     for name, value in lines:
         if value:
@@ -151,12 +155,12 @@ def _commands(history: History) -> list[dict[str, Any]]:
 
 
 def point_in_words(point: Point) -> str:
-    """Return a measured cut in one line: N 20,24: loss 0.2312, accuracy 94.12% (-1.2 to +0.3 points, …), …"""
-    low, high = (100 * change for change in point["accuracy_change"])
-    errors = ", ".join(f"{error:.1%}" for error in point["output_error"])
+    """Return a measured cut as a line: N 20,24: loss 0.23, accuracy 94.12 % (−1.20 to +0.30 points, …), …"""
+    low, high = map(points, point["accuracy_change"])
+    errors = ", ".join(percent(error, 1) for error in point["output_error"])
     return (
         f"N {','.join(map(str, point['ranks']))}: loss {point['loss']:.4f}, "
-        f"accuracy {_score(point['accuracy'], point)} ({low:+.1f} to {high:+.1f} points, 95 % interval), "
+        f"accuracy {_score(point['accuracy'], point)} ({low} to {high} points, 95 % interval), "
         f"output error per layer {errors}"
     )
 
@@ -227,7 +231,7 @@ def show_checkpoints(options: argparse.Namespace) -> int:
         print_table(
             ("checkpoint", "N", "cause", "validation", "kB"),
             [(r["checkpoint"], ",".join(map(str, r["state_dims"])), r["cause"],
-              f"{r['metrics'].get('val/accuracy', 0):.2%}", r["bytes"] // 1000) for r in rows],
+              percent(r["metrics"].get(PRIMARY_METRIC, 0)), r["bytes"] // 1000) for r in rows],
         )  # fmt: skip
     for message in damaged:
         print(f"damaged: {message}", file=sys.stderr)

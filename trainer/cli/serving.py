@@ -21,6 +21,7 @@ from hankelboard.trainer.cli.adopting import offer
 from hankelboard.trainer.cli.arguments import add_by, add_command, need, run_of, runs_of, whose
 from hankelboard.trainer.cli.side_by_side import Kept, SideBySide
 from hankelboard.trainer.compression.inbox import unanswered
+from hankelboard.trainer.compression.terminal import say
 
 DEMO_GROUP = "demo"
 # (preset, name, keys that differ). One CPU thread each: two runs train side by side on two cores.
@@ -90,10 +91,10 @@ def demo(options: argparse.Namespace) -> int:
     _make_ready(options)
     runs = runs_of(options)
     if any(_is_demo(paths) for paths in list_runs(runs)):
-        print(f"the demo's runs are in {runs} already; starting the servers")
+        say(f"the demo's runs are in {runs} already; starting the servers")
     else:
         _queue_demo(runs, whose(options))
-        print(f"three runs queued in {runs}; the first one will ask you for a decision within two minutes")
+        say(f"three runs queued in {runs}; the first one will ask you for a decision within two minutes")
     return serve(options, jobs=2)
 
 
@@ -153,7 +154,7 @@ def serve(options: argparse.Namespace, *, jobs: int) -> int:
     offer(runs_of(options))
     both.stop_at_signals()
     address = entering.address_with_token(options)
-    print(f"\n    Hankelboard: {address}    (Ctrl-C ends it; runs are saved)\n", flush=True)
+    say(f"\n    Hankelboard: {address}    (Ctrl-C ends it; runs are saved)\n")
     return both.run()
 
 
@@ -167,7 +168,7 @@ def web(options: argparse.Namespace) -> int:
     folder = dashboard()
     command = [sys.executable, "-P", "-m", "hankelboard.app", options.host, str(options.port)]
     environment = {**entering.environment(options), **_places(options), **_allowed(options)}
-    print(f"the dashboard: {entering.address_with_token(options)}", flush=True)
+    say(f"the dashboard: {entering.address_with_token(options)}")
     os.chdir(folder)
     os.execve(sys.executable, command, environment)
 
@@ -202,7 +203,7 @@ def run(options: argparse.Namespace) -> int:
     identity, history = read_run(paths), read_history(paths)
     kinds = {command.kind for command in unanswered(paths, history)}
     if history.state == RunState.FINISHED and CommandKind.ROLLBACK not in kinds:
-        print(f"{identity.id} is finished; roll it back to train on from a checkpoint")
+        say(f"{identity.id} is finished; roll it back to train on from a checkpoint")
         return 0
     if history.state == RunState.CANCELLED and CommandKind.RESUME not in kinds:
         raise CommandRefused(
@@ -216,8 +217,12 @@ def run(options: argparse.Namespace) -> int:
     # Several runs on one machine: threads that spin while they wait would take the cores from each other.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from hankelboard.trainer.compression.permission import CHILD_MARK
-    from hankelboard.trainer.training.loop import train_run  # imports torch
+    from hankelboard.trainer.training.cores import take_share  # imports torch
+    from hankelboard.trainer.training.loop import train_run
+    from hankelboard.trainer.work.worker import JOBS_MARK
 
+    jobs = os.environ.get(JOBS_MARK, "")
+    take_share(int(jobs) if jobs.isdecimal() else 1)
     accepts = whose(options) if options.accept_changes else None
     outcome = train_run(paths, keep_log=CHILD_MARK not in os.environ, accept_changes=accepts)
     return 0 if outcome in (RunState.FINISHED, RunState.STOPPED) else 1

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from hankelboard.storage.errors import CommandRefused
+from hankelboard.storage.figures import percent
 from hankelboard.storage.layout import run_paths
 from hankelboard.storage.summary import Summary, summarise
 from hankelboard.storage.vocabulary import RunState
@@ -119,4 +120,4 @@ def what_stands_in_the_way(summaries: Iterable[Summary], *, trained: bool) -> It
 
 
 def _accuracy(summary: Summary) -> str:
-    return f"{summary.test['accuracy']:.2%}" if summary.test else ""
+    return percent(summary.test["accuracy"]) if summary.test else ""

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from hankelboard.settings.families import importance_of
+from hankelboard.storage.figures import fixed, significant
 from hankelboard.storage.schema import Badge, Evidence, Point, ProposalLayer
 from hankelboard.storage.spectrum import evenness, tail_sums
 from hankelboard.storage.vocabulary import BadgeColor
@@ -58,12 +59,14 @@ def _costs(proposal: Evidence) -> list[str]:
         reasons.append(f"validation accuracy falls by {_points(-high, -low)} points (95 % interval)")
     elif point["loss_change"][0] > 0:
         low, high = point["loss_change"]
-        reasons.append(f"validation loss rises by {low:.3g} to {high:.3g} (95 % interval)")
+        reasons.append(
+            f"validation loss rises by {significant(low, 3)} to {significant(high, 3)} (95 % interval)"
+        )
     return reasons
 
 
 def _points(low: float, high: float) -> str:
-    return f"{low * 100:.1f} to {high * 100:.1f}"
+    return f"{fixed(low * 100, 1)} to {fixed(high * 100, 1)}"
 
 
 def is_flat(layer: ProposalLayer) -> bool:

@@ -1,6 +1,7 @@
 """A run that failed: why, and no to the commands for which a worker would start it again at once."""
 
 import signal
+import sys
 import traceback
 from typing import Unpack
 
@@ -15,6 +16,7 @@ from hankelboard.storage.vocabulary import ENDED, CommandKind, EventKind, Phase,
 from hankelboard.trainer.compression.inbox import naming, unanswered
 from hankelboard.trainer.compression.recorder import Recorder
 from hankelboard.trainer.compression.signals import AskedToEnd
+from hankelboard.trainer.compression.terminal import say
 
 REFUSAL = "the run failed before it could be carried out"
 REFUSAL_OF_FINISHED = "the run stays finished, it cannot be gone on with here"
@@ -25,7 +27,7 @@ REVIVING = frozenset({CommandKind.RESUME, CommandKind.ROLLBACK})
 def fail(recorder: Recorder, paths: RunPaths, error: BaseException) -> RunState:
     """Record why the run failed, in the process that trained it."""
     if not isinstance(error, HankelboardError):  # whose message a traceback would hide
-        traceback.print_exc()
+        say(traceback.format_exc(), sys.stderr)
     recorder.event(EventKind.RUN_FAILED, reason=describe(error))
     _refuse(recorder, paths, REFUSAL)
     recorder.show(RunState.FAILED, Phase.TRAINING)
@@ -45,7 +47,7 @@ def not_begun(recorder: Recorder, paths: RunPaths, history: History, error: Base
     if history.state != RunState.FINISHED:
         return fail(recorder, paths, error)
     if not isinstance(error, HankelboardError):
-        traceback.print_exc()
+        say(traceback.format_exc(), sys.stderr)
     _refuse(recorder, paths, f"{REFUSAL_OF_FINISHED}: {describe(error)}")
     recorder.show(RunState.FINISHED, Phase.TRAINING)
     return RunState.FAILED

@@ -11,6 +11,7 @@ from hankelboard.settings.config import ReductionConfig
 from hankelboard.storage import proposals
 from hankelboard.storage.commands import Command
 from hankelboard.storage.errors import AlreadyDecided, ProposalError
+from hankelboard.storage.figures import percent
 from hankelboard.storage.history import ProposalOutcome
 from hankelboard.storage.proposals import Decision, check_ranks
 from hankelboard.storage.schema import Proposal, ProposalFields, StateDimsBefore
@@ -403,7 +404,7 @@ class Offers:
             if table.discarded_share[rank] > allowed:
                 now = table.discarded_share[rank]
                 return (
-                    f"layer {layer['layer']} would lose {now:.2%} at rank {rank} now, "
-                    f"{approved:.2%} when it was proposed, {allowed:.2%} is allowed"
+                    f"layer {layer['layer']} would lose {percent(now)} at rank {rank} now, "
+                    f"{percent(approved)} when it was proposed, {percent(allowed)} is allowed"
                 )
         return None

@@ -46,7 +46,7 @@ def described(root: Path) -> str:
         # Git hands GIT_DIR to its hooks: there it would describe, and obey, another repository.
         environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
         done = subprocess.run(
-            ask, capture_output=True, text=True, check=False, env=environment, timeout=PATIENCE_S
+            ask, capture_output=True, encoding="utf-8", check=False, env=environment, timeout=PATIENCE_S
         )
         return done.stdout.strip()
     return ""

@@ -27,7 +27,7 @@ def machine(device: torch.device) -> dict[str, Any]:
 def _processor() -> str:
     """Return the processor's name as Linux gives it, else as Python does."""
     with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor()

@@ -16,6 +16,7 @@ from hankelboard.storage.records import Record, now
 from hankelboard.storage.schema import Best, Event, EventFields, Place, Spectrum, Status
 from hankelboard.storage.status import process_identity, write_status
 from hankelboard.storage.vocabulary import EventKind, Phase, RunState, SnapshotCause
+from hankelboard.trainer.compression import terminal
 from hankelboard.trainer.compression.clock import Clock
 from hankelboard.trainer.compression.loop_state import LoopState
 
@@ -118,8 +119,7 @@ class Recorder:
     def say(self, text: str) -> None:
         """Write a line for people: to the terminal and to log.txt."""
         line = f"{now()} {text}"
-        with contextlib.suppress(OSError):  # a full disk, or nobody at the other end of a pipe
-            print(line, flush=True)
+        terminal.say(line)
         if self._log is not None:
             with contextlib.suppress(OSError):
                 self._log.write(line + "\n")

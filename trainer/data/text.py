@@ -24,6 +24,7 @@ import torch
 from hankelboard.settings.config import DataConfig
 from hankelboard.settings.tasks import task_options
 from hankelboard.storage.errors import ConfigError, ResumeRefused
+from hankelboard.storage.given_files import MAX_DATA_BYTES, read_given_text
 from hankelboard.storage.schema import Text
 from hankelboard.trainer.data.sample_text import sample_text
 from hankelboard.trainer.data.task import Split, Task
@@ -98,11 +99,10 @@ def read_text(config: DataConfig) -> str:
     folder = config.folder or os.environ.get("HANKELBOARD_DATA", "")
     path = Path(folder).expanduser() / Path(given).expanduser()
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise ConfigError(f"{key}: {path.absolute()}: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{key}: is not UTF-8 text (byte {error.start}); convert it first") from None
+        text = read_given_text(path.absolute(), MAX_DATA_BYTES)
+    except ConfigError as error:
+        raise ConfigError(f"{key}: {error}") from None
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
     if "\0" in text:
         raise ConfigError(f"{key}: holds NUL characters, so it is no text but binary data")
     if not text:

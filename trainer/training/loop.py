@@ -9,6 +9,7 @@ import torch
 from hankelboard.settings.config import Config, parse_recorded
 from hankelboard.storage import checkpoints
 from hankelboard.storage.errors import ConfigError, HankelboardError
+from hankelboard.storage.figures import percent
 from hankelboard.storage.history import read_history
 from hankelboard.storage.layout import RunPaths
 from hankelboard.storage.runs import RunLock, read_run
@@ -25,6 +26,7 @@ from hankelboard.trainer.compression.provenance import machine, versions
 from hankelboard.trainer.compression.recorder import Recorder, Standing, memory_mb
 from hankelboard.trainer.compression.run import Run
 from hankelboard.trainer.compression.signals import AskedToEnd, Signals
+from hankelboard.trainer.compression.terminal import say
 from hankelboard.trainer.data.task import batch_indices
 from hankelboard.trainer.data.text import text_record
 from hankelboard.trainer.training import references
@@ -69,7 +71,7 @@ def train_run(
         permission.demand(paths, run)
         config = parse_recorded(run.config)
     except ConfigError as error:  # edited by hand, or of another version
-        print(f"{paths.run_id}: {error}", file=sys.stderr, flush=True)
+        say(f"{paths.run_id}: {error}", sys.stderr)
         give_up(paths, describe(error))
         return RunState.FAILED
     with RunLock(paths), surroundings(config.training):
@@ -286,7 +288,7 @@ def log(session: Session, values: dict[str, float]) -> None:
         loss = f"loss {values['train/loss']:.4f} " if "train/loss" in values else ""
         recorder.say(
             f"step {run.state.step}/{run.steps} branch {run.state.branch} "
-            f"N {run.state_dims} {loss}validation {values[PRIMARY_METRIC]:.2%}"
+            f"N {run.state_dims} {loss}validation {percent(values[PRIMARY_METRIC])}"
         )
 
 
@@ -301,7 +303,7 @@ def finish(session: Session) -> RunState:
     test = session.workload.test(run.model)
     run.event(EventKind.RUN_FINISHED, best=state.best, test=test, train_s=state.train_s)
     run.recorder.say(
-        f"finished: test accuracy {test['accuracy']:.2%}, N {run.state_dims}, "
+        f"finished: test accuracy {percent(test['accuracy'])}, N {run.state_dims}, "
         f"{state.train_s:.1f} s of training"
     )
     return RunState.FINISHED

@@ -23,12 +23,15 @@ from hankelboard.trainer.compression.failure import give_up
 from hankelboard.trainer.compression.inbox import unanswered
 from hankelboard.trainer.compression.permission import CHILD_MARK
 from hankelboard.trainer.compression.signals import heard
+from hankelboard.trainer.compression.terminal import UTF8, say
 from hankelboard.trainer.work import orphans
 
 SCAN_S = 1.0
 PATIENCE_S = 20.0
 MAX_DEATHS = 3
 KILL_PATIENCE_S = 5.0
+JOBS_MARK = "HANKELBOARD_JOBS"
+"""In the environment of a child: how many are trained at once."""
 
 
 class Worker:
@@ -57,7 +60,7 @@ class Worker:
         for number in heard():
             signal.signal(number, self._on_signal)
         self._runs.mkdir(parents=True, exist_ok=True)
-        print(f"worker {os.getpid()} watches {self._runs} ({self._jobs} at once)", flush=True)
+        say(f"worker {os.getpid()} watches {self._runs} ({self._jobs} at once)")
         try:
             while not self._ending:
                 self._reap()
@@ -79,7 +82,7 @@ class Worker:
         try:
             workers.announce(self._runs, self._beat, sorted(self._children), 5 * SCAN_S)
         except OSError as error:
-            print(f"worker heartbeat not written: {error}", file=sys.stderr, flush=True)
+            say(f"worker heartbeat not written: {error}", sys.stderr)
 
     def _start_what_waits(self) -> bool:
         """Start children while there is room; returns whether runs are left that wait for room."""
@@ -141,12 +144,12 @@ class Worker:
             what = f"no run is started while tickets cannot be read: {ticket.reason}"
         if what not in self._complaints:
             self._complaints.add(what)
-            print(what, flush=True)
+            say(what)
 
     def _say_what_waits(self, run_id: str, waits: str) -> None:
         if waits and run_id not in self._waits:
             self._waits.add(run_id)
-            print(f"{run_id} {waits}", flush=True)
+            say(f"{run_id} {waits}")
 
     def _kill_what_does_not_listen(self) -> None:
         """Kill a child that hangs and cannot obey `kill`, after some seconds."""
@@ -156,7 +159,7 @@ class Worker:
             if not self._asked_to_kill(paths):
                 self._kills.pop(run_id, None)
             elif now - self._kills.setdefault(run_id, now) > KILL_PATIENCE_S:
-                print(f"{run_id} did not obey kill, process {child.pid} is killed", flush=True)
+                say(f"{run_id} did not obey kill, process {child.pid} is killed")
                 child.kill()
 
     def _asked_to_kill(self, paths: RunPaths) -> bool:
@@ -168,7 +171,7 @@ class Worker:
         return self._to_kill[paths.run_id]
 
     def _settle(self, paths: RunPaths, mark: tuple[int, int], why: str) -> None:
-        print(f"{paths.run_id} left alone: {why}", flush=True)
+        say(f"{paths.run_id} left alone: {why}")
         self._settled[paths.run_id] = mark
 
     def _give_up(self, paths: RunPaths) -> None:
@@ -190,9 +193,9 @@ class Worker:
             # A session of its own: Ctrl-C at the terminal reaches the worker, which asks the child to save.
             self._children[paths.run_id] = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
-                env={**os.environ, CHILD_MARK: "1"},
+                env={**os.environ, **UTF8, CHILD_MARK: "1", JOBS_MARK: str(self._jobs)},
             )  # fmt: skip
-        print(f"{paths.run_id} started, process {self._children[paths.run_id].pid}", flush=True)
+        say(f"{paths.run_id} started, process {self._children[paths.run_id].pid}")
 
     def _reap(self) -> None:
         for run_id, child in list(self._children.items()):
@@ -200,7 +203,7 @@ class Worker:
             if code is None:
                 continue
             del self._children[run_id]
-            print(f"{run_id} ended with {code}", flush=True)
+            say(f"{run_id} ended with {code}")
             self._count_death(run_id, code)
 
     def _count_death(self, run_id: str, code: int) -> None:
@@ -218,7 +221,7 @@ class Worker:
             try:
                 child.wait(max(0.0, deadline - self._clock.monotonic()))
             except subprocess.TimeoutExpired:
-                print(f"{run_id} is still saving (process {child.pid})", flush=True)
+                say(f"{run_id} is still saving (process {child.pid})")
 
 
 def _mark(paths: RunPaths) -> tuple[int, int]:

@@ -7,6 +7,7 @@ import pytest
 
 from hankelboard.storage import commands
 from hankelboard.storage.errors import CommandRefused
+from hankelboard.storage.figures import percent, points
 from hankelboard.storage.proposals import publish_measurement, read_evidence, read_proposal, what_if
 from hankelboard.trainer.compression import measurement
 from tests.waiting import PATIENCE_S
@@ -76,10 +77,10 @@ def test_the_command_line_says_what_was_measured(hurried):
         hurried.decide(1, "reject")
     evidence = read_evidence(hurried.paths, 1)
     point = what_if(evidence, [7, 9])["measured"]
-    low, high = (100 * change for change in point["accuracy_change"])
-    errors = ", ".join(f"{error:.1%}" for error in point["output_error"])
+    low, high = map(points, point["accuracy_change"])
+    errors = ", ".join(percent(error, 1) for error in point["output_error"])
     line = (
-        f"N 7,9: loss {point['loss']:.4f}, accuracy {point['accuracy']:.2%} ({low:+.1f} to {high:+.1f} "
+        f"N 7,9: loss {point['loss']:.4f}, accuracy {percent(point['accuracy'])} ({low} to {high} "
         f"points, 95 % interval), output error per layer {errors}"
     )
     assert one[0] == 0 and [said for said in one[1] if said.startswith("N ")] == [line]
