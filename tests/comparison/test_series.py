@@ -1,13 +1,12 @@
 """Comparisons: which runs belong together, what is paired, and what is not claimed."""
 
-import csv
 import dataclasses
-import io
 import math
 
 import pytest
 from scipy import stats
 
+from hankelboard.comparison.cells import csv_rows, csv_text
 from hankelboard.comparison.series import (
     Final,
     Spread,
@@ -17,7 +16,7 @@ from hankelboard.comparison.series import (
     differences_within,
     series_of,
 )
-from hankelboard.comparison.tables import csv_text, mixtures, run_rows
+from hankelboard.comparison.tables import mixtures, run_rows
 from hankelboard.storage.errors import ConfigError
 
 
@@ -151,5 +150,5 @@ def test_runs_that_learned_from_other_data_are_never_one_series():
     (sentence,) = mixtures(series)
     assert sentence.startswith(f"{other} learned from other data than {first}, with the same settings")
     assert not mixtures(series_of(runs[:3]))
-    text = csv_text(run_rows(series))
-    assert [row["data"] for row in csv.DictReader(io.StringIO(text))] == ["x", "", "x", "y"]
+    rows = csv_rows(csv_text(run_rows(series)))
+    assert [row["data"] for row in rows] == ["x", "", "x", "y"]
