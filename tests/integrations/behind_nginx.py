@@ -1,11 +1,11 @@
-"""The dashboard behind nginx, in Chromium: every page, and live updates by push. Run: make integrations"""
+"""The dashboard behind nginx, in Chromium: every page, live updates, sign-in. Run: make integrations"""
 
 import contextlib
 import os
 import subprocess
 import sys
 import urllib.request
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 import pytest
 
@@ -147,3 +147,14 @@ def test_a_proxy_that_refuses_push_is_said_and_the_page_goes_on(tab, way, runs):
     page.get_by_text("Live updates do not come through").wait_for()
     run.train(900)
     page.get_by_text("step 900 of").wait_for()
+
+
+def test_the_cookie_is_of_this_place_and_signing_out_ends_the_session(tab, way):
+    page, root = tab
+    (cookie,) = [each for each in page.context.cookies() if each["name"].startswith("hankelboard-")]
+    assert cookie["secure"] == root.startswith("https://")
+    assert cookie["path"].rstrip("/") == urlsplit(root).path.rstrip("/")
+    page.goto(f"{root}sign-out")
+    page.get_by_role("button", name="Sign out").click()
+    page.get_by_label("Token").wait_for()
+    assert page.url == root
