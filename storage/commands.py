@@ -44,6 +44,8 @@ class Command:
     ranks: list[int] | None = None
     """For the command measure: at which ranks; None: what was left out."""
     reason: str = ""
+    accept_changes: bool = False
+    """For resume and rollback: train on although data, split or the model's code changed."""
     by_role: str = ""
     """What stands behind the name, a word of `ByRole`."""
 
@@ -62,6 +64,7 @@ def send_command(
     proposal: int | None = None,
     ranks: Sequence[int] | None = None,
     reason: str = "",
+    accept_changes: bool = False,
 ) -> str:
     """Put a command into the run's inbox and return its id, by which the trainer will answer.
 
@@ -96,6 +99,8 @@ def send_command(
     }  # fmt: skip
     if kind == CommandKind.MEASURE:
         record["proposal"], record["ranks"] = proposal, None if ranks is None else list(ranks)
+    if accept_changes:
+        record["accept_changes"] = True
     return _create_under_new_id(paths.inbox, record)
 
 
@@ -126,6 +131,7 @@ def read_command(paths: RunPaths, command_id: str) -> Command | None:
         proposal=record.get("proposal"),
         ranks=record.get("ranks"),
         reason=record.get("reason", "")[:MAX_TEXT],
+        accept_changes=record.get("accept_changes", False),
         by_role=record.get("by_role", "")[:MAX_TEXT],
     )
 

@@ -5,10 +5,12 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import Any
 
+from hankelboard.storage import fingerprints
 from hankelboard.storage.journal import read_events
 from hankelboard.storage.layout import RunPaths
-from hankelboard.storage.schema import Event, ReductionApplied, ReductionJudged, Reference
+from hankelboard.storage.schema import Event, Fingerprints, ReductionApplied, ReductionJudged, Reference
 from hankelboard.storage.vocabulary import (
+    ENDED,
     INTERVENTIONS,
     CommandState,
     EventKind,
@@ -121,6 +123,18 @@ class History:
     """Of run_started: what the run took from others, each with key, run, and train_s where that counts."""
     text: Mapping[str, Any] = field(default_factory=dict)
     """Of run_started of a text: alphabet and sha256."""
+    fingerprints: Fingerprints = field(default_factory=fingerprints.no_fingerprints)
+    """Of the latest attempt that recorded any."""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    """Of the latest attempt."""
+    data_seed: int | None = None
+    """Of all generators while attempts made their data; None where an older program recorded none."""
+    data: list[str] = field(default_factory=list)
+    """Each different data that attempts learned from, by `fingerprints.digest`, oldest first."""
+    held: str = ""
+    """Why a worker does not resume the run until a person says so."""
+    noticed: list[str] = field(default_factory=list)
+    """What the latest attempt found changed and went on with."""
     attempts_without_checkpoint: int = 0
     unknown: int = 0
     _paths: dict[int, dict[int, int | None]] = field(default_factory=dict, repr=False, compare=False)
@@ -243,7 +257,28 @@ class History:
         if not self.initial_state_dims:
             self.initial_state_dims = list(event["state_dims"])
         self.state, self.reason = RunState.RUNNING, ""
+        self.held, self.noticed = "", []
+        self._note_fingerprints(event)
         self.attempts_without_checkpoint += 1
+
+    def _note_fingerprints(self, event: Event) -> None:
+        versions, found = event.get("versions"), fingerprints.fingerprints_of(event)
+        self.versions = versions if isinstance(versions, dict) else {}
+        if isinstance(data_seed := event.get("data_seed"), int):
+            self.data_seed = data_seed
+        if found["data"] or found["sources"]:
+            self.fingerprints = found
+        if (data := fingerprints.digest(found["data"])) and data not in self.data:
+            self.data.append(data)
+
+    def _resume_refused(self, event: Event) -> None:
+        """Wait for a person. A run that had ended stays so; one that was to go on is interrupted."""
+        self.held = str(event["reason"])
+        if self.state not in ENDED or self.state == RunState.INTERRUPTED:
+            self.state, self.reason = RunState.INTERRUPTED, self.held
+
+    def _changes_noticed(self, event: Event) -> None:
+        self.noticed = [str(change) for change in event["changes"]]
 
     def _run_started(self, event: Event) -> None:
         references = event.get("references")
@@ -255,6 +290,7 @@ class History:
     def _terminal(self, event: Event) -> None:
         self.state = ENDINGS[event["kind"]]
         self.reason = event.get("reason", "")
+        self.held = ""
         self.finished = event if event["kind"] == EventKind.RUN_FINISHED else None
         if command_id := event.get("command_id"):
             self.commands[command_id] = CommandOutcome(CommandState.APPLIED, event["step"])
@@ -391,6 +427,8 @@ _HANDLERS: dict[str, Callable[[History, Any], None]] = {
     EventKind.COMMAND_APPLIED: History._command,
     EventKind.COMMAND_REFUSED: History._command,
     EventKind.POLICY_CHANGED: History._policy_changed,
+    EventKind.RESUME_REFUSED: History._resume_refused,
+    EventKind.CHANGES_NOTICED: History._changes_noticed,
 }
 
 

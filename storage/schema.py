@@ -212,6 +212,15 @@ class Text(TypedDict):
     sha256: str
 
 
+class Fingerprints(TypedDict):
+    """SHA-256 of what an attempt learned from and of the user's own sources."""
+
+    data: dict[str, str]
+    """By split: train, val, test."""
+    sources: dict[str, dict[str, str]]
+    """By configuration key that names own code, by file."""
+
+
 StateDimsBefore = TypedDict("StateDimsBefore", {"from": list[States]}, total=False)
 """Apart, because `from` is no name of Python."""
 
@@ -234,6 +243,9 @@ class _Fields(StateDimsBefore, total=False):
     threads: Count
     versions: dict[str, str]
     machine: dict[str, Any]
+    fingerprints: Fingerprints
+    data_seed: int
+    changes: list[str]
     references: list[Reference]
     text: Text
     forms: list[str | None]
@@ -553,6 +565,7 @@ class CommandRecord(TypedDict):
     reason: NotRequired[str]
     proposal: NotRequired[Proposed | None]
     ranks: NotRequired[list[int] | None]
+    accept_changes: NotRequired[bool]
 
 
 class Note(TypedDict):
@@ -645,7 +658,8 @@ _ANSWER = ("command_id",)
 _NAMED = ("command", "by", "by_role")
 EVENT_KEYS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     EventKind.ATTEMPT_STARTED: (
-        ("state_dims",), ("checkpoint", "policy", "device", "threads", "versions", "machine"),
+        ("state_dims",),
+        ("checkpoint", "policy", "device", "threads", "versions", "machine", "fingerprints", "data_seed"),
     ),
     EventKind.ATTEMPT_ENDED: ((), ("reason", *_ANSWER)),
     EventKind.RUN_STARTED: ((), ("references", "text")),
@@ -685,5 +699,10 @@ EVENT_KEYS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     EventKind.POLICY_CHANGED: (("policy", "waiting"), ("by", "by_role", *_ANSWER)),
     EventKind.KERNEL_CHOSEN: ((), ("forms",)),
     EventKind.LOSS_NOT_FINITE: ((), ()),
+    EventKind.RESUME_REFUSED: (("reason",), ()),
+    EventKind.CHANGES_ACCEPTED: (("changes",), ("command_id", *_NAMED)),
+    EventKind.CHANGES_NOTICED: (("changes",), ()),
+    EventKind.TROUBLE_BEGAN: ((), ("reason",)),
+    EventKind.TROUBLE_ENDED: ((), ()),
 }  # fmt: skip
 """Of each kind: the keys without which an event of it is damaged, and those that it may have beside them."""

@@ -56,6 +56,10 @@ class Summary:
     """Why the run ended, or what a queued one waits for."""
     prior_s: float = 0.0
     """Seconds of training of other runs that this one builds on: of its first weights, of its teacher."""
+    held: str = ""
+    """Why no worker resumes it until a person says so."""
+    data: str = ""
+    """Stands for the data that it learned from; empty where that was not recorded."""
     problem: str = ""
 
 
@@ -93,6 +97,8 @@ class SummaryRow(TypedDict):
     archived: bool
     reason: str
     prior_s: float
+    held: str
+    data: str
     problem: str
 
 
@@ -177,6 +183,8 @@ def combine(
         if history.state != RunState.QUEUED
         else waits_for(run.config, state_of or state_beside(paths)),
         prior_s=sum(_number(item.get("train_s")) or 0.0 for item in history.references),
+        held=history.held,
+        data="+".join(history.data),
     )
 
 

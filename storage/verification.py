@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-from hankelboard.storage import checkpoints
+from hankelboard.storage import checkpoints, fingerprints
 from hankelboard.storage.conformance import remarks_on
 from hankelboard.storage.decoding import (
     Misfit,
@@ -64,6 +64,7 @@ def _findings(paths: RunPaths) -> Iterator[Finding]:
             paths.events.name, f"{history.unknown} events of unknown or incomplete kind", damage=False
         )
     yield from _status(paths)
+    yield from _attempts(paths, events)
     yield from _proposals(paths, history)
     yield from _checkpoints(paths, events)
     yield from _small_files(paths)
@@ -100,6 +101,14 @@ def _journal(paths: RunPaths, reader: JournalReader) -> Iterator[Finding]:
     if torn and not is_held(paths):
         yield Finding(
             reader.path.name, f"{torn} bytes of a torn record at the end; healed on resume", damage=False
+        )
+
+
+def _attempts(paths: RunPaths, events: list[Event]) -> Iterator[Finding]:
+    for attempt, changes in fingerprints.unaccepted(events):
+        changed = ", ".join(changes)
+        yield Finding(
+            paths.events.name, f"attempt {attempt} went on with other {changed}; nobody accepted it"
         )
 
 

@@ -90,6 +90,11 @@ class EventKind(StrEnum):
     KERNEL_CHOSEN = "kernel_chosen"
     LOSS_NOT_FINITE = "loss_not_finite"
     RUN_RELEASED = "run_released"
+    RESUME_REFUSED = "resume_refused"
+    CHANGES_ACCEPTED = "changes_accepted"
+    CHANGES_NOTICED = "changes_noticed"
+    TROUBLE_BEGAN = "trouble_began"
+    TROUBLE_ENDED = "trouble_ended"
 
 
 INTERVENTIONS = frozenset({

@@ -73,6 +73,8 @@ class RunRow(SummaryRow):
     """Time of the last heartbeat."""
     loss_lost_at: int | None
     """Step at which the training loss was no finite number."""
+    noticed: list[str]
+    """What else the latest attempt found changed."""
     not_adopted: str
     """Why no worker starts it although it is its turn; empty where one may."""
 
@@ -306,6 +308,7 @@ class RunCache:
                 "family": self._configured("model", "family"),
                 "unknown_events": self.history.unknown,
                 "last_seen": status.get("t") if status else None,
+                "noticed": self.history.noticed,
                 "loss_lost_at": self.derived("loss lost", lambda: loss_lost_at(self.history), "events"),
                 "not_adopted": self._why_not_adopted(shown),
             }

@@ -16,6 +16,8 @@ from hankelboard.storage.errors import HankelboardError
 from hankelboard.storage.vocabulary import ENDED, CommandKind, CommandState, NoteKind, RunState
 
 GONE = "Its process is gone: there is nothing to pause or to save."
+ACCEPTING = Action.RUN_OWN_CODE
+"""What accepting changed code and data comes to."""
 TRAINS_NOT = (*ENDED, RunState.QUEUED, RunState.UNREADABLE)
 
 
@@ -23,7 +25,7 @@ def ask(run_id: str, kind: CommandKind, **arguments: Any) -> bool:
     """Put a command into the run's inbox (for callbacks) and return whether it got there."""
     st.session_state.pop("command_error", None)
     try:
-        who = demand(visitor(), Action.COMMAND)
+        who = demand(visitor(), ACCEPTING if arguments.get("accept_changes") else Action.COMMAND)
         send_command(runs.paths_of(run_id), kind, by=who.name, by_role=who.role, via="browser", **arguments)
     except HankelboardError as error:
         st.session_state["command_error"] = str(error)
@@ -50,7 +52,7 @@ def buttons(row: RunRow) -> None:
     writable = runs.is_writable(run_id)
     why_not = {
         CommandKind.PAUSE: "The run is paused already." if state == RunState.PAUSED else _why_idle(state),
-        CommandKind.RESUME: _why_no_resumption(state),
+        CommandKind.RESUME: "" if row["held"] else _why_no_resumption(state),
         CommandKind.CHECKPOINT: _why_idle(state),
         CommandKind.STOP: "The run has ended." if state in (*ENDED, RunState.UNREADABLE) else "",
     }
@@ -68,6 +70,12 @@ def buttons(row: RunRow) -> None:
                 help=reason or None,
             )
         _more(row, writable)
+        if row["held"] and rights.offered(ACCEPTING):
+            st.button(
+                "Accept what changed and resume", key="accept_changes", icon=":material/front_hand:",
+                on_click=request, args=(run_id, CommandKind.RESUME), kwargs={"accept_changes": True},
+                disabled=not writable,
+            )  # fmt: skip
 
 
 ICONS = {

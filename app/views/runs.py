@@ -57,7 +57,7 @@ def wants_worker(row: RunRow) -> bool:
     """Return whether a worker would take it: copies and runs that were not queued are left alone."""
     state = row["state"]
     waiting = state in (RunState.DEAD, RunState.INTERRUPTED) or (state == RunState.QUEUED and row["queued"])
-    return waiting and not row["copy_of"] and not row["archived"] and not row["not_adopted"]
+    return waiting and not any(row[key] for key in ("copy_of", "archived", "held", "not_adopted"))
 
 
 def explain_left_alone(rows: Sequence[RunRow]) -> None:
@@ -75,13 +75,20 @@ def pending(rows: Sequence[RunRow]) -> None:
     """Show what waits for a person, first of all."""
     waiting = [row for row in rows if waits(row) and not row["archived"]]
     for row in waiting[:BANNERS]:
-        frame.pending_banner(row)
+        if row["held"]:
+            frame.held_banner(row)
+        else:
+            frame.pending_banner(row)
     if len(waiting) > BANNERS:
-        st.caption(f"{len(waiting) - BANNERS} more runs wait for a decision: they stand first in the list.")
+        st.caption(f"{len(waiting) - BANNERS} more runs wait for you: they stand first in the list.")
 
 
 def waits(row: RunRow) -> bool:
-    """Return whether a decision on its proposal takes effect: while it lives, or when a worker resumes it."""
+    """Return whether a person must act: resume it, or decide on a proposal of a run that lives or will."""
+    return bool(row["held"]) or _waits_for_decision(row)
+
+
+def _waits_for_decision(row: RunRow) -> bool:
     return row["pending_proposal"] is not None and row["state"] not in ENDED_FOR_GOOD
 
 

@@ -35,6 +35,7 @@ Label = tuple[str, str, Color]
 
 READ_ONLY = "This folder of runs is read-only here: runs can be looked at, but not decided on or started."
 NOT_QUEUED: Label = ("not queued", "schedule", "gray")
+HELD: Label = ("waits for you", "front_hand", "orange")
 NOT_ADOPTED: Label = ("not adopted", "move_to_inbox", "gray")
 WORKER_HINT = "No worker is running: start one with `hankelboard worker`."
 
@@ -129,6 +130,8 @@ def state(row: SummaryRow) -> Label:
     """Return words, icon and colour of a run's state. A run that no worker takes is not in the queue."""
     if row["state"] == RunState.QUEUED and not row["queued"]:
         return NOT_QUEUED
+    if row["held"]:
+        return HELD
     return STATES.get(row["state"], (str(row["state"]), "help", "gray"))
 
 

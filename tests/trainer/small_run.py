@@ -29,6 +29,8 @@ SMALL = {
     },
     "output": {"tensorboard": False},
 }  # fmt: skip
+ADA = {"by": "ada", "by_role": "account"}
+"""Who accepts what changed."""
 ENDLESS = 1_000_000
 """Steps of a run that is ended by the test: no machine is so quick that it ends by itself before."""
 
@@ -66,8 +68,8 @@ class SmallRun:
         run.paths = paths
         return run
 
-    def train(self):
-        outcome = loop.train_run(self.paths, keep_log=False, clock=self.clock)
+    def train(self, **options):
+        outcome = loop.train_run(self.paths, keep_log=False, clock=self.clock, **options)
         assert self.damage() == "", "a trainer writes nothing that no reader takes"
         return outcome
 

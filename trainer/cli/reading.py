@@ -125,6 +125,8 @@ def _share(value: float | None, digits: int = 2) -> str:
 
 def _state(summary: Summary) -> str:
     waits = summary.pending_proposal and summary.state == RunState.WAITING_FOR_DECISION
+    if summary.held:
+        return "waiting for you (not resumed)"
     return f"waiting for you (proposal {summary.pending_proposal})" if waits else summary.state
 
 
@@ -149,7 +151,7 @@ def show_run(options: argparse.Namespace) -> int:
     best, test = summary.best, summary.test
     lines = [
         ("run", summary.run), ("name", summary.name), ("state", _state(summary)), ("phase", summary.phase),
-        ("why", summary.reason),
+        ("why", summary.held or summary.reason),
         ("not adopted", not_adopted and f"{not_adopted}; to let workers: hankelboard adopt {summary.run}"),
         ("step", f"{summary.step} of {summary.total_steps}"),
         ("branch", f"{summary.branch} of {len(history.branches)}"), ("policy", summary.policy),

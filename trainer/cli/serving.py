@@ -18,7 +18,7 @@ from hankelboard.storage.schema import Whose
 from hankelboard.storage.vocabulary import CommandKind, RunState
 from hankelboard.trainer.cli import entering
 from hankelboard.trainer.cli.adopting import offer
-from hankelboard.trainer.cli.arguments import add_command, need, run_of, runs_of, whose
+from hankelboard.trainer.cli.arguments import add_by, add_command, need, run_of, runs_of, whose
 from hankelboard.trainer.cli.side_by_side import Kept, SideBySide
 from hankelboard.trainer.compression.inbox import unanswered
 from hankelboard.trainer.compression.terminal import say
@@ -51,6 +51,9 @@ def add_commands(commands: Any) -> None:
     parser = add_command(commands, "run", run, "train one run in the foreground; Ctrl-C stops and saves",
                          example="hankelboard run RUN")  # fmt: skip
     parser.add_argument("run", metavar="RUN")
+    parser.add_argument("--accept-changes", action="store_true",
+                        help="train on although data, split or the model's code changed")  # fmt: skip
+    add_by(parser)
     parser = add_command(commands, "worker", worker, "train queued runs, one child process each")
     parser.add_argument("--once", action="store_true", help="end when nothing is left to do")
     _add_jobs(parser)
@@ -220,7 +223,8 @@ def run(options: argparse.Namespace) -> int:
 
     jobs = os.environ.get(JOBS_MARK, "")
     take_share(int(jobs) if jobs.isdecimal() else 1)
-    outcome = train_run(paths, keep_log=CHILD_MARK not in os.environ)
+    accepts = whose(options) if options.accept_changes else None
+    outcome = train_run(paths, keep_log=CHILD_MARK not in os.environ, accept_changes=accepts)
     return 0 if outcome in (RunState.FINISHED, RunState.STOPPED) else 1
 
 

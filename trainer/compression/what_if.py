@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from hankelboard.storage.schema import Effects, Scores
+from hankelboard.trainer.compression import generators
 from hankelboard.trainer.compression.workload import Answers, Workload
 from hankelboard.trainer.reduction.surgery import apply_reduction, reducible_layers, restored_on_error
 
@@ -116,11 +117,11 @@ def layer_outputs(model: nn.Module, inputs: Tensor) -> list[tuple[Tensor, Tensor
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Leave out dropout and gradients; restore the model's mode afterwards."""
+    """Leave out dropout and gradients; restore the model's mode and all generators afterwards."""
     training = model.training
     model.eval()
     try:
-        with torch.no_grad():
+        with torch.no_grad(), generators.kept():
             yield
     finally:
         model.train(training)

@@ -13,39 +13,48 @@ from hankelboard.storage.figures import percent
 from hankelboard.storage.history import read_history
 from hankelboard.storage.layout import RunPaths
 from hankelboard.storage.runs import RunLock, read_run
-from hankelboard.storage.schema import EventFields
+from hankelboard.storage.schema import EventFields, Whose
 from hankelboard.storage.scores import PRIMARY_METRIC
+from hankelboard.storage.status import read_status
 from hankelboard.storage.vocabulary import Cause, EventKind, Phase, RunState, SnapshotCause
 from hankelboard.trainer.compression import permission, systems
 from hankelboard.trainer.compression.clock import Clock
 from hankelboard.trainer.compression.control import POLL_S, Control, Ending
-from hankelboard.trainer.compression.failure import describe, fail, give_up
+from hankelboard.trainer.compression.failure import describe, fail, give_up, not_begun
 from hankelboard.trainer.compression.offers import Offers
 from hankelboard.trainer.compression.provenance import machine, versions
-from hankelboard.trainer.compression.recorder import Recorder, memory_mb
+from hankelboard.trainer.compression.recorder import Recorder, Standing, memory_mb
 from hankelboard.trainer.compression.run import Run
+from hankelboard.trainer.compression.signals import AskedToEnd, Signals
 from hankelboard.trainer.compression.terminal import say
 from hankelboard.trainer.data.scoring import any_scored
 from hankelboard.trainer.data.task import batch_indices
 from hankelboard.trainer.data.text import text_record
 from hankelboard.trainer.training import references
 from hankelboard.trainer.training.build import open_session
+from hankelboard.trainer.training.resumption import Changes, changes_since
 from hankelboard.trainer.training.session import Session
+from hankelboard.trainer.training.surroundings import surroundings
 
 MAX_FRUITLESS_ATTEMPTS = 3
 SMALLEST_RATE = 1e-7
 
 
-def train_run(paths: RunPaths, *, keep_log: bool = True, clock: Clock = time) -> str:
+def train_run(
+    paths: RunPaths, *, keep_log: bool = True, accept_changes: Whose | None = None, clock: Clock = time
+) -> str:
     """Train a run until it ends: fresh, or from its newest valid checkpoint.
 
     Hold run.lock meanwhile. Return finished, stopped, interrupted or failed; failed, too, when the settings
-    in run.json are refused.
+    in run.json are refused. Handlers of signals, threads and generators of the process are afterwards what
+    they were.
 
     Parameters
     ----------
     keep_log : bool
         Write log.txt. A worker's child need not: its output goes there already.
+    accept_changes : Whose, optional
+        Who trains on although data, their split or the model's code changed.
     clock : Clock
         By which it waits and deadlines pass.
 
@@ -65,8 +74,8 @@ def train_run(paths: RunPaths, *, keep_log: bool = True, clock: Clock = time) ->
     except ConfigError as error:  # edited by hand, or of another version
         say(f"{paths.run_id}: {error}", sys.stderr)
         give_up(paths, describe(error))
-        return "failed"
-    with RunLock(paths):
+        return RunState.FAILED
+    with RunLock(paths), surroundings(config.training):
         checkpoints.remove_strays(paths)
         history = read_history(paths)
         recorder = Recorder(
@@ -76,27 +85,36 @@ def train_run(paths: RunPaths, *, keep_log: bool = True, clock: Clock = time) ->
             tensorboard=config.output.tensorboard,
             keep_log=keep_log,
         )
-        try:
-            if history.attempts_without_checkpoint >= MAX_FRUITLESS_ATTEMPTS:
-                raise HankelboardError(f"{MAX_FRUITLESS_ATTEMPTS} attempts in a row reached no checkpoint")
-            recorder.show(RunState.STARTING, Phase.RESTORING)
-            session = open_session(paths, config, history, recorder, clock)
-            return run_attempt(session)
-        except Exception as error:  # the process edge: whatever it is, the run says so
-            fail(recorder, paths, error)
-            return RunState.FAILED
-        finally:
-            recorder.close()
+        stood = Standing.of(history, read_status(paths))
+        recorder.follow(stood)
+        with Signals() as signals:
+            try:
+                if history.attempts_without_checkpoint >= MAX_FRUITLESS_ATTEMPTS:
+                    raise HankelboardError(
+                        f"{MAX_FRUITLESS_ATTEMPTS} attempts in a row reached no checkpoint"
+                    )
+                recorder.show(RunState.STARTING, Phase.RESTORING)
+                session = open_session(paths, config, history, recorder, clock)
+                changes = changes_since(session, accept_changes)
+                signals.hold()
+                return run_attempt(session, changes, signals)
+            except (Exception, AskedToEnd) as error:  # the process edge: whatever it is, the run says so
+                if history.attempt < recorder.attempt:  # it did not begin
+                    recorder.follow(stood)
+                    return not_begun(recorder, paths, history, error)
+                return fail(recorder, paths, error)
+            finally:
+                recorder.close()
 
 
-def run_attempt(session: Session) -> RunState:
+def run_attempt(session: Session, changes: Changes, signals: Signals) -> RunState:
     """Start or resume, train, and close."""
     run, config = session.run, session.config.reduction
-    begin(session)
+    begin(session, changes)
     followed = session.references if config.ranks_as else None
     offers = Offers(run, session.monitor, session.workload, config, followed)
     control = Control(run, offers.measure)
-    control.listen_to_signals()
+    signals.listen(control.on_signal)
     train_loop(session, control, offers)
     if control.ending is None:
         control.finish()
@@ -119,7 +137,7 @@ def leave(run: Run, control: Control) -> RunState:
     return RunState.INTERRUPTED if interrupted else RunState.STOPPED
 
 
-def begin(session: Session) -> None:
+def begin(session: Session, changes: Changes) -> None:
     """Restore the newest checkpoint, or save the first one."""
     run, monitor = session.run, session.monitor
     restored = run.resume()
@@ -129,6 +147,7 @@ def begin(session: Session) -> None:
         if session.config.start.run:
             source = references.source_of(run.paths, session.config, "start.run")
             references.start_from(source, run.model, run.optimizer)
+    changes.record_accepted(run)
     run.event(
         EventKind.ATTEMPT_STARTED,
         checkpoint=restored,
@@ -138,7 +157,10 @@ def begin(session: Session) -> None:
         threads=torch.get_num_threads(),
         versions=versions(),
         machine=machine(run.device),
+        fingerprints=session.fingerprints,
+        data_seed=session.data_seed,
     )
+    changes.record_noticed(run)
     if fresh:
         started: EventFields = {"references": session.references.records}
         if session.task.alphabet:

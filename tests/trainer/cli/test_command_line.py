@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from hankelboard.storage.commands import read_command
 from hankelboard.storage.layout import run_paths
 from hankelboard.storage.runs import RunLock, create_run, read_run
 from hankelboard.trainer.cli import main
@@ -202,6 +203,12 @@ def test_rollback_of_a_finished_run_waits_for_the_next_trainer(call, asked):
     assert call("run", asked.run_id)[0] == 0
     shown = json.loads(call("show", asked.run_id, "--json")[1])
     assert (shown["branch"], shown["state"], shown["policy"]) == (1, "finished", "keep")
+
+
+def test_what_changed_is_accepted_in_a_command(call, asked):
+    assert call("send", asked.run_id, "pause", "--accept-changes")[0] == 2
+    code, out, _ = call("send", asked.run_id, "resume", "--accept-changes", "--json")
+    assert code == 0 and read_command(asked, json.loads(out)["command_id"]).accept_changes
 
 
 def test_verify_names_what_is_damaged(call, asked):
