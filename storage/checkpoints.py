@@ -13,7 +13,7 @@ from typing import Any
 
 from hankelboard.storage import atomic
 from hankelboard.storage.decoding import decode_manifest, misfit_of_manifest
-from hankelboard.storage.errors import CheckpointError
+from hankelboard.storage.errors import CheckpointError, Superseded
 from hankelboard.storage.layout import FORMAT_VERSION, STRAY_PREFIX, CheckpointName, RunPaths, manifest_in
 from hankelboard.storage.records import now, read_record
 from hankelboard.storage.schema import FileFacts, Manifest
@@ -46,6 +46,7 @@ def publish(
     state_dims: list[int],
     metrics: dict[str, Any],
     reductions: list[int],
+    guard: Callable[[], None] = lambda: None,
 ) -> Checkpoint:
     """Build a checkpoint beside, hash it, write its manifest last, and rename it into place.
 
@@ -55,6 +56,7 @@ def publish(
     Parameters
     ----------
     write : callable that writes the payload files into the folder it is given
+    guard : called right before it is published; raises where that may not be
     """
     building = paths.building(name)
     building.mkdir(parents=True)
@@ -70,8 +72,9 @@ def publish(
             "state_dims": state_dims, "metrics": metrics, "reductions": reductions, "files": files,
         }  # fmt: skip
         atomic.create(manifest_in(building), manifest)
+        guard()
         building.rename(paths.checkpoint(name))
-    except OSError:
+    except (OSError, Superseded):
         shutil.rmtree(building, ignore_errors=True)
         raise
     atomic.sync_folder(paths.checkpoints)
@@ -157,17 +160,28 @@ def remove(paths: RunPaths, name: CheckpointName) -> int:
     return freed
 
 
-def remove_strays(paths: RunPaths) -> None:
-    """Remove what a dead writer was still building. Only the holder of run.lock may call this."""
+def remove_strays(paths: RunPaths, attempt: int | None = None) -> None:
+    """Remove what a dead writer was still building. Only the holder of run.lock may call this.
+
+    What an attempt later than `attempt` builds stays: the caller may have been asleep.
+    """
     for folder in (paths.root, paths.checkpoints, paths.proposals):  # those that only the trainer writes
         for stray in folder.glob(f"{STRAY_PREFIX}*"):
-            if stray.is_dir():
+            if stray.is_dir() and not _is_later(stray.name.removeprefix(STRAY_PREFIX), attempt):
                 shutil.rmtree(stray, ignore_errors=True)
-            else:
+            elif not stray.is_dir():
                 stray.unlink(missing_ok=True)
     for name in checkpoint_names(paths):
         if not paths.manifest(name).exists():
             shutil.rmtree(paths.checkpoint(name), ignore_errors=True)
+    for proposal in paths.proposals.glob("*.json"):
+        if proposal.is_file() and atomic.is_unfinished(proposal):
+            proposal.unlink(missing_ok=True)
+
+
+def _is_later(name: str, attempt: int | None) -> bool:
+    parsed = CheckpointName.parse(name)
+    return parsed is not None and attempt is not None and parsed.attempt > attempt
 
 
 def _sha256(path: Path) -> str:

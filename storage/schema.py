@@ -120,6 +120,8 @@ class ProcessIdentity(TypedDict):
     pid: NotRequired[Annotated[int | None, Range(0, 2_147_483_647), SHOULD]]
     process_started_at: NotRequired[Annotated[str | None, SHOULD]]
     """Opaque; None where no process has this pid."""
+    pid_namespace: NotRequired[int | None]
+    """In which pids mean the same; None where there are none."""
 
 
 class Status(ProcessIdentity):
@@ -145,6 +147,16 @@ class Status(ProcessIdentity):
     best: NotRequired[Best | None]
     trouble: NotRequired[str | None]
     """What cannot be written now."""
+
+
+class AttemptRecord(ProcessIdentity):
+    """attempts/N.json: which process began attempt N."""
+
+    format_version: Count
+    t: Time
+    attempt: Count
+    nonce: str
+    """By which the process knows its own claim again."""
 
 
 class WorkerRecord(ProcessIdentity):

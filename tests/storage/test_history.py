@@ -161,5 +161,7 @@ def test_unknown_and_incomplete_events_are_counted_not_fatal():
 
 
 def test_attempts_without_a_checkpoint_are_counted():
-    history = fold([start(), start(1), event("checkpoint_published", checkpoint="x"), start(2)])
+    history = fold(
+        [start(), start(1), {**event("checkpoint_published", checkpoint="x"), "attempt": 1}, start(2)]
+    )
     assert history.attempts_without_checkpoint == 1

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol, Unpack, cast
 
+from hankelboard.storage.attempts import Fence
 from hankelboard.storage.history import History
 from hankelboard.storage.journal import Journal
 from hankelboard.storage.layout import RunPaths
@@ -73,18 +74,21 @@ def _number(value: object) -> float:
 class Recorder:
     """The one writer of a run's journals and status, for the lifetime of one attempt."""
 
-    def __init__(self, paths: RunPaths, *, total_steps: int, attempt: int, tensorboard: bool, keep_log: bool):
+    def __init__(self, fence: Fence, *, total_steps: int, tensorboard: bool, keep_log: bool):
         """Open the journals. `keep_log`: write log.txt, where the output of a worker's child goes already."""
-        self.attempt = attempt
+        paths = fence.paths
+        self.attempt = fence.number
+        self.check = fence.check
+        """Called before anything is written or published: raises Superseded once a later attempt began."""
         self.trouble: str | None = None
         self.steps_per_s: float | None = None
         self._position: Position = Standing()
         self._started = time.monotonic()
         self._paths = paths
         self._total_steps = total_steps
-        self._events = Journal(paths.events)
-        self._metrics = Journal(paths.metrics, buffer_s=1.0)
-        self._spectra = Journal(paths.spectra, buffer_s=1.0)
+        self._events = Journal(paths.events, guard=self.check)
+        self._metrics = Journal(paths.metrics, buffer_s=1.0, guard=self.check)
+        self._spectra = Journal(paths.spectra, buffer_s=1.0, guard=self.check)
         self._identity = process_identity()
         self._beat = 0
         self._beat_at = -math.inf
@@ -174,6 +178,7 @@ class Recorder:
             journal.flush()
         self._note_trouble()
         try:
+            self.check()
             write_status(self._paths, self._status(state, phase))
         except OSError as error:
             self.say(f"status.json not written: {error.strerror or error}")

@@ -1,22 +1,24 @@
 """The worker: claims queued runs, one child process per run, and outlives a child that dies."""
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from pathlib import Path
 from types import FrameType
 
 from hankelboard.access import tickets
 from hankelboard.access.tickets import Standing, Ticket
 from hankelboard.storage import workers
-from hankelboard.storage.errors import RunError
+from hankelboard.storage.errors import RunError, RunHeld, Superseded
 from hankelboard.storage.history import read_history
 from hankelboard.storage.layout import RunPaths
 from hankelboard.storage.references import state_beside, waits_for
 from hankelboard.storage.runs import is_held, list_runs, read_run
+from hankelboard.storage.status import BeatWatch
 from hankelboard.storage.vocabulary import CommandKind, RunState
 from hankelboard.trainer.compression.clock import Clock
 from hankelboard.trainer.compression.failure import give_up
@@ -30,6 +32,8 @@ SCAN_S = 1.0
 PATIENCE_S = 20.0
 MAX_DEATHS = 3
 KILL_PATIENCE_S = 5.0
+LEFT_ALONE = 75
+"""Exit code of a child that found nothing to do, or the run in another's hands: no death."""
 JOBS_MARK = "HANKELBOARD_JOBS"
 """In the environment of a child: how many are trained at once."""
 
@@ -50,10 +54,12 @@ class Worker:
         self._looked_at: dict[str, int] = {}
         self._to_kill: dict[str, bool] = {}
         self._waits: set[str] = set()
+        self._watches: defaultdict[str, BeatWatch] = defaultdict(BeatWatch)
         self._unadopted: dict[str, tuple[object, ...]] = {}
         self._complaints: set[str] = set()
         self._beat = 0
         self._ending = False
+        self._judging = False
 
     def work(self, *, once: bool = False) -> None:
         """Work until a signal comes; with `once` until nothing is left to do."""
@@ -85,14 +91,18 @@ class Worker:
             say(f"worker heartbeat not written: {error}", sys.stderr)
 
     def _start_what_waits(self) -> bool:
-        """Start children while there is room; returns whether runs are left that wait for room."""
+        """Start children while there is room; returns whether runs are left that wait for that.
+
+        Or for a judgement: whether the beat of a trainer elsewhere, of which nothing else is known, goes on.
+        """
+        self._judging = False
         for paths in reversed(list_runs(self._runs)):
             if paths.run_id in self._children or not self._wants_child(paths):
                 continue
             if len(self._children) >= self._jobs:
                 return True
             self._start(paths)
-        return False
+        return self._judging
 
     def _wants_child(self, paths: RunPaths) -> bool:
         mark = _mark(paths)
@@ -110,7 +120,7 @@ class Worker:
         if orphans.needs_nothing(history, asked):
             self._settled[paths.run_id] = mark
             return False
-        if is_held(paths):
+        if self._is_held(paths):
             return False  # somebody trains it, and answers its commands
         if self._deaths[paths.run_id] >= MAX_DEATHS:
             self._give_up(paths)
@@ -122,8 +132,15 @@ class Worker:
             self._say_what_waits(paths.run_id, waits)
             return not waits
         if asked:
-            orphans.answer(paths, history, asked)
+            with contextlib.suppress(RunHeld, Superseded):  # then another one answers
+                orphans.answer(paths, history, asked)
         return False
+
+    def _is_held(self, paths: RunPaths) -> bool:
+        watch = self._watches[paths.run_id]
+        held = is_held(paths, watch)
+        self._judging |= held and watch.beat is not None and not watch.advanced
+        return held
 
     def _is_unadopted_still(self, paths: RunPaths, mark: tuple[int, int]) -> bool:
         known = self._unadopted.get(paths.run_id)
@@ -175,7 +192,9 @@ class Worker:
         self._settled[paths.run_id] = mark
 
     def _give_up(self, paths: RunPaths) -> None:
-        give_up(paths, f"{MAX_DEATHS} processes died before training began; log.txt says more")
+        reason = f"{MAX_DEATHS} processes died before training began; log.txt says more"
+        with contextlib.suppress(RunHeld, Superseded):  # then another one trains it
+            give_up(paths, reason, lambda history: history.state == RunState.QUEUED)
         self._deaths[paths.run_id] = 0
 
     def _start(self, paths: RunPaths) -> None:
@@ -209,7 +228,7 @@ class Worker:
     def _count_death(self, run_id: str, code: int) -> None:
         """Count deaths before any record; later ones are counted by the journal (attempts)."""
         history = read_history(RunPaths(self._runs / run_id))
-        if code != 0 and history.state == RunState.QUEUED:
+        if code not in (0, LEFT_ALONE) and history.state == RunState.QUEUED:
             self._deaths[run_id] += 1
 
     def _end_children(self) -> None:
