@@ -134,7 +134,7 @@ def measure(model: nn.Module, task: Task, comparison: Comparison, ranks: list[in
     return {
         "rank": ranks[0],
         "predicted": predicted(model, trial, task, ranks),
-        "measured": statistics.fmean(point["output_error"]),
+        "measured": statistics.fmean(error or 0.0 for error in point["output_error"]),
         "before": comparison.before["accuracy"],
         "after": point["accuracy"],
     }

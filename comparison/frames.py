@@ -13,21 +13,20 @@ import pandas as pd
 from hankelboard.comparison.cells import for_spreadsheet
 from hankelboard.storage.errors import ConfigError, RunNotFound
 from hankelboard.storage.history import read_history
-from hankelboard.storage.journal import read_journal
+from hankelboard.storage.journal import JournalReader, metrics_reader, spectra_reader
 from hankelboard.storage.layout import RunPaths
 
 
 def metrics(run: str | os.PathLike[str]) -> pd.DataFrame:
     """Return all metrics of a run directory, one row a record; `live`: whether it lies on the live path."""
     paths = RunPaths(Path(run))
-    return _frame(paths, paths.metrics, ALWAYS)
+    return _frame(paths, metrics_reader(paths), ALWAYS)
 
 
 def spectra(run: str | os.PathLike[str]) -> pd.DataFrame:
     """Return all spectra of a run directory, one row per snapshot, layer and state (index from 1)."""
     paths = RunPaths(Path(run))
-    frame = _frame(paths, paths.spectra, (*ALWAYS, "layer", "state_dim", "hsv"))
-    frame = frame[frame["hsv"].map(lambda values: isinstance(values, list)).astype(bool)]
+    frame = _frame(paths, spectra_reader(paths), (*ALWAYS, "layer", "state_dim", "hsv"))
     frame = frame.assign(index=frame["hsv"].map(lambda values: list(range(1, len(values) + 1))))
     return frame.explode(["index", "hsv"], ignore_index=True).astype({"index": "int64", "hsv": "float64"})
 
@@ -35,12 +34,12 @@ def spectra(run: str | os.PathLike[str]) -> pd.DataFrame:
 ALWAYS = ("t", "step", "branch", "attempt")
 
 
-def _frame(paths: RunPaths, journal: Path, always: Sequence[str]) -> pd.DataFrame:
+def _frame(paths: RunPaths, reader: JournalReader, always: Sequence[str]) -> pd.DataFrame:
     """Return a journal as a table that always has these columns. Raises RunNotFound."""
     if not paths.root.is_dir():
         raise RunNotFound(f"{paths.root}: no such run directory")
     history = read_history(paths)
-    records = [{**record, "live": history.on_path(record)} for record in read_journal(journal)[0]]
+    records = [{**record, "live": history.on_path(record)} for record in reader.read_new()]
     return pd.DataFrame(records, columns=None if records else [*always, "live"])
 
 

@@ -12,10 +12,9 @@ from hankelboard.comparison.cells import csv_rows
 from hankelboard.comparison.curves import METRICS, Curve, read_curve
 from hankelboard.comparison.series import Final, final_of
 from hankelboard.storage.commands import read_notes
-from hankelboard.storage.decoding import decode_events
 from hankelboard.storage.errors import ConfigError, RunError
 from hankelboard.storage.given_files import MAX_TABLE_BYTES, read_given_text
-from hankelboard.storage.journal import read_journal
+from hankelboard.storage.journal import read_events
 from hankelboard.storage.layout import RunPaths
 from hankelboard.storage.runs import list_runs, read_run
 from hankelboard.storage.schema import Event
@@ -114,7 +113,7 @@ def _final_of_row(row: Mapping[str, str]) -> Final:
         state_dims=[int(part) for part in row["state_dims"].split()], best=number("best"),
         best_step=None if best_step is None else int(best_step), last=number("last"), test=number("test"),
         train_s=number("train_s"), prior_s=number("prior_s") or 0.0, waiting_s=number("waiting_s"), config={},
-        bits=number("bits") if "bits" in row else None,
+        bits=number("bits") if "bits" in row else None, data=row.get("data") or "",
     )  # fmt: skip
 
 
@@ -134,7 +133,7 @@ def origin_of(events: Iterable[Event]) -> Origin:
 
 def read_origins(listed: Iterable[RunPaths]) -> list[tuple[Origin, int]]:
     """Return the different origins of runs, and how many runs each has."""
-    return count_origins(origin_of(decode_events(read_journal(paths.events)[0])) for paths in listed)
+    return count_origins(origin_of(read_events(paths)) for paths in listed)
 
 
 def count_origins(origins: Iterable[Origin]) -> list[tuple[Origin, int]]:

@@ -1,5 +1,6 @@
 """A comparison in rows: figures of each series with its deltas, of each run, and what differs."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ from hankelboard.comparison.series import (
     Spread,
     configuration_differences,
     differences_within,
+    of_other_data,
 )
 from hankelboard.storage.figures import fixed, percent, points, seconds, significant
 from hankelboard.storage.vocabulary import RunState
@@ -125,7 +127,7 @@ def run_rows(series: Sequence[Series]) -> list[dict[str, Any]]:
 
 RUN_COLUMNS = ("run", "name", "role", "group", "preset", "seed", "state", "step", "total_steps",
                "states", "state_dims", "test", "last", "best", "best_step", "train_s", "prior_s",
-               "waiting_s", "bits")  # fmt: skip
+               "waiting_s", "bits", "data")  # fmt: skip
 
 
 def _flat(value: Any) -> Any:
@@ -158,7 +160,8 @@ def _beside_budget(places: Sequence[np.ndarray], end: float) -> str:
 
 def budgets(curves: Mapping[str, Curve]) -> list[float]:
     """Return training seconds at which runs end, ascending: the first is a budget that all of them have."""
-    return sorted(float(curve.train_s[-1]) for curve in curves.values() if len(curve.value) > 1)
+    ends = (float(curve.train_s[-1]) for curve in curves.values() if len(curve.value) > 1)
+    return sorted(end for end in ends if math.isfinite(end))
 
 
 def unfinished(series: Sequence[Series]) -> list[Final]:
@@ -167,9 +170,14 @@ def unfinished(series: Sequence[Series]) -> list[Final]:
 
 
 def mixtures(series: Sequence[Series]) -> list[str]:
-    """Return a sentence for each series whose runs differ in more than their seed."""
+    """Return a sentence for each series whose runs differ in more than their seed, or in their data."""
     labelled = ((one.label, differences_within(one)) for one in series)
-    return [
+    others = [
+        f"{', '.join(labels)} learned from other data than {first}, with the same settings: they are apart, "
+        "and no mean is of both."
+        for first, labels in of_other_data(series).items()
+    ]
+    return others + [
         f"The runs of {label} differ in {', '.join(keys)}, too: their mean is of no one configuration."
         for label, keys in labelled
         if keys

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hankelboard.storage import atomic
-from hankelboard.storage.decoding import decode_manifest
+from hankelboard.storage.decoding import decode_manifest, misfit_of_manifest
 from hankelboard.storage.errors import CheckpointError, Superseded
 from hankelboard.storage.layout import FORMAT_VERSION, STRAY_PREFIX, CheckpointName, RunPaths, manifest_in
 from hankelboard.storage.records import now, read_record
@@ -83,23 +83,22 @@ def publish(
 
 def read_checkpoint(paths: RunPaths, name: CheckpointName) -> Checkpoint:
     """Return what the manifest says. Raises CheckpointError when there is none or it cannot be read."""
-    manifest = decode_manifest(read_record(paths.manifest(name)))
+    record = read_record(paths.manifest(name))
+    manifest = decode_manifest(record)
     if manifest is None:
-        raise CheckpointError(f"checkpoint {name}: manifest.json is missing or damaged")
-    if not all(
-        Path(file).name == file and isinstance(facts, dict) for file, facts in manifest["files"].items()
-    ):
+        problem = "missing or damaged" if record is None else f"damaged: {misfit_of_manifest(record)}"
+        raise CheckpointError(f"checkpoint {name}: manifest.json is {problem}")
+    if not all(Path(file).name == file for file in manifest["files"]):
         raise CheckpointError(f"checkpoint {name}: manifest.json names files outside the checkpoint")
-    metrics = manifest.get("metrics")
     return Checkpoint(
         name=name,
-        t=str(manifest.get("t", "")),
-        cause=str(manifest.get("cause", "")),
-        pinned=manifest.get("pinned") is True,
-        state_dims=_integers(manifest.get("state_dims")),
-        bytes=sum(_integers([facts.get("bytes") for facts in manifest["files"].values()])),
-        metrics=metrics if isinstance(metrics, dict) else {},
-        reductions=_integers(manifest.get("reductions")),
+        t=manifest.get("t", ""),
+        cause=manifest.get("cause", ""),
+        pinned=manifest.get("pinned", False),
+        state_dims=manifest.get("state_dims", []),
+        bytes=sum(facts["bytes"] for facts in manifest["files"].values()),
+        metrics=manifest.get("metrics", {}),
+        reductions=manifest.get("reductions", []),
         files=manifest["files"],
     )
 
@@ -135,9 +134,9 @@ def problems(paths: RunPaths, name: CheckpointName) -> Iterator[str]:
         path = paths.checkpoint(name) / file
         if not _is_plain_file(path):
             yield f"checkpoint {name}: {file} is missing"
-        elif path.stat().st_size != facts.get("bytes"):
-            yield f"checkpoint {name}: {file} has {path.stat().st_size} bytes instead of {facts.get('bytes')}"
-        elif _sha256(path) != facts.get("sha256"):
+        elif path.stat().st_size != facts["bytes"]:
+            yield f"checkpoint {name}: {file} has {path.stat().st_size} bytes instead of {facts['bytes']}"
+        elif _sha256(path) != facts["sha256"]:
             yield f"checkpoint {name}: {file} does not have the recorded SHA-256"
 
 
@@ -188,7 +187,3 @@ def _is_later(name: str, attempt: int | None) -> bool:
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _integers(value: object) -> list[int]:
-    return [item for item in value if isinstance(item, int)] if isinstance(value, list) else []

@@ -8,7 +8,9 @@ from pathlib import Path
 
 from hankelboard.storage.errors import ConfigError, RunNotFound
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+MAX_STEP = 2_147_483_647
+"""The last step that charts and names have room for: signed, 32 bits."""
 RUN_ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
 CHECKPOINT_NAME = re.compile(r"b(\d{1,6})-(\d{8,12})-a(\d{1,6})-(\d{4,9})", re.ASCII)
 SYSTEMS_NAME = re.compile(r"b(\d{1,6})-(\d{8,12})-a(\d{1,6})-r(\d{1,6})\.safetensors", re.ASCII)
@@ -63,7 +65,7 @@ class CheckpointName:
             return None
         branch, step, attempt, sequence = map(int, match.groups())
         parsed = cls(sequence=sequence, branch=branch, step=step, attempt=attempt)
-        return parsed if str(parsed) == name else None
+        return parsed if str(parsed) == name and step <= MAX_STEP else None
 
 
 @dataclass(frozen=True, order=True)
@@ -86,7 +88,7 @@ class SystemsName:
             return None
         branch, step, attempt, reductions = map(int, match.groups())
         parsed = cls(step=step, reductions=reductions, branch=branch, attempt=attempt)
-        return parsed if str(parsed) == name else None
+        return parsed if str(parsed) == name and step <= MAX_STEP else None
 
 
 @dataclass(frozen=True)
@@ -207,6 +209,10 @@ class RunPaths:
 
     def proposal(self, number: int) -> Path:
         return self.proposals / f"{number:06d}.json"
+
+    def waited(self, number: int) -> Path:
+        """Return where the seconds stand that a released proposal has waited."""
+        return self.proposals / f"{number:06d}.waited.json"
 
     def decision(self, number: int) -> Path:
         return self.decisions / f"{number:06d}.json"

@@ -10,7 +10,7 @@ from typing import Any
 from hankelboard.storage.figures import fixed
 
 PRIMARY_METRIC = "val/accuracy"
-"""What the best step, the best checkpoint and a comparison go by."""
+"""What the best step, the best checkpoint and a comparison go by, where a run names nothing else."""
 BITS = "bits_per_character"
 BITS_METRIC = f"val/{BITS}"
 

@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 
 from hankelboard.storage import atomic
-from hankelboard.storage.decoding import decode_analysis
+from hankelboard.storage.decoding import decode_analysis, misfit_of_analysis, sound
 from hankelboard.storage.history import History
 from hankelboard.storage.layout import ULID_JSON, RunPaths, SystemsName
 from hankelboard.storage.records import new_ulid, now, open_regular, read_record
@@ -49,7 +49,7 @@ def publish_analysis(paths: RunPaths, record: Analysis) -> str:
     """Add an analysis; returns its id. The newest one is shown."""
     paths.analyses.mkdir(exist_ok=True)
     analysis_id = new_ulid()
-    atomic.create(paths.analysis(analysis_id), {"t": now(), **record}, unique=True)
+    atomic.create(paths.analysis(analysis_id), sound({"t": now(), **record}, misfit_of_analysis), unique=True)
     return analysis_id
 
 

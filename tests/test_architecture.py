@@ -234,3 +234,16 @@ def test_no_path_of_a_machine_is_in_the_project():
         if path.suffix in {".py", ".md", ".toml", ".txt", ".yaml", ".sh"} and path.exists():
             text = path.read_text()
             assert not re.search(r"(?<![\w.])/(?:work|root)/", text), name
+
+
+READS_ITS_OWN = {"trainer/compression/checkpoint.py"}  # loop.json, which no other program reads
+
+
+def test_records_are_read_by_the_decoders_of_storage_only():
+    """Nobody else meets JSON as it lies on disk: all readers agree on what is damaged."""
+    raw = {"read_record", "read_journal", "decode", "decode_lines"}
+    readers = ("app", "comparison", "trainer", "settings")
+    for path in (path for package in readers for path in modules(package)):
+        names = {name.rpartition(".")[2] for name in full_names(path) if ".storage." in name}
+        if str(path.relative_to(ROOT)) not in READS_ITS_OWN:
+            assert not raw & names, path

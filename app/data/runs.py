@@ -343,5 +343,9 @@ def workers() -> list[WorkerRecord]:
 
 
 def is_writable(run_id: str) -> bool:
-    """Return whether decisions and commands can be left here (a mounted copy may be read-only)."""
-    return os.access(paths_of(run_id).inbox, os.W_OK)
+    """Return whether decisions and commands can be left here (a mounted copy may be read-only).
+
+    A folder that is not there yet is made by who writes into it first.
+    """
+    paths = paths_of(run_id)
+    return os.access(paths.inbox if paths.inbox.exists() else paths.root, os.W_OK)

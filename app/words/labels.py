@@ -11,7 +11,8 @@ from typing import Any, Literal, TypeGuard
 from zoneinfo import ZoneInfo
 
 from hankelboard.storage import figures
-from hankelboard.storage.scores import bits_in_words
+from hankelboard.storage.schema import Best
+from hankelboard.storage.scores import PRIMARY_METRIC, bits_in_words
 from hankelboard.storage.summary import SummaryRow
 from hankelboard.storage.vocabulary import (
     POLICY_PREFIX,
@@ -34,6 +35,7 @@ Label = tuple[str, str, Color]
 
 READ_ONLY = "This folder of runs is read-only here: runs can be looked at, but not decided on or started."
 NOT_QUEUED: Label = ("not queued", "schedule", "gray")
+HELD: Label = ("waits for you", "front_hand", "orange")
 NOT_ADOPTED: Label = ("not adopted", "move_to_inbox", "gray")
 WORKER_HINT = "No worker is running: start one with `hankelboard worker`."
 
@@ -57,8 +59,10 @@ STATES: dict[str, Label] = {
     RunState.FAILED: ("failed", "error", "red"),
     RunState.CANCELLED: ("cancelled", "cancel", "gray"),
     RunState.INTERRUPTED: ("interrupted", "power_off", "orange"),
+    RunState.RELEASED: ("released: waits for a decision", "gavel", "orange"),
     RunState.DEAD: ("process gone", "link_off", "red"),
     RunState.STALE: ("no sign of life", "signal_disconnected", "orange"),
+    RunState.UNKNOWN: ("unknown", "help", "gray"),
     RunState.UNREADABLE: ("unreadable", "broken_image", "red"),
 }
 PHASES: dict[str, str] = {
@@ -126,6 +130,8 @@ def state(row: SummaryRow) -> Label:
     """Return words, icon and colour of a run's state. A run that no worker takes is not in the queue."""
     if row["state"] == RunState.QUEUED and not row["queued"]:
         return NOT_QUEUED
+    if row["held"]:
+        return HELD
     return STATES.get(row["state"], (str(row["state"]), "help", "gray"))
 
 
@@ -198,6 +204,13 @@ def percent(value: object, digits: int = 2) -> str:
 def accuracy(scores: Mapping[str, Any] | None) -> str:
     """Return the accuracy of what was scored, in percent; a dash where there is none."""
     return percent((scores or {}).get("accuracy"))
+
+
+def best(record: Best | None) -> str:
+    """Return "94.12 %", or of a run that goes by another metric its value and name."""
+    if record is None or record["metric"] == PRIMARY_METRIC:
+        return percent(record["value"] if record else None)
+    return f"{number(record['value'])} {record['metric']}"
 
 
 def points(value: float) -> str:

@@ -21,6 +21,8 @@ from hankelboard.trainer.cli.arguments import Command
 from hankelboard.trainer.cli.version import PrintVersion
 from hankelboard.trainer.compression.terminal import settle_text
 
+INTERRUPTED = 130
+"""Exit code of what Ctrl-C ended, as shells have it."""
 EXAMPLES = """\
 examples:
   hankelboard demo                                  three runs on embedded data, in the browser
@@ -49,6 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except HankelboardError as error:
         print(f"hankelboard: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:  # before a command listens to signals itself
+        return INTERRUPTED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1

@@ -77,6 +77,7 @@ def _add_send(commands: Any) -> None:
                          more="stop saves and ends; kill ends without saving, also what hangs")  # fmt: skip
     parser.add_argument("run", metavar="RUN")
     parser.add_argument("kind", choices=[kind for kind in KINDS if kind not in WITH_ARGUMENTS])
+    _add_acceptance(parser)
     _add_wait(parser)
 
 
@@ -106,6 +107,7 @@ def _add_rollback(commands: Any) -> None:
     parser.add_argument(
         "--policy", choices=POLICIES, default=Policy.ASK, help="of the new branch (default: ask)"
     )
+    _add_acceptance(parser)
     _add_wait(parser)
 
 
@@ -125,6 +127,11 @@ def _add_proposal(parser: argparse.ArgumentParser) -> None:
 
 def _add_ranks(parser: argparse.ArgumentParser, help: str) -> None:
     parser.add_argument("--ranks", type=_ranks, metavar="R,R,…", help=help)
+
+
+def _add_acceptance(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--accept-changes", action="store_true",
+                        help="resume although data, split or the model's code changed")  # fmt: skip
 
 
 def _add_wait(parser: argparse.ArgumentParser) -> None:
@@ -221,11 +228,16 @@ def decide_proposal(options: argparse.Namespace) -> int:
 
 
 def send(options: argparse.Namespace) -> int:
-    return _send(options, options.kind)
+    if options.accept_changes and options.kind != CommandKind.RESUME:
+        raise ConfigError("--accept-changes: makes sense with resume and rollback only")
+    return _send(options, options.kind, accept_changes=options.accept_changes)
 
 
 def rollback(options: argparse.Namespace) -> int:
-    return _send(options, CommandKind.ROLLBACK, checkpoint=options.checkpoint, policy=options.policy)
+    return _send(
+        options, CommandKind.ROLLBACK, checkpoint=options.checkpoint, policy=options.policy,
+        accept_changes=options.accept_changes,
+    )  # fmt: skip
 
 
 def policy(options: argparse.Namespace) -> int:
@@ -238,7 +250,8 @@ def measure(options: argparse.Namespace) -> int:
 
 def _send(options: argparse.Namespace, kind: str, **arguments: Any) -> int:
     paths = run_of(options)
-    reason = orphans.refusal(read_history(paths).state, kind)
+    history = read_history(paths)
+    reason = orphans.refusal(history.state, kind, held=history.held)
     if reason:
         raise CommandRefused(f"{kind} refused: {reason}")
     if kind in REVIVING:

@@ -20,7 +20,7 @@ from hankelboard.storage.schema import Whose
 from hankelboard.storage.vocabulary import CommandKind, RunState
 from hankelboard.trainer.cli import entering
 from hankelboard.trainer.cli.adopting import offer
-from hankelboard.trainer.cli.arguments import add_command, need, run_of, runs_of, whose
+from hankelboard.trainer.cli.arguments import add_by, add_command, need, run_of, runs_of, whose
 from hankelboard.trainer.cli.side_by_side import Kept, SideBySide
 from hankelboard.trainer.compression.inbox import unanswered
 from hankelboard.trainer.compression.permission import CHILD_MARK
@@ -56,6 +56,9 @@ def add_commands(commands: Any) -> None:
     parser = add_command(commands, "run", run, "train one run in the foreground; Ctrl-C stops and saves",
                          example="hankelboard run RUN")  # fmt: skip
     parser.add_argument("run", metavar="RUN")
+    parser.add_argument("--accept-changes", action="store_true",
+                        help="train on although data, split or the model's code changed")  # fmt: skip
+    add_by(parser)
     parser = add_command(commands, "worker", worker, "train queued runs, one child process each")
     parser.add_argument("--once", action="store_true", help="end when nothing is left to do")
     _add_jobs(parser)
@@ -218,8 +221,10 @@ def run(options: argparse.Namespace) -> int:
 
     jobs = os.environ.get(JOBS_MARK, "")
     take_share(int(jobs) if jobs.isdecimal() else 1)
+    accepts = whose(options) if options.accept_changes else None
+    keep_log = CHILD_MARK not in os.environ
     try:
-        outcome = train_run(paths, keep_log=CHILD_MARK not in os.environ, wanted=wanted)
+        outcome = train_run(paths, keep_log=keep_log, accept_changes=accepts, wanted=wanted)
     except RunHeld as error:
         if CHILD_MARK not in os.environ:
             raise

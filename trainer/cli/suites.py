@@ -109,7 +109,9 @@ def what_stands_in_the_way(summaries: Iterable[Summary], *, trained: bool) -> It
     """Yield why runs are not finished, and what helps; waiting runs only once nothing trains any more."""
     for summary in summaries:
         waits = f"{summary.run} is {summary.state.replace('_', ' ')}: {summary.reason}"
-        if summary.state in (RunState.FAILED, RunState.STOPPED, RunState.CANCELLED):
+        if summary.held:
+            yield f"{summary.run} waits for you: {summary.held}"
+        elif summary.state in (RunState.FAILED, RunState.STOPPED, RunState.CANCELLED):
             yield f"{waits}; `hankelboard send {summary.run} resume` and this command again try once more"
         elif summary.problem:
             yield f"{summary.problem} This command again creates the run anew."

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from hankelboard.trainer.compression.own_version import version_and_commit
 from hankelboard.trainer.layers.recurrences.installed_kernels import kernel_versions
 
 
@@ -33,6 +34,7 @@ def _processor() -> str:
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages that round."""
-    ours = {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__}
-    return {**ours, **kernel_versions()}
+    """Return the versions of Hankelboard, of Python and of the packages that round."""
+    ours = {"hankelboard": version_and_commit()}
+    theirs = {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__}
+    return {**ours, **theirs, **kernel_versions()}

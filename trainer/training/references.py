@@ -17,7 +17,7 @@ from hankelboard.storage.references import references, state_beside, waits_for
 from hankelboard.storage.runs import read_run
 from hankelboard.storage.schema import Reference
 from hankelboard.storage.vocabulary import ProposalState
-from hankelboard.trainer.compression import permission
+from hankelboard.trainer.compression import generators, permission
 from hankelboard.trainer.compression.checkpoint import LOOP, MODEL, load_tensors
 from hankelboard.trainer.data.task import Task
 from hankelboard.trainer.training.model import build_model
@@ -138,7 +138,7 @@ def teacher_of(source: Source, task: Task, device: torch.device) -> nn.Module:
     """
     run = read_run(source.paths)
     permission.demand_for_code(source.paths, run)
-    with torch.random.fork_rng():  # its initial weights, drawn for nothing
+    with generators.kept():  # its initial weights, drawn for nothing
         model = build_model(parse_recorded(run.config), task)
     try:
         load_tensors(model, None, source.tensors())

@@ -9,12 +9,17 @@ from hankelboard.storage.vocabulary import ENDED, CommandKind, EventKind, RunSta
 from hankelboard.trainer.compression.failure import REVIVING, answering, append
 from hankelboard.trainer.compression.inbox import naming, unanswered
 
+ENDS = (CommandKind.STOP, CommandKind.KILL)
+"""Commands that end a run for good."""
+
 
 def wants_trainer(run: Run, history: History, asked: list[Command]) -> bool:
     """Return whether a worker should start a child for this run."""
     kinds = {command.kind for command in asked}
     if CommandKind.KILL in kinds:
         return False
+    if history.held:
+        return bool(kinds & REVIVING)  # a person must say so
     if history.state == RunState.FINISHED:
         return CommandKind.ROLLBACK in kinds
     if history.state in (RunState.STOPPED, RunState.FAILED, RunState.CANCELLED):
@@ -24,14 +29,19 @@ def wants_trainer(run: Run, history: History, asked: list[Command]) -> bool:
     return run.queued or bool(kinds & REVIVING)
 
 
-def refusal(state: str, kind: str) -> str | None:
-    """Return why a run in this state does not take this command, None when it does."""
+def refusal(state: str, kind: str, *, held: str = "") -> str | None:
+    """Return why a run in this state does not take this command, None when it does.
+
+    `held`: why the run waits for a person, if it does.
+    """
     if state == RunState.FINISHED and kind != CommandKind.ROLLBACK:
         return "the run is finished; roll back to a checkpoint to train on from there"
     if state == RunState.CANCELLED and kind != CommandKind.RESUME:
         return "the run was cancelled before it started"
     if state in (RunState.STOPPED, RunState.FAILED) and kind not in REVIVING:
         return f"the run is {state}; resume it or roll it back first"
+    if held and kind not in (*REVIVING, *ENDS):
+        return "the run waits for a person; resume it first"
     return None
 
 
@@ -52,14 +62,20 @@ def _reply(history: History, command: Command) -> tuple[EventKind, EventFields] 
     """Return the event that answers a command to a run in this state; None where a trainer is to answer."""
     if history.state == RunState.QUEUED and command.kind in (CommandKind.STOP, CommandKind.KILL):
         return _end(EventKind.RUN_CANCELLED, command, f"cancelled by {command.by}")
-    if command.kind == CommandKind.KILL and not _has_ended(history):
-        return _end(EventKind.RUN_STOPPED, command, f"killed by {command.by}, without saving")
-    if reason := refusal(history.state, command.kind):
+    goes_on = history.state not in ENDED or history.state == RunState.INTERRUPTED
+    if goes_on and (command.kind == CommandKind.KILL or (history.held and command.kind in ENDS)):
+        return _end(EventKind.RUN_STOPPED, command, f"{_how(command)}, without saving")
+    if reason := refusal(history.state, command.kind, held=history.held):
         who = naming(command)
         return EventKind.COMMAND_REFUSED, {
-            "command_id": who["command_id"], "command": who["command"], "by": who["by"], "reason": reason,
+            "command_id": who["command_id"], "command": who["command"], "by": who["by"],
+            "by_role": who["by_role"], "reason": reason,
         }  # fmt: skip
     return None
+
+
+def _how(command: Command) -> str:
+    return f"{'killed' if command.kind == CommandKind.KILL else 'stopped'} by {command.by}"
 
 
 def _end(kind: EventKind, command: Command, reason: str) -> tuple[EventKind, EventFields]:
@@ -67,9 +83,6 @@ def _end(kind: EventKind, command: Command, reason: str) -> tuple[EventKind, Eve
 
 
 def needs_nothing(history: History, asked: list[Command]) -> bool:
-    """Return whether the run has ended and nobody asks anything of it."""
-    return _has_ended(history) and not asked
-
-
-def _has_ended(history: History) -> bool:
-    return history.state in ENDED and history.state != RunState.INTERRUPTED
+    """Return whether the run has ended, or waits for a person, and nobody asks anything of it."""
+    waits = history.state == RunState.INTERRUPTED and not history.held
+    return history.state in ENDED and not waits and not asked

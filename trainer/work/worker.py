@@ -24,6 +24,7 @@ from hankelboard.trainer.compression.clock import Clock
 from hankelboard.trainer.compression.failure import give_up
 from hankelboard.trainer.compression.inbox import unanswered
 from hankelboard.trainer.compression.permission import CHILD_MARK
+from hankelboard.trainer.compression.signals import heard
 from hankelboard.trainer.compression.terminal import UTF8, say
 from hankelboard.trainer.work import orphans
 
@@ -62,8 +63,8 @@ class Worker:
 
     def work(self, *, once: bool = False) -> None:
         """Work until a signal comes; with `once` until nothing is left to do."""
-        signal.signal(signal.SIGTERM, self._on_signal)
-        signal.signal(signal.SIGINT, self._on_signal)
+        for number in heard():
+            signal.signal(number, self._on_signal)
         self._runs.mkdir(parents=True, exist_ok=True)
         say(f"worker {os.getpid()} watches {self._runs} ({self._jobs} at once)")
         try:

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from hankelboard.storage import commands
+from hankelboard.storage import atomic, commands
 from hankelboard.storage.errors import CommandRefused
 from hankelboard.storage.figures import percent, points
 from hankelboard.storage.proposals import publish_measurement, read_evidence, read_proposal, what_if
@@ -126,6 +126,9 @@ def test_a_damaged_measurement_leaves_the_proposal_as_it_is(hurried):
         hurried.wait_pending(1)
         hurried.decide(1, "reject")
     before = read_evidence(hurried.paths, 1)
-    publish_measurement(hurried.paths, "0" * 26, {"proposal": 1, "points": 3, "layers": None, "done": []})
+    damaged = {"proposal": 1, "points": 3, "layers": None, "done": []}
+    with pytest.raises(ValueError, match="points: must be a list of objects"):
+        publish_measurement(hurried.paths, "0" * 26, damaged)
+    atomic.create(hurried.paths.measurement("0" * 26), damaged)
     hurried.paths.measurement("0" * 25 + "1").write_text("{torn")
     assert read_evidence(hurried.paths, 1) == before

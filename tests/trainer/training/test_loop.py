@@ -88,7 +88,7 @@ def test_an_error_of_ours_is_one_line_and_any_other_keeps_its_traceback(small_ru
 def test_three_attempts_without_a_checkpoint_are_enough(small_run, monkeypatch):
     run = small_run()
 
-    def begins_and_breaks(session):
+    def begins_and_breaks(session, changes):
         session.run.event("attempt_started", checkpoint=None, state_dims=[12, 12], policy="auto")
         raise ZeroDivisionError
 
