@@ -34,7 +34,7 @@ from hankelboard.storage.status import (
     process_identity,
     read_status,
 )
-from hankelboard.storage.vocabulary import ENDED
+from hankelboard.storage.vocabulary import ENDED, RunState
 
 POLL_S = 0.25
 BEGINS_WITHIN_S = 60.0
@@ -73,7 +73,7 @@ class Latest:
 
     number: int
     identity: Mapping[str, Any]
-    released: bool
+    ended: bool
     """Whether its process said that it writes no more."""
 
 
@@ -97,9 +97,9 @@ def latest(paths: RunPaths) -> Latest | None:
     number = max(_claimed(paths), default=-1)
     if number < 0:
         status = read_status(paths)
-        return Latest(status.get("attempt", 0), status, released=False) if status else None
+        return Latest(status.get("attempt", 0), status, ended=False) if status else None
     claim = decode_attempt(read_record(paths.attempt(number)), number)
-    return Latest(number, {**claim} if claim else {}, released=paths.released(number).name in names)
+    return Latest(number, {**claim} if claim else {}, ended=paths.ended(number).name in names)
 
 
 def standing(attempt: Latest | None, answer: Answer) -> Standing:
@@ -109,7 +109,7 @@ def standing(attempt: Latest | None, answer: Answer) -> Standing:
     lost it, or locks may be of each machine alone. A lock that is held by a process that the dead trainer
     started is no trainer's.
     """
-    if attempt is None or attempt.released:
+    if attempt is None or attempt.ended:
         return Standing.AT_WORK if attempt is None and answer is Answer.HELD else Standing.OVER
     here = is_of_this_boot(attempt.identity)
     life = life_of(attempt.identity)
@@ -164,7 +164,7 @@ def claim(paths: RunPaths, answer: Answer, say: Callable[[str], None] = lambda t
             with _saying_why(fence):
                 _take_over(fence)
     except BaseException:
-        release(fence)
+        end(fence)
         raise
     return fence
 
@@ -186,7 +186,9 @@ def _before(paths: RunPaths) -> Latest | None:
         return attempt
     status = read_status(paths)
     known = status is not None and status.get("attempt") == history.attempt
-    return Latest(history.attempt, {**status} if status and known else {}, history.state in ENDED)
+    return Latest(
+        history.attempt, {**status} if status and known else {}, history.state in (*ENDED, RunState.RELEASED)
+    )
 
 
 def _wait_until_over(
@@ -264,10 +266,10 @@ def _copy_whole_lines(source: Path, target: Path) -> None:
         os.close(descriptor)
 
 
-def release(fence: Fence) -> None:
+def end(fence: Fence) -> None:
     """Say that this attempt writes no more: the next one need not wait for its beat. Never fails."""
     with contextlib.suppress(OSError):  # the next one sees that the process is gone, or that it falls silent
-        atomic.create(fence.paths.released(fence.number), {"t": now(), "attempt": fence.number})
+        atomic.create(fence.paths.ended(fence.number), {"t": now(), "attempt": fence.number})
 
 
 def _held(paths: RunPaths, attempt: Latest | None) -> str:

@@ -200,8 +200,8 @@ class RunPaths:
     def attempt(self, number: int) -> Path:
         return self.attempts / f"{number:06d}.json"
 
-    def released(self, number: int) -> Path:
-        return self.attempts / f"{number:06d}-released.json"
+    def ended(self, number: int) -> Path:
+        return self.attempts / f"{number:06d}-ended.json"
 
     def taken_over(self, number: int) -> Path:
         """Return the folder of the journals that attempt `number` goes on with, if it took over."""

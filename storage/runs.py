@@ -213,7 +213,7 @@ class RunLock:
     def release(self) -> None:
         """Give both back. A forked child has neither."""
         if os.getpid() == self._process:
-            attempts.release(self.fence)
+            attempts.end(self.fence)
             self._lock.close()
 
     def __enter__(self) -> "RunLock":

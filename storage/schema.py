@@ -152,10 +152,10 @@ class Status(ProcessIdentity):
 class AttemptRecord(ProcessIdentity):
     """attempts/N.json: which process began attempt N."""
 
-    format_version: Count
-    t: Time
-    attempt: Count
-    nonce: str
+    format_version: NotRequired[Annotated[int, Range(1, 1_000_000), SHOULD]]
+    t: NotRequired[Time]
+    attempt: Number
+    nonce: NotRequired[Annotated[str, SHOULD]]
     """By which the process knows its own claim again."""
 
 

@@ -202,8 +202,6 @@ def live_state(history: History, status: Status | None) -> str:
         return history.state
     status = _of_latest(history, status)
     if not status:  # no sign of a process, and none that it ended
-        return history.state
-    if not status:  # no sign of a process, and none that it ended
         return history.state if history.state == RunState.QUEUED else RunState.UNKNOWN
     if process_is_gone(status):
         return RunState.DEAD
@@ -212,7 +210,8 @@ def live_state(history: History, status: Status | None) -> str:
 
 def _of_latest(history: History, status: Status | None) -> Status | None:
     """Return the status, None when an attempt wrote it after a later one had begun."""
-    return None if status and status.get("attempt", history.attempt) < history.attempt else status
+    attempt = status.get("attempt") if status else None
+    return None if isinstance(attempt, int) and attempt < history.attempt else status
 
 
 def best_on_path(history: History, metrics: Iterable[Record], primary: Primary) -> Best | None:

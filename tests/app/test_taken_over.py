@@ -32,7 +32,7 @@ def test_events_and_metrics_are_those_of_the_attempt_that_took_over(tmp_path):
         file.write(b'{"kind":"run_finished","step":9,"branch":0,"attempt":0}\n')
     cache.refresh()
     assert [event["kind"] for event in cache.events] == ["attempt_started", "paused"]
-    assert cache.summary()["state"] == "paused" and cache.columns.metrics() == []
+    assert cache.history.state == "paused" and cache.columns.metrics() == []
 
 
 def test_a_late_event_of_an_older_attempt_is_not_on_the_timeline(tmp_path):
@@ -41,7 +41,7 @@ def test_a_late_event_of_an_older_attempt_is_not_on_the_timeline(tmp_path):
     write(paths, started, {"kind": "run_stopped"})
     cache = RunCache(paths)
     cache.refresh()
-    assert [event["attempt"] for event in cache.events] == [0, 1] and cache.summary()["state"] == "running"
+    assert [event["attempt"] for event in cache.events] == [0, 1] and cache.history.state == "running"
 
 
 def test_a_run_that_beats_is_not_dead_although_its_pid_is_not_seen(tmp_path):

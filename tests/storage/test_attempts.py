@@ -60,7 +60,7 @@ def test_attempts_are_numbered_and_what_the_journal_knows_counts_too(paths, tell
     with RunLock(paths) as lock:
         assert lock.fence.number == 7
     assert sorted(path.name for path in paths.attempts.iterdir()) == [
-        "000000-released.json", "000000.json", "000007-released.json", "000007.json",
+        "000000-ended.json", "000000.json", "000007-ended.json", "000007.json",
     ]  # fmt: skip
 
 
@@ -135,8 +135,8 @@ def test_what_is_known_of_the_latest_attempt(paths, elsewhere):
         ({**gone, "process_started_at": "x/1"}, Answer.NONE, Standing.UNCERTAIN),  # before the last boot
         ({**gone, "host": "renamed"}, Answer.OURS, Standing.OVER),  # a container of this machine
     ):  # fmt: skip
-        assert standing(attempts.Latest(0, identity, released=False), answer) is expected, (identity, answer)
-        assert standing(attempts.Latest(0, identity, released=True), answer) is Standing.OVER
+        assert standing(attempts.Latest(0, identity, ended=False), answer) is expected, (identity, answer)
+        assert standing(attempts.Latest(0, identity, ended=True), answer) is Standing.OVER
 
 
 @pytest.mark.usefixtures("soon")
@@ -175,7 +175,7 @@ def test_one_that_never_beat_is_waited_for_as_long_as_it_may_take_to_begin(paths
 def test_one_that_releases_the_run_is_not_waited_for(paths, elsewhere, monkeypatch):
     fence = elsewhere(paths)
     monkeypatch.setattr(attempts, "BEGINS_WITHIN_S", 1e9)
-    threading.Timer(0.05, attempts.release, [fence]).start()
+    threading.Timer(0.05, attempts.end, [fence]).start()
     assert claim(paths, Answer.NONE).number == 1
     assert not paths.taken_over(1).exists()  # it was over for certain
 
@@ -269,7 +269,7 @@ def test_journals_that_cannot_be_copied_are_not_taken_over(paths, tell, elsewher
         with pytest.raises(RunError, match="attempt 1 cannot begin: No space left"):
             claim(paths, Answer.NONE)
     assert sorted(path.name for path in paths.attempts.iterdir()) == [
-        "000000.json", "000001-released.json", "000001.json",
+        "000000.json", "000001-ended.json", "000001.json",
     ]  # fmt: skip
 
 
@@ -285,7 +285,7 @@ def test_a_status_of_an_older_attempt_is_left_out(paths, tell):
     tell("attempt_started", attempt=1, state_dims=[8], policy="ask")
     beat(paths, 9, attempt=0, state="paused", step=77, best={"metric": "m", "value": 1.0, "step": 1})
     summary = summarise(paths)
-    assert (summary.state, summary.step, summary.best) == ("running", 0, None)
+    assert (summary.state, summary.step, summary.best) == ("unknown", 0, None)
 
 
 def test_a_proposal_that_an_attempt_never_announced_cannot_be_decided(paths, tell, proposal):
@@ -305,7 +305,7 @@ def test_who_wakes_late_removes_no_strays_of_a_later_attempt(paths):
 
 def test_a_checkpoint_that_may_not_be_published_leaves_nothing(paths):
     name = CheckpointName(branch=0, step=5, attempt=0, sequence=1)
-    claim(paths, Answer.OURS), attempts.release(Fence(paths, 0)), claim(paths, Answer.OURS)
+    claim(paths, Answer.OURS), attempts.end(Fence(paths, 0)), claim(paths, Answer.OURS)
     with pytest.raises(Superseded):
         checkpoints.publish(
             paths, name, lambda folder: (folder / "x").touch(), cause="stop", pinned=False, state_dims=[4],

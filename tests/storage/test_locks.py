@@ -189,7 +189,7 @@ def test_a_forked_child_holds_no_lock(paths):
 def test_a_forked_child_releases_nothing(paths):
     with runs.RunLock(paths) as lock, forked(lock.release):
         assert locks.look(paths.lock) is locks.Answer.HELD and runs.is_held(paths)
-        assert not paths.released(0).exists()
+        assert not paths.ended(0).exists()
 
 
 def test_a_child_that_a_library_forked_keeps_the_lock_and_stops_nobody(paths):
@@ -197,7 +197,7 @@ def test_a_child_that_a_library_forked_keeps_the_lock_and_stops_nobody(paths):
     lock = runs.RunLock(paths)
     claim = paths.attempt(0).read_text()
     lock.release()
-    paths.released(0).unlink()
+    paths.ended(0).unlink()
     paths.attempt(0).write_text(claim.replace(f'"pid":{os.getpid()}', '"pid":999999999'))
     descriptor = os.open(paths.lock, os.O_RDWR)
     fcntl.flock(descriptor, fcntl.LOCK_EX)

@@ -267,7 +267,7 @@ class Offers:
         run = self._run
         number = max(proposals.proposal_numbers(run.paths), default=0)
         record = proposals.read_proposal(run.paths, number) if number else None
-        late = number > self._there and record is not None and record["attempt"] != run.recorder.attempt
+        late = number > self._there and record is not None and record.get("attempt") != run.recorder.attempt
         if record is None or late or number in run.history.proposals:
             return number + 1, None
         key = (record.get("branch"), record.get("attempt_step"), record.get("step"))

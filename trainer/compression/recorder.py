@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, Unpack, cast
 
 from hankelboard.storage.attempts import Fence
+from hankelboard.storage.errors import Superseded
 from hankelboard.storage.history import History
 from hankelboard.storage.journal import Journal
 from hankelboard.storage.layout import RunPaths
@@ -231,9 +232,10 @@ class Recorder:
             clock.sleep(RETRY_S)
 
     def close(self) -> None:
-        for journal in (self._events, self._metrics, self._spectra):
-            journal.flush()
-        self._note_trouble(calm_s=0.0)
+        with contextlib.suppress(Superseded):
+            for journal in (self._events, self._metrics, self._spectra):
+                journal.flush()
+            self._note_trouble(calm_s=0.0)
         self._metrics.close()
         self._spectra.close()
         self._events.close()

@@ -1,5 +1,7 @@
 """Runs that have no trainer now: what is to become of them, and answers to commands sent to them."""
 
+from typing import cast
+
 from hankelboard.storage.commands import Command
 from hankelboard.storage.history import History
 from hankelboard.storage.layout import RunPaths
@@ -60,17 +62,13 @@ def answer(paths: RunPaths, history: History, asked: list[Command]) -> None:
 
 def _reply(history: History, command: Command) -> tuple[EventKind, EventFields] | None:
     """Return the event that answers a command to a run in this state; None where a trainer is to answer."""
-    if history.state == RunState.QUEUED and command.kind in (CommandKind.STOP, CommandKind.KILL):
+    if history.state == RunState.QUEUED and command.kind in ENDS:
         return _end(EventKind.RUN_CANCELLED, command, f"cancelled by {command.by}")
     goes_on = history.state not in ENDED or history.state == RunState.INTERRUPTED
     if goes_on and (command.kind == CommandKind.KILL or (history.held and command.kind in ENDS)):
         return _end(EventKind.RUN_STOPPED, command, f"{_how(command)}, without saving")
     if reason := refusal(history.state, command.kind, held=history.held):
-        who = naming(command)
-        return EventKind.COMMAND_REFUSED, {
-            "command_id": who["command_id"], "command": who["command"], "by": who["by"],
-            "by_role": who["by_role"], "reason": reason,
-        }  # fmt: skip
+        return EventKind.COMMAND_REFUSED, cast(EventFields, {**naming(command), "reason": reason})
     return None
 
 
