@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from hankelboard.storage import opening
 from hankelboard.storage.layout import STRAY_PREFIX
 from hankelboard.storage.records import encode, new_ulid
 
@@ -22,14 +23,15 @@ def replace(path: Path, record: Mapping[str, object], *, durable: bool = True, f
 
 def replace_bytes(path: Path, content: bytes, *, durable: bool = True) -> None:
     """Put bytes at `path`, as `replace` does."""
-    temporary = _write_temporary(path, content, durable)
-    try:
-        temporary.replace(path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
-    if durable:
-        sync_folder(path.parent)
+    with opening.folder(path.parent) as place:
+        temporary = _write_temporary(place, content, durable)
+        try:
+            os.replace(temporary, path.name, src_dir_fd=place, dst_dir_fd=place)
+        except OSError:
+            _remove(temporary, place)
+            raise
+        if durable:
+            _sync(place)
 
 
 def overwrite(path: Path, record: Mapping[str, object], *, fill: int) -> None:
@@ -37,7 +39,7 @@ def overwrite(path: Path, record: Mapping[str, object], *, fill: int) -> None:
 
     Atomicity: none; a reader in between may find no record. Raises OSError when it does not fit.
     """
-    descriptor = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    descriptor = opening.open_regular(path, os.O_WRONLY)
     try:
         size = os.fstat(descriptor).st_size
         content = _line(record, max(fill, size))  # nothing of a longer record may stay behind it
@@ -64,58 +66,70 @@ def create(path: Path, record: Mapping[str, object]) -> None:
 
 def create_bytes(path: Path, content: bytes) -> None:
     """Put bytes at `path` if nothing is there, as `create` does."""
-    temporary = _write_temporary(path, content, durable=True)
-    try:
-        os.link(temporary, path)
-    except FileExistsError:
-        if not _same_file(temporary, path):
-            raise  # else it was us: a file server that answers a repeated request
-    finally:
-        temporary.unlink(missing_ok=True)
-    sync_folder(path.parent)
+    with opening.folder(path.parent) as place:
+        temporary = _write_temporary(place, content, durable=True)
+        try:
+            os.link(temporary, path.name, src_dir_fd=place, dst_dir_fd=place)
+        except FileExistsError:
+            if not _same_file(temporary, path.name, place):
+                raise  # else it was us: a file server that answers a repeated request
+        finally:
+            _remove(temporary, place)
+        _sync(place)
 
 
 def _line(record: Mapping[str, object], fill: int = 0) -> bytes:
     return encode(record).encode().ljust(fill - 1) + b"\n"
 
 
-def _write_temporary(path: Path, content: bytes, durable: bool) -> Path:
-    temporary = path.with_name(f"{STRAY_PREFIX}{new_ulid()}")
+def _write_temporary(place: int, content: bytes, durable: bool) -> str:
+    """Write a new file into a folder and return its name."""
+    temporary = f"{STRAY_PREFIX}{new_ulid()}"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
     try:
-        with temporary.open("xb") as file:
+        with os.fdopen(os.open(temporary, flags, 0o666, dir_fd=place), "wb") as file:
             file.write(content)
             file.flush()
             if durable:
                 os.fsync(file.fileno())
     except OSError:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
+        _remove(temporary, place)
         raise
     return temporary
 
 
-def _same_file(one: Path, other: Path) -> bool:
+def _remove(temporary: str, place: int) -> None:
+    with contextlib.suppress(OSError):  # it stays behind as a stray
+        os.unlink(temporary, dir_fd=place)
+
+
+def _same_file(one: str, other: str, place: int) -> bool:
     try:
-        return os.path.samestat(one.lstat(), other.lstat())
+        return os.path.samestat(
+            os.stat(one, dir_fd=place, follow_symlinks=False),
+            os.stat(other, dir_fd=place, follow_symlinks=False),
+        )
     except OSError:
         return False
 
 
 def sync_folder(folder: Path) -> None:
     """Make names in `folder` survive a crash of the machine, where the file system can."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    with opening.folder(folder) as place:
+        _sync(place)
+
+
+def _sync(place: int) -> None:
     try:
-        os.fsync(descriptor)
+        os.fsync(place)
     except OSError as error:
         if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some network file systems sync no folders
             raise
-    finally:
-        os.close(descriptor)
 
 
 def sync_file(path: Path) -> None:
     """Make the contents of a file survive a crash of the machine."""
-    descriptor = os.open(path, os.O_RDONLY)
+    descriptor = opening.open_regular(path)
     try:
         os.fsync(descriptor)
     finally:

@@ -5,13 +5,12 @@ What the files inside hold is the trainer's business; here they are names, sizes
 
 import hashlib
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-from hankelboard.storage import atomic
+from hankelboard.storage import atomic, opening
 from hankelboard.storage.decoding import decode_manifest
 from hankelboard.storage.errors import CheckpointError
 from hankelboard.storage.layout import FORMAT_VERSION, STRAY_PREFIX, CheckpointName, RunPaths, manifest_in
@@ -57,22 +56,23 @@ def publish(
     write : callable that writes the payload files into the folder it is given
     """
     building = paths.building(name)
-    building.mkdir(parents=True)
+    opening.make_folder(paths.checkpoints)
+    opening.make_folder(building, new=True)
     try:
         write(building)
         files: dict[str, FileFacts] = {}
-        for path in sorted(building.iterdir()):
-            files[path.name] = {"sha256": _sha256(path), "bytes": path.stat().st_size}
-            atomic.sync_file(path)
+        for file in sorted(opening.names_in(building)):
+            files[file] = _facts(building / file)
+            atomic.sync_file(building / file)
         manifest: Manifest = {
             "format_version": FORMAT_VERSION, "t": now(), "branch": name.branch, "step": name.step,
             "attempt": name.attempt, "sequence": name.sequence, "cause": cause, "pinned": pinned,
             "state_dims": state_dims, "metrics": metrics, "reductions": reductions, "files": files,
         }  # fmt: skip
         atomic.create(manifest_in(building), manifest)
-        building.rename(paths.checkpoint(name))
+        opening.rename(building, paths.checkpoint(name))
     except OSError:
-        shutil.rmtree(building, ignore_errors=True)
+        opening.remove(building)
         raise
     atomic.sync_folder(paths.checkpoints)
     return read_checkpoint(paths, name)
@@ -114,10 +114,7 @@ def list_checkpoints(paths: RunPaths) -> tuple[list[Checkpoint], list[str]]:
 
 def checkpoint_names(paths: RunPaths) -> list[CheckpointName]:
     """Return the names of all checkpoint folders, by sequence."""
-    try:
-        folders = os.listdir(paths.checkpoints)
-    except OSError:
-        return []
+    folders = opening.names_if_any(paths.checkpoints)
     return sorted(name for name in map(CheckpointName.parse, folders) if name is not None)
 
 
@@ -128,21 +125,24 @@ def problems(paths: RunPaths, name: CheckpointName) -> Iterator[str]:
     except CheckpointError as error:
         yield str(error)
         return
-    for file, facts in checkpoint.files.items():
-        path = paths.checkpoint(name) / file
-        if not _is_plain_file(path):
-            yield f"checkpoint {name}: {file} is missing"
-        elif path.stat().st_size != facts.get("bytes"):
-            yield f"checkpoint {name}: {file} has {path.stat().st_size} bytes instead of {facts.get('bytes')}"
-        elif _sha256(path) != facts.get("sha256"):
-            yield f"checkpoint {name}: {file} does not have the recorded SHA-256"
+    for file, recorded in checkpoint.files.items():
+        problem = _problem(paths.checkpoint(name) / file, recorded)
+        if problem:
+            yield f"checkpoint {name}: {file} {problem}"
 
 
-def _is_plain_file(path: Path) -> bool:
+def _problem(path: Path, recorded: FileFacts) -> str:
+    """Return what is wrong with a file of a checkpoint; its size is looked at first, a hash takes time."""
     try:
-        return path.is_file() and not path.is_symlink()
-    except OSError:  # a name that cannot be one
-        return False
+        with os.fdopen(opening.open_regular(path), "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            if size != recorded.get("bytes"):
+                return f"has {size} bytes instead of {recorded.get('bytes')}"
+            if _sha256(file) != recorded.get("sha256"):
+                return "does not have the recorded SHA-256"
+    except (OSError, ValueError):  # ValueError: a name that cannot be one
+        return "is missing"
+    return ""
 
 
 def remove(paths: RunPaths, name: CheckpointName) -> int:
@@ -152,28 +152,30 @@ def remove(paths: RunPaths, name: CheckpointName) -> int:
     Concurrency: the holder of run.lock only.
     """
     stray = paths.building(name)
-    paths.checkpoint(name).rename(stray)
-    freed = sum(path.stat().st_size for path in stray.iterdir() if path.is_file())
-    shutil.rmtree(stray, ignore_errors=True)
+    opening.rename(paths.checkpoint(name), stray)
+    freed = sum(opening.size_of(stray / file) for file in opening.names_in(stray))
+    opening.remove(stray)
     return freed
 
 
 def remove_strays(paths: RunPaths) -> None:
     """Remove what a dead writer was still building. Only the holder of run.lock may call this."""
     for folder in (paths.root, paths.checkpoints, paths.proposals):  # those that only the trainer writes
-        for stray in folder.glob(f"{STRAY_PREFIX}*"):
-            if stray.is_dir():
-                shutil.rmtree(stray, ignore_errors=True)
-            else:
-                stray.unlink(missing_ok=True)
+        for stray in opening.names_if_any(folder):
+            if stray.startswith(STRAY_PREFIX):
+                opening.remove(folder / stray)
     for name in checkpoint_names(paths):
-        if not paths.manifest(name).exists():
-            shutil.rmtree(paths.checkpoint(name), ignore_errors=True)
+        if not opening.is_there(paths.manifest(name)):
+            opening.remove(paths.checkpoint(name))
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _facts(path: Path) -> FileFacts:
+    with os.fdopen(opening.open_regular(path), "rb") as file:
+        return {"sha256": _sha256(file), "bytes": os.fstat(file.fileno()).st_size}
+
+
+def _sha256(file: BinaryIO) -> str:
+    return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type] # says less than it takes
 
 
 def _integers(value: object) -> list[int]:

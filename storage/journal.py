@@ -3,7 +3,6 @@
 import contextlib
 import errno
 import os
-import stat
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
@@ -13,7 +12,8 @@ from types import TracebackType
 from typing import BinaryIO
 
 from hankelboard.storage.atomic import sync_folder
-from hankelboard.storage.records import NotAFile, Record, decode_lines, encode, now, open_regular
+from hankelboard.storage.opening import NotAFile, open_regular
+from hankelboard.storage.records import Record, decode_lines, encode, now
 
 READ_CHUNK = 4 * 1024 * 1024
 MAX_LINE_BYTES = READ_CHUNK  # a spectrum of 1,024 states is 8 kB; a longer line is no record
@@ -36,7 +36,7 @@ class Journal:
         self._buffer_s = buffer_s
         self._clock = clock
         self._written_at = clock()
-        self._descriptor = _open_to_append(path)
+        self._descriptor = open_regular(path, os.O_RDWR | os.O_CREAT)
         try:
             self._size = _drop_torn_tail(self._descriptor)
             if self._size == 0:
@@ -109,14 +109,6 @@ class Journal:
     ) -> None:
         self.close()
 
-
-def _open_to_append(path: Path) -> int:
-    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
-    descriptor = os.open(path, flags, 0o644)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise NotAFile(errno.EINVAL, "is not a plain file", str(path))
-    return descriptor
 
 
 def _drop_torn_tail(descriptor: int) -> int:

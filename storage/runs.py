@@ -17,6 +17,7 @@ from hankelboard.storage import atomic
 from hankelboard.storage.decoding import decode_run
 from hankelboard.storage.errors import DamagedRun, NewerFormat, RunError, RunHeld, RunNotFound
 from hankelboard.storage.layout import FORMAT_VERSION, RUN_ID, STRAY_PREFIX, RunPaths, run_paths
+from hankelboard.storage.opening import open_regular
 from hankelboard.storage.records import new_ulid, now, read_record
 from hankelboard.storage.schema import RunRecord
 
@@ -131,10 +132,17 @@ def list_runs(runs: Path) -> list[RunPaths]:
     """Return all run directories, newest name first, without strays, files and odd names."""
     try:
         with os.scandir(runs) as entries:
-            names = [entry.name for entry in entries if RUN_ID.fullmatch(entry.name) and entry.is_dir()]
+            names = [entry.name for entry in entries if RUN_ID.fullmatch(entry.name) and _is_folder(entry)]
     except (FileNotFoundError, NotADirectoryError):
         return []
     return [RunPaths(runs / name) for name in sorted(names, reverse=True)]
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself, or to where nobody may look
+        return False
 
 
 def find_run(runs: Path, name: str) -> RunPaths:
@@ -162,7 +170,7 @@ class RunLock:
         RunHeld
             If another process has it for longer than `patience_s`.
         """
-        self._descriptor = os.open(paths.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        self._descriptor = open_regular(paths.lock, os.O_RDWR | os.O_CREAT)
         deadline = time.monotonic() + patience_s
         while not _try_lock(self._descriptor):
             if time.monotonic() >= deadline:
@@ -217,7 +225,7 @@ def creating(runs: Path, *, patience_s: float = 30.0) -> Iterator[None]:
 def is_held(paths: RunPaths) -> bool:
     """Return whether a trainer holds the run now. Writes nothing; a free lock is taken for a moment."""
     try:
-        descriptor = os.open(paths.lock, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = open_regular(paths.lock)
     except OSError:
         return False  # no trainer has been here yet
     try:

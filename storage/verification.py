@@ -9,6 +9,7 @@ from hankelboard.storage.errors import RunError
 from hankelboard.storage.history import History, fold
 from hankelboard.storage.journal import JournalReader
 from hankelboard.storage.layout import RunPaths
+from hankelboard.storage.opening import irregularities, size_of
 from hankelboard.storage.proposals import proposal_numbers, read_decision, read_proposal
 from hankelboard.storage.runs import is_held, read_run
 from hankelboard.storage.schema import Event
@@ -35,6 +36,8 @@ def _findings(paths: RunPaths) -> Iterator[Finding]:
     except RunError as error:
         yield Finding(paths.run_json.name, str(error))
         return
+    for oddity in irregularities(paths):
+        yield Finding(oddity.partition(" ")[0], oddity)
     readers = {name: JournalReader(getattr(paths, name)) for name in ("events", "metrics", "spectra")}
     events = decode_events(readers["events"].read_new())
     for reader in readers.values():
@@ -53,8 +56,8 @@ def _findings(paths: RunPaths) -> Iterator[Finding]:
 def _journal(paths: RunPaths, reader: JournalReader) -> Iterator[Finding]:
     if reader.damaged:
         yield Finding(reader.path.name, f"{reader.damaged} lines are no records")
-    torn = reader.path.stat().st_size - reader.offset if reader.path.exists() else 0
-    if torn and not is_held(paths):
+    torn = size_of(reader.path) - reader.offset
+    if torn > 0 and not is_held(paths):
         yield Finding(
             reader.path.name, f"{torn} bytes of a torn record at the end; healed on resume", damage=False
         )

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol, Unpack, cast
 
+from hankelboard.storage import opening
 from hankelboard.storage.journal import Journal
 from hankelboard.storage.layout import RunPaths
 from hankelboard.storage.records import now
@@ -217,7 +218,9 @@ class _TensorBoard:
         from torch.utils.tensorboard import SummaryWriter  # 1.6 s to import: only where it is asked for
 
         self.close()
+        opening.make_folder(self._folder)
         folder = self._folder / f"branch-{state.branch}"
+        opening.make_folder(folder)
         self._writer = SummaryWriter(str(folder), purge_step=state.step)
         self._branch = state.branch
 

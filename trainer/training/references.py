@@ -1,11 +1,9 @@
 """What a run takes from other runs: state dimensions, weights, ranks, a teacher's predictions."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
 from torch import nn
 
 from hankelboard.settings.config import Config, parse_recorded
@@ -13,11 +11,12 @@ from hankelboard.storage import checkpoints
 from hankelboard.storage.errors import CheckpointError, ConfigError
 from hankelboard.storage.history import History, read_history
 from hankelboard.storage.layout import CheckpointName, RunPaths, run_paths
+from hankelboard.storage.records import read_record
 from hankelboard.storage.references import references, state_beside, waits_for
 from hankelboard.storage.runs import read_run
 from hankelboard.storage.schema import Reference
 from hankelboard.storage.vocabulary import ProposalState
-from hankelboard.trainer.compression.checkpoint import LOOP, MODEL, load_tensors
+from hankelboard.trainer.compression.checkpoint import LOOP, MODEL, load_tensors, read_tensors
 from hankelboard.trainer.data.task import Task
 from hankelboard.trainer.training.model import build_model
 
@@ -37,16 +36,18 @@ class Source:
         """Return parameters and buffers of its model. Raises CheckpointError when it is damaged."""
         for problem in checkpoints.problems(self.paths, self.name):
             raise CheckpointError(f"{self.paths.run_id}: {problem}")
-        return load_file(self.folder / MODEL)
+        return read_tensors(self.folder / MODEL)
 
     def record(self, key: str) -> Reference:
         """Return what run_started keeps: the run, the checkpoint and the seconds of training behind it."""
-        loop = json.loads((self.folder / LOOP).read_text(encoding="utf-8"))["loop"]
+        kept = read_record(self.folder / LOOP)
+        if kept is None:
+            raise CheckpointError(f"{self.paths.run_id}: checkpoint {self.name}: {LOOP} cannot be read")
         before = sum(float(item.get("train_s") or 0.0) for item in read_history(self.paths).references)
         return {
             "key": key, "run": self.paths.run_id, "checkpoint": str(self.name),
             "state_dims": checkpoints.read_checkpoint(self.paths, self.name).state_dims,
-            "train_s": loop["train_s"] + before,
+            "train_s": kept["loop"]["train_s"] + before,
         }  # fmt: skip
 
 
