@@ -13,6 +13,7 @@ from hankelboard.storage.vocabulary import (
     INTERVENTIONS,
     CommandState,
     EventKind,
+    Fault,
     ProposalState,
     RunState,
     Verdict,
@@ -122,8 +123,13 @@ class History:
     """Of run_started: what the run took from others, each with key, run, and train_s where that counts."""
     text: Mapping[str, Any] = field(default_factory=dict)
     """Of run_started of a text: alphabet and sha256."""
-    attempts_without_checkpoint: int = 0
+    deaths: int = 0
+    """Processes in a row that ended by their own fault and came no further than the one before."""
+    kills: int = 0
+    """The same of processes that something outside ended: no fault of the run."""
     unknown: int = 0
+    _furthest: int = -1
+    """Step of the checkpoint since which deaths are counted."""
     _paths: dict[int, dict[int, int | None]] = field(default_factory=dict, repr=False, compare=False)
     """Paths of branches, computed once per event."""
     _turns: dict[int, dict[tuple[int, int], list[int]]] = field(
@@ -244,7 +250,6 @@ class History:
         if not self.initial_state_dims:
             self.initial_state_dims = list(event["state_dims"])
         self.state, self.reason = RunState.RUNNING, ""
-        self.attempts_without_checkpoint += 1
 
     def _run_started(self, event: Event) -> None:
         references = event.get("references")
@@ -252,6 +257,19 @@ class History:
         self.references = [item for item in listed if isinstance(item, dict)]
         text = event.get("text")
         self.text = text if isinstance(text, dict) else {}
+
+    def _attempt_ended(self, event: Event) -> None:
+        fault = event.get("fault")
+        self.deaths += fault == Fault.OWN
+        self.kills += fault == Fault.OUTSIDE
+        if self.attempt < 0:  # it died before it began, and is as queued as it was
+            self.reason = event.get("reason", "")
+        else:
+            self._terminal(event)
+
+    def _ended(self, event: Event) -> None:
+        self.deaths = self.kills = 0
+        self._terminal(event)
 
     def _terminal(self, event: Event) -> None:
         self.state = ENDINGS[event["kind"]]
@@ -274,7 +292,9 @@ class History:
         self.state = RunState.PAUSED if self.paused else RunState.RUNNING
 
     def _checkpoint_published(self, event: Event) -> None:
-        self.attempts_without_checkpoint = 0
+        if event["step"] > self._furthest:
+            self._furthest = event["step"]
+            self.deaths = self.kills = 0
 
     def _proposal_published(self, event: Event) -> None:
         number = _number(event)
@@ -351,7 +371,7 @@ class History:
             if outcome.branch != self.branch and outcome.state in OPEN:
                 outcome.state = ProposalState.SUPERSEDED
                 outcome.reason = f"rolled back to {event['checkpoint']}"
-        self.attempts_without_checkpoint = 0
+        self.deaths, self.kills, self._furthest = 0, 0, event["from_step"]
 
     def _command(self, event: Event) -> None:
         command_id, state = event["command_id"], CommandState(event["kind"].removeprefix("command_"))
@@ -368,7 +388,8 @@ class History:
 _HANDLERS: dict[str, Callable[[History, Any], None]] = {
     EventKind.ATTEMPT_STARTED: History._attempt_started,
     EventKind.RUN_STARTED: History._run_started,
-    **dict.fromkeys(ENDINGS, History._terminal),
+    **dict.fromkeys(ENDINGS, History._ended),
+    EventKind.ATTEMPT_ENDED: History._attempt_ended,
     EventKind.PAUSED: History._paused,
     EventKind.RESUMED: History._resumed,
     EventKind.WAITING_STARTED: History._waiting_started,

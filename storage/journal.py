@@ -110,7 +110,6 @@ class Journal:
         self.close()
 
 
-
 def _drop_torn_tail(descriptor: int) -> int:
     """Cut the bytes after the last newline: a record whose writer died. Returns the healed size."""
     size = end = os.fstat(descriptor).st_size

@@ -92,6 +92,8 @@ class WorkerRecord(ProcessIdentity):
     beat: int
     expect_next_s: float
     runs: list[str]
+    troubles: NotRequired[dict[str, str]]
+    """By run: what went wrong when the worker looked at it."""
 
 
 # Any other scalar of the step stands in the record under its own name, and `state_dim/0`, `state_dim/1`, …
@@ -164,6 +166,7 @@ class _Fields(StateDimsBefore, total=False):
     # Attempts and runs.
     checkpoint: str | None
     state_dims: list[int]
+    fault: str
     policy: str
     waiting: str
     device: str

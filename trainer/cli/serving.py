@@ -180,12 +180,17 @@ def run(options: argparse.Namespace) -> int:
         raise CommandRefused(f"{identity.id} {waits}")
     if not os.access(paths.root, os.W_OK):
         raise DamagedRun(f"{identity.id}: the directory is read-only; copy it to a place that can be written")
+    from hankelboard.trainer.work import log_keeper
+    from hankelboard.trainer.work.worker import CHILD_MARK
+
+    is_child = CHILD_MARK in os.environ
+    if is_child:
+        log_keeper.keep_output(paths.log)
     # Several runs on one machine: threads that spin while they wait would take the cores from each other.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from hankelboard.trainer.training.loop import train_run  # imports torch
-    from hankelboard.trainer.work.worker import CHILD_MARK
 
-    outcome = train_run(paths, keep_log=CHILD_MARK not in os.environ)
+    outcome = train_run(paths, keep_log=not is_child)
     return 0 if outcome in (RunState.FINISHED, RunState.STOPPED) else 1
 
 

@@ -30,10 +30,11 @@ def fail(recorder: Recorder, paths: RunPaths, error: Exception) -> None:
 
 
 def give_up(paths: RunPaths, reason: str) -> None:
-    """Record that a run cannot even start. Takes run.lock."""
+    """Record that a run cannot even start; a finished one stays finished. Takes run.lock."""
     with RunLock(paths), Journal(paths.events) as journal:
         history = read_history(paths)
-        append(journal, history, EventKind.RUN_FAILED, reason=reason)
+        if history.state != RunState.FINISHED:
+            append(journal, history, EventKind.RUN_FAILED, reason=reason)
         for command in waking(paths, history):
             append(journal, history, EventKind.COMMAND_REFUSED, **naming(command), reason=REFUSAL)
 

@@ -12,6 +12,7 @@ from typing import Any, Protocol, Unpack, cast
 from hankelboard.storage import opening
 from hankelboard.storage.journal import Journal
 from hankelboard.storage.layout import RunPaths
+from hankelboard.storage.log import Log
 from hankelboard.storage.records import now
 from hankelboard.storage.schema import Event, EventFields, Place, Spectrum, Status
 from hankelboard.storage.status import process_identity, write_status
@@ -72,7 +73,7 @@ class Recorder:
         self._beat_at = -math.inf
         self._shown = (RunState.STARTING, Phase.RESTORING)
         self._tensorboard = _TensorBoard(paths) if tensorboard else None
-        self._log = paths.log.open("a", encoding="utf-8", errors="replace") if keep_log else None
+        self._log = Log(paths.log) if keep_log else None
 
     def follow(self, position: Position) -> None:
         """Ask `position` from now on where training is."""
@@ -101,9 +102,7 @@ class Recorder:
         with contextlib.suppress(OSError):  # a full disk, or nobody at the other end of a pipe
             print(line, flush=True)
         if self._log is not None:
-            with contextlib.suppress(OSError):
-                self._log.write(line + "\n")
-                self._log.flush()
+            self._log.write(f"{line}\n".encode(errors="replace"))
 
     @property
     def unwritten(self) -> bool:
@@ -196,8 +195,7 @@ class Recorder:
         if self._tensorboard:
             self._tensorboard.close()
         if self._log is not None:
-            with contextlib.suppress(OSError):
-                self._log.close()
+            self._log.close()
 
 
 class _TensorBoard:

@@ -8,9 +8,10 @@ import torch
 
 from hankelboard.settings.config import Config, parse_recorded
 from hankelboard.storage import checkpoints
-from hankelboard.storage.errors import ConfigError, HankelboardError
+from hankelboard.storage.errors import ConfigError, DamagedRun
 from hankelboard.storage.history import read_history
 from hankelboard.storage.layout import RunPaths
+from hankelboard.storage.opening import irregularities
 from hankelboard.storage.runs import RunLock, read_run
 from hankelboard.storage.schema import EventFields
 from hankelboard.storage.scores import PRIMARY_METRIC
@@ -29,7 +30,6 @@ from hankelboard.trainer.training import references
 from hankelboard.trainer.training.build import open_session
 from hankelboard.trainer.training.session import Session
 
-MAX_FRUITLESS_ATTEMPTS = 3
 SMALLEST_RATE = 1e-7
 
 
@@ -51,8 +51,10 @@ def train_run(paths: RunPaths, *, keep_log: bool = True, clock: Clock = time) ->
     RunHeld
         If another process trains the run.
     RunError
-        If the directory is damaged or of a newer format.
+        If the directory is damaged, of a newer format, or holds a link or pipe in a file's place.
     """
+    if oddities := irregularities(paths):
+        raise DamagedRun(f"{paths.run_id}: {'; '.join(oddities)}")
     try:
         config = parse_recorded(read_run(paths).config)
     except ConfigError as error:  # edited by hand, or of another version
@@ -70,8 +72,6 @@ def train_run(paths: RunPaths, *, keep_log: bool = True, clock: Clock = time) ->
             keep_log=keep_log,
         )
         try:
-            if history.attempts_without_checkpoint >= MAX_FRUITLESS_ATTEMPTS:
-                raise HankelboardError(f"{MAX_FRUITLESS_ATTEMPTS} attempts in a row reached no checkpoint")
             recorder.show(RunState.STARTING, Phase.RESTORING)
             session = open_session(paths, config, history, recorder, clock)
             return run_attempt(session)
