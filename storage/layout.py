@@ -176,6 +176,9 @@ class RunPaths:
     def manifest(self, name: CheckpointName) -> Path:
         return manifest_in(self.checkpoint(name))
 
+    def tensorboard_of(self, branch: int) -> Path:
+        return self.tensorboard / f"branch-{branch}"
+
     @property
     def folders(self) -> tuple[Path, ...]:
         """Those that a new run has."""
@@ -194,6 +197,8 @@ class RunPaths:
 
 
 _FOLDERS = frozenset(path.name for path in RunPaths(Path()).all_folders)
+_IN_A_FOLDER = re.compile(rf"{CHECKPOINT_NAME.pattern}|branch-\d+", re.ASCII)
+"""Names of folders that lie in one of those."""
 
 
 def depth_of_folder(folder: Path) -> int:
@@ -206,7 +211,9 @@ def depth_of_folder(folder: Path) -> int:
     (2, 0)
     """
     *_, above, name = ("", "", *folder.parts)
-    return 1 if name in _FOLDERS else 2 if above in _FOLDERS else 0
+    if above in _FOLDERS and _IN_A_FOLDER.fullmatch(name.removeprefix(STRAY_PREFIX)):
+        return 2
+    return 1 if name in _FOLDERS else 0
 
 
 def _checked_ulid(name: str) -> str:

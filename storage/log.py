@@ -12,6 +12,8 @@ HEAD_BYTES = 1_000_000
 TAIL_BYTES = 2_000_000
 """Of the end so much is kept at least, and up to twice as much."""
 MAX_BYTES = HEAD_BYTES + 2 * TAIL_BYTES
+LINE_BYTES = 100
+"""More than the line has that says how much was left out."""
 LEFT_OUT = re.compile(rb"\.\.\. (\d+) bytes were left out here \.\.\.\n")
 
 
@@ -51,11 +53,14 @@ class Log:
             return False
 
     def _shorten(self) -> None:
-        head, tail, size = read_ends(self._path, HEAD_BYTES, TAIL_BYTES)
-        left_out = size - len(head) - len(tail)
-        if before := LEFT_OUT.search(head):
-            left_out += int(before[1]) + len(head) - before.start()
+        head, tail, size = read_ends(self._path, HEAD_BYTES + LINE_BYTES, TAIL_BYTES)
+        before = LEFT_OUT.search(head)
+        if before:
+            left_out = int(before[1]) + size - before.end() - len(tail)
             head = head[: before.start()]
+        else:
+            head = _whole_lines(head[:HEAD_BYTES])
+            left_out = size - len(head) - len(tail)
         line = b"... %d bytes were left out here ...\n" % left_out
         atomic.replace_bytes(self._path, head + line + tail, durable=False)
 
@@ -79,7 +84,11 @@ def read_ends(path: Path, head_bytes: int, tail_bytes: int) -> tuple[bytes, byte
         tail = _read(descriptor, size - tail_bytes, tail_bytes)
     finally:
         os.close(descriptor)
-    return head[: head.rfind(b"\n") + 1 or None], tail[tail.find(b"\n") + 1 :], size
+    return _whole_lines(head), tail[tail.find(b"\n") + 1 :], size
+
+
+def _whole_lines(head: bytes) -> bytes:
+    return head[: head.rfind(b"\n") + 1 or None]
 
 
 def _read(descriptor: int, start: int, count: int) -> bytes:

@@ -107,6 +107,15 @@ def checked_folder(path: Path) -> Path:
         return path
 
 
+def is_real_folder(path: Path) -> bool:
+    """Return whether a folder is there that is no link."""
+    try:
+        checked_folder(path)
+    except OSError:
+        return False
+    return True
+
+
 def size_of(path: Path) -> int:
     """Return the bytes of a plain file; 0 where there is none."""
     try:

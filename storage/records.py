@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from hankelboard.storage.opening import read_bytes
+from hankelboard.storage import opening
 
 Record = dict[str, Any]
 """A JSON object as it was read; storage/decoding.py gives it its type."""
@@ -148,7 +148,7 @@ _CAREFUL = json.JSONDecoder(
 def read_record(path: Path, max_bytes: int = MAX_FILE_BYTES) -> Record | None:
     """Return the record in a whole file; None when it is absent, too large, no plain file or no record."""
     try:
-        data = read_bytes(path, max_bytes)
+        data = opening.read_bytes(path, max_bytes)
     except (OSError, ValueError):  # ValueError: a NUL in the path
         return None
     return None if data is None else decode(data)

@@ -86,7 +86,7 @@ def create_run(
         folder.mkdir()
     atomic.create(building.run_json, _record_of(run))
     building.root.rename(runs / run.id)
-    atomic.sync_folder(runs)
+    atomic.sync_folder(runs.resolve())  # whatever its name: it may be a link
     return run
 
 

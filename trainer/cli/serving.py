@@ -9,12 +9,14 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from hankelboard.storage import lifeline
 from hankelboard.storage.errors import CommandRefused, DamagedRun, HankelboardError
 from hankelboard.storage.history import read_history
 from hankelboard.storage.references import state_beside, waits_for
 from hankelboard.storage.runs import list_runs, read_run
 from hankelboard.storage.vocabulary import CommandKind, RunState
 from hankelboard.trainer.cli.arguments import add_command, need, run_of, runs_of, user
+from hankelboard.trainer.cli.port_holder import port_holder
 from hankelboard.trainer.cli.side_by_side import Kept, SideBySide
 from hankelboard.trainer.compression.inbox import unanswered
 
@@ -85,7 +87,7 @@ def _queue_demo(runs: Path) -> None:
 def _is_demo(paths: Any) -> bool:
     try:
         return read_run(paths).group == DEMO_GROUP
-    except HankelboardError:
+    except (HankelboardError, OSError):
         return False
 
 
@@ -102,6 +104,8 @@ def _refuse_used_port(options: argparse.Namespace) -> None:
             probe.bind((options.host, options.port))
         except (OSError, OverflowError) as error:
             reason = getattr(error, "strerror", None) or error
+            if holder := port_holder(options.port):
+                reason = f"{reason}, by {holder}"
             raise CommandRefused(
                 f"port {options.port} on {options.host}: {reason}; choose another with --port "
                 f"(make demo PORT={options.port + 1})"
@@ -200,5 +204,6 @@ def worker(options: argparse.Namespace) -> int:
 
     if options.jobs < 1:
         raise CommandRefused("--jobs: must be at least 1")
+    lifeline.follow(WORKER_PATIENCE_S)
     Worker(runs_of(options), jobs=options.jobs).work(once=options.once)
     return 0

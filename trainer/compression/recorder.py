@@ -202,7 +202,7 @@ class _TensorBoard:
     """The same scalars as TensorBoard events, one folder per branch: a rollback overwrites nothing."""
 
     def __init__(self, paths: RunPaths):
-        self._folder = paths.tensorboard
+        self._paths = paths
         self._branch: int | None = None
         self._writer: Any = None
 
@@ -216,8 +216,8 @@ class _TensorBoard:
         from torch.utils.tensorboard import SummaryWriter  # 1.6 s to import: only where it is asked for
 
         self.close()
-        opening.make_folder(self._folder)
-        folder = self._folder / f"branch-{state.branch}"
+        opening.make_folder(self._paths.tensorboard)
+        folder = self._paths.tensorboard_of(state.branch)
         opening.make_folder(folder)
         self._writer = SummaryWriter(str(folder), purge_step=state.step)
         self._branch = state.branch

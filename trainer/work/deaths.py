@@ -56,7 +56,10 @@ def record(paths: RunPaths, death: Death) -> History:
     """
     with RunLock(paths), Journal(paths.events) as journal:
         history = read_history(paths)
-        append(journal, history, EventKind.ATTEMPT_ENDED, reason=death.words, fault=death.fault)
+        reason = death.words
+        if death.fault == Fault.OUTSIDE and (seconds := rest_s(history.kills + 1)):
+            reason += f", {history.kills + 1} times in a row: it is tried again after {seconds:g} s"
+        append(journal, history, EventKind.ATTEMPT_ENDED, reason=reason, fault=death.fault)
     return read_history(paths)
 
 

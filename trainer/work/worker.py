@@ -16,7 +16,7 @@ from pathlib import Path
 from types import FrameType
 
 from hankelboard.storage import workers
-from hankelboard.storage.errors import RunError
+from hankelboard.storage.errors import RunError, RunHeld
 from hankelboard.storage.history import History, read_history
 from hankelboard.storage.layout import RunPaths
 from hankelboard.storage.opening import irregularities, size_of
@@ -204,25 +204,19 @@ class Worker:
         )
         self._deaths[paths.run_id] = 0
 
+    def _command(self, run_id: str) -> list[str]:
+        hankelboard = [sys.executable, "-P", "-m", "hankelboard"]
+        return [*hankelboard, "run", run_id, "--runs-dir", str(self._runs)]
+
     def _start(self, paths: RunPaths) -> None:
-        command = [
-            sys.executable,
-            "-P",
-            "-m",
-            "hankelboard",
-            "run",
-            paths.run_id,
-            "--runs-dir",
-            str(self._runs),
-        ]
         keeper = log_keeper.start(paths.log)
         self._keepers.append(keeper)
         assert keeper.stdin is not None
         with keeper.stdin:
             # A session of its own: Ctrl-C at the terminal reaches the worker, which asks the child to save.
             process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=keeper.stdin, stderr=keeper.stdin,
-                start_new_session=True, env={**os.environ, CHILD_MARK: "1"},
+                self._command(paths.run_id), stdin=subprocess.DEVNULL, stdout=keeper.stdin,
+                stderr=keeper.stdin, start_new_session=True, env={**os.environ, CHILD_MARK: "1"},
             )  # fmt: skip
         self._children[paths.run_id] = Child(process, keeper, size_of(paths.events))
         print(f"{paths.run_id} started, process {process.pid}", flush=True)
@@ -250,17 +244,12 @@ class Worker:
             if ended and history.state != RunState.INTERRUPTED:  # its journal says how it ended: that stays
                 self._deaths[paths.run_id] += death.fault == Fault.OWN
                 return
-            self._rest(paths.run_id, deaths.record(paths, death))
-
-    def _rest(self, run_id: str, history: History) -> None:
-        seconds = deaths.rest_s(history.kills)
-        self._due[run_id] = self._clock.monotonic() + seconds
-        if seconds:
-            print(
-                f"{run_id} was killed from outside {history.kills} times in a row; "
-                f"it is tried again in {seconds:g} s",
-                flush=True,
-            )
+            with contextlib.suppress(RunHeld):  # another process trains it, so this one could not
+                recorded = deaths.record(paths, death)
+                print(f"{paths.run_id}: {recorded.reason}", flush=True)
+                if death.fault == Fault.OUTSIDE:
+                    rest_s = deaths.rest_s(recorded.kills)
+                    self._due[paths.run_id] = self._clock.monotonic() + rest_s
 
     def _end_children(self) -> None:
         """Ask the children to save and leave; they go on saving by themselves if the worker must go."""
