@@ -17,6 +17,8 @@ from hankelboard.storage.records import Record, decode_lines, encode, now
 
 READ_CHUNK = 4 * 1024 * 1024
 MAX_LINE_BYTES = READ_CHUNK  # a spectrum of 1,024 states is 8 kB; a longer line is no record
+MAX_TAIL_BYTES = 16 * MAX_LINE_BYTES
+SEARCHED_AT_ONCE = 256 * 1024 * 1024
 _REMEMBERED = 128  # bytes before the offset by which a reader knows a file again
 
 
@@ -111,9 +113,14 @@ class Journal:
 
 
 def _drop_torn_tail(descriptor: int) -> int:
-    """Cut the bytes after the last newline: a record whose writer died. Returns the healed size."""
+    """Cut the bytes after the last newline: a record whose writer died. Returns the healed size.
+
+    Raises OSError when they are more than a record can be: that is no journal.
+    """
     size = end = os.fstat(descriptor).st_size
     while end > 0:
+        if size - end > MAX_TAIL_BYTES:
+            raise NotAFile(errno.EFBIG, "ends with more than one line can be: it is no journal")
         start = max(0, end - READ_CHUNK)
         newline = os.pread(descriptor, end - start, start).rfind(b"\n")
         if newline >= 0:
@@ -224,8 +231,12 @@ class JournalReader:
         return data[before:] if data.startswith(self._before) else b""
 
     def _skip_endless_line(self, file: BinaryIO, end: int) -> bool:
-        """Go beyond a line that is longer than any record; False while its end is not there yet."""
+        """Go beyond a line that is longer than any record; False while its end is not there yet.
+
+        Of a file that is all one line so much is searched at a time that nobody waits for it.
+        """
         position = max(self._searched, self.offset + MAX_LINE_BYTES)
+        end = min(end, position + SEARCHED_AT_ONCE)
         while position < end:
             data = os.pread(file.fileno(), min(READ_CHUNK, end - position), position)
             newline = data.find(b"\n")

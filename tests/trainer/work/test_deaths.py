@@ -5,7 +5,6 @@ The worker is real, its children are scripts: no training is needed to die.
 
 import os
 import signal
-import sys
 
 import pytest
 
@@ -16,55 +15,9 @@ from hankelboard.storage.layout import run_paths
 from hankelboard.storage.runs import RunLock, create_run
 from hankelboard.trainer.work import deaths, log_keeper
 from hankelboard.trainer.work import worker as worker_module
-from hankelboard.trainer.work.worker import Worker
-from tests.storage.odd_files import IRREGULAR, in_time
+from tests.storage.odd_files import IRREGULAR, a_folder, in_time
+from tests.trainer.work.scripted_worker import Scripted
 from tests.waiting import until
-
-BEGIN = """
-import json, os, signal, sys
-from hankelboard.storage.journal import Journal
-from hankelboard.storage.layout import RunPaths
-from hankelboard.storage.history import read_history
-from pathlib import Path
-paths = RunPaths(Path(sys.argv[1]))
-where = {"step": 0, "branch": 0, "attempt": read_history(paths).attempt + 1}
-def say(kind, **fields):
-    with Journal(paths.events) as journal:
-        journal.append({"kind": kind, **where, **fields}, durable=True)
-def start():
-    say("attempt_started", state_dims=[4], policy="ask", checkpoint="x")
-"""
-
-
-class Scripted(Worker):
-    """Its children run a script each; its clock goes as quickly as somebody sets it forward."""
-
-    def __init__(self, runs, script, **scripts):
-        super().__init__(runs, jobs=9, clock=self)
-        self.scripts = scripts
-        self.script = script
-        self.now = 0.0
-
-    def monotonic(self):
-        return self.now
-
-    def sleep(self, seconds):
-        self.now += seconds
-
-    def _command(self, run_id):
-        script = self.scripts.get(run_id.split("-")[2], self.script)
-        return [sys.executable, "-c", BEGIN + script, str(self._runs / run_id)]
-
-    def round(self):
-        """One look at everything, as `work` does; then all children that were started have ended."""
-        self._reap()
-        waits = self._start_what_waits()
-        for child in self._children.values():
-            child.process.wait()
-        self._reap()
-        for keeper in self._keepers:
-            keeper.wait()
-        return waits
 
 
 @pytest.fixture
@@ -166,21 +119,26 @@ def test_who_ends_because_another_process_trains_the_run_is_no_death(runs):
     assert ended(paths) == [] and worker._troubles == {}
 
 
-@pytest.mark.parametrize("name", ["lock", "log", "events", "inbox", "checkpoints", "tensorboard", "run_json"])
+PLACES = ("lock", "log", "events", "inbox", "checkpoints", "tensorboard", "run_json")
+
+
 @pytest.mark.parametrize("put", IRREGULAR)
-def test_one_odd_run_is_named_and_the_others_are_trained(runs, tmp_path, put, name, capfd):
-    healthy, odd = new_run(runs, "healthy"), new_run(runs, "odd")
-    place = getattr(odd, name)
-    place.unlink() if place.is_file() else place.is_dir() and place.rmdir()
-    put(place, tmp_path)
+def test_odd_runs_are_named_and_the_others_are_trained(runs, tmp_path, put, capfd):
+    healthy, odd = new_run(runs, "healthy"), {name: new_run(runs, "odd") for name in PLACES}
+    for name, paths in odd.items():
+        place = getattr(paths, name)
+        place.unlink() if place.is_file() else place.is_dir() and place.rmdir()
+        put(place, tmp_path)
     (tmp_path / "elsewhere").write_bytes(b"a letter")
     worker = Scripted(runs, "start()\nsay('run_finished', best=None)")
     in_time(lambda: [worker.round() for _ in range(3)])
     assert read_history(healthy).state == "finished"
-    if not place.is_dir() or place.is_symlink() or place.suffix:
-        out = capfd.readouterr().out
-        assert out.count(f"{odd.run_id} left alone") == 1 and place.name in out
-    assert (tmp_path / "elsewhere").read_bytes() == b"a letter" and not (odd.root / "nothing").exists()
+    out = capfd.readouterr().out
+    for name, paths in odd.items():
+        if put is not a_folder or "." in getattr(paths, name).name:
+            assert out.count(f"{paths.run_id} left alone") == 1 and getattr(paths, name).name in out
+        assert not (paths.root / "nothing").exists()
+    assert (tmp_path / "elsewhere").read_bytes() == b"a letter"
 
 
 def test_an_error_nobody_thought_of_stays_with_its_run(runs, monkeypatch, capfd):
