@@ -260,7 +260,8 @@ class Sweep:
             f"checkpoints {run}",
             f"proposals {run} --json", f"verify {run}", f"decide {run} 1 reject", f"send {run} pause",
             f"policy {run} auto", f"measure {run} 1", f"rollback {run} {self.checkpoint}", f"analyse {run}",
-            f"export {run} last {out}", f"export {run} --metrics {out}.csv", f"export {run} --spectra {out}.csv",
+            f"export {run} last {out}", f"export {run} --metrics {out}.csv",
+            f"export {run} --spectra {out}.csv",
             f"compare {run}", f"compare {run} --json",
         ):  # fmt: skip
             yield f"command {line}", lambda paths, line=line: self._command(paths, line)
@@ -344,11 +345,11 @@ def describe(error):
     return f"{type(error).__name__}: {error} ({Path(last.filename).name}:{last.lineno})"
 
 
-def main():
+def main(arguments=None):
     parser = argparse.ArgumentParser()
     parser.add_argument("places", nargs="*")
     parser.add_argument("--without", default="", help="looks left out: worker, trainer, command, page")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as scratch, contextlib.redirect_stdout(sys.stderr):
         sweep = Sweep(Path(scratch))
         looks = {

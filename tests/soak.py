@@ -1,8 +1,9 @@
-"""Longer than `make test` may take: a run that is killed again and again ends as if nothing happened."""
+"""Longer than `make test` may take: runs and `up` that are killed, and whatever may lie in a run."""
 
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -12,12 +13,14 @@ import pytest
 from hankelboard.settings.config import parse
 from hankelboard.settings.preset import find_preset
 from hankelboard.settings.toml import merge
-from hankelboard.storage import checkpoints
+from hankelboard.storage import checkpoints, workers
 from hankelboard.storage.history import read_history
 from hankelboard.storage.layout import run_paths
 from hankelboard.storage.runs import create_run
 from hankelboard.storage.verification import verify_run
+from tests import corruption_sweep
 from tests.trainer.kill_sweep import Story
+from tests.waiting import until
 
 KILLS = 15
 KEYS = {
@@ -81,3 +84,38 @@ def test_killed_before_and_after_every_change_of_the_disk(story):
 
 def test_killed_at_200_instants_that_nobody_chose(story):
     assert story.check_all(story.instants(200, seed=3)) > 120
+
+
+def test_whatever_lies_in_any_place_of_a_run_stops_hangs_and_touches_nothing():
+    assert corruption_sweep.main([]) == 0
+
+
+def test_up_that_is_killed_leaves_nothing_behind_and_its_runs_are_saved(tmp_path):
+    """The real thing: web, worker and a trainer; the next `up` finds its port free."""
+    run = new_run(tmp_path)
+    environment = {**os.environ, "HANKELBOARD_STATE": str(tmp_path / "state")}
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    command = [
+        sys.executable,
+        "-P",
+        "-m",
+        "hankelboard",
+        "up",
+        "--port",
+        str(port),
+        "--runs-dir",
+        str(tmp_path),
+    ]
+    started = subprocess.Popen(command, env=environment)
+    until(lambda: read_history(run).step >= 100)
+    started.kill()
+    started.wait()
+    until(lambda: read_history(run).state == "interrupted")
+    assert read_history(run).reason == "the process was asked to end"
+
+    def free():
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", port)) != 0
+
+    until(lambda: free() and not workers.present(tmp_path))
