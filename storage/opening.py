@@ -1,7 +1,6 @@
 """What lies in a run is opened here: plain files in real folders, without waiting, and nothing beyond them.
 
-Whoever may write into a run directory may leave a link, a pipe or a device in the place of a file or a
-folder. No link inside a run is followed: each folder on the way is opened by itself, below the one before.
+In the place of a file or a folder there may be a link, a pipe or a device: others may write there, too. No link inside a run is followed: each folder on the way is opened by itself, below the one before.
 The run directory itself may be reached by a link. Where a path lies in a run is known to storage/layout.py.
 """
 
@@ -179,7 +178,7 @@ def make_folder(path: Path, *, new: bool = False) -> None:
 
 
 def rename(path: Path, new: Path) -> None:
-    """Rename within one folder, as os.rename does."""
+    """Put what is there under another name in the same folder, as os.rename does."""
     with folder(path.parent) as place:
         os.rename(path.name, new.name, src_dir_fd=place, dst_dir_fd=place)
 

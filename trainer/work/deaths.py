@@ -64,7 +64,7 @@ def record(paths: RunPaths, death: Death) -> History:
 
 
 def rest_s(kills: int) -> float:
-    """Return how long a run rests after so many kills from outside in a row: not at all after the first.
+    """Return how long a run rests after several kills from outside in a row: not at all after the first.
 
     >>> [rest_s(kills) for kills in (0, 1, 2, 3, 9)]
     [0.0, 0.0, 10.0, 20.0, 600.0]
