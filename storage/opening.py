@@ -1,7 +1,8 @@
 """What lies in a run is opened here: plain files in real folders, without waiting, and nothing beyond them.
 
-In the place of a file or a folder there may be a link, a pipe or a device: others may write there, too. No link inside a run is followed: each folder on the way is opened by itself, below the one before.
-The run directory itself may be reached by a link. Where a path lies in a run is known to storage/layout.py.
+In the place of a file or a folder there may be a link, a pipe or a device: others may write there, too.
+No link inside a run is followed: each folder on the way is opened by itself, below the one before. The run
+directory itself may be reached by a link. Where a path lies in a run is known to storage/layout.py.
 """
 
 import contextlib
