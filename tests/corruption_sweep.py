@@ -349,6 +349,7 @@ def main(arguments=None):
     parser = argparse.ArgumentParser()
     parser.add_argument("places", nargs="*")
     parser.add_argument("--without", default="", help="looks left out: worker, trainer, command, page")
+    parser.add_argument("--every", type=int, default=1, metavar="N", help="take each Nth corruption")
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as scratch, contextlib.redirect_stdout(sys.stderr):
         sweep = Sweep(Path(scratch))
@@ -360,8 +361,9 @@ def main(arguments=None):
         }
         left_out = options.without.split(",")
         looks = {what: call for what, call in looks.items() if what.partition(" ")[0] not in left_out}
-        cases = list(sweep.cases(options.places))
-        for case in cases:
+        cases = list(sweep.cases(options.places))[:: options.every]
+        for number, case in enumerate(cases):
+            print(f"{number} of {len(cases)}, {len(sweep.failures)} failures", flush=True)
             with contextlib.redirect_stdout(io.StringIO()):
                 sweep.look(looks, *case)
     print(f"{len(sweep.places)} places, {len(cases)} corruptions; looks: {dict(sweep.counts)}")

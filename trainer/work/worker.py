@@ -209,6 +209,7 @@ class Worker:
         return [*hankelboard, "run", run_id, "--runs-dir", str(self._runs)]
 
     def _start(self, paths: RunPaths) -> None:
+        events_bytes = size_of(paths.events)
         keeper = log_keeper.start(paths.log)
         self._keepers.append(keeper)
         assert keeper.stdin is not None
@@ -218,7 +219,7 @@ class Worker:
                 self._command(paths.run_id), stdin=subprocess.DEVNULL, stdout=keeper.stdin,
                 stderr=keeper.stdin, start_new_session=True, env={**os.environ, CHILD_MARK: "1"},
             )  # fmt: skip
-        self._children[paths.run_id] = Child(process, keeper, size_of(paths.events))
+        self._children[paths.run_id] = Child(process, keeper, events_bytes)
         print(f"{paths.run_id} started, process {process.pid}", flush=True)
 
     def _reap(self) -> None:
@@ -243,13 +244,20 @@ class Worker:
         elif orphans.wants_trainer(run, history, list(unanswered(paths, history))):
             if ended and history.state != RunState.INTERRUPTED:  # its journal says how it ended: that stays
                 self._deaths[paths.run_id] += death.fault == Fault.OWN
-                return
-            with contextlib.suppress(RunHeld):  # another process trains it, so this one could not
-                recorded = deaths.record(paths, death)
-                print(f"{paths.run_id}: {recorded.reason}", flush=True)
-                if death.fault == Fault.OUTSIDE:
-                    rest_s = deaths.rest_s(recorded.kills)
-                    self._due[paths.run_id] = self._clock.monotonic() + rest_s
+            else:
+                self._record(paths, death)
+
+    def _record(self, paths: RunPaths, death: deaths.Death) -> None:
+        try:
+            history = deaths.record(paths, death)
+        except RunHeld:
+            return  # another process trains it, so this one could not
+        except OSError:
+            self._deaths[paths.run_id] += death.fault == Fault.OWN  # where its journal cannot be written
+            raise
+        print(f"{paths.run_id}: {history.reason}", flush=True)
+        if death.fault == Fault.OUTSIDE:
+            self._due[paths.run_id] = self._clock.monotonic() + deaths.rest_s(history.kills)
 
     def _end_children(self) -> None:
         """Ask the children to save and leave; they go on saving by themselves if the worker must go."""

@@ -141,6 +141,17 @@ def test_odd_runs_are_named_and_the_others_are_trained(runs, tmp_path, put, capf
     assert (tmp_path / "elsewhere").read_bytes() == b"a letter"
 
 
+def test_a_run_whose_journal_cannot_be_written_is_given_up_too(runs, capfd):
+    """Deaths that cannot be recorded are counted all the same."""
+    paths = new_run(runs)
+    paths.events.touch()
+    os.truncate(paths.events, 10**12)  # sparse; no line ends in it
+    worker = Scripted(runs, "sys.exit(1)")
+    in_time(lambda: [worker.round() for _ in range(7)])
+    assert capfd.readouterr().out.count("started, process") == deaths.MAX_DEATHS
+    assert "no journal" in worker._troubles[paths.run_id]
+
+
 def test_an_error_nobody_thought_of_stays_with_its_run(runs, monkeypatch, capfd):
     odd, healthy = new_run(runs, "odd"), new_run(runs, "healthy")
     read = worker_module.read_run
