@@ -45,9 +45,16 @@ ACTIONS_OF = {
 """What each role may do."""
 
 
+SIGNED_OUT = "You are not signed in any more: reload the page."
+
+
 @dataclass(frozen=True)
 class Visitor:
-    """Somebody whom a token, or the account that runs a command, stands for."""
+    """Somebody whom a token stands for.
+
+    Sign-in by OpenID Connect has its place here: it would make a visitor of what a provider says of somebody,
+    and `may` would answer as it does now.
+    """
 
     name: str
     role: Role
@@ -71,7 +78,7 @@ def demand(visitor: Visitor | None, action: Action) -> Visitor:
         If nobody signed in, the token was revoked, or the role does not include it.
     """
     if visitor is None:
-        raise NotAllowed("you are not signed in any more: reload the page")
+        raise NotAllowed(SIGNED_OUT)
     if not may(visitor, action):
         raise NotAllowed(f"{visitor.name} is {visitor.role} here, who may not {action}")
     return visitor

@@ -5,7 +5,9 @@ from typing import Any
 
 import streamlit as st
 
+from hankelboard.access.roles import SIGNED_OUT, Action, may
 from hankelboard.app import pages
+from hankelboard.app.data.visitors import visitor
 
 STATIC = Path(__file__).parent / "static"
 FOCUS = "<style>a:focus-visible { outline: 2px solid #3B82F6 !important; outline-offset: 1px }</style>"
@@ -13,6 +15,9 @@ FOCUS = "<style>a:focus-visible { outline: 2px solid #3B82F6 !important; outline
 
 st.set_page_config(page_title="Hankelboard", page_icon=str(STATIC / "mark.svg"), layout="wide")
 st.html(FOCUS)
+if not may(visitor(), Action.READ):  # the door lets nobody in without a session; this one has ended
+    st.warning(SIGNED_OUT, icon=":material/lock:")
+    st.stop()
 st.logo(str(STATIC / "logo.svg"), icon_image=str(STATIC / "mark.svg"), size="medium")
 
 

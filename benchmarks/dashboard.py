@@ -26,23 +26,26 @@ def dashboard(runs: Path) -> Iterator["Dashboard"]:
         probe.bind(("127.0.0.1", 0))
         port = int(probe.getsockname()[1])
     command = ["-P", "-m", "hankelboard", "web", "--port", str(port)]
-    environment = {**os.environ, "HANKELBOARD_RUNS": str(runs)}
+    state = runs.with_name(f"{runs.name}-state")
+    environment = {**os.environ, "HANKELBOARD_RUNS": str(runs), "HANKELBOARD_STATE": str(state)}
     process = subprocess.Popen(
         [sys.executable, *command], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     try:
-        served = Dashboard(f"http://127.0.0.1:{port}", process.pid)
+        served = Dashboard(f"http://127.0.0.1:{port}", process.pid, state / "token")
         served.wait()
         yield served
     finally:
         process.terminate()
         process.wait(30)
+        shutil.rmtree(state, ignore_errors=True)
 
 
 @dataclass
 class Dashboard:
     url: str
     pid: int
+    token_file: Path
 
     def wait(self) -> None:
         """Until it answers."""
@@ -52,6 +55,10 @@ class Dashboard:
                     return
             time.sleep(0.1)
         raise RuntimeError("the dashboard did not start within 30 s")
+
+    def sign_in(self, page: Any) -> None:
+        """Give the profile of a tab the cookie of the owner."""
+        page.context.request.get(f"{self.url}/?token={self.token_file.read_text().strip()}")
 
     def cpu_s(self) -> float:
         """Seconds of processor that the web process has used."""
@@ -92,8 +99,9 @@ class Tab:
     sizes: list[int] = field(default_factory=list)
 
     @classmethod
-    def of(cls, browser: Any) -> "Tab":
+    def of(cls, browser: Any, served: Dashboard) -> "Tab":
         tab = cls(browser.new_page(viewport={"width": 1280, "height": 900}))
+        served.sign_in(tab.page)
         tab.page.set_default_timeout(60_000)
         tab.page.on("websocket", tab._listen)
         return tab

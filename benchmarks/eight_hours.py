@@ -79,7 +79,7 @@ def measured(served: Dashboard, browser: Any, page: str, runs: dict[str, FastFor
     costs = {name: Cost() for name in runs}
     for repetition in range(REPETITIONS):
         for name, run in runs.items():
-            tab = Tab.of(browser)
+            tab = Tab.of(browser, served)
             before = served.cpu_s()
             costs[name].opened_s.append(tab.open(f"{served.url}/{page}?run={run.paths.run_id}"))
             tab.page.wait_for_timeout(1e3 * SETTLE_S)

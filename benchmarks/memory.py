@@ -29,13 +29,19 @@ def main() -> None:
     parser.add_argument("--tabs", type=int, default=5)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        measure(Path(folder), options.minutes, options.tabs)
+        runs = Path(folder) / "runs"
+        runs.mkdir()
+        measure(runs, options.minutes, options.tabs)
 
 
 def measure(runs: Path, minutes: float, tabs: int) -> None:
     from playwright.sync_api import sync_playwright
 
-    environment = {**os.environ, "HANKELBOARD_RUNS": str(runs)}
+    environment = {
+        **os.environ,
+        "HANKELBOARD_RUNS": str(runs),
+        "HANKELBOARD_STATE": str(runs.parent / "state"),
+    }
     port = free_port()
     web = spawn(["-P", "-m", "hankelboard", "web", "--port", str(port)], environment, runs)
     worker = spawn(["-P", "-m", "hankelboard", "worker"], environment, runs)
@@ -60,10 +66,12 @@ def measure(runs: Path, minutes: float, tabs: int) -> None:
             browser = playwright.chromium.launch(
                 executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]
             )
+            token = (runs.parent / "state" / "token").read_text().strip()
             pages = ["run", "run", "checkpoints", "truncation", ""]
             for number in range(tabs):
                 page = browser.new_page()
-                page.goto(f"http://127.0.0.1:{port}/{pages[number % len(pages)]}?run={run}", timeout=60_000)
+                address = f"http://127.0.0.1:{port}/{pages[number % len(pages)]}?run={run}&token={token}"
+                page.goto(address, timeout=60_000)
             watch(runs / run, web.pid, minutes)
     finally:
         for process in (web, worker):

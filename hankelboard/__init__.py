@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # for type checkers and editors
     from hankelboard.comparison.frames import metrics as metrics
+    from hankelboard.settings.own_code import data as data
 
-_HOMES = {"metrics": "hankelboard.comparison.frames"}
+_HOMES = {"data": "hankelboard.settings.own_code", "metrics": "hankelboard.comparison.frames"}
 """Public names, and the modules that define them."""
-__all__ = ["metrics"]
+__all__ = ["data", "metrics"]
 
 
 def __getattr__(name: str) -> Any:

@@ -4,10 +4,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hankelboard.access import tickets
+from hankelboard.access.tickets import Limits
 from hankelboard.settings.config import Config, parse
+from hankelboard.settings.limits import within
 from hankelboard.settings.preset import Preset, find_preset
 from hankelboard.settings.toml import merge, parse_assignment, read_toml, spelt_out, with_absolute_paths
 from hankelboard.storage.errors import ConfigError, RunNotFound
+from hankelboard.storage.layout import run_paths
 from hankelboard.storage.references import references
 from hankelboard.storage.runs import Run, create_run, find_run
 
@@ -55,17 +59,26 @@ class NewRun:
         return parse(with_absolute_paths(tables))
 
 
-def create(runs: Path, chosen: NewRun, *, by: str) -> Run:
-    """Create the run in the folder `runs`.
+def create(runs: Path, chosen: NewRun, *, by: str, by_role: str = "", limits: Limits | None = None) -> Run:
+    """Create the run in the folder `runs`, with a ticket, so that a worker of this account starts it.
+
+    Parameters
+    ----------
+    runs, chosen, by, by_role
+    limits : what it may start and read; None at the command line, whose owner may start anything
 
     Raises
     ------
     ConfigError
-        If a key is wrong or names a run that is not there; nothing is created then.
+        If a key is wrong, names a run that is not there, or code or a path that is not allowed.
+    NoTicket
+        If tickets cannot be written. Nothing is created then.
     """
     preset = find_preset(chosen.preset)
     config = _with_references(runs, preset, chosen.config())
-    return create_run(
+    config = config if limits is None else within(config, limits, runs)
+    tickets.prepare(runs)
+    run = create_run(
         runs,
         name=chosen.name or preset.name,
         config=config.as_dict(),
@@ -75,7 +88,10 @@ def create(runs: Path, chosen: NewRun, *, by: str) -> Run:
         seed=config.training.seed,
         queued=chosen.queued,
         by=by,
+        by_role=by_role,
     )
+    tickets.issue(run_paths(runs, run.id), limits)
+    return run
 
 
 def _with_references(runs: Path, preset: Preset, config: Config) -> Config:

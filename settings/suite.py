@@ -30,7 +30,10 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from hankelboard.access import tickets
+from hankelboard.access.tickets import Limits
 from hankelboard.settings.config import Config, parse
+from hankelboard.settings.limits import within
 from hankelboard.settings.preset import find_preset
 from hankelboard.settings.setting import suggest
 from hankelboard.settings.toml import merge, read_toml, spelt_out, with_absolute_paths
@@ -40,6 +43,7 @@ from hankelboard.storage.history import read_history
 from hankelboard.storage.layout import RunPaths, run_paths
 from hankelboard.storage.references import REFERENCES, references
 from hankelboard.storage.runs import Run, create_run, creating, list_runs, read_run
+from hankelboard.storage.schema import Whose
 from hankelboard.storage.summary import fold_notes
 from hankelboard.storage.vocabulary import CommandKind, NoteKind, Role, RunState, values
 
@@ -180,7 +184,14 @@ def _refuse_unknown(where: str, table: Mapping[str, Any], allowed: Sequence[str]
 
 
 def create_suite(
-    runs: Path, suite: Suite, *, seeds: Iterable[int] | None = None, group: str = "", by: str = ""
+    runs: Path,
+    suite: Suite,
+    *,
+    seeds: Iterable[int] | None = None,
+    group: str = "",
+    by: str = "",
+    by_role: str = "",
+    limits: Limits | None = None,
 ) -> list[Planned]:
     """Queue what is missing of a suite, seed by seed, so that every series has its first seed early.
 
@@ -192,12 +203,16 @@ def create_suite(
     suite : Suite
     seeds : these instead of the file's, for every series
     group : under which the runs are found again; default: the suite's name
+    by : str
+    limits : what the runs may start and read; None at the command line, whose owner may start anything
 
     Raises
     ------
     ConfigError
         If a series needs another one with a seed that that one does not have, or a seed cannot be. Nothing
-        is created then.
+        is created then. Also if one names code or a path that is not allowed.
+    NoTicket
+        If tickets cannot be written. Nothing is created then.
     """
     group = group or suite.name
     chosen = None if seeds is None else set(seeds)
@@ -209,22 +224,26 @@ def create_suite(
     ]
     _check_seeds(suite, order)
     with creating(runs):
-        return _create_missing(runs, order, group, by)
+        tickets.prepare(runs)
+        return _create_missing(runs, order, group, {"by": by, "by_role": by_role}, limits)
 
 
 def _create_missing(
-    runs: Path, order: Sequence[tuple[int, SuiteSeries]], group: str, by: str
+    runs: Path, order: Sequence[tuple[int, SuiteSeries]], group: str, who: Whose, limits: Limits | None
 ) -> list[Planned]:
-    present = _present(runs, group, by)
+    present = _present(runs, group, who)
     planned: list[Planned] = []
     run_of: dict[tuple[str, int], str] = {}
     for number, (seed, one) in enumerate(order):
         config = one.config(seed, {name: run_of[name, seed] for name in one.needs().values()})
         existing = present.get((one.name, seed))
+        config = config if limits is None or existing else within(config, limits, runs)
         run = existing or create_run(
             runs, name=one.name, config=config.as_dict(), preset=one.preset, group=group, role=one.role,
-            series=one.name, seed=seed, by=by, slug=f"{group[:32]}-{number:03d}-s{seed}",
+            series=one.name, seed=seed, slug=f"{group[:32]}-{number:03d}-s{seed}", **who,
         )  # fmt: skip
+        if existing is None:
+            tickets.issue(run_paths(runs, run.id), limits)
         run_of[one.name, seed] = run.id
         differs = _differences(config.as_dict(), run.config) if existing else []
         planned.append(Planned(series=one, seed=seed, run=run.id, created=existing is None, differs=differs))
@@ -242,7 +261,7 @@ def _check_seeds(suite: Suite, order: Sequence[tuple[int, SuiteSeries]]) -> None
         one.config(seed, dict.fromkeys(one.needs().values(), "checked"))
 
 
-def _present(runs: Path, group: str, by: str) -> dict[tuple[str, int], Run]:
+def _present(runs: Path, group: str, who: Whose) -> dict[tuple[str, int], Run]:
     """Return the runs of the group by series and seed, of several the newest; put stranded ones away."""
     present: dict[tuple[str, int], Run] = {}
     for paths in reversed(list_runs(runs)):
@@ -252,7 +271,7 @@ def _present(runs: Path, group: str, by: str) -> dict[tuple[str, int], Run]:
             continue
         if run.group == group and run.series and not run.copy_of:
             if _is_stranded(paths, run):
-                _put_away(paths, by)
+                _put_away(paths, who)
             else:
                 present[run.series, run.seed] = run
     return present
@@ -276,11 +295,11 @@ def _is_there(runs: Path, run: str) -> bool:
     return True
 
 
-def _put_away(paths: RunPaths, by: str) -> None:
+def _put_away(paths: RunPaths, who: Whose) -> None:
     """Cancel and archive a run that another one will replace."""
     if not fold_notes(read_run(paths), read_notes(paths))["archived"]:
-        send_command(paths, CommandKind.STOP, by=by, via="cli", reason="a run that it needs was removed")
-        add_note(paths, NoteKind.ARCHIVE, True, by=by, via="cli")
+        send_command(paths, CommandKind.STOP, via="cli", reason="a run that it needs was removed", **who)
+        add_note(paths, NoteKind.ARCHIVE, True, via="cli", **who)
 
 
 def _differences(planned: Mapping[str, Any], there: Mapping[str, Any]) -> list[str]:

@@ -21,10 +21,10 @@ def replace(path: Path, record: Mapping[str, object], *, durable: bool = True, f
     replace_bytes(path, _line(record, fill), durable=durable)
 
 
-def replace_bytes(path: Path, content: bytes, *, durable: bool = True) -> None:
-    """Put bytes at `path`, as `replace` does."""
+def replace_bytes(path: Path, content: bytes, *, durable: bool = True, mode: int = 0o666) -> None:
+    """Put bytes at `path`, as `replace` does, with this mode less the umask."""
     with opening.folder(path.parent) as place:
-        temporary = _write_temporary(place, content, durable)
+        temporary = _write_temporary(place, content, durable, mode)
         try:
             os.replace(temporary, path.name, src_dir_fd=place, dst_dir_fd=place)
         except OSError:
@@ -64,10 +64,10 @@ def create(path: Path, record: Mapping[str, object]) -> None:
     create_bytes(path, _line(record))
 
 
-def create_bytes(path: Path, content: bytes) -> None:
-    """Put bytes at `path` if nothing is there, as `create` does."""
+def create_bytes(path: Path, content: bytes, *, mode: int = 0o666) -> None:
+    """Put bytes at `path` if nothing is there, as `create` does, with this mode less the umask."""
     with opening.folder(path.parent) as place:
-        temporary = _write_temporary(place, content, durable=True)
+        temporary = _write_temporary(place, content, durable=True, mode=mode)
         try:
             os.link(temporary, path.name, src_dir_fd=place, dst_dir_fd=place)
         except FileExistsError:
@@ -82,12 +82,12 @@ def _line(record: Mapping[str, object], fill: int = 0) -> bytes:
     return encode(record).encode().ljust(fill - 1) + b"\n"
 
 
-def _write_temporary(place: int, content: bytes, durable: bool) -> str:
+def _write_temporary(place: int, content: bytes, durable: bool, mode: int) -> str:
     """Write a new file into a folder and return its name."""
     temporary = f"{STRAY_PREFIX}{new_ulid()}"
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
     try:
-        with os.fdopen(os.open(temporary, flags, 0o666, dir_fd=place), "wb") as file:
+        with os.fdopen(os.open(temporary, flags, mode, dir_fd=place), "wb") as file:
             file.write(content)
             file.flush()
             if durable:

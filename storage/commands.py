@@ -10,7 +10,7 @@ from hankelboard.storage import atomic, opening
 from hankelboard.storage.decoding import decode_command, decode_note
 from hankelboard.storage.errors import CommandRefused
 from hankelboard.storage.layout import ULID_JSON, CheckpointName, RunPaths
-from hankelboard.storage.records import MAX_PERSONS_FILE_BYTES, new_ulid, now, read_record
+from hankelboard.storage.records import MAX_NAME, MAX_PERSONS_FILE_BYTES, new_ulid, now, read_record
 from hankelboard.storage.schema import CommandRecord, Note
 from hankelboard.storage.vocabulary import CommandKind, NoteKind, Policy, Waiting, values
 
@@ -42,6 +42,8 @@ class Command:
     ranks: list[int] | None = None
     """For the command measure: at which ranks; None: what was left out."""
     reason: str = ""
+    by_role: str = ""
+    """What stands behind the name, a word of `ByRole`."""
 
 
 def send_command(
@@ -50,6 +52,7 @@ def send_command(
     *,
     by: str,
     via: str,
+    by_role: str = "",
     checkpoint: str | None = None,
     policy: str | None = None,
     waiting: str | None = None,
@@ -84,8 +87,9 @@ def send_command(
     if at_step is not None and at_step < 0:
         raise CommandRefused(f"at step {at_step}: must be 0 or later")
     record: CommandRecord = {
-        "command": kind, "by": by, "via": via, "t": now(), "checkpoint": checkpoint, "policy": policy,
-        "waiting": waiting, "at_step": at_step, "reason": reason[:MAX_TEXT],
+        "command": kind, "by": by[:MAX_NAME], "by_role": by_role, "via": via, "t": now(),
+        "checkpoint": checkpoint, "policy": policy, "waiting": waiting, "at_step": at_step,
+        "reason": reason[:MAX_TEXT],
     }  # fmt: skip
     if kind == CommandKind.MEASURE:
         record["proposal"], record["ranks"] = proposal, None if ranks is None else list(ranks)
@@ -119,6 +123,7 @@ def read_command(paths: RunPaths, command_id: str) -> Command | None:
         proposal=number if isinstance(number := record.get("proposal"), int) else None,
         ranks=_ranks(record.get("ranks")),
         reason=_text(record, "reason"),
+        by_role=_text(record, "by_role"),
     )
 
 
@@ -127,12 +132,19 @@ def command_ids(paths: RunPaths) -> list[str]:
     return _ids_in(paths.inbox)
 
 
-def add_note(paths: RunPaths, kind: str, value: Any, *, by: str, via: str) -> str:
+def add_note(paths: RunPaths, kind: str, value: Any, *, by: str, via: str, by_role: str = "") -> str:
     """Attach something to a run: a text, a new name, a tag, archive, pin. Notes are folded on read."""
     if kind not in NOTE_KINDS:
         raise CommandRefused(f"unknown note {kind!r}; there are {', '.join(NOTE_KINDS)}")
     value = value[:MAX_TEXT] if isinstance(value, str) else value
-    note: Note = {"note": kind, "value": value, "by": by, "via": via, "t": now()}
+    note: Note = {
+        "note": kind,
+        "value": value,
+        "by": by[:MAX_NAME],
+        "by_role": by_role,
+        "via": via,
+        "t": now(),
+    }
     return _create_under_new_id(paths.notes, note)
 
 

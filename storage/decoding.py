@@ -33,6 +33,7 @@ def decode_run(record: Record, run_id: str) -> schema.RunRecord | None:
         "tags": [str(tag) for tag in tags] if isinstance(tags, list) else [],
         "queued": record.get("queued") is not False,
         "by": str(record.get("by") or ""),
+        "by_role": str(record.get("by_role") or ""),
     }
 
 
@@ -46,6 +47,7 @@ def decode_decision(record: Record | None, proposal: int) -> schema.DecisionReco
         "verdict": verdict if verdict in values(Verdict) else "",
         "ranks": list(ranks) if isinstance(ranks, list) else None,
         "by": str(record.get("by", "unknown"))[:MAX_NAME],
+        "by_role": str(record.get("by_role") or "")[:MAX_NAME],
         "via": str(record.get("via", ""))[:MAX_NAME],
         "t": str(record.get("t", "")),
         "reason": str(record.get("reason", ""))[:MAX_REASON],

@@ -318,7 +318,7 @@ class History:
         outcome.decision = event
         if event["verdict"] == Verdict.APPROVE:
             outcome.state = ProposalState.APPROVED
-        elif event["by"] == TIMEOUT:
+        elif event["by"] == TIMEOUT and not event.get("by_role"):  # a person may be called anything
             outcome.state, outcome.reason = ProposalState.EXPIRED, event.get("reason", "")
         else:
             outcome.state = ProposalState.REJECTED

@@ -49,6 +49,8 @@ class Decision:
     via: str
     t: str
     reason: str
+    by_role: str = ""
+    """What stands behind the name, a word of `ByRole`."""
 
 
 def publish_proposal(paths: RunPaths, number: int, fields: ProposalFields) -> None:
@@ -121,6 +123,7 @@ def decide(
     *,
     by: str,
     via: str,
+    by_role: str = "",
     ranks: Sequence[int] | None = None,
     reason: str = "",
     history: History | None = None,
@@ -149,7 +152,8 @@ def decide(
     edited = None if ranks is None or verdict == Verdict.REJECT else check_ranks(proposal, ranks)
     record: DecisionRecord = {
         "decision_id": new_ulid(), "proposal": number, "verdict": verdict, "ranks": edited,
-        "by": by[:MAX_NAME], "via": via[:MAX_NAME], "t": now(), "reason": reason[:MAX_REASON],
+        "by": by[:MAX_NAME], "by_role": by_role, "via": via[:MAX_NAME], "t": now(),
+        "reason": reason[:MAX_REASON],
     }  # fmt: skip
     try:
         atomic.create(paths.decision(number), record)

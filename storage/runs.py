@@ -43,6 +43,8 @@ class Run:
     queued: bool = True
     """Whether a worker may take it by itself; else it waits for `hankelboard run`."""
     by: str = ""
+    by_role: str = ""
+    """What stands behind the name, a word of `ByRole`."""
     copy_of: str = ""
     """The run that this directory is a copy of, when its name is not the one it was created under."""
 
@@ -67,6 +69,7 @@ def create_run(
     tags: Iterable[str] = (),
     queued: bool = True,
     by: str = "",
+    by_role: str = "",
     slug: str = "",
 ) -> Run:
     """Create a run directory.
@@ -78,6 +81,7 @@ def create_run(
     run = Run(
         id=new_run_id(slug or name), name=name, created=now(), config=config, preset=preset, group=group,
         role=role, series=series, seed=seed, tags=list(tags), queued=queued, by=by,
+        by_role=by_role,
     )  # fmt: skip
     runs.mkdir(parents=True, exist_ok=True)
     building = RunPaths(runs / f"{STRAY_PREFIX}{new_ulid()}")
@@ -95,7 +99,7 @@ def _record_of(run: Run) -> RunRecord:
         "format_version": FORMAT_VERSION, "t": run.created, "id": run.id, "name": run.name,
         "created": run.created, "config": run.config, "preset": run.preset, "group": run.group,
         "role": run.role, "series": run.series, "seed": run.seed, "tags": run.tags, "queued": run.queued,
-        "by": run.by,
+        "by": run.by, "by_role": run.by_role,
     }  # fmt: skip
 
 
@@ -124,7 +128,8 @@ def read_run(paths: RunPaths) -> Run:
     return Run(
         id=paths.run_id, name=run["name"], created=run["created"], config=run["config"], preset=run["preset"],
         group=run["group"], role=run["role"], series=run["series"], seed=run["seed"], tags=run["tags"],
-        queued=run["queued"], by=run["by"], copy_of="" if run["id"] == paths.run_id else run["id"],
+        queued=run["queued"], by=run["by"], by_role=run.get("by_role", ""),
+        copy_of="" if run["id"] == paths.run_id else run["id"],
     )  # fmt: skip
 
 

@@ -52,6 +52,7 @@ class RunRecord(TypedDict):
     tags: list[str]
     queued: bool
     by: str
+    by_role: NotRequired[str]
 
 
 class ProcessIdentity(TypedDict):
@@ -158,6 +159,7 @@ StateDimsBefore = TypedDict("StateDimsBefore", {"from": list[int]}, total=False)
 class _Fields(StateDimsBefore, total=False):
     # The answer to somebody: what is answered, whose it was, and why not.
     by: str
+    by_role: str
     via: str
     reason: str
     command_id: str | None
@@ -206,12 +208,18 @@ class _Fields(StateDimsBefore, total=False):
     undone: list[int]
 
 
-class CommandAnswered(TypedDict):
+class Whose(TypedDict):
+    """Who asked for something: a name, and what stands behind it (`ByRole`)."""
+
+    by: str
+    by_role: str
+
+
+class CommandAnswered(Whose):
     """Which command an event answers, and whose it was."""
 
     command_id: str
     command: str
-    by: str
 
 
 class EventFields(_Fields, total=False):
@@ -447,6 +455,7 @@ class DecisionRecord(TypedDict):
     ranks: list[int] | None
     """Edited ones; None: as proposed."""
     by: str
+    by_role: NotRequired[str]
     via: str
     t: str
     reason: str
@@ -457,6 +466,7 @@ class CommandRecord(TypedDict):
 
     command: str
     by: str
+    by_role: NotRequired[str]
     via: str
     t: str
     checkpoint: str | None
@@ -475,6 +485,7 @@ class Note(TypedDict):
     value: Any
     """A text, a list of tags, a flag, a checkpoint's name: by kind."""
     by: str
+    by_role: NotRequired[str]
     via: str
     t: str
 

@@ -174,6 +174,23 @@ class NoteKind(StrEnum):
     BASELINE = "baseline"
 
 
+POLICY_PREFIX = "policy:"
+"""How `by` begins where a policy decided."""
+
+
+class ByRole(StrEnum):
+    """What stands behind the name in `by`: the key `by_role`. Empty: a policy, or a record from before."""
+
+    OWNER = "owner"
+    """The owner's token of the dashboard."""
+    OPERATOR = "operator"
+    """A token that the owner made, of this name."""
+    ACCOUNT = "account"
+    """The command line, by the login name of the account that ran it."""
+    SAID = "said"
+    """The command line, by a name that was given to it: nothing proves it."""
+
+
 class Cause(StrEnum):
     """Why a checkpoint was written."""
 

@@ -22,11 +22,12 @@ import traceback
 from collections import Counter
 from pathlib import Path
 
+from hankelboard.access import tickets
 from hankelboard.storage import checkpoints, commands, proposals, systems
 from hankelboard.storage.history import read_history
 from hankelboard.storage.journal import Journal
 from hankelboard.storage.layout import RunPaths, run_paths
-from hankelboard.storage.runs import create_run
+from hankelboard.storage.runs import create_run, list_runs
 from hankelboard.storage.status import read_status, write_status
 from hankelboard.trainer.cli import main as hankelboard
 from hankelboard.trainer.training.loop import train_run
@@ -216,12 +217,15 @@ class Sweep:
             self.counts[kind] += 1
             if problem:
                 self.failures.append(f"{place}: {name}: {what}: {problem}")
+                print(self.failures[-1], file=sys.stderr, flush=True)
 
     def _corrupt(self, place, put):
         """A fresh copy of the run with something else in this place; False where that is not allowed here."""
         runs = self.folder / "runs"
         shutil.rmtree(runs, ignore_errors=True)
         shutil.copytree(self.template, runs)
+        for paths in list_runs(runs):
+            tickets.issue(paths)
         victim = runs / self.places[place]
         shutil.rmtree(victim) if victim.is_dir() else victim.unlink()
         try:
@@ -352,6 +356,7 @@ def main(arguments=None):
     parser.add_argument("--every", type=int, default=1, metavar="N", help="take each Nth corruption")
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as scratch, contextlib.redirect_stdout(sys.stderr):
+        os.environ["HANKELBOARD_STATE"] = f"{scratch}/state"
         sweep = Sweep(Path(scratch))
         looks = {
             "worker": sweep.worker,

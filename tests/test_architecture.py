@@ -15,6 +15,7 @@ WINGS = {  # what each wing may import of its package besides itself
         "words": set(),
         "data": {"words"},
         "live": {"data"},
+        "door": {"data"},
         "charts": {"words", "data"},
         "panels": {"words", "data", "charts"},
         "views": {"words", "data", "charts", "panels", "live"},

@@ -70,7 +70,8 @@ class Installation:
         self.place = place
         self.command = [sys.executable, "-P", "-m", "hankelboard"]
         kept = {key: value for key, value in os.environ.items() if not key.startswith("HANKELBOARD_")}
-        self.environment = {**kept, "PYTHONPATH": str(place), "HANKELBOARD_USER": "ada"}
+        self.environment = {**kept, "PYTHONPATH": str(place), "HANKELBOARD_USER": "ada",
+                            "HANKELBOARD_STATE": str(folder / "state")}  # fmt: skip
 
     def run(self, *arguments, program=()):
         done = subprocess.run(
@@ -148,15 +149,20 @@ def test_pages_work_in_a_folder_of_namesakes(installed):
     try:
         address = f"http://127.0.0.1:{port}"
         until(lambda: up.poll() is not None or answer(f"{address}/_stcore/health"), every_s=0.2)
-        assert "<title>" in answer(f"{address}/"), (installed.folder / "up.log").read_text()
-        assert answer(f"{address}/app/static/logo.svg").startswith("<svg")
+        log = (installed.folder / "up.log").read_text()
+        token = (installed.folder / "state" / "token").read_text().strip()
+        assert f"{address}/?token={token}" in log
+        assert "<title>" in answer(f"{address}/", token), log
+        assert answer(f"{address}/app/static/logo.svg", token).startswith("<svg")
     finally:
         up.send_signal(signal.SIGTERM)
         up.wait(PATIENCE_S)
 
 
-def answer(address):
-    with contextlib.suppress(OSError), urllib.request.urlopen(address, timeout=PATIENCE_S) as reply:
+def answer(address, token=None):
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    request = urllib.request.Request(address, headers=headers)
+    with contextlib.suppress(OSError), urllib.request.urlopen(request, timeout=PATIENCE_S) as reply:
         return reply.read().decode()
     return ""
 
@@ -173,6 +179,8 @@ def test_the_pages_import_neither_what_lies_about_nor_the_own_code_they_queue(in
     inside = Installation(installed.place, app)  # as `hankelboard web` starts it
     inside.environment |= {
         "HANKELBOARD_FOLDER": str(installed.folder), "HANKELBOARD_RUNS": str(installed.folder / "runs"),
+        "HANKELBOARD_STATE": installed.environment["HANKELBOARD_STATE"], "HANKELBOARD_NO_TOKEN": "1",
+        "HANKELBOARD_ALLOW_CODE": "trainer.models",
     }  # fmt: skip
     inside.run(str(app / "main.py"), program=[sys.executable, "-P", "-c", FORMS])
     made = next(run for run in json.loads(installed.run("runs", "--json")) if run["name"] == "From the page")

@@ -100,7 +100,7 @@ def test_old_runs_fit_the_types(run):
 
 NO_RECORDS = {
     "environ", "session_state", "query_params", "headers", "message", "config", "tables", "options", "part",
-    "data", "entry", "machine", "training", "origin",
+    "data", "entry", "machine", "training", "origin", "scope", "form",
 }  # fmt: skip
 """Names of what `get` is called on where it is no record."""
 

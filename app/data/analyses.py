@@ -7,7 +7,9 @@ import threading
 from dataclasses import dataclass
 from typing import Any
 
+from hankelboard.access.roles import Action, demand
 from hankelboard.app.data import runs
+from hankelboard.app.data.visitors import visitor
 from hankelboard.storage.layout import runs_directory
 from hankelboard.storage.schema import Analysis
 from hankelboard.storage.systems import latest_analysis
@@ -41,7 +43,8 @@ def possible(run_id: str) -> bool:
 
 
 def start(run_id: str) -> None:
-    """Begin an analysis of this run (a callback); one at a time for a run."""
+    """Begin an analysis of this run (for callbacks); one at a time for a run. Raise NotAllowed."""
+    demand(visitor(), Action.COMMAND)
     with _lock:
         before = _jobs.get(run_id)
         if before is not None and before.running:

@@ -1,6 +1,5 @@
-"""This installation and who sits before it: folder of runs, disk, versions, memory."""
+"""This installation: folder of runs, disk, versions, memory."""
 
-import getpass
 import os
 import platform
 import resource
@@ -12,14 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from hankelboard.storage.layout import runs_directory
-
-
-def user() -> str:
-    """Return who decides in this browser: $HANKELBOARD_USER, else the login name of the web process."""
-    try:
-        return os.environ.get("HANKELBOARD_USER") or getpass.getuser()
-    except (KeyError, OSError):
-        return "unknown"
 
 
 def is_writable() -> bool:

@@ -14,6 +14,7 @@ from typing import Any, TypedDict, TypeVar, cast
 
 import numpy as np
 
+from hankelboard.access import tickets
 from hankelboard.app.data import journal_tables
 from hankelboard.app.data.columns import Columns
 from hankelboard.app.data.interventions import loss_lost_at
@@ -67,6 +68,8 @@ class RunRow(SummaryRow):
     """Time of the last heartbeat."""
     loss_lost_at: int | None
     """Step at which the training loss was no finite number."""
+    not_adopted: str
+    """Why no worker starts it although it is its turn; empty where one may."""
 
 
 class SpectrumRow(Place):
@@ -86,6 +89,7 @@ class CommandRow(TypedDict, total=False):
     id: str
     kind: str
     by: str
+    by_role: str
     via: str
     t: str
     checkpoint: str | None
@@ -311,20 +315,29 @@ class RunCache:
                 "unknown_events": self.history.unknown,
                 "last_seen": status.get("t") if status else None,
                 "loss_lost_at": self.derived("loss lost", lambda: loss_lost_at(self.history), "events"),
+                "not_adopted": self._why_not_adopted(shown),
             }
 
     def _unreadable(self, problem: str) -> RunRow:
         return {
             **row_of(summary.unreadable(self.paths, problem)), "living": False, "trouble": "", "damaged": {},
             "task": "", "family": "", "unknown_events": 0, "last_seen": None, "loss_lost_at": None,
+            "not_adopted": "",
         }  # fmt: skip
+
+    def _why_not_adopted(self, row: SummaryRow) -> str:
+        waits = row["state"] in (RunState.QUEUED, RunState.INTERRUPTED, RunState.DEAD)
+        return tickets.look(self.paths).reason if waits and row["queued"] and not row["copy_of"] else ""
 
     def is_restless(self, row: RunRow) -> bool:
         """Return whether this summary may change although no file of the run does.
 
-        Its trainer may die or fall silent, and what a queued run waits for may end. A dead one stays dead,
-        and one that fell silent on another machine stays so until it beats again.
+        Its trainer may die or fall silent, what a queued run waits for may end, and one that came from
+        elsewhere may be adopted. A dead one stays dead, and one that fell silent on another machine stays so
+        until it beats again.
         """
+        if row["not_adopted"]:
+            return True
         if row["state"] == RunState.QUEUED:
             return bool(self._run and references(self._run.config))
         if self._status is None or row["state"] in NO_TRAINER:

@@ -18,15 +18,21 @@ from urllib.parse import urlencode
 
 import streamlit as st
 
+from hankelboard.access.roles import Action, may
+from hankelboard.app.data.visitors import visitor
+
 MIN_MS = 500
 FALLBACK_MS = 10_000
 """How often a live region is drawn again when no push comes."""
 RARELY_MS = 60_000
 """The same for a region that shows nothing of what it ignores."""
 PATIENCE_MS = 3_000
+SILENT = "Nothing says here when a run changes: this page looks again by itself, every 10 s or more."
 _JS = """
 const ACTS = ["pointerdown", "pointerup", "pointercancel", "keydown", "change"];
+const CONNECTION = "data-test-connection-state";
 const BUSY = ["running", "rerunRequested", "stopRequested"];
+const SILENT = "hankelboard-silent";
 const live = new WeakMap();
 let fired = -Infinity;  // when any region of the page did: the page is not seen to run at once
 
@@ -35,7 +41,7 @@ function begin(data) {
   const busy = () => BUSY.includes(app?.dataset.testScriptState);
   const state = {fire: null, data};
   let due = false, last = 0, timer = null, pressed = false, acted = -Infinity, answering = false;
-  let socket = null, lost = false, ended = false;
+  let socket = null, lost = false, ended = false, failed = 0;
 
   // A press that never ends (let go outside of the window) holds ticks ten times as long, not for ever.
   const mayTick = (now) => !busy() && now - acted > state.data.patience_ms * (pressed ? 10 : 1);
@@ -60,20 +66,43 @@ function begin(data) {
     answering = false;
   };
   ACTS.forEach((name) => document.addEventListener(name, act, true));
-  const watching = new MutationObserver(() => {
+  const watching = new MutationObserver((changes) => {
+    if (changes.some((change) => change.attributeName === CONNECTION)) leave();
     if (busy()) answering = true;
     else if (answering) { answering = false; acted = -Infinity; }
     else if (acted > 0) acted = performance.now();  // what ended began before the act: the answer comes now
   });
-  if (app) watching.observe(app, {attributes: true, attributeFilter: ["data-test-script-state"]});
+  if (app) watching.observe(app, {attributes: true, attributeFilter: ["data-test-script-state", CONNECTION]});
+
+  // Who was signed out sees the page that asks for a token, not one that stands still.
+  const leave = () => {
+    if (app?.dataset.testConnectionState === "CONNECTED" && !lost) return;
+    const asked = fetch(location.href, {method: "HEAD"});
+    asked.then((answer) => { if (answer.status === 401) location.reload(); }, () => {});
+  };
 
   const open = () => {
-    const address = new URL(data.path, location.href);
+    const address = new URL(data.path, location.href);  // a proxy may show the pages below a path
     address.protocol = address.protocol.replace("http", "ws");
     socket = new WebSocket(address);
     socket.onmessage = tick;
-    socket.onopen = () => { if (lost) { lost = false; tick(); } };
-    socket.onclose = () => { lost = true; if (!ended) setTimeout(open, 1500); };
+    socket.onopen = () => { failed = 0; say(""); if (lost) { lost = false; tick(); } };
+    socket.onclose = () => {
+      lost = true;
+      if (ended) return;
+      leave();
+      if (++failed === 3) say(data.silent);
+      setTimeout(open, Math.min(1500 * 2 ** (failed - 1), 30000));
+    };
+  };
+  const say = (text) => {
+    let note = document.getElementById(SILENT);
+    if (!text) { note?.remove(); return; }
+    if (!note) { note = document.createElement("div"); note.id = SILENT; note.role = "status"; }
+    note.textContent = text;
+    note.style.cssText = "position:fixed;right:1rem;bottom:1rem;z-index:99;padding:.3rem .7rem;" +
+      "font-size:13px;border-radius:8px;background:#1e293b;color:#f1f5f9";
+    document.body.append(note);
   };
   open();
   document.addEventListener("visibilitychange", look);
@@ -126,6 +155,8 @@ def _live(draw: Draw, min_ms: int, ignore: tuple[str, ...], fallback_ms: int) ->
     @st.fragment
     @functools.wraps(draw)
     def region(*run_id: str) -> None:
+        if not may(visitor(), Action.READ):
+            st.rerun()  # the whole page, which then says so
         refresh_ms = None
         with st.container(gap=None):  # the component takes no room
             try:
@@ -139,13 +170,12 @@ def _live(draw: Draw, min_ms: int, ignore: tuple[str, ...], fallback_ms: int) ->
 
 
 def _pulse(name: str, run_id: str | None = None, *, ignore: tuple[str, ...], times: dict[str, int]) -> None:
-    base = (st.get_option("server.baseUrlPath") or "").strip("/")
-    path = f"/{base}/api/push" if base else "/api/push"
     asked = urlencode({**({"run": run_id} if run_id else {}), "ignore": ",".join(ignore)})
     _COMPONENT(
         key=f"pulse-{name}-{run_id or 'all'}",
         data={
-            "path": f"{path}?{asked}",
+            "path": f"./api/push?{asked}",
+            "silent": SILENT,
             "first_ms": FALLBACK_MS,
             "patience_ms": PATIENCE_MS,
             **times,

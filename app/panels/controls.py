@@ -4,9 +4,11 @@ from typing import Any
 
 import streamlit as st
 
-from hankelboard.app.data import installation, runs
+from hankelboard.access.roles import Action, demand
+from hankelboard.app.data import runs
 from hankelboard.app.data.run_cache import CommandRow, RunRow
-from hankelboard.app.panels import frame
+from hankelboard.app.data.visitors import visitor
+from hankelboard.app.panels import frame, rights
 from hankelboard.app.words import labels
 from hankelboard.storage.commands import POLICIES, WAITING, add_note, send_command
 from hankelboard.storage.errors import HankelboardError
@@ -20,7 +22,8 @@ def ask(run_id: str, kind: CommandKind, **arguments: Any) -> bool:
     """Put a command into the run's inbox (for callbacks) and return whether it got there."""
     st.session_state.pop("command_error", None)
     try:
-        send_command(runs.paths_of(run_id), kind, by=installation.user(), via="browser", **arguments)
+        who = demand(visitor(), Action.COMMAND)
+        send_command(runs.paths_of(run_id), kind, by=who.name, by_role=who.role, via="browser", **arguments)
     except HankelboardError as error:
         st.session_state["command_error"] = str(error)
         return False
@@ -39,6 +42,9 @@ def request(run_id: str, kind: CommandKind, **arguments: Any) -> None:
 
 def buttons(row: RunRow) -> None:
     """Draw pause, resume, checkpoint, stop: enabled where they make sense, with the reason where not."""
+    if not rights.offered(Action.COMMAND):
+        rights.say_why_not()
+        return
     run_id, state = row["run"], row["state"]
     writable = runs.is_writable(run_id)
     why_not = {
@@ -124,13 +130,17 @@ def _about(row: RunRow) -> None:
     st.text_input("Tags", value=", ".join(row["tags"]), key="tags", max_chars=300, on_change=_tag,
                   args=(row["run"],), placeholder="separated by commas")  # fmt: skip
     label = "Bring back from the archive" if row["archived"] else "Archive"
-    st.button(label, key="archive", icon=":material/archive:", on_click=_note,
-              args=(row["run"], NoteKind.ARCHIVE, not row["archived"]))  # fmt: skip
+    st.button(label, key="archive", icon=":material/archive:", on_click=_archive,
+              args=(row["run"], not row["archived"]))  # fmt: skip
+
+
+def _archive(run_id: str, archived: bool) -> None:
+    _note(run_id, NoteKind.ARCHIVE, archived)
 
 
 def _rename(run_id: str) -> None:
-    if st.session_state["rename"].strip():
-        _note(run_id, NoteKind.RENAME, st.session_state["rename"].strip())
+    name = st.session_state["rename"].strip()
+    if name and _note(run_id, NoteKind.RENAME, name):
         st.session_state["renamed"] = True
 
 
@@ -141,12 +151,21 @@ def _tag(run_id: str) -> None:
     _note(run_id, NoteKind.TAG, tags)
 
 
-def _note(run_id: str, kind: NoteKind, value: Any) -> None:
+def _note(run_id: str, kind: NoteKind, value: Any) -> bool:
+    """Write a note (for callbacks) and return whether it was written."""
+    st.session_state.pop("command_error", None)
     try:
-        add_note(runs.paths_of(run_id), kind, value, by=installation.user(), via="browser")
-    except (HankelboardError, OSError) as error:
-        st.session_state["command_error"] = f"{kind} could not be written: {error}"
-    runs.forget(run_id)
+        who = demand(visitor(), Action.NOTE)
+        add_note(runs.paths_of(run_id), kind, value, by=who.name, by_role=who.role, via="browser")
+    except HankelboardError as error:
+        st.session_state["command_error"] = str(error)
+        return False
+    except OSError as error:
+        st.session_state["command_error"] = f"{kind} could not be written: {error.strerror}"
+        return False
+    finally:
+        runs.forget(run_id)
+    return True
 
 
 def _ask_policy(run_id: str) -> None:
@@ -156,11 +175,16 @@ def _ask_policy(run_id: str) -> None:
 
 def answers(run_id: str, limit: int = 3) -> None:
     """Show the latest commands and what the trainer answered: requested, accepted, applied or refused."""
+    say_error()
+    for command in runs.commands(run_id)[:limit]:
+        st.markdown(answer_line(command))
+
+
+def say_error() -> None:
+    """Show why the last command or note was not written."""
     error = st.session_state.get("command_error")
     if error:
         st.error(labels.plain(error), icon=":material/error:")
-    for command in runs.commands(run_id)[:limit]:
-        st.markdown(answer_line(command))
 
 
 def answer_line(command: CommandRow) -> str:
@@ -168,7 +192,8 @@ def answer_line(command: CommandRow) -> str:
     target = f" to {command['checkpoint']}" if command.get("checkpoint") else ""
     target += f" to {command['policy']}" if command.get("kind") == CommandKind.POLICY else ""
     target += f" at step {labels.count(command['at_step'])}" if command.get("at_step") is not None else ""
-    who = f"{command.get('by') or 'unknown'}, {labels.moment(command.get('t'), frame.zone())}"
+    sender = labels.who(command.get("by"), command.get("by_role"))
+    who = f"{sender}, {labels.moment(command.get('t'), frame.zone())}"
     step = f" at step {labels.count(command['step'])}" if command["step"] is not None else ""
     reason = f": {labels.plain(command['reason'])}" if command["reason"] else ""
     why = f", because: {labels.plain(command['asked_because'])}" if command.get("asked_because") else ""

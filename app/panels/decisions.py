@@ -5,10 +5,12 @@ from typing import Any
 
 import streamlit as st
 
-from hankelboard.app.data import installation, proposals, runs
+from hankelboard.access.roles import Action, demand
+from hankelboard.app.data import proposals, runs
 from hankelboard.app.data.proposals import ProposalRow
 from hankelboard.app.data.run_cache import RunRow
-from hankelboard.app.panels import frame
+from hankelboard.app.data.visitors import visitor
+from hankelboard.app.panels import frame, rights
 from hankelboard.app.words import events, labels
 from hankelboard.storage import proposals as proposal_files
 from hankelboard.storage.errors import HankelboardError
@@ -40,7 +42,7 @@ def outcome(run_id: str, shown: ProposalRow) -> None:
         verb = labels.VERDICTS.get(decision["verdict"], "decided without sense")
         when = labels.moment(decision["t"], frame.zone())
         why = f". Reason: {decision['reason']}" if decision["reason"] else ""
-        text = labels.plain(f"{verb} by {labels.who(decision['by'])}, {when}{why}")
+        text = labels.plain(f"{verb} by {labels.who(decision['by'], decision.get('by_role'))}, {when}{why}")
         steps.append(f":material/how_to_reg: {text}")
     if decision and not accepted and shown["state"] == ProposalState.PENDING:
         steps.append(":material/schedule: no answer from the trainer yet")
@@ -72,7 +74,7 @@ def past_row(proposal: ProposalRow) -> dict[str, Any]:
         "Proposed": labels.change(proposal["state_dims"], proposal["ranks"]),
         "Outcome": labels.outcome(proposal["state"])[0],
         "Applied": labels.change(applied.get("from"), applied.get("to")) if applied else "",
-        "By": labels.who(decision["by"]) if decision else "",
+        "By": labels.who(decision["by"], decision.get("by_role")) if decision else "",
         "Reason": (decision and decision.get("reason")) or proposal["reason"],
         "Accuracy before": labels.accuracy(applied.get("before") if applied else None),
         "Predicted": labels.accuracy(applied.get("predicted") if applied else None),
@@ -86,6 +88,9 @@ def past_row(proposal: ProposalRow) -> dict[str, Any]:
 def buttons(row: RunRow, shown: ProposalRow, record: Proposal, ranks: Sequence[int]) -> None:
     run_id, number = row["run"], shown["number"]
     closed = why_closed(row, shown)
+    if not rights.offered(Action.DECIDE):
+        _say_closed(closed)
+        return
     mine = list(ranks) != list(record["ranks"])
     cuts = proposals.what_if(record, ranks)["cuts"]
     proposed, edited = (labels.short_change(shown["state_dims"], r) for r in (record["ranks"], ranks))
@@ -102,8 +107,7 @@ def buttons(row: RunRow, shown: ProposalRow, record: Proposal, ranks: Sequence[i
                                  help=no_mine or None)  # fmt: skip
         reject = st.button("Reject", key="reject", icon=":material/block:", disabled=bool(closed),
                            help=closed or None)  # fmt: skip
-    if closed:
-        st.caption(f":material/lock: Nothing to decide here: {closed}")
+    _say_closed(closed)
     if st.session_state.get("decision_error"):  # also where the dialog is gone by now
         st.error(labels.plain(st.session_state["decision_error"]), icon=":material/block:")
     if approve or approve_mine or reject:
@@ -118,6 +122,14 @@ def buttons(row: RunRow, shown: ProposalRow, record: Proposal, ranks: Sequence[i
         confirm_rejection(run_id, number, record)
 
 
+def _say_closed(closed: str) -> None:
+    """Draw why nobody can decide on this, or why this visitor cannot."""
+    if closed:
+        st.caption(f":material/lock: Nothing to decide here: {closed}")
+    elif not rights.offered(Action.DECIDE):
+        rights.say_why_not()
+
+
 def why_closed(row: RunRow, shown: ProposalRow) -> str:
     """Return why this proposal cannot be decided now; empty when it can."""
     if shown["state"] != ProposalState.PENDING:
@@ -125,7 +137,8 @@ def why_closed(row: RunRow, shown: ProposalRow) -> str:
     decision = shown["decision"]
     if decision:
         verb = labels.VERDICTS.get(decision["verdict"], "decided")
-        return f"{labels.plain(labels.who(decision['by']))} {verb} it; the trainer has not answered yet."
+        who = labels.plain(labels.who(decision["by"], decision.get("by_role")))
+        return f"{who} {verb} it; the trainer has not answered yet."
     if not shown["on_live_branch"]:
         return "Its branch was left by a rollback."
     if row["state"] in (RunState.FINISHED, RunState.CANCELLED, RunState.UNREADABLE):
@@ -202,7 +215,7 @@ def _confirmation(run_id: str, number: int, verdict: Verdict, ranks: list[int] |
     error = st.session_state.get("decision_error")
     if error:
         st.error(labels.plain(error), icon=":material/block:")
-    st.caption(f"Decided as {labels.plain(installation.user())}.")
+    rights.say_who_decides()
     with st.container(horizontal=True, horizontal_alignment="right", gap="small"):
         st.button("Cancel", key="cancel", on_click=frame.dismiss_dialog)
         st.button(label, key="confirm", type="primary", on_click=decide, disabled=bool(error),
@@ -214,11 +227,13 @@ def decide(run_id: str, number: int, verdict: Verdict, ranks: list[int] | None) 
     """Record the verdict (a callback: it runs whatever else is refreshed). The first verdict wins."""
     reason = str(st.session_state.get("reason") or "")
     try:
+        who = demand(visitor(), Action.DECIDE)
         proposal_files.decide(
             runs.paths_of(run_id),
             number,
             verdict,
-            by=installation.user(),
+            by=who.name,
+            by_role=who.role,
             via="browser",
             ranks=ranks,
             reason=reason,

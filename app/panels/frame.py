@@ -5,10 +5,13 @@ from typing import Any
 
 import streamlit as st
 
+from hankelboard.access.roles import Action
 from hankelboard.app import pages
 from hankelboard.app.charts.export import svg_export
-from hankelboard.app.data import installation, proposals, runs
+from hankelboard.app.data import adoption, installation, proposals, runs
 from hankelboard.app.data.run_cache import RunRow
+from hankelboard.app.panels import rights
+from hankelboard.app.panels.adoption import notice
 from hankelboard.app.words import labels
 from hankelboard.comparison.specification import Spec
 from hankelboard.storage.errors import RunError
@@ -103,8 +106,13 @@ def still_there(run_id: str, *, quietly: bool = False) -> RunRow | None:
 
 
 def badge(row: RunRow) -> None:
-    label, icon, color = labels.state(row)
+    label, icon, color = labels.NOT_ADOPTED if is_left_alone(row) else labels.state(row)
     st.badge(labels.plain(label), icon=f":material/{icon}:", color=color)
+
+
+def is_left_alone(row: RunRow) -> bool:
+    """Return whether a run waits in no queue, since it came from elsewhere."""
+    return bool(row["not_adopted"]) and row["state"] == RunState.QUEUED
 
 
 def notes_on(row: RunRow) -> None:
@@ -139,6 +147,7 @@ def _notes(row: RunRow) -> None:
         )
     if row["unknown_events"]:
         st.caption(f"{row['unknown_events']} events of unknown or incomplete kind were left out.")
+    notice(row)
     hint = trainer_hint(row)
     if hint:
         st.info(hint, icon=":material/info:")
@@ -159,6 +168,8 @@ def trainer_hint(row: RunRow) -> str:
         return (
             f"A copy of {labels.plain(row['copy_of'])}: no worker takes it. `hankelboard run` trains it on."
         )
+    if adoption.why_not(row):
+        return ""
     if state == RunState.QUEUED and not row["queued"]:
         return f"Waits to be started by hand: `hankelboard run {row['run']}`."
     if state == RunState.QUEUED and row["reason"].startswith(WAITS):
@@ -208,7 +219,8 @@ def pending_banner(row: RunRow, *, link: bool = True) -> None:
         return
     proposal = proposals.proposal_row(row["run"], number)
     what = labels.change(proposal["state_dims"], proposal["ranks"]) if proposal else ""
-    held = ": training waits for you" if row["state"] == RunState.WAITING_FOR_DECISION else ""
+    whom = "you" if can_decide(row["run"]) else "a decision"
+    held = f": training waits for {whom}" if row["state"] == RunState.WAITING_FOR_DECISION else ""
     if row["state"] in (RunState.DEAD, RunState.INTERRUPTED):
         held = ": no process is at it now, and your decision is kept until one is"
     with st.container(border=True, key=f"pending_{row['run'].replace('.', '_')}"):
@@ -219,10 +231,15 @@ def pending_banner(row: RunRow, *, link: bool = True) -> None:
         if link:
             st.page_link(
                 "views/truncation.py",
-                label="Look at the evidence" + (" and decide" if runs.is_writable(row["run"]) else ""),
+                label="Look at the evidence" + (" and decide" if can_decide(row["run"]) else ""),
                 icon=":material/arrow_forward:",
                 query_params={"run": row["run"], "proposal": str(number)},
             )
+
+
+def can_decide(run_id: str) -> bool:
+    """Return whether this visitor can decide on proposals of this run."""
+    return rights.offered(Action.DECIDE) and runs.is_writable(run_id)
 
 
 def figure(label: str, value: str, note: str = "", *, help: str | None = None) -> None:

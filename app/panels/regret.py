@@ -2,10 +2,11 @@
 
 import streamlit as st
 
+from hankelboard.access.roles import Action, NotAllowed
 from hankelboard.app.charts import analysis
 from hankelboard.app.data import analyses, runs
 from hankelboard.app.data.run_cache import RunRow
-from hankelboard.app.panels import frame
+from hankelboard.app.panels import frame, rights
 from hankelboard.app.words import labels
 from hankelboard.storage.schema import AnalysedLayer, Analysis, Regret
 
@@ -34,8 +35,9 @@ def show(row: RunRow, layer: int) -> None:
         )
         return
     _start_button(row, record)
-    if job and job["problem"]:
-        st.error(labels.plain(job["problem"]), icon=":material/error:")
+    problem = st.session_state.get("analysis_error") or (job and job["problem"])
+    if problem:
+        st.error(labels.plain(problem), icon=":material/error:")
     layers = record["layers"] if record else []
     analysed = next((item for item in layers if item["layer"] == layer), None)
     if record is not None and analysed is not None:
@@ -52,17 +54,13 @@ def _progress(run_id: str) -> None:
 
 
 def _start_button(row: RunRow, record: Analysis | None) -> None:
-    run_id = row["run"]
-    closed = ""
-    if not runs.is_writable(run_id):
-        closed = "This directory is read-only here: `hankelboard analyse RUN --no-save` prints the figures."
     stale = record is not None and record.get("until_step", 0) < row["step"]
     label = "Analyse" if record is None else "Analyse again"
     with st.container(horizontal=True, gap="small", vertical_alignment="center", key="analyse_row"):
-        st.button(
-            label, key="analyse", icon=":material/query_stats:", on_click=analyses.start, args=(run_id,),
-            disabled=bool(closed), help=closed or "Computes from the systems (λ, B, C) that the run kept",
-        )  # fmt: skip
+        if rights.offered(Action.COMMAND):
+            _button(row["run"], label)
+        else:
+            rights.say_why_not()
         if record is None:
             st.caption("Not computed yet. It takes seconds for small layers, minutes for many large ones.")
         elif record.get("provisional") or stale:
@@ -70,6 +68,24 @@ def _start_button(row: RunRow, record: Analysis | None) -> None:
                 f":orange[:material/pending:] Provisional: compared with the layer at step "
                 f"{labels.count(record.get('until_step'))}, not with the end of training."
             )
+
+
+def _button(run_id: str, label: str) -> None:
+    closed = ""
+    if not runs.is_writable(run_id):
+        closed = "This directory is read-only here: `hankelboard analyse RUN --no-save` prints the figures."
+    st.button(label, key="analyse", icon=":material/query_stats:", on_click=_start, args=(run_id,),
+              disabled=bool(closed),
+              help=closed or "Computes from the systems (λ, B, C) that the run kept")  # fmt: skip
+
+
+def _start(run_id: str) -> None:
+    """Begin the analysis (a callback)."""
+    st.session_state.pop("analysis_error", None)
+    try:
+        analyses.start(run_id)
+    except (NotAllowed, OSError) as error:
+        st.session_state["analysis_error"] = str(error)
 
 
 def _figures(row: RunRow, record: Analysis, layer: AnalysedLayer) -> None:

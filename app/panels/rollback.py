@@ -2,10 +2,11 @@
 
 import streamlit as st
 
+from hankelboard.access.roles import Action
 from hankelboard.app.data import proposals, runs
 from hankelboard.app.data.run_cache import RunRow
 from hankelboard.app.data.runs import CheckpointRow
-from hankelboard.app.panels import controls, frame
+from hankelboard.app.panels import controls, frame, rights
 from hankelboard.app.words import labels
 from hankelboard.storage.commands import POLICIES
 from hankelboard.storage.vocabulary import CommandKind, Policy, RunState
@@ -18,6 +19,15 @@ def why_not(row: RunRow) -> str:
     if row["state"] == RunState.QUEUED:
         return "The run has not started."
     return "" if runs.is_writable(row["run"]) else "This directory is read-only here."
+
+
+def button(row: RunRow) -> bool:
+    """Draw the button for who may command; return whether it was clicked."""
+    if not rights.offered(Action.COMMAND):
+        return False
+    closed = why_not(row)
+    return st.button("Roll back to it", key="rollback", type="primary", icon=":material/undo:",
+                     disabled=bool(closed), help=closed or None)  # fmt: skip
 
 
 def verify(run_id: str, name: str) -> None:

@@ -2,8 +2,10 @@
 
 import streamlit as st
 
+from hankelboard.access.roles import Action
 from hankelboard.app.data import command_line
 from hankelboard.app.data.command_line import CreationRefused
+from hankelboard.app.panels import rights
 from hankelboard.app.words import labels
 from hankelboard.comparison import tables
 from hankelboard.settings.suite import SuiteSeries, built_in, load_suite
@@ -13,6 +15,8 @@ def form() -> None:
     """Choose a built-in suite and queue what is missing of it."""
     with st.container(border=True, key="suite_what"):
         name = st.selectbox("Suite", built_in(), key="suite", bind="query-params", on_change=forget)
+        if name not in built_in():  # which a browser may send all the same
+            st.stop()
         suite = load_suite(name)
         st.caption(labels.plain(suite.description))
         st.dataframe(
@@ -32,8 +36,9 @@ def form() -> None:
     choices = (name, seeds.strip(), group.strip())
     st.markdown("**The same at the command line**")
     st.code(command_line.shown(command_line.suite_arguments(*choices)), language="bash", wrap_lines=True)
-    st.button("Queue what is missing", key="create_suite", type="primary", icon=":material/add:",
-              disabled=bool(wrong), on_click=create, args=choices)  # fmt: skip
+    if rights.offered(Action.QUEUE_PRESET):
+        st.button("Queue what is missing", key="create_suite", type="primary", icon=":material/add:",
+                  disabled=bool(wrong), on_click=create, args=choices)  # fmt: skip
     _say_what_happened()
 
 

@@ -5,13 +5,14 @@ from collections.abc import Sequence
 import pandas as pd
 import streamlit as st
 
+from hankelboard.access.roles import Action
 from hankelboard.app.charts import branches as tree_charts
 from hankelboard.app.data import runs
 from hankelboard.app.data.run_cache import RunRow
 from hankelboard.app.data.runs import CheckpointRow
 from hankelboard.app.live.pulse import live_region
 from hankelboard.app.live.watch import HEARTBEAT, LOG, METRICS
-from hankelboard.app.panels import controls, frame, rollback
+from hankelboard.app.panels import controls, frame, rights, rollback
 from hankelboard.app.words import labels
 from hankelboard.storage.scores import PRIMARY_METRIC
 from hankelboard.storage.vocabulary import Cause
@@ -75,13 +76,13 @@ def choose(row: RunRow, listed: Sequence[CheckpointRow]) -> None:
         name = st.selectbox("Checkpoint", list(by_name), key="checkpoint_choice", on_change=_remember,
                             format_func=lambda key: label(by_name[key]))  # fmt: skip
         item = by_name[name]
-        why_not = rollback.why_not(row)
         with st.container(horizontal=True, gap="small"):
-            clicked = st.button("Roll back to it", key="rollback", type="primary", icon=":material/undo:",
-                                disabled=bool(why_not), help=why_not or None)  # fmt: skip
+            clicked = rollback.button(row)
             st.button("Verify its files", key="verify", icon=":material/verified:", on_click=rollback.verify,
                       args=(row["run"], name))  # fmt: skip
         rollback.verdict_on(row["run"], name)
+        if not rights.offered(Action.COMMAND):
+            rights.say_why_not()
     if clicked:
         rollback.open_dialog()
         rollback.confirm(row, item)

@@ -5,9 +5,12 @@ from typing import Any
 
 import streamlit as st
 
+from hankelboard.access.roles import Action
 from hankelboard.app.data import command_line, installation, runs
 from hankelboard.app.data.command_line import CreationRefused
-from hankelboard.app.panels import frame, suite_form
+from hankelboard.app.live.pulse import live_region
+from hankelboard.app.live.watch import HEARTBEAT, LOG, METRICS, SPECTRA
+from hankelboard.app.panels import frame, rights, suite_form
 from hankelboard.app.words import labels
 from hankelboard.settings.config import Config
 from hankelboard.settings.new_run import NewRun
@@ -34,12 +37,20 @@ SECTIONS = {
 }
 
 
-def page() -> None:
-    st.title("New run", anchor=False)
-    if not installation.is_writable():
+@live_region(ignore=(HEARTBEAT, METRICS, LOG, SPECTRA))
+def notice() -> None:
+    """Say why nothing can be queued, or would not be trained."""
+    if not rights.offered(Action.QUEUE_PRESET):
+        rights.say_why_not()
+    elif not installation.is_writable():
         st.info(labels.READ_ONLY, icon=":material/lock:")
     elif not runs.workers():
         st.info(f"{labels.WORKER_HINT} Until then runs stay queued.", icon=":material/info:")
+
+
+def page() -> None:
+    st.title("New run", anchor=False)
+    notice()
     what = st.segmented_control(
         "What", KINDS, default=KINDS[0], key="kind", required=True, bind="query-params",
         label_visibility="collapsed",
@@ -52,8 +63,9 @@ def page() -> None:
     st.code(command_line.shown(chosen.arguments()), language="bash", wrap_lines=True)
     why_not = "Correct the marked fields first" if problems else ""
     why_not = why_not if installation.is_writable() else labels.READ_ONLY
-    st.button("Queue the run", key="create", type="primary", icon=":material/add:", disabled=bool(why_not),
-              on_click=create, args=(chosen,), help=why_not or None)  # fmt: skip
+    if rights.offered(Action.QUEUE_PRESET):
+        st.button("Queue the run", key="create", type="primary", icon=":material/add:",
+                  disabled=bool(why_not), on_click=create, args=(chosen,), help=why_not or None)  # fmt: skip
     refusal = st.session_state.get("refusal")
     if refusal:
         st.error(labels.plain(refusal), icon=":material/block:")
@@ -104,7 +116,8 @@ def settings(
     """Show all settings, the usual ones first; return what differs from the preset, and the wrong keys."""
     changed: dict[str, Any] = {}
     problems: list[str] = []
-    shown = [field for field in fields if field["key"] not in ELSEWHERE]
+    hidden = ELSEWHERE if rights.offered(Action.RUN_OWN_CODE) else (*ELSEWHERE, *command_line.FOLDERS)
+    shown = [field for field in fields if field["key"] not in hidden]
     main = sorted((f for f in shown if f["key"] in MAIN), key=lambda f: MAIN.index(f["key"]))
     with st.container(border=True, key="settings"), st.grid(2, min_column_width=240):
         for field in main:

@@ -7,11 +7,13 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from hankelboard.access.roles import Action
 from hankelboard.app.data import installation, runs
 from hankelboard.app.data.run_cache import RunRow
 from hankelboard.app.live.pulse import live_region
-from hankelboard.app.panels import frame
+from hankelboard.app.panels import frame, rights
 from hankelboard.app.words import labels
+from hankelboard.comparison.tables import counted
 from hankelboard.storage.layout import runs_directory
 from hankelboard.storage.scores import bits
 from hankelboard.storage.vocabulary import ENDED, Role, RunState
@@ -47,6 +49,7 @@ def live() -> None:
             st.info(labels.READ_ONLY, icon=":material/lock:")
         elif not runs.workers() and any(map(wants_worker, rows)):
             st.info(f"Runs wait to be trained. {labels.WORKER_HINT}", icon=":material/info:")
+        explain_left_alone(rows)
         tables(filtered(rows), rows)
 
 
@@ -54,7 +57,18 @@ def wants_worker(row: RunRow) -> bool:
     """Return whether a worker would take it: copies and runs that were not queued are left alone."""
     state = row["state"]
     waiting = state in (RunState.DEAD, RunState.INTERRUPTED) or (state == RunState.QUEUED and row["queued"])
-    return waiting and not row["copy_of"] and not row["archived"]
+    return waiting and not row["copy_of"] and not row["archived"] and not row["not_adopted"]
+
+
+def explain_left_alone(rows: Sequence[RunRow]) -> None:
+    """Say of how many runs nothing will happen, since they came from elsewhere."""
+    count = sum(bool(row["not_adopted"]) and not row["archived"] for row in rows)
+    if count:
+        st.info(
+            f"Not adopted: {counted(count, 'run')} from elsewhere, or from before. No worker starts what is "
+            "not adopted: open it to do so; `hankelboard adopt --all` adopts all.",
+            icon=":material/move_to_inbox:",
+        )
 
 
 def pending(rows: Sequence[RunRow]) -> None:
@@ -84,7 +98,8 @@ def explain_empty() -> None:
         st.code(
             "hankelboard demo\n\nhankelboard new --preset digits-lru\nhankelboard worker", language="bash"
         )
-        st.page_link("views/new_run.py", label="Queue a run here", icon=":material/add:")
+        if rights.offered(Action.QUEUE_PRESET):
+            st.page_link("views/new_run.py", label="Queue a run here", icon=":material/add:")
         st.caption(f"Folder of runs: {labels.plain(runs_directory().resolve())}")
 
 
@@ -92,7 +107,7 @@ def figures(rows: Sequence[RunRow]) -> None:
     rows = [row for row in rows if not row["archived"]]
     living = sum(row["state"] in (RunState.RUNNING, RunState.STARTING, RunState.STOPPING) for row in rows)
     waiting = sum(map(waits, rows))
-    queued = sum(row["state"] == RunState.QUEUED and row["queued"] for row in rows)
+    queued = sum(row["state"] == RunState.QUEUED and row["queued"] and not row["not_adopted"] for row in rows)
     trouble = sum(map(is_in_trouble, rows))
     with st.grid(4, min_column_width=130, gap="small"):
         st.metric("Running", living, border=True)
@@ -280,6 +295,8 @@ def table_row(row: RunRow, baselines: Mapping[tuple[str, str], float]) -> dict[s
 def state_words(row: RunRow) -> str:
     """Return the state in words, with what must not be overlooked."""
     words = [labels.state(row)[0]]
+    if row["not_adopted"]:
+        words = ["not adopted" if frame.is_left_alone(row) else f"{words[0]}, not adopted"]
     if row["state"] == RunState.QUEUED and row["reason"]:
         words[0] += ", needs another run"
     if row["pending_proposal"] is not None and row["state"] != RunState.WAITING_FOR_DECISION:

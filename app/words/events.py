@@ -57,7 +57,7 @@ def _why(event: Event) -> str:
 
 
 def _by(event: Event) -> str:
-    return f" by {labels.who(event['by'])}" if event.get("by") else ""
+    return f" by {labels.who(event['by'], event.get('by_role'))}" if event.get("by") else ""
 
 
 def _attempt_started(event: Event) -> str:

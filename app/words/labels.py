@@ -13,7 +13,9 @@ from zoneinfo import ZoneInfo
 from hankelboard.storage.scores import bits_in_words
 from hankelboard.storage.summary import SummaryRow
 from hankelboard.storage.vocabulary import (
+    POLICY_PREFIX,
     BadgeColor,
+    ByRole,
     Cause,
     CommandKind,
     Phase,
@@ -31,7 +33,16 @@ Label = tuple[str, str, Color]
 
 READ_ONLY = "This folder of runs is read-only here: runs can be looked at, but not decided on or started."
 NOT_QUEUED: Label = ("not queued", "schedule", "gray")
+NOT_ADOPTED: Label = ("not adopted", "move_to_inbox", "gray")
 WORKER_HINT = "No worker is running: start one with `hankelboard worker`."
+
+BY_ROLES: dict[str, str] = {
+    ByRole.OWNER: "owner",
+    ByRole.OPERATOR: "operator",
+    ByRole.ACCOUNT: "command line",
+    ByRole.SAID: "unproven",
+}
+"""What stands behind a name."""
 
 STATES: dict[str, Label] = {
     RunState.QUEUED: ("queued", "schedule", "gray"),
@@ -132,11 +143,17 @@ def cause(name: str) -> str:
     return CAUSES.get(name, name)
 
 
-def who(by: object) -> str:
-    """Return who decided: a name, or "the policy auto"."""
+def who(by: object, by_role: object = "") -> str:
+    """Return who acted: a name with what stands behind it, or the policy.
+
+    >>> who("ada", "operator"), who("ada"), who("policy:auto")
+    ('ada, operator', 'ada', 'the policy auto')
+    """
     name = str(by or "unknown")
-    policy = name.removeprefix("policy:")
-    return name if policy == name else f"the policy {policy}"
+    policy = name.removeprefix(POLICY_PREFIX)
+    if policy != name:
+        return f"the policy {policy}"
+    return ", ".join(filter(None, (name, BY_ROLES.get(str(by_role), str(by_role or "")))))
 
 
 def plain(text: object) -> str:

@@ -2,7 +2,7 @@
 
     hankelboard up --runs-dir runs &
     hankelboard new --runs-dir runs --preset digits-lru --set reduction.steps=[450] --set training.steps=6000
-    python docs/screens/record.py http://127.0.0.1:8501 RUN      # when RUN waits for a decision
+    python docs/screens/record.py ADDRESS RUN      # that `up` printed, when RUN waits for a decision
 
 Every frame is a screenshot of the page as it is; how long it is shown is chosen here. A dot stands for the
 mouse, which screenshots do not have.
@@ -134,7 +134,7 @@ def record(page: Page, url: str, run: str) -> Film:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("url")
+    parser.add_argument("url", metavar="ADDRESS")
     parser.add_argument("run")
     parser.add_argument("--to", type=Path, default=FOLDER / "tour.gif")
     options = parser.parse_args()
@@ -143,7 +143,8 @@ def main() -> None:
         browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
         page = browser.new_page(viewport=SIZE, color_scheme="light")
         page.set_default_timeout(120_000)
-        record(page, options.url, options.run).save(options.to)
+        page.goto(options.url)  # signs in
+        record(page, options.url.partition("?")[0].rstrip("/"), options.run).save(options.to)
 
 
 main()

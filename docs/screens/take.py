@@ -1,12 +1,14 @@
 """Full-page screenshots of all pages, light and dark, wide and narrow.
 
     HANKELBOARD_USER=ada unshare --uts sh -c 'hostname lab && exec hankelboard up --runs-dir /srv/runs'
-    python docs/screens/take.py http://127.0.0.1:8501 --cut RUN --waiting RUN --back RUN --group GROUP
-    python docs/screens/take.py http://127.0.0.1:8501 --cut RUN --page spectra      # one page; repeatable
+    python docs/screens/take.py ADDRESS --cut RUN --waiting RUN --back RUN --group GROUP
+    python docs/screens/take.py ADDRESS --cut RUN --page spectra      # one page; repeatable
 
-of real runs: one that was cut, one that waits for a decision, one that was rolled back, and a group. The page
-System names the machine, the folder and the user: on Linux `unshare` (as root) lends another host name. Runs
-that were going on elsewhere show no sign of life there; those that should live are started in the same way.
+ADDRESS is the one that it prints, with the token: http://127.0.0.1:8501/?token=…
+Pictures are of real runs: one that was cut, one that waits for a decision, one that was rolled back, and a
+group. The page System names the machine, the folder and the user: on Linux `unshare` (as root) lends another
+host name. Runs that were going on elsewhere show no sign of life there; those that should live are started in
+the same way.
 """
 
 import argparse
@@ -69,7 +71,7 @@ def take(page: Page, address: str, width: int) -> Image.Image:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("url")
+    parser.add_argument("url", metavar="ADDRESS")
     for name in SHOWN:
         parser.add_argument(f"--{name}")
     parser.add_argument("--page", action="append", default=[], choices=[page.name for page in registry.PAGES],
@@ -79,16 +81,18 @@ def main() -> None:
         pages = chosen_pages(asked.page, vars(asked))
     except KeyError as error:
         parser.error(error.args[0])
+    base = asked.url.partition("?")[0].rstrip("/")
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
         for scheme in ("light", "dark"):
             page = browser.new_page(color_scheme=scheme)
             page.set_default_timeout(60_000)
+            page.goto(asked.url)  # signs in
             for width in (1280, 390):
                 for name, path in pages.items():
                     image = (
-                        take(page, f"{asked.url}/{path}", width)
+                        take(page, f"{base}/{path}", width)
                         .convert("RGB")
                         .quantize(255, Image.Quantize.MAXCOVERAGE)
                     )

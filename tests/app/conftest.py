@@ -26,6 +26,8 @@ def runs(tmp_path, monkeypatch):
     folder.mkdir()
     monkeypatch.setenv("HANKELBOARD_RUNS", str(folder))
     monkeypatch.setenv("HANKELBOARD_USER", "ada")
+    monkeypatch.setenv("HANKELBOARD_STATE", str(tmp_path / "state"))
+    monkeypatch.setenv("HANKELBOARD_NO_TOKEN", "1")  # ada is the owner, without a cookie
     monkeypatch.setattr(data, "PATIENCE_S", 0.0)
     data._caches.clear()
     data._refreshed.clear()

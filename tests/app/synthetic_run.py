@@ -10,6 +10,7 @@ import random
 import time
 from pathlib import Path
 
+from hankelboard.access import tickets
 from hankelboard.storage import checkpoints, proposals, runs, workers
 from hankelboard.storage.journal import Journal
 from hankelboard.storage.layout import CheckpointName, RunPaths, run_paths
@@ -37,6 +38,7 @@ class SyntheticRun:
         run = runs.create_run(folder, name=name, config=config, preset="digits-lru", group=group, role=role,
                               seed=seed, queued=queued, by="ada")  # fmt: skip
         self.paths: RunPaths = run_paths(folder, run.id)
+        tickets.issue(self.paths)  # as `hankelboard new` does
         self.id = run.id
         self.text, self.importance = task == "text", importance
         self.total = steps

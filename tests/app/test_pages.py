@@ -208,7 +208,9 @@ def test_the_form_makes_the_run_that_its_command_line_says(open_page, runs):
     assert typed[:4] == ["hankelboard", "new", "--preset", "digits-lru"]
     page.button(key="create").click().run()
     assert not page.exception and main(typed[1:]) == 0
-    first, second = ({**vars(read_run(paths)), "id": "", "created": ""} for paths in list_runs(runs))
+    first, second = (
+        {**vars(read_run(paths)), "id": "", "created": "", "by_role": ""} for paths in list_runs(runs)
+    )
     assert first == second and first["config"]["training"]["steps"] == 300
     assert first["name"] == "Mine" and first["config"]["model"]["state_dim"] == [8, 9]
 
@@ -231,7 +233,8 @@ def test_what_the_command_line_refuses_is_said_beside_its_field(open_page, runs)
 
 
 def test_ones_own_code_is_named_and_not_imported_by_the_page(open_page, runs, tmp_path, monkeypatch):
-    (tmp_path / "no_code_for_pages.py").write_text("raise SystemExit\n")
+    (tmp_path / "no_code_for_pages.py").write_text("raise SystemExit\nclass Model(Module): ...\n")
+    monkeypatch.setenv("HANKELBOARD_ALLOW_CODE", "no_code_for_pages")
     monkeypatch.setenv("HANKELBOARD_FOLDER", str(tmp_path))
     page = open_page("new_run")
     page.text_input(key="model.family-digits-lru").set_value("no_code_for_pages:Model").run()

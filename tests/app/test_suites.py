@@ -1,5 +1,7 @@
 """Suites from the page New run, and runs that wait for other runs."""
 
+from hankelboard.access import tickets
+from hankelboard.storage.layout import run_paths
 from hankelboard.storage.runs import create_run, list_runs, read_run
 from tests.app.conftest import SyntheticRun, text_of
 
@@ -43,6 +45,7 @@ def test_a_run_that_waits_for_another_says_for_what(open_page, runs):
     other.train(100)
     config = {"model": {"state_dim_as": other.id}, "training": {"steps": 10}}
     waiting = create_run(runs, name="Small", config=config)
+    tickets.issue(run_paths(runs, waiting.id))
     told = f"waits for the final state dimensions of {other.id}, which is running"
     assert told in text_of(open_page("run", run=waiting.id))
     table = open_page("runs").dataframe[0].value

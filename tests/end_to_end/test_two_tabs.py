@@ -8,6 +8,7 @@ import pytest
 from hankelboard.app.pages import of_one_run
 from hankelboard.storage.history import read_history
 from hankelboard.storage.layout import STRAY_PREFIX, run_paths
+from hankelboard.storage.runs import list_runs
 from tests.end_to_end.conftest import new_context
 from tests.trainer.small_run import ENDLESS, SmallRun
 
@@ -30,7 +31,7 @@ def open_dialog(page, services, run, button):
 def test_two_tabs_decide_at_once_one_wins_and_the_other_is_told(services, browser):
     run = SmallRun(services.runs, **LONG)
     run.wait_pending(1)
-    contexts = [new_context(browser), new_context(browser)]
+    contexts = [services.sign_in(new_context(browser)) for _ in range(2)]
     try:
         first, second = (context.new_page() for context in contexts)
         open_dialog(first, services, run, "approve")
@@ -107,3 +108,18 @@ def lock(folder, on):
     for path in [folder, *folder.rglob("*")]:
         mode = path.stat().st_mode
         path.chmod(mode & ~bits if on else mode | stat.S_IWUSR)
+
+
+def test_a_click_after_the_token_was_revoked_does_nothing_and_asks_for_a_token(services, browser):
+    token = services.command("token", "create", "bob", "--role", "operator").split()[-1]
+    context = services.sign_in(new_context(browser), token)
+    page = context.new_page()
+    page.goto(f"{services.url}/new_run")
+    queue = page.get_by_role("button", name="Queue the run")
+    queue.wait_for()
+    services.command("token", "revoke", "bob")
+    before = list_runs(services.runs)
+    queue.click()
+    page.locator("input[name=token]").wait_for()
+    assert list_runs(services.runs) == before
+    context.close()

@@ -39,6 +39,12 @@ def accepted(number=1, step=10, verdict="approve"):
     )
 
 
+@pytest.mark.parametrize(("by_role", "state"), [({}, "expired"), ({"by_role": "said"}, "rejected")])
+def test_only_the_deadline_lets_a_proposal_expire_not_a_person_of_that_name(by_role, state):
+    rejected = {**accepted(verdict="reject"), "by": "policy:timeout", **by_role}
+    assert fold([start(), proposed(), rejected]).proposals[1].state == state
+
+
 def test_no_journal_means_queued():
     assert fold([]).state == "queued"
 

@@ -4,6 +4,7 @@ import contextlib
 import threading
 import time
 
+from hankelboard.access import tickets
 from hankelboard.settings.config import parse
 from hankelboard.settings.preset import find_preset
 from hankelboard.settings.toml import merge
@@ -56,6 +57,14 @@ class SmallRun:
     def __init__(self, folder, **keys):
         config = parse(merge(merge(find_preset("digits-lru").tables, SMALL), keys))
         self.paths = run_paths(folder, create_run(folder, name="small", config=config.as_dict()).id)
+        tickets.issue(self.paths)  # as `hankelboard new` does: a worker may start it
+
+    @classmethod
+    def at(cls, paths):
+        """A run that is there already."""
+        run = cls.__new__(cls)
+        run.paths = paths
+        return run
 
     def train(self):
         return loop.train_run(self.paths, keep_log=False, clock=self.clock)

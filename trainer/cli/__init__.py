@@ -6,7 +6,17 @@ import sys
 from collections.abc import Sequence
 
 from hankelboard.storage.errors import ConfigError, HankelboardError
-from hankelboard.trainer.cli import acting, comparing, exporting, reading, serving, suites
+from hankelboard.trainer.cli import (
+    acting,
+    admitting,
+    adopting,
+    comparing,
+    entering,
+    exporting,
+    reading,
+    serving,
+    suites,
+)
 from hankelboard.trainer.cli.arguments import Command
 from hankelboard.trainer.cli.version import PrintVersion
 
@@ -54,8 +64,11 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action=PrintVersion)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     serving.add_commands(commands)
+    entering.add_commands(commands)
+    admitting.add_commands(commands)
     acting.add_commands(commands)
     suites.add_commands(commands)
+    adopting.add_commands(commands)
     comparing.add_commands(commands)
     exporting.add_commands(commands)
     reading.add_commands(commands)

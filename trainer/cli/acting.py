@@ -18,8 +18,10 @@ from hankelboard.storage.schema import Analysis, Point
 from hankelboard.storage.systems import publish_analysis
 from hankelboard.storage.vocabulary import CommandKind, CommandState, Policy, Verdict
 from hankelboard.storage.workers import present
-from hankelboard.trainer.cli.arguments import add_command, run_of, runs_of, user, whole_numbers
+from hankelboard.trainer.cli.adopting import adopt_for_command
+from hankelboard.trainer.cli.arguments import add_by, add_command, run_of, runs_of, whole_numbers, whose
 from hankelboard.trainer.cli.reading import point_in_words, print_json
+from hankelboard.trainer.compression.failure import REVIVING
 from hankelboard.trainer.work import orphans
 
 if TYPE_CHECKING:
@@ -54,6 +56,7 @@ def _add_new(commands: Any) -> None:
     parser.add_argument(
         "--no-queue", action="store_true", help="leave it to `hankelboard run`, not to a worker"
     )
+    add_by(parser)
 
 
 def _add_decide(commands: Any) -> None:
@@ -63,6 +66,7 @@ def _add_decide(commands: Any) -> None:
     parser.add_argument("verdict", choices=VERDICTS)
     _add_ranks(parser, "other ranks than proposed, one per layer")
     parser.add_argument("--reason", default="")
+    add_by(parser)
 
 
 def _add_send(commands: Any) -> None:
@@ -123,6 +127,7 @@ def _add_ranks(parser: argparse.ArgumentParser, help: str) -> None:
 
 def _add_wait(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--reason", default="")
+    add_by(parser)
     parser.add_argument("--at-step", type=int, metavar="N", help="at the first boundary at or after step N")
     parser.add_argument("--wait", type=float, default=0.0, metavar="S", help="wait for the trainer's answer")
 
@@ -134,7 +139,7 @@ def _ranks(text: str) -> list[int]:
 def new(options: argparse.Namespace) -> int:
     from hankelboard.settings.new_run import create  # reads presets: only where they are wanted
 
-    run = create(runs_of(options), chosen(options), by=user())
+    run = create(runs_of(options), chosen(options), **whose(options))
     if options.json:
         print_json({"run": run.id})
     else:
@@ -199,8 +204,8 @@ def decide_proposal(options: argparse.Namespace) -> int:
     if options.ranks and options.verdict == Verdict.REJECT:
         raise ConfigError("--ranks: makes sense with approve only")
     decision = decide(
-        paths, options.proposal, options.verdict, ranks=options.ranks, by=user(), via="command line",
-        reason=options.reason,
+        paths, options.proposal, options.verdict, ranks=options.ranks, via="command line",
+        reason=options.reason, **whose(options),
     )  # fmt: skip
     if options.json:
         print_json(vars(decision))
@@ -233,9 +238,11 @@ def _send(options: argparse.Namespace, kind: str, **arguments: Any) -> int:
     reason = orphans.refusal(read_history(paths).state, kind)
     if reason:
         raise CommandRefused(f"{kind} refused: {reason}")
+    if kind in REVIVING:
+        adopt_for_command(paths)
     command_id = commands.send_command(
-        paths, kind, by=user(), via="command line", reason=options.reason, at_step=options.at_step,
-        **arguments,
+        paths, kind, via="command line", reason=options.reason, at_step=options.at_step,
+        **whose(options), **arguments,
     )  # fmt: skip
     state, step, why = _wait_for_answer(paths, command_id, options.wait)
     has_points = kind == CommandKind.MEASURE and state == CommandState.APPLIED

@@ -1,16 +1,19 @@
 """Arguments that commands share."""
 
 import argparse
-import getpass
 import os
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from hankelboard.access.account import account_name
 from hankelboard.storage.errors import ConfigError
 from hankelboard.storage.layout import RunPaths, runs_directory
+from hankelboard.storage.records import MAX_NAME
 from hankelboard.storage.runs import find_run
+from hankelboard.storage.schema import Whose
+from hankelboard.storage.vocabulary import POLICY_PREFIX, ByRole
 
 Command = Callable[[argparse.Namespace], int]
 
@@ -68,12 +71,24 @@ def need(purpose: str, *packages: str, install: str) -> None:
         raise ConfigError(f"{purpose} needs {', '.join(missing)}: pip install {install}")
 
 
-def user() -> str:
-    """Return the name of the person who decides: $HANKELBOARD_USER, else the login name."""
-    name = os.environ.get("HANKELBOARD_USER")
-    if name:
-        return name
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return "unknown"
+def add_by(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--by", metavar="NAME",
+        help="who acts, recorded as said (default: $HANKELBOARD_USER, else the login name)",
+    )  # fmt: skip
+
+
+def whose(options: argparse.Namespace) -> Whose:
+    """Return who acts: the name that was said, which nothing proves, else that of the account."""
+    said = getattr(options, "by", None) or os.environ.get("HANKELBOARD_USER")
+    if said:
+        return {"by": _checked_name(said), "by_role": ByRole.SAID}
+    return {"by": account_name(), "by_role": ByRole.ACCOUNT}
+
+
+def _checked_name(name: str) -> str:
+    if not name.strip() or len(name) > MAX_NAME or not name.isprintable():
+        raise ConfigError(f"--by {name[:40]!r}: must be a name of 1 to {MAX_NAME} characters, on one line")
+    if name.startswith(POLICY_PREFIX):
+        raise ConfigError(f"--by {name!r}: names that begin with {POLICY_PREFIX} are those of policies")
+    return name

@@ -17,6 +17,7 @@ from hankelboard.storage.scores import bits_in_words
 from hankelboard.storage.summary import Summary, summarise
 from hankelboard.storage.verification import verify_run
 from hankelboard.storage.vocabulary import RunState
+from hankelboard.trainer.cli.adopting import why_not_adopted
 from hankelboard.trainer.cli.arguments import add_command, run_of, runs_of
 
 
@@ -71,21 +72,25 @@ def list_presets(options: argparse.Namespace) -> int:
 
 
 def show_runs(options: argparse.Namespace) -> int:
-    summaries = [summarise(paths) for paths in list_runs(runs_of(options))]
+    listed = list_runs(runs_of(options))
+    summaries = [summarise(paths) for paths in listed]
+    not_adopted = [why_not_adopted(paths, one) for paths, one in zip(listed, summaries, strict=True)]
     if options.json:
-        print_json([asdict(summary) for summary in summaries])
+        print_json([asdict(summary) | {"not_adopted": why}
+                    for summary, why in zip(summaries, not_adopted, strict=True)])  # fmt: skip
     elif not summaries:
         print(f"no runs in {runs_of(options)}; start one with: hankelboard new --preset digits-lru")
     else:
-        print_table(("run", "state", "step", "N", "best", "role"), [_row(s) for s in summaries])
+        rows = [_row(summary, why) for summary, why in zip(summaries, not_adopted, strict=True)]
+        print_table(("run", "state", "step", "N", "best", "role"), rows)
     return 0
 
 
-def _row(summary: Summary) -> tuple[object, ...]:
+def _row(summary: Summary, not_adopted: str) -> tuple[object, ...]:
     best = summary.best
     return (
         summary.run,
-        summary.problem or _state(summary),
+        summary.problem or _state(summary) + (", not adopted" if not_adopted else ""),
         f"{summary.step}/{summary.total_steps}",
         dims_in_words(summary),
         _score(best["value"], best) if best else "",
@@ -112,9 +117,11 @@ def dims_in_words(summary: Summary) -> str:
 def show_run(options: argparse.Namespace) -> int:
     paths = run_of(options)
     summary, history = summarise(paths), read_history(paths)
+    not_adopted = why_not_adopted(paths, summary)
     if options.json:
         branches = [asdict(branch) for branch in history.branches.values()]
-        print_json(asdict(summary) | {"branches": branches, "commands": _commands(history)})
+        said = {"not_adopted": not_adopted, "branches": branches, "commands": _commands(history)}
+        print_json(asdict(summary) | said)
         return 1 if summary.problem else 0
     if summary.problem:
         print(summary.problem)
@@ -122,7 +129,9 @@ def show_run(options: argparse.Namespace) -> int:
     best, test = summary.best, summary.test
     lines = [
         ("run", summary.run), ("name", summary.name), ("state", _state(summary)), ("phase", summary.phase),
-        ("why", summary.reason), ("step", f"{summary.step} of {summary.total_steps}"),
+        ("why", summary.reason),
+        ("not adopted", not_adopted and f"{not_adopted}; to let workers: hankelboard adopt {summary.run}"),
+        ("step", f"{summary.step} of {summary.total_steps}"),
         ("branch", f"{summary.branch} of {len(history.branches)}"), ("policy", summary.policy),
         ("state dimension N", dims_in_words(summary)),
         ("best", best and f"{_score(best['value'], best)} on validation at step {best['step']}"),
@@ -179,12 +188,16 @@ def show_proposals(options: argparse.Namespace) -> int:
         print_table(
             ("proposal", "step", "branch", "N", "proposed", "tolerance", "state", "by"),
             [(r["proposal"], r["step"], r["branch"], r["state_dims"], r["ranks"], _tolerance(r), r["state"],
-              r["decision"]["by"] if r["decision"] else "") for r in rows],
+              _who(r["decision"])) for r in rows],
         )  # fmt: skip
         for row in rows:
             for reason in row["badge"]["reasons"] if row["badge"] else []:
                 print(f"proposal {row['proposal']}, {row['badge']['color']}: {reason}")
     return 0
+
+
+def _who(decision: Mapping[str, Any] | None) -> str:
+    return ", ".join(filter(None, (decision["by"], decision["by_role"]))) if decision else ""
 
 
 def _tolerance(proposal: Mapping[str, Any]) -> str:

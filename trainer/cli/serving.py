@@ -9,13 +9,17 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from hankelboard.access.state_folder import state_folder
 from hankelboard.storage import lifeline
 from hankelboard.storage.errors import CommandRefused, DamagedRun, HankelboardError
 from hankelboard.storage.history import read_history
 from hankelboard.storage.references import state_beside, waits_for
 from hankelboard.storage.runs import list_runs, read_run
+from hankelboard.storage.schema import Whose
 from hankelboard.storage.vocabulary import CommandKind, RunState
-from hankelboard.trainer.cli.arguments import add_command, need, run_of, runs_of, user
+from hankelboard.trainer.cli import entering
+from hankelboard.trainer.cli.adopting import offer
+from hankelboard.trainer.cli.arguments import add_command, need, run_of, runs_of, whose
 from hankelboard.trainer.cli.port_holder import port_holder
 from hankelboard.trainer.cli.side_by_side import Kept, SideBySide
 from hankelboard.trainer.compression.inbox import unanswered
@@ -40,11 +44,11 @@ PACKAGES_OF_PAGES = ("streamlit", "pandas", "altair", "pyarrow", "watchdog")
 
 def add_commands(commands: Any) -> None:
     parser = add_command(commands, "demo", demo, "queue three runs on embedded data and start everything")
-    _add_port(parser)
+    _add_serving(parser)
     parser = add_command(commands, "up", up, "start the dashboard and a worker")
-    _add_port(parser)
+    _add_serving(parser)
     _add_jobs(parser)
-    _add_port(add_command(commands, "web", web, "start the dashboard alone"))
+    _add_serving(add_command(commands, "web", web, "start the dashboard alone"))
     parser = add_command(commands, "run", run, "train one run in the foreground; Ctrl-C stops and saves",
                          example="hankelboard run RUN")  # fmt: skip
     parser.add_argument("run", metavar="RUN")
@@ -53,11 +57,28 @@ def add_commands(commands: Any) -> None:
     _add_jobs(parser)
 
 
-def _add_port(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--port", type=int, default=8501, help="of the dashboard (default: 8501)")
-    parser.add_argument(
-        "--host", default="127.0.0.1", help="address to bind (default: 127.0.0.1; there is no sign-in)"
-    )
+def _add_serving(parser: argparse.ArgumentParser) -> None:
+    entering.add_arguments(parser)
+    _add_allowed(parser)
+
+
+def _add_allowed(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--allow-code", action="append", default=[], metavar="PACKAGE[.MODULE][:NAME]",
+                        help="code of your own that page New run may start; repeatable")  # fmt: skip
+    parser.add_argument("--allow-folder", action="append", default=[], metavar="DIR",
+                        help="folder that it may name, as it may the current one; repeatable")  # fmt: skip
+
+
+def _allowed(options: argparse.Namespace) -> dict[str, str]:
+    """Return the variables that say what a browser may start and read."""
+    from hankelboard.settings.limits import ALLOW_CODE, ALLOW_FOLDERS
+
+    code = [*options.allow_code, os.environ.get(ALLOW_CODE, "")]
+    folders = [*options.allow_folder, *os.environ.get(ALLOW_FOLDERS, "").split(os.pathsep)]
+    return {
+        ALLOW_CODE: ",".join(filter(None, code)),
+        ALLOW_FOLDERS: os.pathsep.join(str(Path(folder).absolute()) for folder in folders if folder),
+    }
 
 
 def _add_jobs(parser: argparse.ArgumentParser) -> None:
@@ -65,23 +86,22 @@ def _add_jobs(parser: argparse.ArgumentParser) -> None:
 
 
 def demo(options: argparse.Namespace) -> int:
-    need("the dashboard", *PACKAGES_OF_PAGES, install="hankelboard")
-    _refuse_used_port(options)
+    _make_ready(options)
     runs = runs_of(options)
     if any(_is_demo(paths) for paths in list_runs(runs)):
         print(f"the demo's runs are in {runs} already; starting the servers")
     else:
-        _queue_demo(runs)
+        _queue_demo(runs, whose(options))
         print(f"three runs queued in {runs}; the first one will ask you for a decision within two minutes")
     return serve(options, jobs=2)
 
 
-def _queue_demo(runs: Path) -> None:
+def _queue_demo(runs: Path, who: Whose) -> None:
     from hankelboard.settings.new_run import NewRun, create
 
     for preset, name, keys in DEMO_RUNS:
         chosen = NewRun(preset=preset, name=name, group=DEMO_GROUP, assignments=(*DEMO_TRAINING, *keys))
-        create(runs, chosen, by=user())
+        create(runs, chosen, **who)
 
 
 def _is_demo(paths: Any) -> bool:
@@ -92,9 +112,15 @@ def _is_demo(paths: Any) -> bool:
 
 
 def up(options: argparse.Namespace) -> int:
-    need("the dashboard", *PACKAGES_OF_PAGES, install="hankelboard")
-    _refuse_used_port(options)
+    _make_ready(options)
     return serve(options, jobs=options.jobs)
+
+
+def _make_ready(options: argparse.Namespace) -> None:
+    """Refuse what cannot or must not be served, before anything starts."""
+    need("the dashboard", *PACKAGES_OF_PAGES, install="hankelboard")
+    entering.check(options)
+    _refuse_used_port(options)
 
 
 def _refuse_used_port(options: argparse.Namespace) -> None:
@@ -115,17 +141,19 @@ def _refuse_used_port(options: argparse.Namespace) -> None:
 def serve(options: argparse.Namespace, *, jobs: int) -> int:
     """Run web and worker side by side, as the Procfile does, until a signal; restart the one that dies."""
     hankelboard = [sys.executable, "-P", "-m", "hankelboard"]
-    web = [*hankelboard, "web", "--port", str(options.port), "--host", options.host]
+    web = [*hankelboard, "web", *entering.as_arguments(options)]
     worker = [*hankelboard, "worker", "--jobs", str(jobs)]
     both = SideBySide(
         [
             Kept(name="web", command=web, patience_s=WEB_PATIENCE_S),
             Kept(name="worker", command=worker, patience_s=WORKER_PATIENCE_S),
         ],
-        {**os.environ, "HANKELBOARD_RUNS": str(runs_of(options).resolve()), "PYTHONUNBUFFERED": "1"},
-    )
+        {**os.environ, **_allowed(options), "HANKELBOARD_RUNS": str(runs_of(options).resolve()),
+         "PYTHONUNBUFFERED": "1"},
+    )  # fmt: skip
+    offer(runs_of(options))
     both.stop_at_signals()
-    address = f"http://{options.host}:{options.port}"
+    address = entering.address_with_token(options)
     print(f"\n    Hankelboard: {address}    (Ctrl-C ends it; runs are saved)\n", flush=True)
     return both.run()
 
@@ -136,14 +164,12 @@ def web(options: argparse.Namespace) -> int:
     It runs in the folder of the dashboard, so that nothing in the current one is imported or, as another
     project's .streamlit/config.toml, read. What is meant from here is handed on in full.
     """
-    need("the dashboard", *PACKAGES_OF_PAGES, install="hankelboard")
-    _refuse_used_port(options)
-    script = dashboard()
-    command = [sys.executable, "-P", "-m", "streamlit", "run", str(script),
-               "--server.port", str(options.port), "--server.address", options.host]  # fmt: skip
-    environment = {**os.environ, **_places(options)}
-    print(f"the dashboard: http://{options.host}:{options.port}", flush=True)
-    os.chdir(script.parent)
+    _make_ready(options)
+    folder = dashboard()
+    command = [sys.executable, "-P", "-m", "hankelboard.app", options.host, str(options.port)]
+    environment = {**entering.environment(options), **_places(options), **_allowed(options)}
+    print(f"the dashboard: {entering.address_with_token(options)}", flush=True)
+    os.chdir(folder)
     os.execve(sys.executable, command, environment)
 
 
@@ -152,7 +178,11 @@ def _places(options: argparse.Namespace) -> dict[str, str]:
     from hankelboard.settings.toml import home_expanded
 
     here = Path.cwd()
-    places = {"HANKELBOARD_FOLDER": str(here), "HANKELBOARD_RUNS": str(runs_of(options).resolve())}
+    places = {
+        "HANKELBOARD_FOLDER": str(here),
+        "HANKELBOARD_RUNS": str(runs_of(options).resolve()),
+        "HANKELBOARD_STATE": str(here / state_folder()),
+    }
     if data := os.environ.get("HANKELBOARD_DATA"):
         places["HANKELBOARD_DATA"] = str(here / home_expanded(data))
     if path := os.environ.get("PYTHONPATH"):
@@ -161,11 +191,11 @@ def _places(options: argparse.Namespace) -> dict[str, str]:
 
 
 def dashboard() -> Path:
-    """Return the script that Streamlit runs. It is located, not imported: trainer never imports app."""
+    """Return the folder of the dashboard. It is located, not imported: trainer never imports app."""
     spec = find_spec("hankelboard.app")
     if spec is None or spec.origin is None:
         raise CommandRefused("hankelboard.app is not installed; reinstall hankelboard")
-    return Path(spec.origin).with_name("server.py")
+    return Path(spec.origin).parent
 
 
 def run(options: argparse.Namespace) -> int:
@@ -184,8 +214,8 @@ def run(options: argparse.Namespace) -> int:
         raise CommandRefused(f"{identity.id} {waits}")
     if not os.access(paths.root, os.W_OK):
         raise DamagedRun(f"{identity.id}: the directory is read-only; copy it to a place that can be written")
+    from hankelboard.trainer.compression.permission import CHILD_MARK
     from hankelboard.trainer.work import log_keeper
-    from hankelboard.trainer.work.worker import CHILD_MARK
 
     is_child = CHILD_MARK in os.environ
     if is_child:

@@ -8,7 +8,8 @@ from hankelboard.storage.errors import CommandRefused
 from hankelboard.storage.layout import run_paths
 from hankelboard.storage.summary import Summary, summarise
 from hankelboard.storage.vocabulary import RunState
-from hankelboard.trainer.cli.arguments import add_command, runs_of, user, whole_numbers
+from hankelboard.trainer.cli.adopting import why_not_adopted
+from hankelboard.trainer.cli.arguments import add_by, add_command, runs_of, whole_numbers, whose
 from hankelboard.trainer.cli.reading import dims_in_words, print_json, print_table
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ def add_commands(commands: Any) -> None:
     parser.add_argument("suite", metavar="NAME|FILE", nargs="?", help="a built-in suite or a TOML file")
     parser.add_argument("--seeds", type=_seeds, metavar="S,S,…", help="instead of the suite's own")
     parser.add_argument("--group", default="", help="the runs' group (default: the suite's name)")
+    add_by(parser)
     parser.add_argument(
         "--jobs", type=int, default=0, metavar="N", help="train here, N at once, until all is done"
     )
@@ -42,7 +44,7 @@ def suite(options: argparse.Namespace) -> int:
         raise CommandRefused("--jobs: must be at least 1")
     chosen = suites.load_suite(options.suite)
     runs = runs_of(options)
-    planned = suites.create_suite(runs, chosen, seeds=options.seeds, group=options.group, by=user())
+    planned = suites.create_suite(runs, chosen, seeds=options.seeds, group=options.group, **whose(options))
     if options.jobs:
         from hankelboard.trainer.work.worker import Worker
 
@@ -54,6 +56,11 @@ def suite(options: argparse.Namespace) -> int:
         _print(planned, summaries)
         for line in what_stands_in_the_way(summaries, trained=bool(options.jobs)):
             print(line)
+        for item, summary in zip(planned, summaries, strict=True):
+            if why := why_not_adopted(run_paths(runs, item.run), summary):
+                print(
+                    f"{item.run} is not adopted: {why}; to let workers start it: hankelboard adopt {item.run}"
+                )
     return 1 if options.jobs and any(summary.state != RunState.FINISHED for summary in summaries) else 0
 
 

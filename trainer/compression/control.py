@@ -11,7 +11,7 @@ from hankelboard.storage.commands import Command
 from hankelboard.storage.errors import CheckpointError
 from hankelboard.storage.layout import CheckpointName
 from hankelboard.storage.vocabulary import Cause, CommandKind, CommandState, EventKind, Phase, Policy
-from hankelboard.trainer.compression.inbox import naming
+from hankelboard.trainer.compression.inbox import naming, whose
 from hankelboard.trainer.compression.run import Run
 
 POLL_S = 0.2
@@ -112,16 +112,16 @@ class Control:
 
     def _pause(self, command: Command) -> str | None:
         if not self.paused:
-            self._run.event(EventKind.PAUSED, by=command.by, command_id=command.id)
+            self._run.event(EventKind.PAUSED, **whose(command), command_id=command.id)
         return None
 
     def _resume(self, command: Command) -> str | None:
         if self.paused:
-            self._run.event(EventKind.RESUMED, by=command.by, command_id=command.id)
+            self._run.event(EventKind.RESUMED, **whose(command), command_id=command.id)
         return None
 
     def _stop(self, command: Command) -> str | None:
-        self._run.event(EventKind.STOP_REQUESTED, by=command.by, command_id=command.id)
+        self._run.event(EventKind.STOP_REQUESTED, **whose(command), command_id=command.id)
         self.ending, self.reason = Ending.STOPPED, f"asked for by {command.by}"
         self.command_id = command.id
         return None
@@ -139,7 +139,7 @@ class Control:
             EventKind.POLICY_CHANGED,
             policy=state.policy,
             waiting=state.waiting,
-            by=command.by,
+            **whose(command),
             command_id=command.id,
         )
         return None
@@ -155,7 +155,7 @@ class Control:
         policy = command.policy if command.policy in commands.POLICIES else Policy.ASK
         self._run.recorder.show_phase(Phase.RESTORING)
         try:
-            self._run.roll_back(name, policy=policy, by=command.by, command_id=command.id)
+            self._run.roll_back(name, policy=policy, **whose(command), command_id=command.id)
         except CheckpointError as error:
             return str(error)
         return None

@@ -6,7 +6,7 @@ from hankelboard.storage import commands
 from hankelboard.storage.commands import Command
 from hankelboard.storage.history import History
 from hankelboard.storage.layout import RunPaths
-from hankelboard.storage.schema import CommandAnswered
+from hankelboard.storage.schema import CommandAnswered, Whose
 from hankelboard.storage.vocabulary import CommandState
 
 
@@ -20,6 +20,11 @@ def unanswered(paths: RunPaths, history: History) -> Iterator[Command]:
                 yield command
 
 
+def whose(command: Command) -> Whose:
+    """Return who asked, as events say it."""
+    return {"by": command.by, "by_role": command.by_role}
+
+
 def naming(command: Command) -> CommandAnswered:
     """Return what an event that answers a command says of it."""
-    return {"command_id": command.id, "command": command.kind, "by": command.by}
+    return {"command_id": command.id, "command": command.kind, **whose(command)}

@@ -242,6 +242,7 @@ class Offers:
             verdict=decision.verdict,
             ranks=ranks,
             by=decision.by,
+            by_role=decision.by_role,
             via=decision.via,
             reason=decision.reason,
             apply_at_step=run.state.step,

@@ -185,6 +185,7 @@ class Run:
         *,
         policy: str,
         by: str,
+        by_role: str = "",
         command_id: str | None = None,
         consumed: int = -1,
     ) -> None:
@@ -207,6 +208,7 @@ class Run:
             checkpoint=str(name),
             command_id=command_id,
             by=by,
+            by_role=by_role,
             policy=policy,
             attempts_consumed=self.state.attempts_consumed,
             state_dims=self.state_dims,

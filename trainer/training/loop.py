@@ -16,7 +16,7 @@ from hankelboard.storage.runs import RunLock, read_run
 from hankelboard.storage.schema import EventFields
 from hankelboard.storage.scores import PRIMARY_METRIC
 from hankelboard.storage.vocabulary import Cause, EventKind, Phase, RunState, SnapshotCause
-from hankelboard.trainer.compression import systems
+from hankelboard.trainer.compression import permission, systems
 from hankelboard.trainer.compression.clock import Clock
 from hankelboard.trainer.compression.control import POLL_S, Control, Ending
 from hankelboard.trainer.compression.failure import describe, fail, give_up
@@ -52,11 +52,15 @@ def train_run(paths: RunPaths, *, keep_log: bool = True, clock: Clock = time) ->
         If another process trains the run.
     RunError
         If the directory is damaged, of a newer format, or holds a link or pipe in a file's place.
+    NoTicket
+        If a worker started this process, and the run is not the one that the worker looked at.
     """
     if oddities := irregularities(paths):
         raise DamagedRun(f"{paths.run_id}: {'; '.join(oddities)}")
     try:
-        config = parse_recorded(read_run(paths).config)
+        run = read_run(paths)
+        permission.demand(paths, run)
+        config = parse_recorded(run.config)
     except ConfigError as error:  # edited by hand, or of another version
         print(f"{paths.run_id}: {error}", file=sys.stderr, flush=True)
         give_up(paths, describe(error))

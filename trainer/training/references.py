@@ -16,6 +16,7 @@ from hankelboard.storage.references import references, state_beside, waits_for
 from hankelboard.storage.runs import read_run
 from hankelboard.storage.schema import Reference
 from hankelboard.storage.vocabulary import ProposalState
+from hankelboard.trainer.compression import permission
 from hankelboard.trainer.compression.checkpoint import LOOP, MODEL, load_tensors, read_tensors
 from hankelboard.trainer.data.task import Task
 from hankelboard.trainer.training.model import build_model
@@ -133,10 +134,13 @@ def start_from(source: Source, model: nn.Module, optimizer: torch.optim.Optimize
 def teacher_of(source: Source, task: Task, device: torch.device) -> nn.Module:
     """Return the model of a checkpoint, ready to predict on a task.
 
-    Raises CheckpointError when it was trained on a task with other channels, classes or tokens.
+    Raises CheckpointError when it was trained on a task with other channels, classes or tokens, and as
+    `permission.demand` where the teacher is a model of the user's.
     """
+    run = read_run(source.paths)
+    permission.demand_for_code(source.paths, run)
     with torch.random.fork_rng():  # its initial weights, drawn for nothing
-        model = build_model(parse_recorded(read_run(source.paths).config), task)
+        model = build_model(parse_recorded(run.config), task)
     try:
         load_tensors(model, None, source.tensors())
     except CheckpointError as error:

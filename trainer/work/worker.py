@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
+from hankelboard.access import tickets
+from hankelboard.access.tickets import Standing, Ticket
 from hankelboard.storage import workers
 from hankelboard.storage.errors import RunError, RunHeld
 from hankelboard.storage.history import History, read_history
@@ -26,13 +28,13 @@ from hankelboard.storage.vocabulary import ENDED, CommandKind, Fault, RunState
 from hankelboard.trainer.compression.clock import Clock
 from hankelboard.trainer.compression.failure import REVIVING, describe, give_up
 from hankelboard.trainer.compression.inbox import unanswered
+from hankelboard.trainer.compression.permission import CHILD_MARK
 from hankelboard.trainer.work import deaths, log_keeper, orphans
 
 SCAN_S = 1.0
 PATIENCE_S = 20.0
 KILL_PATIENCE_S = 5.0
 LOG_PATIENCE_S = 2.0
-CHILD_MARK = "HANKELBOARD_CHILD"
 
 
 @dataclass
@@ -64,6 +66,8 @@ class Worker:
         self._to_kill: dict[str, bool] = {}
         self._waits: set[str] = set()
         self._troubles: dict[str, str] = {}
+        self._unadopted: dict[str, tuple[object, ...]] = {}
+        self._complaints: set[str] = set()
         self._beat = 0
         self._ending = False
 
@@ -136,7 +140,7 @@ class Worker:
 
     def _wants_child(self, paths: RunPaths) -> bool:
         mark = _mark(paths)
-        if self._settled.get(paths.run_id) == mark:
+        if self._settled.get(paths.run_id) == mark or self._is_unadopted_still(paths, mark):
             return False
         try:
             run, history, oddities = read_run(paths), read_history(paths), irregularities(paths)
@@ -155,10 +159,12 @@ class Worker:
             return False
         if is_held(paths):
             return False  # somebody trains it, and answers its commands
-        if max(history.deaths, self._deaths[paths.run_id]) >= deaths.MAX_DEATHS:
-            self._give_up(paths, history)
-            return False
         if orphans.wants_trainer(run, history, asked):
+            if not self._has_ticket(paths, mark):
+                return False
+            if max(history.deaths, self._deaths[paths.run_id]) >= deaths.MAX_DEATHS:
+                self._give_up(paths, history)
+                return False
             if {command.kind for command in asked} & REVIVING:
                 self._due.pop(paths.run_id, None)  # a person does not want to wait
             waits = waits_for(run.config, state_beside(paths)) if history.state == RunState.QUEUED else ""
@@ -167,6 +173,27 @@ class Worker:
         if asked:
             orphans.answer(paths, history, asked)
         return False
+
+    def _is_unadopted_still(self, paths: RunPaths, mark: tuple[int, int, int]) -> bool:
+        known = self._unadopted.get(paths.run_id)
+        return known is not None and known == (*mark, *tickets.mark(paths))
+
+    def _has_ticket(self, paths: RunPaths, mark: tuple[int, int, int]) -> bool:
+        """Return whether somebody of this account wants the run started; say once why it is left alone."""
+        before = tickets.mark(paths)
+        ticket = tickets.look(paths)
+        if not ticket.is_valid:
+            self._unadopted[paths.run_id] = (*mark, *before)
+            self._complain(paths.run_id, ticket)
+        return ticket.is_valid
+
+    def _complain(self, run_id: str, ticket: Ticket) -> None:
+        what = f"{run_id} is not adopted: {ticket.reason}. `hankelboard adopt {run_id}` lets workers start it"
+        if ticket.standing == Standing.UNKNOWN:  # as of all others: said once
+            what = f"no run is started while tickets cannot be read: {ticket.reason}"
+        if what not in self._complaints:
+            self._complaints.add(what)
+            print(what, flush=True)
 
     def _say_what_waits(self, run_id: str, waits: str) -> None:
         if waits and run_id not in self._waits:

@@ -1,5 +1,7 @@
 """The command line as a shell sees it: exit codes, one line per error, JSON that can be read."""
 
+import argparse
+import getpass
 import json
 import subprocess
 import sys
@@ -9,6 +11,7 @@ import pytest
 from hankelboard.storage.layout import run_paths
 from hankelboard.storage.runs import RunLock, read_run
 from hankelboard.trainer.cli import main
+from hankelboard.trainer.cli.arguments import whose
 
 
 @pytest.fixture(autouse=True)
@@ -151,6 +154,37 @@ def test_decide_and_what_is_refused(call, asked):
     shown = json.loads(call("show", asked.run_id, "--json")[1])
     assert (shown["state"], shown["state_dims"]) == ("finished", [5, 6])
     assert call("verify", asked.run_id)[0] == 0
+
+
+def test_a_name_that_was_said_is_recorded_as_said(call, asked):
+    grace = ("--by", "Grace Hopper")
+    assert call("decide", asked.run_id, "1", "approve", "--ranks", "5,6", *grace)[0] == 0
+    assert call("send", asked.run_id, "resume", *grace)[0] == 0
+    assert call("run", asked.run_id)[0] == 0
+    events = [json.loads(line) for line in asked.events.read_text().splitlines()]
+    named = {event["kind"]: (event["by"], event["by_role"]) for event in events if event.get("by")}
+    assert named["decision_accepted"] == named["command_applied"] == ("Grace Hopper", "said")
+    assert "Grace Hopper, said" in call("proposals", asked.run_id)[1]
+
+
+@pytest.mark.parametrize(
+    ("by", "user", "recorded"),
+    [
+        ("grace", "ada", ("grace", "said")),
+        (None, "ada", ("ada", "said")),
+        (None, "", (getpass.getuser(), "account")),
+    ],
+)
+def test_the_login_name_is_that_of_an_account_and_every_other_one_was_said(monkeypatch, by, user, recorded):
+    monkeypatch.setenv("HANKELBOARD_USER", user)
+    who = whose(argparse.Namespace(by=by))
+    assert (who["by"], who["by_role"]) == recorded
+
+
+@pytest.mark.parametrize("name", ["policy:timeout", "two\nlines", " ", "x" * 300])
+def test_a_name_that_cannot_be_is_refused(call, runs, name):
+    code, _, err = call("new", "--preset", "digits-lru", "--by", name)
+    assert code == 2 and "--by" in err and not runs.exists()
 
 
 def test_rollback_of_a_finished_run_waits_for_the_next_trainer(call, asked):

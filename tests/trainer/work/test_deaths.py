@@ -8,6 +8,7 @@ import signal
 
 import pytest
 
+from hankelboard.access import tickets
 from hankelboard.storage import commands, log, workers
 from hankelboard.storage.history import read_history
 from hankelboard.storage.journal import Journal, read_journal
@@ -26,7 +27,9 @@ def runs(tmp_path):
 
 
 def new_run(runs, name="a"):
-    return run_paths(runs, create_run(runs, name=name, config={"training": {}}).id)
+    paths = run_paths(runs, create_run(runs, name=name, config={"training": {}}).id)
+    tickets.issue(paths)
+    return paths
 
 
 def ended(paths):

@@ -9,6 +9,7 @@ import sys
 
 import pytest
 
+from hankelboard.access import tickets
 from hankelboard.storage import status, workers
 from hankelboard.storage.runs import is_held, list_runs
 from hankelboard.storage.verification import verify_run
@@ -157,6 +158,7 @@ def test_a_run_that_cannot_begin_fails_once_and_says_why(small_run, worker, was,
     text = run.paths.run_json.read_text()
     assert was in text
     run.paths.run_json.write_text(text.replace(was, now))
+    tickets.issue(run.paths)  # whoever edits it may have it started
     with worker("--once") as process:
         assert process.wait(PATIENCE_S) == 0, "the worker starts it again and again"
     (failed,) = run.events("run_failed")
