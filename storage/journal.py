@@ -18,7 +18,7 @@ from hankelboard.storage.records import Record, decode_lines, encode, now
 READ_CHUNK = 4 * 1024 * 1024
 MAX_LINE_BYTES = READ_CHUNK  # a spectrum of 1,024 states is 8 kB; a longer line is no record
 MAX_TAIL_BYTES = 16 * MAX_LINE_BYTES
-SEARCHED_AT_ONCE = 256 * 1024 * 1024
+SEARCHED_AT_ONCE = MAX_TAIL_BYTES
 _REMEMBERED = 128  # bytes before the offset by which a reader knows a file again
 
 

@@ -250,10 +250,14 @@ class Sweep:
 
     def trainer(self, paths):
         """What a child or `hankelboard run` does, until it ends by itself; a refusal is an answer."""
+        done = threading.Event()
+        threading.Thread(target=stop_what_waits, args=(paths, done), daemon=True).start()
         try:
             train_run(paths, clock=SmallRun.clock)
         except Exception as error:
             return "" if is_an_answer(error) else describe(error)
+        finally:
+            done.set()
         return ""
 
     def commands(self):
@@ -335,6 +339,15 @@ def in_time(call):
     thread.start()
     thread.join(LIMIT_S)
     return said[0] if said else "HANGS"
+
+
+def stop_what_waits(paths, done):
+    """Where the decision was lost a run waits for a person: that is no hang."""
+    while not done.wait(0.2):
+        status = read_status(paths)
+        if status and status["state"] == "waiting_for_decision":
+            paths.inbox.mkdir(exist_ok=True)
+            commands.send_command(paths, "stop", by="ada", via="test")
 
 
 def is_an_answer(error):

@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+from hankelboard.access import tickets
 from hankelboard.settings.config import parse
 from hankelboard.settings.preset import find_preset
 from hankelboard.settings.toml import merge
@@ -93,29 +94,21 @@ def test_whatever_lies_in_any_place_of_a_run_stops_hangs_and_touches_nothing():
 def test_up_that_is_killed_leaves_nothing_behind_and_its_runs_are_saved(tmp_path):
     """The real thing: web, worker and a trainer; the next `up` finds its port free."""
     run = new_run(tmp_path)
-    environment = {**os.environ, "HANKELBOARD_STATE": str(tmp_path / "state")}
+    tickets.issue(run)
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-    command = [
-        sys.executable,
-        "-P",
-        "-m",
-        "hankelboard",
-        "up",
-        "--port",
-        str(port),
-        "--runs-dir",
-        str(tmp_path),
-    ]
-    started = subprocess.Popen(command, env=environment)
-    until(lambda: read_history(run).step >= 100)
-    started.kill()
-    started.wait()
+    hankelboard = [sys.executable, "-P", "-m", "hankelboard"]
+    up = subprocess.Popen([*hankelboard, "up", "--port", str(port), "--runs-dir", str(tmp_path)])
+    try:
+        until(lambda: listens(port) and read_history(run).step >= 100)
+    finally:
+        up.kill()
+        up.wait()
     until(lambda: read_history(run).state == "interrupted")
     assert read_history(run).reason == "the process was asked to end"
+    until(lambda: not listens(port) and not workers.present(tmp_path))
 
-    def free():
-        with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", port)) != 0
 
-    until(lambda: free() and not workers.present(tmp_path))
+def listens(port):
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
