@@ -200,6 +200,7 @@ NOT_OF_A_RUN = {
     "trainer/export/loader.py": "a folder that was exported",
     "trainer/work/worker.py:work": "the folder of all runs",
     "trainer/cli/__init__.py:main": "the null device",
+    "trainer/cli/entering.py:_refuse_silence": "opens nothing: an address for the browser",
     "trainer/cli/port_holder.py": "the system's own files",
     "trainer/cli/version.py": "the distribution's own files",
     "trainer/data": "data that the user names, or that comes with the package",
@@ -207,7 +208,7 @@ NOT_OF_A_RUN = {
     "trainer/reduction": "truncate is what it does to systems",
     "comparison/reading.py:read_csv": "a table that the user names",
     "app/data/installation.py": "the system's own files",
-    "app/server.py:inline_script_hashes": "a page of Streamlit",
+    "app/door/headers.py:_inline_scripts": "a page of Streamlit",
     "app/views/glossary.py": "documents that come with the package",
 }
 """Where such a call is of no path in a run, or safe otherwise, and why."""
