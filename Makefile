@@ -3,8 +3,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUNS ?= ./runs
 PORT ?= 8501
+MINUTES ?= 120
 
-.PHONY: demo test check bench bench-headline soak docs clean
+.PHONY: demo test check bench bench-headline soak integrations docs clean
 
 demo: .venv/.installed
 	$(BIN)/hankelboard demo --runs-dir $(RUNS) --port $(PORT)
@@ -24,8 +25,15 @@ bench: .venv/.bench
 bench-headline: .venv/.installed
 	$(BIN)/python -m benchmarks.headline --runs-dir $(RUNS)
 
-soak: .venv/.installed
+# Kills of every kind (an hour), then two hours of 20 tabs and two workers: memory and descriptors over time.
+soak: .venv/.installed .venv/.chromium
 	$(BIN)/python -m pytest tests/soak.py
+	$(BIN)/python -m benchmarks.soak --minutes $(MINUTES) --csv docs/results/speed/soak.csv
+
+# Behind a real nginx, in a real Chromium. Not part of `make test`: nginx is not to be had everywhere.
+integrations: .venv/.installed .venv/.chromium
+	@sh tests/integrations/install_nginx.sh
+	$(BIN)/python -m pytest tests/integrations/behind_nginx.py
 
 # The site of docs/ in site/, strict: a link that leads nowhere fails. Read it with any browser: site/index.html
 docs: .venv/.docs

@@ -159,7 +159,7 @@ def _digests() -> list[tuple[str, str]]:
 
 
 def _read_owner(path: Path) -> str:
-    text = private_files.read(path).decode("utf-8", "replace").strip()
+    text = private_files.read(path).decode("utf-8-sig", "replace").strip()
     if not LEAST_CHARACTERS <= len(text) <= MOST_CHARACTERS or not text.isascii() or not text.isprintable():
         raise NotPrivate(
             f"{path} holds no token of {LEAST_CHARACTERS} to {MOST_CHARACTERS} plain characters; "

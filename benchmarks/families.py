@@ -31,7 +31,7 @@ from hankelboard.comparison.reading import read_csv
 from hankelboard.comparison.series import series_of
 from hankelboard.settings.config import Config, parse
 from hankelboard.settings.families import FAMILIES, importance_of
-from hankelboard.storage import atomic, checkpoints
+from hankelboard.storage import atomic, checkpoints, figures
 from hankelboard.storage.layout import RunPaths
 from hankelboard.storage.runs import list_runs, read_run
 from hankelboard.trainer.compression.calibration import calibrate
@@ -134,7 +134,7 @@ def measure(model: nn.Module, task: Task, comparison: Comparison, ranks: list[in
     return {
         "rank": ranks[0],
         "predicted": predicted(model, trial, task, ranks),
-        "measured": statistics.fmean(point["output_error"]),
+        "measured": statistics.fmean(error or 0.0 for error in point["output_error"]),
         "before": comparison.before["accuracy"],
         "after": point["accuracy"],
     }
@@ -193,8 +193,8 @@ def cuts(suite: str) -> str:
         {
             "family": label,
             "states, all layers": tables.spread(cut.spread("states"), tables.whole),
-            "uncut": tables.spread(full.spread("test"), tables.percent),
-            "cut while training": tables.spread(cut.spread("test"), tables.percent),
+            "uncut": tables.spread(full.spread("test"), figures.percent),
+            "cut while training": tables.spread(cut.spread("test"), figures.percent),
             "difference, points": tables.difference(cut.minus(full, "test")),
         }
         for label, cut, full in pairs
@@ -237,7 +237,7 @@ def table(rows: list[Row], series: str) -> str:
 def spread(rows: list[Row], key: str, *, percent: bool = False) -> str:
     """Mean ± sample standard deviation; every value where there are fewer than three."""
     values = [float(row[key]) for row in rows if row[key] != ""]
-    show = tables.percent if percent else lambda value: f"{value:.3f}"
+    show = figures.percent if percent else lambda value: f"{value:.3f}"
     if len(values) < 3:
         return " / ".join(show(value) for value in values) or "none"
     if percent:

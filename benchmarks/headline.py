@@ -15,9 +15,10 @@ import time
 from pathlib import Path
 
 from hankelboard.comparison import charts, report, tables
+from hankelboard.comparison.cells import csv_text
 from hankelboard.comparison.reading import read_csv, read_finals
 from hankelboard.comparison.series import Series, baseline_of, series_of
-from hankelboard.storage import atomic
+from hankelboard.storage import atomic, figures
 from hankelboard.storage.runs import list_runs, read_run
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -52,7 +53,7 @@ def write_results(suite: str, runs: Path) -> None:
     finals, _ = read_finals(listed)
     RESULTS.mkdir(exist_ok=True)
     series = series_of(finals)
-    text = tables.csv_text(tables.run_rows(series))
+    text = csv_text(tables.run_rows(series))
     atomic.replace_bytes(RESULTS / f"{suite}.csv", text.encode())
     atomic.replace_bytes(RESULTS / f"{suite}.svg", figure(suite).encode())
 
@@ -82,8 +83,8 @@ def pairs(suite: str) -> str:
         if one.role == "compressed" and scratch is not None:
             rows.append({
                 "series": label, "states": tables.spread(one.spread("states"), tables.whole),
-                "compressed": tables.spread(one.spread("test"), tables.percent),
-                "from scratch at these states": tables.spread(scratch.spread("test"), tables.percent),
+                "compressed": tables.spread(one.spread("test"), figures.percent),
+                "from scratch at these states": tables.spread(scratch.spread("test"), figures.percent),
                 "difference, points": tables.difference(one.minus(scratch, "test")),
                 "each seed": ", ".join(_each(one, scratch)),
             })  # fmt: skip
@@ -93,7 +94,7 @@ def pairs(suite: str) -> str:
 def _each(one: Series, other: Series) -> list[str]:
     theirs = {run.seed: run.test for run in other.runs if run.test is not None}
     return [
-        tables.points(run.test - theirs[run.seed])
+        figures.points(run.test - theirs[run.seed])
         for run in one.runs
         if run.test is not None and run.seed in theirs
     ]

@@ -72,13 +72,17 @@ class Loop:
         from hankelboard.trainer.compression.recorder import Recorder
         from hankelboard.trainer.training import loop as train
         from hankelboard.trainer.training.build import open_session
+        from hankelboard.trainer.training.resumption import Changes
+        from hankelboard.trainer.training.surroundings import surroundings
 
         config = parse(merge(find_preset("digits-lru").tables, KEYS))
         paths = run_paths(folder, create_run(folder, name="overhead", config=config.as_dict()).id)
         recorder = Recorder(paths, total_steps=100_000, attempt=0, tensorboard=False, keep_log=True)
+        self.threads = contextlib.ExitStack()
+        self.threads.enter_context(surroundings(config.training))
         self.train = train
         self.session = open_session(paths, config, read_history(paths), recorder)
-        train.begin(self.session)
+        train.begin(self.session, Changes())
         run, monitor = self.session.run, self.session.monitor
         self.offers = Offers(run, monitor, self.session.workload, config.reduction)
         self.control = Control(run, self.offers.measure)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from hankelboard.storage.history import read_history
-from hankelboard.storage.journal import read_journal
+from hankelboard.storage.journal import metrics_reader
 from hankelboard.storage.layout import RunPaths
 from hankelboard.storage.records import Record
 from hankelboard.storage.scores import BITS_METRIC, PRIMARY_METRIC
@@ -91,7 +91,7 @@ def running_clock(elapsed_s: np.ndarray) -> np.ndarray:
 def read_curve(paths: RunPaths, metric: str, batch: int) -> Curve:
     """Return a run's curve from its journals."""
     history = read_history(paths)
-    records = [record for record in read_journal(paths.metrics)[0] if history.on_path(record)]
+    records = [record for record in metrics_reader(paths).read_new() if history.on_path(record)]
     records.sort(key=lambda record: int(record["step"]))
     measured = [record for record in records if metric in record]
     return curve_of(

@@ -10,23 +10,23 @@ from pathlib import Path
 
 import pandas as pd
 
+from hankelboard.comparison.cells import for_spreadsheet
 from hankelboard.storage.errors import ConfigError, RunNotFound
 from hankelboard.storage.history import read_history
-from hankelboard.storage.journal import read_journal
+from hankelboard.storage.journal import JournalReader, metrics_reader, spectra_reader
 from hankelboard.storage.layout import RunPaths
 
 
 def metrics(run: str | os.PathLike[str]) -> pd.DataFrame:
     """Return all metrics of a run directory, one row a record; `live`: whether it lies on the live path."""
     paths = RunPaths(Path(run))
-    return _frame(paths, paths.metrics, ALWAYS)
+    return _frame(paths, metrics_reader(paths), ALWAYS)
 
 
 def spectra(run: str | os.PathLike[str]) -> pd.DataFrame:
     """Return all spectra of a run directory, one row per snapshot, layer and state (index from 1)."""
     paths = RunPaths(Path(run))
-    frame = _frame(paths, paths.spectra, (*ALWAYS, "layer", "state_dim", "hsv"))
-    frame = frame[frame["hsv"].map(lambda values: isinstance(values, list)).astype(bool)]
+    frame = _frame(paths, spectra_reader(paths), (*ALWAYS, "layer", "state_dim", "hsv"))
     frame = frame.assign(index=frame["hsv"].map(lambda values: list(range(1, len(values) + 1))))
     return frame.explode(["index", "hsv"], ignore_index=True).astype({"index": "int64", "hsv": "float64"})
 
@@ -34,12 +34,12 @@ def spectra(run: str | os.PathLike[str]) -> pd.DataFrame:
 ALWAYS = ("t", "step", "branch", "attempt")
 
 
-def _frame(paths: RunPaths, journal: Path, always: Sequence[str]) -> pd.DataFrame:
+def _frame(paths: RunPaths, reader: JournalReader, always: Sequence[str]) -> pd.DataFrame:
     """Return a journal as a table that always has these columns. Raises RunNotFound."""
     if not paths.root.is_dir():
         raise RunNotFound(f"{paths.root}: no such run directory")
     history = read_history(paths)
-    records = [{**record, "live": history.on_path(record)} for record in read_journal(journal)[0]]
+    records = [{**record, "live": history.on_path(record)} for record in reader.read_new()]
     return pd.DataFrame(records, columns=None if records else [*always, "live"])
 
 
@@ -52,7 +52,7 @@ def write(frame: pd.DataFrame, file: Path) -> None:
         If the name ends otherwise, or the file cannot be written.
     """
     writers: dict[str, Callable[[], object]] = {
-        ".csv": lambda: frame.to_csv(file, index=False),
+        ".csv": lambda: _for_spreadsheets(frame).to_csv(file, index=False, encoding="utf-8"),
         ".parquet": lambda: frame.to_parquet(file, index=False),
     }
     if file.suffix not in writers:
@@ -61,3 +61,10 @@ def write(frame: pd.DataFrame, file: Path) -> None:
         writers[file.suffix]()
     except OSError as error:
         raise ConfigError(f"{file}: cannot be written: {error.strerror or error}") from None
+
+
+def _for_spreadsheets(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return a table in whose texts and names of columns no spreadsheet finds a formula."""
+    texts = frame.select_dtypes(exclude="number").columns
+    safe = frame.assign(**{name: frame[name].map(for_spreadsheet) for name in texts})
+    return safe.rename(columns=for_spreadsheet)

@@ -8,12 +8,13 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypedDict
 
+from hankelboard.comparison.cells import csv_rows
 from hankelboard.comparison.curves import METRICS, Curve, read_curve
 from hankelboard.comparison.series import Final, final_of
 from hankelboard.storage.commands import read_notes
-from hankelboard.storage.decoding import decode_events
 from hankelboard.storage.errors import ConfigError, RunError
-from hankelboard.storage.journal import read_journal
+from hankelboard.storage.given_files import MAX_TABLE_BYTES, read_given_text
+from hankelboard.storage.journal import read_events
 from hankelboard.storage.layout import RunPaths
 from hankelboard.storage.runs import list_runs, read_run
 from hankelboard.storage.schema import Event
@@ -95,12 +96,8 @@ def read_csv(file: Path) -> list[Final]:
         If the file cannot be read or is no such table.
     """
     try:
-        with file.open(newline="", encoding="utf-8") as text:
-            rows = list(csv.DictReader(text))
-        return [_final_of_row(row) for row in rows]
-    except OSError as error:
-        raise ConfigError(f"{file}: {error.strerror}") from None
-    except (KeyError, TypeError, ValueError) as error:
+        return [_final_of_row(row) for row in csv_rows(read_given_text(file, MAX_TABLE_BYTES))]
+    except (csv.Error, KeyError, TypeError, ValueError) as error:
         raise ConfigError(f"{file}: is no table of runs as compare --csv writes ({error})") from None
 
 
@@ -116,7 +113,7 @@ def _final_of_row(row: Mapping[str, str]) -> Final:
         state_dims=[int(part) for part in row["state_dims"].split()], best=number("best"),
         best_step=None if best_step is None else int(best_step), last=number("last"), test=number("test"),
         train_s=number("train_s"), prior_s=number("prior_s") or 0.0, waiting_s=number("waiting_s"), config={},
-        bits=number("bits") if "bits" in row else None,
+        bits=number("bits") if "bits" in row else None, data=row.get("data") or "",
     )  # fmt: skip
 
 
@@ -136,7 +133,7 @@ def origin_of(events: Iterable[Event]) -> Origin:
 
 def read_origins(listed: Iterable[RunPaths]) -> list[tuple[Origin, int]]:
     """Return the different origins of runs, and how many runs each has."""
-    return count_origins(origin_of(decode_events(read_journal(paths.events)[0])) for paths in listed)
+    return count_origins(origin_of(read_events(paths)) for paths in listed)
 
 
 def count_origins(origins: Iterable[Origin]) -> list[tuple[Origin, int]]:

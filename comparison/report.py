@@ -1,16 +1,17 @@
 """A comparison as one file: HTML with its charts as vectors, or Markdown. Nothing in it asks a network."""
 
 import html
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from hankelboard.comparison import tables
+from hankelboard.comparison.cells import for_markdown
 from hankelboard.comparison.curves import AXES, METRICS, Curve
 from hankelboard.comparison.reading import Origin
 from hankelboard.comparison.series import ENOUGH, FIGURES, Final, Series, baseline_of, series_of
+from hankelboard.storage import figures
 from hankelboard.storage.records import Record
 from hankelboard.storage.scores import PRIMARY_METRIC
 
@@ -110,9 +111,9 @@ def provenance(report: Report) -> list[str]:
 def markdown(report: Report) -> str:
     """Return the figures as a Markdown table, with notes and provenance."""
     rows = tables.series_rows(report.series, report.baseline, report.figure)
-    parts = [f"## {_as_text(report.title)}", markdown_table(rows)]
-    parts += ["\n".join(f"- {_as_text(line)}" for line in notes(report))]
-    parts += ["\n".join(f"- {_as_text(line)}" for line in provenance(report))]
+    parts = [f"## {for_markdown(report.title)}", markdown_table(rows)]
+    parts += ["\n".join(f"- {for_markdown(line)}" for line in notes(report))]
+    parts += ["\n".join(f"- {for_markdown(line)}" for line in provenance(report))]
     return "\n\n".join(parts) + "\n"
 
 
@@ -121,13 +122,12 @@ def markdown_table(rows: Sequence[Mapping[str, str]]) -> str:
     if not rows:
         return "No run."
     head = list(rows[0])
-    lines = [head, ["---"] * len(head), *([row[key] for key in head] for row in rows)]
-    return "\n".join("| " + " | ".join(map(_as_text, line)) + " |" for line in lines)
+    first, *lines = [_markdown_row(line) for line in (head, *([row[key] for key in head] for row in rows))]
+    return "\n".join([first, "| --- " * len(head) + "|", *lines])
 
 
-def _as_text(text: str) -> str:
-    """Escape text for Markdown: no cell, line, emphasis, link or HTML begins or ends in it."""
-    return re.sub(r"[\\|<*`]|(?<=\])\(", r"\\\g<0>", " ".join(text.split()))
+def _markdown_row(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(map(for_markdown, cells)) + " |"
 
 
 def as_html(report: Report) -> str:
@@ -160,7 +160,7 @@ def _same_budget(report: Report) -> list[str]:
     if not ends or ends[0] <= 0:
         return []
     rows = tables.budget_rows(report.series, report.curves, "train_s", ends[0])
-    return [f"<h2>Best validation accuracy within {ends[0]:.1f} s of training</h2>", _table(rows)]
+    return [f"<h2>Best validation accuracy within {figures.seconds(ends[0])} of training</h2>", _table(rows)]
 
 
 def drawings(report: Report) -> list[tuple[str, str]]:

@@ -11,7 +11,7 @@ from scipy import special
 
 from hankelboard.storage.errors import ConfigError
 from hankelboard.storage.references import REFERENCES
-from hankelboard.storage.scores import bits
+from hankelboard.storage.scores import PRIMARY_METRIC, bits
 from hankelboard.storage.summary import SummaryRow
 from hankelboard.storage.vocabulary import Role
 
@@ -55,6 +55,8 @@ class Final:
     """Seconds of training of the runs that it builds on: of its first weights, of its teacher."""
     bits: float | None = None
     """Bits per character on the test data, where these are a text."""
+    data: str = ""
+    """Stands for the data that it learned from; empty where that is not known."""
 
     @property
     def total_s(self) -> float | None:
@@ -184,6 +186,8 @@ def _welch(mine: float, n: int, theirs: float, m: int) -> float:
 def final_of(row: SummaryRow, config: Mapping[str, Any], last: float | None) -> Final:
     """Return what a comparison needs of a run: its summary, configuration and last validation accuracy."""
     best, test = row["best"], row["test"]
+    if best is not None and best["metric"] != PRIMARY_METRIC:
+        best = None  # no accuracy
     return Final(
         run=row["run"],
         name=row["name"],
@@ -205,6 +209,7 @@ def final_of(row: SummaryRow, config: Mapping[str, Any], last: float | None) -> 
         series=row["series"],
         prior_s=row["prior_s"],
         bits=bits(test),
+        data=row["data"],
     )
 
 
@@ -212,17 +217,35 @@ def series_of(finals: Iterable[Final]) -> list[Series]:
     """Return series: runs that differ in their seed alone, in order.
 
     A suite names the series, because the runs that they refer to differ by seed; elsewhere role, group and
-    configuration decide.
+    configuration decide. Runs that learned from other data are another series, whatever names it.
     """
     by_kind: dict[str, list[Final]] = {}
-    for final in finals:
-        by_kind.setdefault(_kind(final), []).append(final)
+    for kind, runs in _by_kind(finals).items():
+        known = list(dict.fromkeys(run.data for run in runs if run.data)) or [""]
+        for run in runs:  # one of which it is not known goes with the first
+            data = run.data or known[0]
+            by_kind.setdefault(kind if data == known[0] else f"{kind} {data}", []).append(run)
     groups = [sorted(runs, key=lambda run: (run.seed, run.run)) for runs in by_kind.values()]
     labels = _labels(groups)
     return [
         Series(key=key, label=label, runs=runs)
         for key, label, runs in zip(by_kind, labels, groups, strict=True)
     ]
+
+
+def _by_kind(finals: Iterable[Final]) -> dict[str, list[Final]]:
+    by_kind: dict[str, list[Final]] = {}
+    for final in finals:
+        by_kind.setdefault(_kind(final), []).append(final)
+    return by_kind
+
+
+def of_other_data(series: Sequence[Series]) -> dict[str, list[str]]:
+    """Return the labels of series that differ in their data alone, by that of the first of them."""
+    kinds: dict[str, list[str]] = {}
+    for one in series:
+        kinds.setdefault(_kind(one.runs[0]), []).append(one.label)
+    return {labels[0]: labels[1:] for labels in kinds.values() if len(labels) > 1}
 
 
 NOT_OF_THE_KIND = ("seed", "device", "threads")

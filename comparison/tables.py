@@ -1,7 +1,6 @@
 """A comparison in rows: figures of each series with its deltas, of each run, and what differs."""
 
-import csv
-import io
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -17,27 +16,16 @@ from hankelboard.comparison.series import (
     Spread,
     configuration_differences,
     differences_within,
+    of_other_data,
 )
+from hankelboard.storage.figures import fixed, percent, points, seconds, significant
 from hankelboard.storage.vocabulary import RunState
 
 Row = dict[str, str]
 
 
-def percent(value: float) -> str:
-    return f"{100 * value:.2f} %"
-
-
-def points(value: float) -> str:
-    """Return a difference of shares in percentage points: −0.31."""
-    return f"{100 * value:+.2f}".replace("-", "−")
-
-
-def seconds(value: float) -> str:
-    return f"{value:.1f} s" if value < 100 else f"{value:,.0f} s"
-
-
 def whole(value: float) -> str:
-    return f"{value:.0f}" if value == round(value) else f"{value:.1f}"
+    return fixed(value, 0 if value == round(value) else 1)
 
 
 def spread(of: Spread, written: Callable[[float], str]) -> str:
@@ -86,13 +74,17 @@ def _series_row(one: Series, baseline: Series | None, figure: str, chained: bool
         FIGURES[figure]: accuracies.pop(FIGURES[figure]),
         f"Δ {FIGURES[figure]}, points": delta,
         "training": _of_seeds(one, "train_s", seconds),
-        "training, × baseline": f"{own / base:.2f}" if own is not None and base else "–",
+        "training, × baseline": fixed(own / base, 2) if own is not None and base else "–",
         **({"with what it builds on": _of_seeds(one, "total_s", seconds)} if chained else {}),
-        **({"test bits per character": _of_seeds(one, "bits", "{:.3f}".format)} if texts else {}),
+        **({"test bits per character": _of_seeds(one, "bits", _bits)} if texts else {}),
         **accuracies,
         "role": one.role,
         "seeds": ", ".join(map(str, one.seeds)),
     }
+
+
+def _bits(value: float) -> str:
+    return fixed(value, 3)
 
 
 def _of_seeds(one: Series, figure: str, written: Callable[[float], str]) -> str:
@@ -121,7 +113,7 @@ def cell(value: object) -> str:
     """Return a value of a configuration or a run as text."""
     if value is None:
         return "–"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return significant(value) if isinstance(value, float) else str(value)
 
 
 def run_rows(series: Sequence[Series]) -> list[dict[str, Any]]:
@@ -133,18 +125,9 @@ def run_rows(series: Sequence[Series]) -> list[dict[str, Any]]:
     ]
 
 
-def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return rows with the same keys as CSV."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]) if rows else [])
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
-
-
 RUN_COLUMNS = ("run", "name", "role", "group", "preset", "seed", "state", "step", "total_steps",
                "states", "state_dims", "test", "last", "best", "best_step", "train_s", "prior_s",
-               "waiting_s", "bits")  # fmt: skip
+               "waiting_s", "bits", "data")  # fmt: skip
 
 
 def _flat(value: Any) -> Any:
@@ -177,7 +160,8 @@ def _beside_budget(places: Sequence[np.ndarray], end: float) -> str:
 
 def budgets(curves: Mapping[str, Curve]) -> list[float]:
     """Return training seconds at which runs end, ascending: the first is a budget that all of them have."""
-    return sorted(float(curve.train_s[-1]) for curve in curves.values() if len(curve.value) > 1)
+    ends = (float(curve.train_s[-1]) for curve in curves.values() if len(curve.value) > 1)
+    return sorted(end for end in ends if math.isfinite(end))
 
 
 def unfinished(series: Sequence[Series]) -> list[Final]:
@@ -186,9 +170,14 @@ def unfinished(series: Sequence[Series]) -> list[Final]:
 
 
 def mixtures(series: Sequence[Series]) -> list[str]:
-    """Return a sentence for each series whose runs differ in more than their seed."""
+    """Return a sentence for each series whose runs differ in more than their seed, or in their data."""
     labelled = ((one.label, differences_within(one)) for one in series)
-    return [
+    others = [
+        f"{', '.join(labels)} learned from other data than {first}, with the same settings: they are apart, "
+        "and no mean is of both."
+        for first, labels in of_other_data(series).items()
+    ]
+    return others + [
         f"The runs of {label} differ in {', '.join(keys)}, too: their mean is of no one configuration."
         for label, keys in labelled
         if keys

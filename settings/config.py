@@ -111,7 +111,12 @@ class TrainingConfig:
         False,
         "record what is compiled as CUDA graphs and replay them (mode reduce-overhead of torch.compile)",
     )
-    threads: int = setting(0, "CPU threads; 0 leaves it to PyTorch", minimum=0, maximum=1024)
+    threads: int = setting(
+        0,
+        "CPU threads; 0: the cores there are, shared by the runs that a worker trains at once",
+        minimum=0,
+        maximum=1024,
+    )
     log_every: int = setting(10, "steps between metrics records", minimum=1)
     evaluate_every: int = setting(100, "steps between evaluations on the validation data", minimum=1)
     spectra_every: int = setting(100, "steps between snapshots of the spectrum; 0 = never", minimum=0)

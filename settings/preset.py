@@ -35,7 +35,7 @@ def presets() -> Mapping[str, Preset]:
     """
     folder = resources.files("hankelboard.settings") / "presets"
     files = {
-        file.name.removesuffix(".toml"): tomllib.loads(file.read_text(encoding="utf-8"))
+        file.name.removesuffix(".toml"): tomllib.loads(file.read_text(encoding="utf-8-sig"))
         for file in folder.iterdir()
     }
     return MappingProxyType({name: _preset(name, files) for name in sorted(files)})

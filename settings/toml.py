@@ -1,6 +1,7 @@
 """Nested tables of settings, from TOML files and `--set`: read and merged. No torch here."""
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,6 +9,13 @@ from typing import Any
 
 from hankelboard.settings.tasks import TASKS
 from hankelboard.storage.errors import ConfigError
+from hankelboard.storage.given_files import read_given_text
+
+MAX_DEPTH = 16
+TOO_DEEP = f"tables and lists lie inside one another more than {MAX_DEPTH} deep"
+_PART = r"""(?:[\w-]+|"(?:[^"\\\n]|\\.)*"|'[^'\n]*')"""
+_LONG_KEY = re.compile(rf"(?<![\w-])(?:{_PART}[ \t]*\.[ \t]*){{{MAX_DEPTH}}}")
+"""More than MAX_DEPTH parts, joined by dots."""
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -23,12 +31,34 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 
 def read_toml(path: Path) -> dict[str, Any]:
     """Return the tables of a TOML file; ConfigError says what is wrong with it."""
+    return _parsed(read_given_text(path), str(path))
+
+
+def _parsed(text: str, where: str) -> dict[str, Any]:
+    """Return the tables of a text in TOML; ConfigError names `where` it is from."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: {error}") from None
+        return _shallow(text)
+    except RecursionError:
+        raise ConfigError(f"{where}: {TOO_DEEP}") from None
+    except ValueError as error:  # no TOML, or a number of thousands of digits
+        raise ConfigError(f"{where}: {error}") from None
+
+
+def _shallow(text: str) -> dict[str, Any]:
+    """Return the tables of a text in TOML. Raise RecursionError for great depth, ValueError for no TOML."""
+    if _LONG_KEY.search(text):  # the parser needs minutes and gigabytes for a key of thousands of parts
+        raise RecursionError
+    tables = tomllib.loads(text)
+    if _is_deeper(tables, MAX_DEPTH):
+        raise RecursionError
+    return tables
+
+
+def _is_deeper(value: Any, room: int) -> bool:
+    if not isinstance(value, dict | list):
+        return False
+    items = value.values() if isinstance(value, dict) else value
+    return room == 0 or any(_is_deeper(item, room - 1) for item in items)
 
 
 def parse_assignment(text: str) -> dict[str, Any]:
@@ -37,14 +67,21 @@ def parse_assignment(text: str) -> dict[str, Any]:
     parts = key.strip().split(".")
     if not equals or not all(parts):
         raise ConfigError(f"--set {text!r}: must look like section.key=value, for example training.steps=300")
-    try:
-        parsed = tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
-        parsed = value.strip()
-    tables = {parts[-1]: parsed}
+    if len(parts) > MAX_DEPTH:
+        raise ConfigError(f"--set {text[:60]!r}…: {TOO_DEEP}")
+    tables = {parts[-1]: _value(value, text)}
     for part in reversed(parts[:-1]):
         tables = {part: tables}
     return tables
+
+
+def _value(written: str, assignment: str) -> Any:
+    try:
+        return _shallow(f"value = {written}")["value"]
+    except ValueError:
+        return written.strip()
+    except RecursionError:
+        raise ConfigError(f"--set {assignment[:60]!r}…: {TOO_DEEP}") from None
 
 
 SHORT = {"model": "family", "data": "task"}

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from hankelboard.storage import atomic, opening
-from hankelboard.storage.decoding import decode_manifest
+from hankelboard.storage.decoding import decode_manifest, misfit_of_manifest
 from hankelboard.storage.errors import CheckpointError
 from hankelboard.storage.layout import FORMAT_VERSION, STRAY_PREFIX, CheckpointName, RunPaths, manifest_in
 from hankelboard.storage.records import now, read_record
@@ -80,23 +80,22 @@ def publish(
 
 def read_checkpoint(paths: RunPaths, name: CheckpointName) -> Checkpoint:
     """Return what the manifest says. Raises CheckpointError when there is none or it cannot be read."""
-    manifest = decode_manifest(read_record(paths.manifest(name)))
+    record = read_record(paths.manifest(name))
+    manifest = decode_manifest(record)
     if manifest is None:
-        raise CheckpointError(f"checkpoint {name}: manifest.json is missing or damaged")
-    if not all(
-        Path(file).name == file and isinstance(facts, dict) for file, facts in manifest["files"].items()
-    ):
+        problem = "missing or damaged" if record is None else f"damaged: {misfit_of_manifest(record)}"
+        raise CheckpointError(f"checkpoint {name}: manifest.json is {problem}")
+    if not all(Path(file).name == file for file in manifest["files"]):
         raise CheckpointError(f"checkpoint {name}: manifest.json names files outside the checkpoint")
-    metrics = manifest.get("metrics")
     return Checkpoint(
         name=name,
-        t=str(manifest.get("t", "")),
-        cause=str(manifest.get("cause", "")),
-        pinned=manifest.get("pinned") is True,
-        state_dims=_integers(manifest.get("state_dims")),
-        bytes=sum(_integers([facts.get("bytes") for facts in manifest["files"].values()])),
-        metrics=metrics if isinstance(metrics, dict) else {},
-        reductions=_integers(manifest.get("reductions")),
+        t=manifest.get("t", ""),
+        cause=manifest.get("cause", ""),
+        pinned=manifest.get("pinned", False),
+        state_dims=manifest.get("state_dims", []),
+        bytes=sum(facts["bytes"] for facts in manifest["files"].values()),
+        metrics=manifest.get("metrics", {}),
+        reductions=manifest.get("reductions", []),
         files=manifest["files"],
     )
 
@@ -176,7 +175,3 @@ def _facts(path: Path) -> FileFacts:
 
 def _sha256(file: BinaryIO) -> str:
     return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type] # says less than it takes
-
-
-def _integers(value: object) -> list[int]:
-    return [item for item in value if isinstance(item, int)] if isinstance(value, list) else []

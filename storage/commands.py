@@ -11,6 +11,7 @@ from hankelboard.storage.decoding import decode_command, decode_note
 from hankelboard.storage.errors import CommandRefused
 from hankelboard.storage.layout import ULID_JSON, CheckpointName, RunPaths
 from hankelboard.storage.records import MAX_NAME, MAX_PERSONS_FILE_BYTES, new_ulid, now, read_record
+from hankelboard.storage.runs import refuse_newer
 from hankelboard.storage.schema import CommandRecord, Note
 from hankelboard.storage.vocabulary import CommandKind, NoteKind, Policy, Waiting, values
 
@@ -42,6 +43,8 @@ class Command:
     ranks: list[int] | None = None
     """For the command measure: at which ranks; None: what was left out."""
     reason: str = ""
+    accept_changes: bool = False
+    """For resume and rollback: train on although data, split or the model's code changed."""
     by_role: str = ""
     """What stands behind the name, a word of `ByRole`."""
 
@@ -60,6 +63,7 @@ def send_command(
     proposal: int | None = None,
     ranks: Sequence[int] | None = None,
     reason: str = "",
+    accept_changes: bool = False,
 ) -> str:
     """Put a command into the run's inbox and return its id, by which the trainer will answer.
 
@@ -69,7 +73,10 @@ def send_command(
     ------
     CommandRefused
         If the command, its checkpoint or its policy cannot be.
+    NewerFormat
+        If a newer Hankelboard wrote the run.
     """
+    refuse_newer(paths)
     if kind not in KINDS:
         raise CommandRefused(f"unknown command {kind!r}; there are {', '.join(KINDS)}")
     if kind == CommandKind.ROLLBACK:
@@ -93,6 +100,8 @@ def send_command(
     }  # fmt: skip
     if kind == CommandKind.MEASURE:
         record["proposal"], record["ranks"] = proposal, None if ranks is None else list(ranks)
+    if accept_changes:
+        record["accept_changes"] = True
     return _create_under_new_id(paths.inbox, record)
 
 
@@ -113,17 +122,18 @@ def read_command(paths: RunPaths, command_id: str) -> Command | None:
     return Command(
         id=command_id,
         kind=CommandKind(record["command"]),
-        by=_text(record, "by") or "unknown",
-        via=_text(record, "via"),
-        t=_text(record, "t"),
-        checkpoint=_text(record, "checkpoint") or None,
-        policy=_text(record, "policy") or None,
-        waiting=_text(record, "waiting") or None,
-        at_step=at_step if isinstance(at_step := record.get("at_step"), int) else None,
-        proposal=number if isinstance(number := record.get("proposal"), int) else None,
-        ranks=_ranks(record.get("ranks")),
-        reason=_text(record, "reason"),
-        by_role=_text(record, "by_role"),
+        by=record.get("by", "")[:MAX_TEXT] or "unknown",
+        via=record.get("via", "")[:MAX_TEXT],
+        t=record.get("t", "")[:MAX_TEXT],
+        checkpoint=record.get("checkpoint") or None,
+        policy=record.get("policy") or None,
+        waiting=record.get("waiting") or None,
+        at_step=record.get("at_step"),
+        proposal=record.get("proposal"),
+        ranks=record.get("ranks"),
+        reason=record.get("reason", "")[:MAX_TEXT],
+        accept_changes=record.get("accept_changes", False),
+        by_role=record.get("by_role", "")[:MAX_TEXT],
     )
 
 
@@ -133,7 +143,11 @@ def command_ids(paths: RunPaths) -> list[str]:
 
 
 def add_note(paths: RunPaths, kind: str, value: Any, *, by: str, via: str, by_role: str = "") -> str:
-    """Attach something to a run: a text, a new name, a tag, archive, pin. Notes are folded on read."""
+    """Attach something to a run: a text, a new name, a tag, archive, pin. Notes are folded on read.
+
+    Raises CommandRefused for another kind, NewerFormat where a newer Hankelboard wrote the run.
+    """
+    refuse_newer(paths)
     if kind not in NOTE_KINDS:
         raise CommandRefused(f"unknown note {kind!r}; there are {', '.join(NOTE_KINDS)}")
     value = value[:MAX_TEXT] if isinstance(value, str) else value
@@ -155,6 +169,7 @@ def read_notes(paths: RunPaths) -> list[Note]:
 
 
 def _create_under_new_id(folder: Path, record: Mapping[str, object]) -> str:
+    opening.make_folder(folder)  # another writer may not have made it
     while True:
         new_id = new_ulid()
         with contextlib.suppress(FileExistsError):
@@ -165,12 +180,3 @@ def _create_under_new_id(folder: Path, record: Mapping[str, object]) -> str:
 def _ids_in(folder: Path) -> list[str]:
     names = opening.names_if_any(folder)
     return sorted(match[1] for match in map(ULID_JSON.fullmatch, names) if match)
-
-
-def _ranks(value: object) -> list[int] | None:
-    return value if isinstance(value, list) and all(isinstance(rank, int) for rank in value) else None
-
-
-def _text(record: Mapping[str, object], key: str) -> str:
-    value = record.get(key)
-    return value[:MAX_TEXT] if isinstance(value, str) else ""

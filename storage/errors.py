@@ -11,6 +11,7 @@ HankelboardError
 │   └── NotDecidable       no such proposal, expired, superseded, or ranks that cannot be
 ├── CheckpointError        missing, damaged or unusable checkpoint
 │   └── CheckpointMisfit   whole, but of another model
+├── ResumeRefused          data or code are not those that a run was trained with
 ├── CommandRefused         a command that makes no sense for this run now
 └── ConfigError            a key, preset or value that is not allowed
 """
@@ -58,6 +59,10 @@ class CheckpointError(HankelboardError):
 
 class CheckpointMisfit(CheckpointError):
     """A checkpoint of a model with other parameters, or other sizes of them."""
+
+
+class ResumeRefused(HankelboardError):
+    """Data, their split or the model's code are not those that the run was trained with."""
 
 
 class CommandRefused(HankelboardError):

@@ -5,11 +5,12 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import Any
 
-from hankelboard.storage.decoding import decode_events
-from hankelboard.storage.journal import read_journal
+from hankelboard.storage import fingerprints
+from hankelboard.storage.journal import read_events
 from hankelboard.storage.layout import RunPaths
-from hankelboard.storage.schema import Event, ReductionApplied, ReductionJudged, Reference
+from hankelboard.storage.schema import Event, Fingerprints, ReductionApplied, ReductionJudged, Reference
 from hankelboard.storage.vocabulary import (
+    ENDED,
     INTERVENTIONS,
     CommandState,
     EventKind,
@@ -127,6 +128,18 @@ class History:
     """Processes in a row that ended by their own fault and came no further than the one before."""
     kills: int = 0
     """The same of processes that something outside ended: no fault of the run."""
+    fingerprints: Fingerprints = field(default_factory=fingerprints.no_fingerprints)
+    """Of the latest attempt that recorded any."""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    """Of the latest attempt."""
+    data_seed: int | None = None
+    """Of all generators while attempts made their data; None where an older program recorded none."""
+    data: list[str] = field(default_factory=list)
+    """Each different data that attempts learned from, by `fingerprints.digest`, oldest first."""
+    held: str = ""
+    """Why a worker does not resume the run until a person says so."""
+    noticed: list[str] = field(default_factory=list)
+    """What the latest attempt found changed and went on with."""
     unknown: int = 0
     _furthest: int = -1
     """Step of the checkpoint since which deaths are counted."""
@@ -137,7 +150,7 @@ class History:
     )
 
     def apply(self, event: Event) -> None:
-        """Fold one event in. Unknown kinds are counted, malformed ones too; neither is an error."""
+        """Fold one event in. Unknown kinds are counted, and what does not follow from events before."""
         self._paths.clear()
         self._turns.clear()
         kind = event.get("kind")
@@ -250,6 +263,27 @@ class History:
         if not self.initial_state_dims:
             self.initial_state_dims = list(event["state_dims"])
         self.state, self.reason = RunState.RUNNING, ""
+        self.held, self.noticed = "", []
+        self._note_fingerprints(event)
+
+    def _note_fingerprints(self, event: Event) -> None:
+        versions, found = event.get("versions"), fingerprints.fingerprints_of(event)
+        self.versions = versions if isinstance(versions, dict) else {}
+        if isinstance(data_seed := event.get("data_seed"), int):
+            self.data_seed = data_seed
+        if found["data"] or found["sources"]:
+            self.fingerprints = found
+        if (data := fingerprints.digest(found["data"])) and data not in self.data:
+            self.data.append(data)
+
+    def _resume_refused(self, event: Event) -> None:
+        """Wait for a person. A run that had ended stays so; one that was to go on is interrupted."""
+        self.held = str(event["reason"])
+        if self.state not in ENDED or self.state == RunState.INTERRUPTED:
+            self.state, self.reason = RunState.INTERRUPTED, self.held
+
+    def _changes_noticed(self, event: Event) -> None:
+        self.noticed = [str(change) for change in event["changes"]]
 
     def _run_started(self, event: Event) -> None:
         references = event.get("references")
@@ -262,7 +296,7 @@ class History:
         fault = event.get("fault")
         self.deaths += fault == Fault.OWN
         self.kills += fault == Fault.OUTSIDE
-        if self.attempt < 0:  # it died before it began, and is as queued as it was
+        if fault and self.attempt < 0:  # it died before it began, and is as queued as it was
             self.reason = event.get("reason", "")
         else:
             self._terminal(event)
@@ -274,9 +308,13 @@ class History:
     def _terminal(self, event: Event) -> None:
         self.state = ENDINGS[event["kind"]]
         self.reason = event.get("reason", "")
+        self.held = ""
         self.finished = event if event["kind"] == EventKind.RUN_FINISHED else None
         if command_id := event.get("command_id"):
             self.commands[command_id] = CommandOutcome(CommandState.APPLIED, event["step"])
+
+    def _released(self, event: Event) -> None:
+        self.state = RunState.RELEASED
 
     def _paused(self, event: Event) -> None:
         self.paused, self.state = True, RunState.PAUSED
@@ -390,6 +428,7 @@ _HANDLERS: dict[str, Callable[[History, Any], None]] = {
     EventKind.RUN_STARTED: History._run_started,
     **dict.fromkeys(ENDINGS, History._ended),
     EventKind.ATTEMPT_ENDED: History._attempt_ended,
+    EventKind.RUN_RELEASED: History._released,
     EventKind.PAUSED: History._paused,
     EventKind.RESUMED: History._resumed,
     EventKind.WAITING_STARTED: History._waiting_started,
@@ -409,6 +448,8 @@ _HANDLERS: dict[str, Callable[[History, Any], None]] = {
     EventKind.COMMAND_APPLIED: History._command,
     EventKind.COMMAND_REFUSED: History._command,
     EventKind.POLICY_CHANGED: History._policy_changed,
+    EventKind.RESUME_REFUSED: History._resume_refused,
+    EventKind.CHANGES_NOTICED: History._changes_noticed,
 }
 
 
@@ -422,7 +463,7 @@ def fold(events: Iterable[Event]) -> History:
 
 def read_history(paths: RunPaths) -> History:
     """Return the history of a run as its events.jsonl has it now."""
-    return fold(decode_events(read_journal(paths.events)[0]))
+    return fold(read_events(paths))
 
 
 def _number(event: Event) -> int:

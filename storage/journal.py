@@ -9,11 +9,19 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from hankelboard.storage.atomic import sync_folder
+from hankelboard.storage.decoding import (
+    Misfit,
+    misfit_of_event,
+    misfit_of_metrics,
+    misfit_of_spectrum,
+)
+from hankelboard.storage.layout import RunPaths
 from hankelboard.storage.opening import NotAFile, open_regular
 from hankelboard.storage.records import Record, decode_lines, encode, now
+from hankelboard.storage.schema import Event
 
 READ_CHUNK = 4 * 1024 * 1024
 MAX_LINE_BYTES = READ_CHUNK  # a spectrum of 1,024 states is 8 kB; a longer line is no record
@@ -138,13 +146,17 @@ class JournalReader:
     """The reading end: each call returns what is new since the last one.
 
     Never blocks the writer and never fails on what it reads: a torn tail is left for later, a line that
-    is no record is counted in `damaged`, a file that shrank or was replaced is read again from the
-    start (`restarts` rises, so that a fold can begin anew). What is no plain file (a link, a folder, a pipe)
-    counts as one damaged line. OSError only when the system refuses to read what is there.
+    is no record, or does not fit (`misfit` says what), is counted in `damaged` and named in `described`. A
+    file that shrank or was replaced is read again from the start (`restarts` rises, so that a fold can begin
+    anew). What is no plain file (a link, a folder, a pipe) counts as one damaged line. OSError only when the
+    system refuses to read what is there.
     """
 
     path: Path
+    misfit: Misfit | None = None
     damaged: int = 0
+    first_damage: str = ""
+    """Where the first damaged line is, and what is wrong with it."""
     restarts: int = 0
     offset: int = 0
     _inode: int | None = field(default=None, repr=False)
@@ -152,6 +164,18 @@ class JournalReader:
     """The last bytes before the offset: a file that differs there is another one, whatever its inode."""
     _searched: int = field(default=0, repr=False)
     """From the offset to here there is no newline: an endless line is looked through once."""
+    _lines: int = field(default=0, repr=False)
+    """Lines before the offset."""
+    _line: int = field(default=1, repr=False)
+    """Number of the first line of the last piece."""
+
+    @property
+    def described(self) -> str:
+        """The damage in words, the same for all who show it; empty without any."""
+        if not self.damaged:
+            return ""
+        lines = "1 damaged line" if self.damaged == 1 else f"{self.damaged} damaged lines, the first"
+        return f"{lines}: {self.first_damage}"
 
     def read_new(self) -> list[Record]:
         """Return new whole records, in order, all at once: ten times the size of the file in memory."""
@@ -184,13 +208,14 @@ class JournalReader:
             end = self._notice_replacement(file)
             while lines := self._next_lines(file, min(limit_bytes, MAX_LINE_BYTES), end):
                 self.offset += len(lines)
+                self._line, self._lines = self._lines + 1, self._lines + lines.count(b"\n")
                 self._before, self._searched = lines[-_REMEMBERED:], 0
                 yield lines
 
     def _notice_no_file(self) -> None:
         if self._inode != _NO_FILE:
             self._start_again()
-            self._inode, self.damaged = _NO_FILE, 1
+            self._inode, self.damaged, self.first_damage = _NO_FILE, 1, "it is no plain file"
 
     def _notice_replacement(self, file: BinaryIO) -> int:
         """Start again when this is another file than last time. Returns how far it reaches now."""
@@ -207,6 +232,7 @@ class JournalReader:
         if self._inode is not None:
             self.restarts += 1
         self.offset, self.damaged, self._before, self._searched = 0, 0, b"", 0
+        self._lines, self._line, self.first_damage = 0, 1, ""
 
     def _next_lines(self, file: BinaryIO, limit: int, end: int) -> bytes:
         """Return the next whole lines, as many as fit into `limit`, or one longer one. Empty at the end."""
@@ -242,7 +268,8 @@ class JournalReader:
             newline = data.find(b"\n")
             if newline >= 0:
                 self.offset, self._before, self._searched = position + newline + 1, b"\n", 0
-                self.damaged += 1
+                self._lines += 1
+                self._note_damage(self._lines, f"is longer than {MAX_LINE_BYTES:,} bytes")
                 return True
             if not data:
                 break
@@ -251,17 +278,53 @@ class JournalReader:
         return False
 
     def decode(self, lines: bytes) -> list[Record]:
-        """Decode whole lines that this reader read; lines that are no records are counted in `damaged`."""
-        decoded = decode_lines(lines[:-1])
-        records = [record for record in decoded if record is not None]
-        self.damaged += len(decoded) - len(records)
+        """Decode whole lines that this reader read last; those that are no records count as damaged."""
+        records, misfit = [], self.misfit or _anything
+        for number, record in enumerate(decode_lines(lines[:-1]), self._line):
+            problem = "is no JSON object" if record is None else misfit(record)
+            if problem:
+                self._note_damage(number, problem)
+            elif record is not None:
+                records.append(record)
         return records
+
+    def _note_damage(self, line: int, problem: str) -> None:
+        self.damaged += 1
+        self.first_damage = self.first_damage or f"line {line} {_in_line(problem)}"
+
+
+def _anything(record: Record) -> str:
+    return ""
+
+
+def _in_line(problem: str) -> str:
+    return problem if problem.startswith("is ") else f"at {problem}"
 
 
 _NO_FILE = -1
 
 
+def events_reader(paths: RunPaths) -> JournalReader:
+    """Return the reader of a run's events."""
+    return JournalReader(paths.events, misfit_of_event)
+
+
+def metrics_reader(paths: RunPaths) -> JournalReader:
+    """Return the reader of a run's metrics."""
+    return JournalReader(paths.metrics, misfit_of_metrics)
+
+
+def spectra_reader(paths: RunPaths) -> JournalReader:
+    """Return the reader of a run's spectra."""
+    return JournalReader(paths.spectra, misfit_of_spectrum)
+
+
+def read_events(paths: RunPaths) -> list[Event]:
+    """Return all events of a run, without damaged lines."""
+    return cast(list[Event], events_reader(paths).read_new())
+
+
 def read_journal(path: Path) -> tuple[list[Record], int]:
-    """Return all records of a journal, and how many lines were damaged."""
+    """Return all records of a journal of any kind, and how many lines were damaged."""
     reader = JournalReader(path)
     return reader.read_new(), reader.damaged

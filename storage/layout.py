@@ -5,21 +5,39 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from hankelboard.storage.errors import RunNotFound
+from hankelboard.storage.errors import ConfigError, RunNotFound
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+MAX_STEP = 2_147_483_647
+"""The last step that charts and names have room for: signed, 32 bits."""
 RUN_ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
 CHECKPOINT_NAME = re.compile(r"b(\d{1,6})-(\d{8,12})-a(\d{1,6})-(\d{4,9})", re.ASCII)
 SYSTEMS_NAME = re.compile(r"b(\d{1,6})-(\d{8,12})-a(\d{1,6})-r(\d{1,6})\.safetensors", re.ASCII)
 NUMBERED_JSON = re.compile(r"([0-9]{6}|[1-9][0-9]{6,8})\.json")  # one name per number
 ULID = re.compile(r"[0-9A-HJKMNP-TV-Z]{26}")
 ULID_JSON = re.compile(rf"({ULID.pattern})\.json")
+ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
+"""Of one slash, too: a path that went through pathlib has lost the other."""
+COPY_OR_MOUNT = (
+    "runs are files in a folder, not at an address; mount it as a folder (rclone mount, s3fs, sshfs), "
+    "or train in a local folder and copy it there (rclone copy, rsync -a RUNS/ HOST:RUNS/)"
+)
+_ELSEWHERE = {"file": "give the folder itself, without file://"}
 STRAY_PREFIX = ".writing-"  # a temporary that atomic.py or checkpoints.py had not published yet
 
 
 def runs_directory(given: str | os.PathLike[str] | None = None) -> Path:
-    """Return the folder of runs: the one given, else $HANKELBOARD_RUNS, else ./runs."""
-    return Path(given or os.environ.get("HANKELBOARD_RUNS") or "runs")
+    """Return the folder of runs: the one given, else $HANKELBOARD_RUNS, else ./runs.
+
+    Raises
+    ------
+    ConfigError
+        If it is an address of another place, such as s3://bucket/runs: runs are files of this machine.
+    """
+    chosen = given or os.environ.get("HANKELBOARD_RUNS") or "runs"
+    if match := ADDRESS.match(os.fspath(chosen)):
+        raise ConfigError(f"{os.fspath(chosen)}: {_ELSEWHERE.get(match[1].lower(), COPY_OR_MOUNT)}")
+    return Path(chosen)
 
 
 @dataclass(frozen=True, order=True)
@@ -45,7 +63,7 @@ class CheckpointName:
             return None
         branch, step, attempt, sequence = map(int, match.groups())
         parsed = cls(sequence=sequence, branch=branch, step=step, attempt=attempt)
-        return parsed if str(parsed) == name else None
+        return parsed if str(parsed) == name and step <= MAX_STEP else None
 
 
 @dataclass(frozen=True, order=True)
@@ -68,7 +86,7 @@ class SystemsName:
             return None
         branch, step, attempt, reductions = map(int, match.groups())
         parsed = cls(step=step, reductions=reductions, branch=branch, attempt=attempt)
-        return parsed if str(parsed) == name else None
+        return parsed if str(parsed) == name and step <= MAX_STEP else None
 
 
 @dataclass(frozen=True)
@@ -147,6 +165,10 @@ class RunPaths:
 
     def proposal(self, number: int) -> Path:
         return self.proposals / f"{number:06d}.json"
+
+    def waited(self, number: int) -> Path:
+        """Return where the seconds stand that a released proposal has waited."""
+        return self.proposals / f"{number:06d}.waited.json"
 
     def decision(self, number: int) -> Path:
         return self.decisions / f"{number:06d}.json"

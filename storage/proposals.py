@@ -6,7 +6,14 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from hankelboard.storage import atomic, opening
-from hankelboard.storage.decoding import decode_decision, decode_measurement, decode_proposal
+from hankelboard.storage.decoding import (
+    decode_decision,
+    decode_measurement,
+    decode_proposal,
+    misfit_of_measurement,
+    misfit_of_proposal,
+    sound,
+)
 from hankelboard.storage.errors import AlreadyDecided, NotDecidable
 from hankelboard.storage.history import History, read_history
 from hankelboard.storage.layout import NUMBERED_JSON, ULID_JSON, RunPaths
@@ -18,6 +25,7 @@ from hankelboard.storage.records import (
     now,
     read_record,
 )
+from hankelboard.storage.runs import refuse_newer
 from hankelboard.storage.schema import (
     DecisionRecord,
     Evidence,
@@ -55,7 +63,10 @@ class Decision:
 
 def publish_proposal(paths: RunPaths, number: int, fields: ProposalFields) -> None:
     """Publish a proposal under its number. Created once; FileExistsError when the number is taken."""
-    atomic.create(paths.proposal(number), {"t": now(), "proposal": number, **fields})
+    opening.make_folder(paths.proposals)
+    atomic.create(
+        paths.proposal(number), sound({"t": now(), "proposal": number, **fields}, misfit_of_proposal)
+    )
 
 
 def read_proposal(paths: RunPaths, number: int) -> Proposal | None:
@@ -63,11 +74,17 @@ def read_proposal(paths: RunPaths, number: int) -> Proposal | None:
     return decode_proposal(read_record(paths.proposal(number)))
 
 
+def problem_of_proposal(paths: RunPaths, number: int) -> str:
+    """Return what is wrong with the file of a proposal; empty when it is one."""
+    record = read_record(paths.proposal(number))
+    return "is no JSON object" if record is None else misfit_of_proposal(record)
+
+
 def publish_measurement(paths: RunPaths, command_id: str, record: MeasurementRecord) -> None:
     """Add what a command measured for a proposal. Created once; a replay of the command changes nothing."""
     opening.make_folder(paths.measurements)
     with contextlib.suppress(FileExistsError):
-        atomic.create(paths.measurement(command_id), {"t": now(), **record})
+        atomic.create(paths.measurement(command_id), sound({"t": now(), **record}, misfit_of_measurement))
 
 
 def read_evidence(paths: RunPaths, number: int) -> Proposal | None:
@@ -75,7 +92,7 @@ def read_evidence(paths: RunPaths, number: int) -> Proposal | None:
     proposal = read_proposal(paths, number)
     if proposal is not None:
         for record in _measurements(paths, number):
-            with contextlib.suppress(KeyError, TypeError, ValueError, AttributeError):
+            if len(record["layers"]) == len(proposal["layers"]):
                 proposal = _with_measurement(proposal, record)
     return proposal
 
@@ -140,7 +157,10 @@ def decide(
         If there is a decision: says whose and when.
     NotDecidable
         If the proposal does not exist, is no longer open, or the ranks are impossible.
+    NewerFormat
+        If a newer Hankelboard wrote the run.
     """
+    refuse_newer(paths)
     if verdict not in VERDICTS:
         raise NotDecidable(f"unknown verdict {verdict!r}; there are {', '.join(VERDICTS)}")
     proposal = read_proposal(paths, number)
@@ -155,6 +175,7 @@ def decide(
         "by": by[:MAX_NAME], "by_role": by_role, "via": via[:MAX_NAME], "t": now(),
         "reason": reason[:MAX_REASON],
     }  # fmt: skip
+    opening.make_folder(paths.decisions)
     try:
         atomic.create(paths.decision(number), record)
     except FileExistsError:
@@ -183,7 +204,7 @@ def check_ranks(proposal: RankTables, ranks: Sequence[int]) -> list[int]:
     Raises
     ------
     NotDecidable
-        If the count is wrong, a rank lies outside 1…N, or it cannot be realised.
+        If the count is wrong, a rank lies outside 1…N, it cannot be realised, or it is not allowed.
     """
     layers = proposal["layers"]
     if len(ranks) != len(layers):
@@ -197,6 +218,10 @@ def check_ranks(proposal: RankTables, ranks: Sequence[int]) -> list[int]:
                 f"layer {layer['layer']}: rank {rank} cannot be realised; nearest that can: "
                 f"{nearest_realisable(layer, rank)}"
             )
+        allowed = layer.get("allowed_ranks")
+        if allowed is not None and rank not in (*allowed, state_dim):
+            listed = ", ".join(map(str, allowed))
+            raise NotDecidable(f"layer {layer['layer']}: rank {rank} is none of those allowed: {listed}")
     return list(ranks)
 
 

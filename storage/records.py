@@ -28,12 +28,23 @@ def now() -> str:
 
 
 def encode(record: Mapping[str, object]) -> str:
-    """Return one line of JSON. What is not finite becomes null, half a character becomes "?"."""
+    """Return one line of JSON. What is not finite becomes null, half a character becomes "?".
+
+    Text that Python read from the terminal or the environment as bytes of no known character is UTF-8.
+    """
     try:
         text = _ENCODER.encode(record)
     except ValueError:
         text = _ENCODER.encode(_finite(record))
-    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
+    return text if text.isascii() else whole_characters(text)
+
+
+def whole_characters(text: str) -> str:
+    """Return text without half characters: bytes that Python could not read are UTF-8, else "?"."""
+    try:
+        return text.encode("utf-8", "surrogateescape").decode("utf-8")
+    except UnicodeError:
+        return text.encode("utf-8", "replace").decode("utf-8")
 
 
 _ENCODER = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False)

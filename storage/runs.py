@@ -14,12 +14,14 @@ from types import TracebackType
 from typing import Any
 
 from hankelboard.storage import atomic
-from hankelboard.storage.decoding import decode_run
+from hankelboard.storage.decoding import decode_run, misfit_of_run
 from hankelboard.storage.errors import DamagedRun, NewerFormat, RunError, RunHeld, RunNotFound
 from hankelboard.storage.layout import FORMAT_VERSION, RUN_ID, STRAY_PREFIX, RunPaths, run_paths
 from hankelboard.storage.opening import open_regular
-from hankelboard.storage.records import new_ulid, now, read_record
-from hankelboard.storage.schema import RunRecord
+from hankelboard.storage.records import Record, new_ulid, now, read_record
+from hankelboard.storage.schema import Primary, RunRecord
+from hankelboard.storage.scores import PRIMARY_METRIC
+from hankelboard.storage.vocabulary import Better
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +47,10 @@ class Run:
     by: str = ""
     by_role: str = ""
     """What stands behind the name, a word of `ByRole`."""
+    attached: bool = False
+    """Whether its loop is another program's: no worker starts it."""
+    primary: Primary = field(default_factory=lambda: Primary(metric=PRIMARY_METRIC, better=Better.HIGHER))
+    """What its best step goes by."""
     copy_of: str = ""
     """The run that this directory is a copy of, when its name is not the one it was created under."""
 
@@ -116,21 +122,31 @@ def read_run(paths: RunPaths) -> Run:
     record = read_record(paths.run_json)
     if record is None:
         raise DamagedRun(f"{paths.run_id}: run.json is missing or damaged; was the run copied completely?")
-    version = record.get("format_version")
-    if isinstance(version, int) and version > FORMAT_VERSION:
-        raise NewerFormat(
-            f"{paths.run_id}: written in format {version}, this Hankelboard reads up to {FORMAT_VERSION}; "
-            "upgrade with: pip install --upgrade hankelboard"
-        )
+    _refuse_version(paths, record)
     run = decode_run(record, paths.run_id)
     if run is None:
-        raise DamagedRun(f"{paths.run_id}: run.json holds no configuration")
+        raise DamagedRun(f"{paths.run_id}: run.json is damaged: {misfit_of_run(record)}")
     return Run(
         id=paths.run_id, name=run["name"], created=run["created"], config=run["config"], preset=run["preset"],
         group=run["group"], role=run["role"], series=run["series"], seed=run["seed"], tags=run["tags"],
-        queued=run["queued"], by=run["by"], by_role=run.get("by_role", ""),
+        queued=run["queued"], by=run["by"], by_role=run.get("by_role", ""), attached=run["attached"],
+        primary=run["primary"],
         copy_of="" if run["id"] == paths.run_id else run["id"],
     )  # fmt: skip
+
+
+def refuse_newer(paths: RunPaths) -> None:
+    """Raise NewerFormat if a newer Hankelboard wrote the directory: nothing is read or written there then."""
+    _refuse_version(paths, read_record(paths.run_json) or {})
+
+
+def _refuse_version(paths: RunPaths, record: Record) -> None:
+    version = record.get("format_version")
+    if type(version) is int and version > FORMAT_VERSION:
+        raise NewerFormat(
+            f"{paths.run_id}: written by a newer Hankelboard (format {version}; this one reads up to "
+            f"{FORMAT_VERSION}); upgrade with: pip install --upgrade hankelboard"
+        )
 
 
 def list_runs(runs: Path) -> list[RunPaths]:

@@ -1,27 +1,62 @@
 """The records of a run directory as types: a mistyped key is an error of the type checker.
 
 docs/FORMAT.md is the reference. Words of a vocabulary (storage/vocabulary.py) are plain text here, because a
-newer writer may use others. A float that was not finite is None. Keys that older records or some families
-lack are NotRequired; records from disk become these types in storage/decoding.py alone.
+newer writer may use others: the vocabulary is noted on the key, `verify --strict` compares. A float that was
+not finite is None. Keys that readers can do without are NotRequired: older records or some families lack
+them; SHOULD marks those that a good writer writes. Records from disk become these types in
+storage/decoding.py alone, which makes its checks of them (storage/shapes.py): what does not fit is damaged.
 """
 
-from typing import Any, NotRequired, Required, TypedDict
+from typing import Annotated, Any, NotRequired, Required, TypedDict
+
+from hankelboard.storage.layout import MAX_STEP
+from hankelboard.storage.shapes import SHOULD, Range
+from hankelboard.storage.vocabulary import (
+    BadgeColor,
+    Better,
+    ByRole,
+    Cause,
+    CommandKind,
+    EventKind,
+    Fault,
+    NoteKind,
+    Phase,
+    Policy,
+    Role,
+    RunState,
+    SnapshotCause,
+    Verdict,
+    Waiting,
+)
+
+Step = Annotated[int, Range(0, MAX_STEP)]
+"""Updates so far."""
+Number = Annotated[int, Range(0, 999_999)]
+"""Of a branch or an attempt, from 0."""
+Proposed = Annotated[int, Range(0, 999_999_999)]
+"""The number of a proposal."""
+Count = Annotated[int, Range(0, 1_000_000_000_000)]
+States = Annotated[int, Range(0, 1_000_000_000)]
+"""State dimension of a layer."""
+Seconds = Annotated[float, Range(0, 1_000_000_000_000)]
+Time = Annotated[str, SHOULD]
+"""UTC, ISO 8601, Z. For people: no reader depends on it."""
 
 
 class Place(TypedDict):
     """Where in its life a run was: of every event, metrics record and spectrum."""
 
-    step: int
-    branch: int
-    attempt: int
+    step: Step
+    branch: Number
+    attempt: Number
 
 
 class Scores(TypedDict):
     """What a split of the data gave."""
 
-    loss: float | None
-    """Mean cross-entropy, nats."""
-    accuracy: float
+    loss: NotRequired[float | None]
+    """Mean cross-entropy, nats. It and the accuracy are left out where nothing was scored."""
+    accuracy: NotRequired[float]
     bits_per_character: NotRequired[float | None]
     """Of a text."""
 
@@ -31,67 +66,94 @@ class Best(TypedDict):
 
     metric: str
     value: float
-    step: int
+    step: Step
     bits_per_character: NotRequired[float | None]
+
+
+class Primary(TypedDict):
+    """What the best step and the best checkpoint of a run go by."""
+
+    metric: str
+    """A key of its metrics."""
+    better: Annotated[str, Better]
+
+
+class RunConfig(TypedDict, total=False):
+    """Sections of a configuration that readers look into."""
+
+    model: dict[str, Any]
+    data: dict[str, Any]
+    training: dict[str, Any]
+    reduction: dict[str, Any]
+    start: dict[str, Any]
+    distillation: dict[str, Any]
+    regularisation: dict[str, Any]
+    output: dict[str, Any]
 
 
 class RunRecord(TypedDict):
     """run.json; `hankelboard.storage.runs.Run` says what its keys mean."""
 
-    format_version: int
-    t: str
-    id: str
-    name: str
-    created: str
+    format_version: NotRequired[Annotated[int, Range(1, 1_000_000), SHOULD]]
+    t: NotRequired[Time]
+    id: NotRequired[Annotated[str, SHOULD]]
+    name: NotRequired[Annotated[str, SHOULD]]
+    created: NotRequired[Annotated[str, SHOULD]]
     config: dict[str, Any]
-    preset: str
-    group: str
-    role: str
-    series: str
-    seed: int
-    tags: list[str]
-    queued: bool
-    by: str
-    by_role: NotRequired[str]
+    preset: NotRequired[str]
+    group: NotRequired[str]
+    role: NotRequired[Annotated[str, Role]]
+    series: NotRequired[str]
+    seed: NotRequired[int]
+    tags: NotRequired[list[str]]
+    queued: NotRequired[bool]
+    by: NotRequired[str]
+    by_role: NotRequired[Annotated[str, ByRole]]
+    attached: NotRequired[bool]
+    """The loop is another program's: no worker starts it."""
+    primary: NotRequired[Primary]
 
 
 class ProcessIdentity(TypedDict):
     """What distinguishes a process from a later one with the same pid."""
 
-    host: str
-    pid: int
-    process_started_at: str | None
+    host: NotRequired[Annotated[str | None, SHOULD]]
+    pid: NotRequired[Annotated[int | None, Range(0, 2_147_483_647), SHOULD]]
+    process_started_at: NotRequired[Annotated[str | None, SHOULD]]
     """Opaque; None where no process has this pid."""
 
 
-class Status(ProcessIdentity, Place):
+class Status(ProcessIdentity):
     """status.json."""
 
-    t: NotRequired[str]
-    beat: int
+    step: NotRequired[Annotated[Step, SHOULD]]
+    branch: NotRequired[Annotated[Number, SHOULD]]
+    attempt: NotRequired[Annotated[Number, SHOULD]]
+    t: NotRequired[Time]
+    beat: Count
     """Counts up: a viewer that sees no new one knows nothing of the process."""
-    expect_next_s: float
+    expect_next_s: NotRequired[Annotated[Seconds, SHOULD]]
     """Promise of the next beat."""
-    state: str
-    phase: str
-    total_steps: int
-    state_dims: list[int]
-    steps_per_s: float | None
-    eta_s: float | None
-    train_s: float
-    waiting_s: float
-    pending_proposal: int | None
-    best: Best | None
-    trouble: str | None
+    state: Annotated[str, RunState]
+    phase: NotRequired[Annotated[str, Phase, SHOULD]]
+    total_steps: NotRequired[Annotated[Step, SHOULD]]
+    state_dims: NotRequired[Annotated[list[States], SHOULD]]
+    steps_per_s: NotRequired[float | None]
+    eta_s: NotRequired[float | None]
+    train_s: NotRequired[Annotated[Seconds, SHOULD]]
+    waiting_s: NotRequired[Seconds]
+    pending_proposal: NotRequired[Proposed | None]
+    best: NotRequired[Best | None]
+    trouble: NotRequired[str | None]
     """What cannot be written now."""
 
 
 class WorkerRecord(ProcessIdentity):
     """.workers/HOST-PID.json."""
 
-    t: str
-    beat: int
-    expect_next_s: float
+    t: NotRequired[Time]
+    beat: Count
+    expect_next_s: NotRequired[Annotated[Seconds, SHOULD]]
     runs: list[str]
     troubles: NotRequired[dict[str, str]]
     """By run: what went wrong when the worker looked at it."""
@@ -101,12 +163,12 @@ class WorkerRecord(ProcessIdentity):
 Metrics = TypedDict(
     "Metrics",
     {
-        "t": str,
-        "step": int,
-        "branch": int,
-        "attempt": int,
-        "elapsed_s": float,
-        "train_s": float,
+        "t": NotRequired[Time],
+        "step": Step,
+        "branch": Number,
+        "attempt": Number,
+        "elapsed_s": NotRequired[Annotated[Seconds, SHOULD]],
+        "train_s": NotRequired[Annotated[Seconds, SHOULD]],
         "train/loss": NotRequired[float | None],
         "val/loss": NotRequired[float | None],
         "val/accuracy": NotRequired[float | None],
@@ -119,13 +181,14 @@ Metrics = TypedDict(
 class Spectrum(Place):
     """Importances of the states of one layer at one step."""
 
-    t: NotRequired[str]
-    layer: int
-    state_dim: int
-    importance: str
-    hsv: list[float]
+    t: NotRequired[Time]
+    layer: Number
+    state_dim: Annotated[int, Range(1, 1_000_000_000)]
+    """N."""
+    importance: NotRequired[Annotated[str, SHOULD]]
+    hsv: list[float | None]
     """(N,) descending, six significant digits."""
-    snapshot: str
+    snapshot: NotRequired[Annotated[str, SnapshotCause, SHOULD]]
 
 
 # Events: one type for the keys of all kinds, and one each for what readers take apart.
@@ -137,11 +200,11 @@ class Reference(TypedDict):
     key: str
     """The configuration key that names the run."""
     run: str
-    state_dims: list[int]
+    state_dims: list[States]
     checkpoint: NotRequired[str]
-    train_s: NotRequired[float]
+    train_s: NotRequired[Seconds]
     """Seconds of training that lie behind that checkpoint."""
-    cuts: NotRequired[dict[str, list[int]]]
+    cuts: NotRequired[dict[str, list[States]]]
     """Ranks after the cut at each opportunity."""
 
 
@@ -152,60 +215,72 @@ class Text(TypedDict):
     sha256: str
 
 
-StateDimsBefore = TypedDict("StateDimsBefore", {"from": list[int]}, total=False)
+class Fingerprints(TypedDict):
+    """SHA-256 of what an attempt learned from and of the user's own sources."""
+
+    data: dict[str, str]
+    """By split: train, val, test."""
+    sources: dict[str, dict[str, str]]
+    """By configuration key that names own code, by file."""
+
+
+StateDimsBefore = TypedDict("StateDimsBefore", {"from": list[States]}, total=False)
 """Apart, because `from` is no name of Python."""
 
 
 class _Fields(StateDimsBefore, total=False):
     # The answer to somebody: what is answered, whose it was, and why not.
     by: str
-    by_role: str
+    by_role: Annotated[str, ByRole]
     via: str
     reason: str
     command_id: str | None
-    command: str
-    at_step: int | None
+    command: Annotated[str, CommandKind]
+    at_step: Step | None
     # Attempts and runs.
     checkpoint: str | None
-    state_dims: list[int]
-    fault: str
-    policy: str
-    waiting: str
+    state_dims: list[States]
+    fault: Annotated[str, Fault]
+    policy: Annotated[str, Policy]
+    waiting: Annotated[str, Waiting]
     device: str
-    threads: int
+    threads: Count
     versions: dict[str, str]
     machine: dict[str, Any]
+    fingerprints: Fingerprints
+    data_seed: int
+    changes: list[str]
     references: list[Reference]
     text: Text
     forms: list[str | None]
     best: Best | None
     test: Scores
-    train_s: float
+    train_s: Seconds
     # Checkpoints.
-    cause: str
+    cause: Annotated[str, Cause]
     pinned: bool
-    bytes: int
+    bytes: Count
     # Proposals, decisions, cuts.
-    proposal: int | None
-    attempt_step: int
-    ranks: list[int]
+    proposal: Proposed | None
+    attempt_step: Step
+    ranks: list[States] | None
     decision_id: str
-    verdict: str
-    apply_at_step: int
+    verdict: Annotated[str, Verdict]
+    apply_at_step: Step
     offered_again: bool
-    to: list[int]
+    to: list[States]
     discarded_share: list[float]
     after: Scores
     predicted: Scores | None
-    write_back_error: float
+    write_back_error: float | None
     now: float | None
     threshold: float
     kept: bool
     # Branches.
-    parent: int | None
-    from_step: int
+    parent: Number | None
+    from_step: Step
     attempts_consumed: int
-    undone: list[int]
+    undone: list[Proposed]
 
 
 class Whose(TypedDict):
@@ -231,11 +306,18 @@ class EventFields(_Fields, total=False):
 class Event(_Fields):
     """A line of events.jsonl. Which keys a kind has: docs/FORMAT.md."""
 
-    t: NotRequired[str]
-    kind: Required[str]
-    step: Required[int]
-    branch: Required[int]
-    attempt: Required[int]
+    t: NotRequired[Time]
+    kind: Required[Annotated[str, EventKind]]
+    step: Required[Step]
+    branch: Required[Number]
+    attempt: Required[Number]
+
+
+class UnknownEvent(Place):
+    """A line of events.jsonl of a kind that a newer writer knows: what is asked of every event."""
+
+    t: NotRequired[Time]
+    kind: str
 
 
 class ReductionApplied(Event, total=False):
@@ -257,42 +339,44 @@ class Response(TypedDict):
     """Gain of a layer at each frequency: as it is, cut, and of the difference."""
 
     omega: list[float]
-    full: list[float]
-    reduced: list[float]
-    error: list[float]
+    full: list[float | None]
+    reduced: list[float | None]
+    error: list[float | None]
 
 
 class Stability(TypedDict):
     """What changed since the last snapshot."""
 
-    overlap: float
+    overlap: float | None
     """Of the subspace that the cut would keep, 0 to 1."""
-    weyl: float
+    weyl: float | None
     """Bound on the change of every singular value."""
 
 
 class LayerFigures(TypedDict, total=False):
     """What the family and the time allowed, at the rank as proposed."""
 
-    gain: float
-    error_interval: list[float]
-    response: Response
-    stability: Stability
-    null_ranks: list[int]
+    gain: float | None
+    error_interval: list[float | None] | None
+    response: Response | None
+    stability: Stability | None
+    null_ranks: list[States]
     """Ranks that the same rule leaves of untrained layers, one a seed."""
 
 
 class ProposalLayer(LayerFigures):
     """What every rank of one layer would mean. Lists over r = 0..N unless said otherwise."""
 
-    layer: Required[int]
+    layer: Required[Number]
     name: Required[str]
-    state_dim: Required[int]
+    state_dim: Required[Annotated[int, Range(1, 1_000_000_000)]]
     """N."""
     importance: Required[str]
     note: NotRequired[str]
-    rank: Required[int]
+    rank: Required[States]
     """As proposed."""
+    allowed_ranks: NotRequired[list[States]]
+    """Those that may be chosen; without it all that are realisable."""
     gated: Required[bool]
     """Not cut: the rule's rank is too close to N."""
     hsv: Required[list[float]]
@@ -302,17 +386,17 @@ class ProposalLayer(LayerFigures):
     realisable: Required[list[bool | None]]
     """None: not checked, cannot be chosen."""
     condition: Required[list[float | None]]
-    realised_modes: Required[list[int]]
-    parameters: Required[list[int]]
+    realised_modes: Required[list[Count]]
+    parameters: Required[list[Count]]
 
 
 class Effects(Scores):
     """What a cut does to validation, measured on a copy. Changes are 95 % intervals."""
 
-    loss_change: NotRequired[list[float]]
-    accuracy_change: NotRequired[list[float]]
-    kl: NotRequired[float]
-    output_error: NotRequired[list[float]]
+    loss_change: NotRequired[list[float | None]]
+    accuracy_change: NotRequired[list[float | None]]
+    kl: NotRequired[float | None]
+    output_error: NotRequired[list[float | None]]
     """Of each layer, relative."""
 
 
@@ -320,7 +404,7 @@ class Point(Effects):
     """A cut that was measured."""
 
     tolerance: float
-    ranks: list[int]
+    ranks: list[States]
     rule: bool
     """The ranks are those proposed."""
     asked: NotRequired[bool]
@@ -333,7 +417,7 @@ class Measured(TypedDict):
     """Validation of copies that were cut."""
 
     split: str
-    samples: int
+    samples: Count
     seconds: NotRequired[float]
     before: Scores
     points: list[Point]
@@ -344,7 +428,7 @@ class Measured(TypedDict):
 class Badge(TypedDict):
     """Advice on the ranks as proposed."""
 
-    color: str
+    color: Annotated[str, BadgeColor]
     reasons: list[str]
 
 
@@ -354,8 +438,8 @@ class SecondsPerStep(TypedDict):
 
 
 class ParameterCounts(TypedDict):
-    now: int
-    after: int
+    now: Count
+    after: Count
 
 
 class Cost(TypedDict):
@@ -369,28 +453,29 @@ class Cost(TypedDict):
 class Deadline(TypedDict):
     """When a default decides (0: never), and how."""
 
-    s: float
-    steps: int
-    default: str
+    s: Seconds
+    steps: Step
+    default: Annotated[str, Verdict]
 
 
 class RankTables(TypedDict):
     """The part of a proposal that sliders read."""
 
-    tolerance: float
+    tolerance: Annotated[float, Range(0, 1)]
+    """Below 1."""
     gate: float
     """A layer is cut only to ranks below this share of N."""
     allocation: NotRequired[str]
     """The tolerance of each layer (layer), or of all together (global)."""
     importance: NotRequired[str]
-    parameters_elsewhere: int
+    parameters_elsewhere: Count
     layers: list[ProposalLayer]
 
 
 class Evidence(RankTables):
     """What is measured for a proposal."""
 
-    ranks: list[int]
+    ranks: list[States]
     measured: Measured
     cost: NotRequired[Cost]
     badge: NotRequired[Badge]
@@ -399,20 +484,28 @@ class Evidence(RankTables):
 class ProposalFields(Evidence):
     """A proposal before it has a number."""
 
-    branch: int
-    attempt: int
-    step: int
-    attempt_step: NotRequired[int]
-    policy: NotRequired[str]
-    waiting: NotRequired[str]
+    branch: Number
+    attempt: Number
+    step: Step
+    attempt_step: NotRequired[Step]
+    policy: NotRequired[Annotated[str, Policy]]
+    waiting: NotRequired[Annotated[str, Waiting]]
     deadline: NotRequired[Deadline | None]
 
 
 class Proposal(ProposalFields):
     """proposals/N.json."""
 
-    t: str
-    proposal: int
+    t: NotRequired[Time]
+    proposal: Proposed
+
+
+class Waited(TypedDict):
+    """proposals/N.waited.json: what a deadline counts, kept while no process does."""
+
+    t: NotRequired[Time]
+    proposal: Proposed
+    waited_s: Seconds
 
 
 class Measurement(TypedDict):
@@ -428,8 +521,8 @@ class Measurement(TypedDict):
 class MeasurementRecord(Measurement):
     """measurements/ID.json."""
 
-    t: NotRequired[str]
-    proposal: int
+    t: NotRequired[Time]
+    proposal: Proposed
 
 
 class WhatIf(TypedDict):
@@ -449,45 +542,46 @@ class WhatIf(TypedDict):
 class DecisionRecord(TypedDict):
     """decisions/N.json."""
 
-    decision_id: str
-    proposal: int
-    verdict: str
-    ranks: list[int] | None
+    decision_id: NotRequired[Annotated[str, SHOULD]]
+    proposal: NotRequired[Annotated[Proposed, SHOULD]]
+    verdict: Annotated[str, Verdict]
+    ranks: NotRequired[list[int] | None]
     """Edited ones; None: as proposed."""
-    by: str
-    by_role: NotRequired[str]
-    via: str
-    t: str
-    reason: str
+    by: NotRequired[Annotated[str, SHOULD]]
+    by_role: NotRequired[Annotated[str, ByRole]]
+    via: NotRequired[str]
+    t: NotRequired[Time]
+    reason: NotRequired[str]
 
 
 class CommandRecord(TypedDict):
     """inbox/ID.json; `hankelboard.storage.commands.Command` says what its keys mean."""
 
-    command: str
-    by: str
-    by_role: NotRequired[str]
-    via: str
-    t: str
-    checkpoint: str | None
-    policy: str | None
-    waiting: str | None
-    at_step: int | None
-    reason: str
-    proposal: NotRequired[int | None]
+    command: Annotated[str, CommandKind]
+    by: NotRequired[Annotated[str, SHOULD]]
+    by_role: NotRequired[Annotated[str, ByRole]]
+    via: NotRequired[str]
+    t: NotRequired[Time]
+    checkpoint: NotRequired[str | None]
+    policy: NotRequired[Annotated[str | None, Policy]]
+    waiting: NotRequired[Annotated[str | None, Waiting]]
+    at_step: NotRequired[Step | None]
+    reason: NotRequired[str]
+    proposal: NotRequired[Proposed | None]
     ranks: NotRequired[list[int] | None]
+    accept_changes: NotRequired[bool]
 
 
 class Note(TypedDict):
     """notes/ID.json."""
 
-    note: str
+    note: Annotated[str, NoteKind]
     value: Any
     """A text, a list of tags, a flag, a checkpoint's name: by kind."""
-    by: str
-    by_role: NotRequired[str]
-    via: str
-    t: str
+    by: NotRequired[Annotated[str, SHOULD]]
+    by_role: NotRequired[Annotated[str, ByRole]]
+    via: NotRequired[str]
+    t: NotRequired[Time]
 
 
 # Checkpoints and analyses.
@@ -495,21 +589,24 @@ class Note(TypedDict):
 
 class FileFacts(TypedDict):
     sha256: str
-    bytes: int
+    bytes: Count
 
 
-class Manifest(Place):
+class Manifest(TypedDict):
     """checkpoints/X/manifest.json."""
 
-    format_version: int
-    t: str
-    sequence: int
-    cause: str
-    pinned: bool
-    state_dims: list[int]
-    metrics: dict[str, Any]
+    step: NotRequired[Annotated[Step, SHOULD]]
+    branch: NotRequired[Annotated[Number, SHOULD]]
+    attempt: NotRequired[Annotated[Number, SHOULD]]
+    format_version: NotRequired[Annotated[int, Range(1, 1_000_000), SHOULD]]
+    t: NotRequired[Time]
+    sequence: NotRequired[Annotated[Count, SHOULD]]
+    cause: NotRequired[Annotated[str, Cause, SHOULD]]
+    pinned: NotRequired[bool]
+    state_dims: NotRequired[Annotated[list[States], SHOULD]]
+    metrics: NotRequired[dict[str, float | None]]
     """The latest validation before it."""
-    reductions: list[int]
+    reductions: NotRequired[list[Proposed]]
     """Numbers of the proposals whose cuts are in these weights."""
     files: dict[str, FileFacts]
 
@@ -518,7 +615,7 @@ class Regret(TypedDict):
     """Of what the final layer carries, the share that the states chosen earlier would miss."""
 
     tolerance: float
-    rank: int
+    rank: States
     """That the last spectrum leaves at the tolerance."""
     regret: list[float]
     """At each snapshot."""
@@ -529,8 +626,8 @@ class Regret(TypedDict):
 class Between(TypedDict):
     """What changed from one snapshot to the next."""
 
-    since: int
-    step: int
+    since: Step
+    step: Step
     overlap: float
     drift: float
     weyl: float
@@ -538,9 +635,9 @@ class Between(TypedDict):
 
 
 class AnalysedLayer(TypedDict):
-    layer: int
-    state_dim: int
-    steps: list[int]
+    layer: Number
+    state_dim: States
+    steps: list[Step]
     regret: list[Regret]
     between: list[Between]
 
@@ -548,9 +645,68 @@ class AnalysedLayer(TypedDict):
 class Analysis(TypedDict):
     """analyses/ID.json."""
 
-    t: NotRequired[str]
-    until_step: int
+    t: NotRequired[Time]
+    until_step: Step
     provisional: bool
-    left_out_before_cut: int
-    branch: int
+    left_out_before_cut: Count
+    branch: Number
     layers: list[AnalysedLayer]
+
+
+EVENT_TYPES: dict[str, Any] = {
+    EventKind.REDUCTION_APPLIED: ReductionApplied,
+    EventKind.REDUCTION_JUDGED: ReductionJudged,
+}
+"""Types of those kinds that have one of their own."""
+_ANSWER = ("command_id",)
+_NAMED = ("command", "by", "by_role")
+EVENT_KEYS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    EventKind.ATTEMPT_STARTED: (
+        ("state_dims",),
+        ("checkpoint", "policy", "device", "threads", "versions", "machine", "fingerprints", "data_seed"),
+    ),
+    EventKind.ATTEMPT_ENDED: ((), ("reason", "fault", *_ANSWER)),
+    EventKind.RUN_STARTED: ((), ("references", "text")),
+    EventKind.RUN_FINISHED: ((), ("best", "test", "train_s")),
+    EventKind.RUN_STOPPED: ((), ("reason", *_ANSWER)),
+    EventKind.RUN_FAILED: ((), ("reason",)),
+    EventKind.RUN_CANCELLED: ((), ("reason", *_ANSWER)),
+    EventKind.RUN_RELEASED: ((), ("proposal",)),
+    EventKind.STOP_REQUESTED: ((), ("by", "by_role", *_ANSWER)),
+    EventKind.PAUSED: ((), ("by", "by_role", *_ANSWER)),
+    EventKind.RESUMED: ((), ("by", "by_role", *_ANSWER)),
+    EventKind.WAITING_STARTED: ((), ("proposal",)),
+    EventKind.WAITING_ENDED: ((), ("proposal",)),
+    EventKind.CHECKPOINT_PUBLISHED: (("checkpoint",), ("cause", "pinned")),
+    EventKind.CHECKPOINT_PRUNED: (("checkpoint",), ("bytes",)),
+    EventKind.PROPOSAL_PUBLISHED: (("proposal",), ("attempt_step", "state_dims", "ranks")),
+    EventKind.PROPOSAL_SUPERSEDED: (("proposal",), ("reason",)),
+    EventKind.PROPOSAL_EXPIRED: (("proposal",), ("reason",)),
+    EventKind.DECISION_ACCEPTED: (
+        ("proposal", "verdict", "by"), ("decision_id", "ranks", "by_role", "via", "reason", "apply_at_step"),
+    ),
+    EventKind.DECISION_REFUSED: (("proposal",), ("decision_id", "reason", "offered_again")),
+    EventKind.REDUCTION_APPLIED: (
+        ("proposal", "to"),
+        ("from", "discarded_share", "before", "after", "predicted", "write_back_error", "checkpoint"),
+    ),
+    EventKind.REDUCTION_REFUSED: ((), ("proposal", "attempt_step", "reason", "offered_again")),
+    EventKind.REDUCTION_JUDGED: (("proposal", "before"), ("now", "threshold", "kept")),
+    EventKind.REDUCTION_ROLLED_BACK: (("proposal",), ("reason",)),
+    EventKind.BRANCH_STARTED: (
+        ("parent", "from_step", "checkpoint", "policy", "state_dims"),
+        ("by", "by_role", "attempts_consumed", "undone", *_ANSWER),
+    ),
+    EventKind.COMMAND_ACCEPTED: (_ANSWER, (*_NAMED, "at_step")),
+    EventKind.COMMAND_APPLIED: (_ANSWER, _NAMED),
+    EventKind.COMMAND_REFUSED: (_ANSWER, (*_NAMED, "reason")),
+    EventKind.POLICY_CHANGED: (("policy", "waiting"), ("by", "by_role", *_ANSWER)),
+    EventKind.KERNEL_CHOSEN: ((), ("forms",)),
+    EventKind.LOSS_NOT_FINITE: ((), ()),
+    EventKind.RESUME_REFUSED: (("reason",), ()),
+    EventKind.CHANGES_ACCEPTED: (("changes",), ("command_id", *_NAMED)),
+    EventKind.CHANGES_NOTICED: (("changes",), ()),
+    EventKind.TROUBLE_BEGAN: ((), ("reason",)),
+    EventKind.TROUBLE_ENDED: ((), ()),
+}  # fmt: skip
+"""Of each kind: the keys without which an event of it is damaged, and those that it may have beside them."""

@@ -7,8 +7,10 @@ step and the test data gave. Records without it have no words for it.
 from collections.abc import Mapping
 from typing import Any
 
+from hankelboard.storage.figures import fixed
+
 PRIMARY_METRIC = "val/accuracy"
-"""What the best step, the best checkpoint and a comparison go by."""
+"""What the best step, the best checkpoint and a comparison go by, where a run names nothing else."""
 BITS = "bits_per_character"
 BITS_METRIC = f"val/{BITS}"
 
@@ -26,4 +28,4 @@ def bits_in_words(record: Mapping[str, Any] | None) -> str:
     '1.213 bits per character'
     """
     value = bits(record)
-    return "" if value is None else f"{value:.3f} bits per character"
+    return "" if value is None else f"{fixed(value, 3)} bits per character"

@@ -50,12 +50,12 @@ def _started_at(pid: int) -> str | None:
     if sys.platform == "linux":
         try:
             fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].decode().split()
-            boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+            boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
         except OSError:
             return None
         return None if fields[0] == "Z" else f"{boot}/{fields[19]}"
     command = ["ps", "-o", "lstart=", "-p", str(pid)]
-    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip() or None
+    return subprocess.run(command, capture_output=True, encoding="utf-8", check=False).stdout.strip() or None
 
 
 def process_is_gone(status: Mapping[str, Any]) -> bool:

@@ -2,22 +2,20 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TypedDict, cast
+from typing import TypedDict, TypeGuard, cast
 
 from hankelboard.storage.commands import read_notes
 from hankelboard.storage.errors import RunError
 from hankelboard.storage.history import History, read_history
-from hankelboard.storage.journal import JournalReader
+from hankelboard.storage.journal import metrics_reader
 from hankelboard.storage.layout import RunPaths
 from hankelboard.storage.opening import irregularities
 from hankelboard.storage.records import Record
 from hankelboard.storage.references import state_beside, waits_for
 from hankelboard.storage.runs import Run, read_run
-from hankelboard.storage.schema import Best, Note, Scores, Status
-from hankelboard.storage.scores import PRIMARY_METRIC
+from hankelboard.storage.schema import Best, Note, Primary, Scores, Status
 from hankelboard.storage.status import process_is_gone, read_status
-from hankelboard.storage.vocabulary import ENDED, NoteKind, RunState, Waiting
+from hankelboard.storage.vocabulary import ENDED, Better, NoteKind, RunState, Waiting
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +57,10 @@ class Summary:
     """Why the run ended, or what a queued one waits for, or how its last process died."""
     prior_s: float = 0.0
     """Seconds of training of other runs that this one builds on: of its first weights, of its teacher."""
+    held: str = ""
+    """Why no worker resumes it until a person says so."""
+    data: str = ""
+    """Stands for the data that it learned from; empty where that was not recorded."""
     problem: str = ""
 
 
@@ -96,6 +98,8 @@ class SummaryRow(TypedDict):
     archived: bool
     reason: str
     prior_s: float
+    held: str
+    data: str
     problem: str
 
 
@@ -154,7 +158,7 @@ def combine(
     ended = history.state in ENDED
     best = said.get("best") or (finished.get("best") if finished else None)
     if best is None:
-        best = find_best() if find_best else best_on_path(history, _records(paths.metrics))
+        best = find_best() if find_best else best_on_path(history, _metrics(paths), run.primary)
     folded = fold_notes(run, notes)
     return Summary(
         run=run.id,
@@ -190,33 +194,47 @@ def combine(
         if history.state != RunState.QUEUED
         else waits_for(run.config, state_of or state_beside(paths)) or history.reason,
         prior_s=sum(_number(item.get("train_s")) or 0.0 for item in history.references),
+        held=history.held,
+        data="+".join(history.data),
     )
 
 
-def _records(journal: Path) -> Iterator[Record]:
-    return (record for batch in JournalReader(journal).batches() for record in batch)
+def _metrics(paths: RunPaths) -> Iterator[Record]:
+    return (record for batch in metrics_reader(paths).batches() for record in batch)
 
 
 def live_state(history: History, status: Status | None) -> str:
-    """Return the state now: journals decide how a run ended, the status says what a living one does."""
-    if history.state in ENDED or history.state == RunState.UNREADABLE:
+    """Return the state now: journals decide how a run ended, the status says what a living one does.
+
+    Without a status it is not known whether a run that began is being trained.
+    """
+    if history.state in (*ENDED, RunState.RELEASED, RunState.UNREADABLE):
         return history.state
-    if not status:
-        return history.state
+    if not status:  # no sign of a process, and none that it ended
+        return history.state if history.state == RunState.QUEUED else RunState.UNKNOWN
     if process_is_gone(status):
         return RunState.DEAD
-    state = status.get("state")
-    return state if isinstance(state, str) else history.state
+    return status["state"]
 
 
-def best_on_path(history: History, metrics: Iterable[Record], metric: str = PRIMARY_METRIC) -> Best | None:
-    """Return the best validation value on the live path, with its step."""
-    best: Best | None = None
+def best_on_path(history: History, metrics: Iterable[Record], primary: Primary) -> Best | None:
+    """Return the best value of a run's primary metric on the live path, with its step."""
+    metric, best = primary["metric"], None
     for record in metrics:
         value = record.get(metric)
-        if isinstance(value, int | float) and history.on_path(record) and (not best or value > best["value"]):
-            best = {"metric": metric, "value": value, "step": record.get("step", 0)}
+        if is_number(value) and history.on_path(record) and (best is None or is_better(value, best, primary)):
+            best = Best(metric=metric, value=value, step=record["step"])
     return best
+
+
+def is_better(value: float, best: Best, primary: Primary) -> bool:
+    """Return whether a value of the primary metric is better than the best so far."""
+    return value < best["value"] if primary["better"] == Better.LOWER else value > best["value"]
+
+
+def is_number(value: object) -> TypeGuard[float]:
+    """Return whether this is a number: true and false are none."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 class Attached(TypedDict):

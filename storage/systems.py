@@ -8,7 +8,7 @@ import contextlib
 from pathlib import Path
 
 from hankelboard.storage import atomic, opening
-from hankelboard.storage.decoding import decode_analysis
+from hankelboard.storage.decoding import decode_analysis, misfit_of_analysis, sound
 from hankelboard.storage.history import History
 from hankelboard.storage.layout import ULID_JSON, RunPaths, SystemsName
 from hankelboard.storage.records import new_ulid, now, read_record
@@ -45,7 +45,7 @@ def publish_analysis(paths: RunPaths, record: Analysis) -> str:
     """Add an analysis; returns its id. The newest one is shown."""
     opening.make_folder(paths.analyses)
     analysis_id = new_ulid()
-    atomic.create(paths.analysis(analysis_id), {"t": now(), **record})
+    atomic.create(paths.analysis(analysis_id), sound({"t": now(), **record}, misfit_of_analysis))
     return analysis_id
 
 

@@ -18,7 +18,7 @@ def values(vocabulary: type[StrEnum]) -> tuple[str, ...]:
 
 
 class RunState(StrEnum):
-    """What a run does. The last three are a viewer's judgement and never on disk."""
+    """What a run does. The last four are a viewer's judgement and never on disk."""
 
     QUEUED = "queued"
     STARTING = "starting"
@@ -31,8 +31,10 @@ class RunState(StrEnum):
     FAILED = "failed"
     CANCELLED = "cancelled"
     INTERRUPTED = "interrupted"
+    RELEASED = "released"
     DEAD = "dead"
     STALE = "stale"
+    UNKNOWN = "unknown"
     UNREADABLE = "unreadable"
 
 
@@ -87,6 +89,12 @@ class EventKind(StrEnum):
     POLICY_CHANGED = "policy_changed"
     KERNEL_CHOSEN = "kernel_chosen"
     LOSS_NOT_FINITE = "loss_not_finite"
+    RUN_RELEASED = "run_released"
+    RESUME_REFUSED = "resume_refused"
+    CHANGES_ACCEPTED = "changes_accepted"
+    CHANGES_NOTICED = "changes_noticed"
+    TROUBLE_BEGAN = "trouble_began"
+    TROUBLE_ENDED = "trouble_ended"
 
 
 INTERVENTIONS = frozenset({
@@ -217,6 +225,13 @@ class SnapshotCause(StrEnum):
     SCHEDULED = "scheduled"
     PROPOSAL = "proposal"
     AFTER_REDUCTION = "after_reduction"
+
+
+class Better(StrEnum):
+    """Which values of a run's primary metric are better."""
+
+    HIGHER = "higher"
+    LOWER = "lower"
 
 
 class Role(StrEnum):

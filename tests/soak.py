@@ -11,6 +11,7 @@ import time
 import pytest
 
 from hankelboard.access import tickets
+from hankelboard.app.data import runs as data
 from hankelboard.settings.config import parse
 from hankelboard.settings.preset import find_preset
 from hankelboard.settings.toml import merge
@@ -22,6 +23,7 @@ from hankelboard.storage.verification import verify_run
 from tests import corruption_sweep
 from tests.trainer.kill_sweep import Story
 from tests.waiting import until
+from tests.wrong_types import ODD, Victim, each_fitting, look, odd_lines
 
 KILLS = 15
 KEYS = {
@@ -71,6 +73,32 @@ def test_a_run_that_is_killed_again_and_again_ends_with_the_same_weights(tmp_pat
         assert read_history(killed).state != "failed"
         train(killed)
     assert final_hash(killed) == final_hash(quiet)
+
+
+@pytest.fixture
+def victim(tmp_path, monkeypatch):
+    monkeypatch.setenv("HANKELBOARD_RUNS", str(tmp_path))
+    monkeypatch.setattr(data, "PATIENCE_S", 0.0)
+    return Victim(tmp_path)
+
+
+def test_each_odd_value_that_fits_is_read_by_all(victim):
+    for kind, what, changed in each_fitting(victim):
+        victim.put(kind, [changed])
+        try:
+            look(victim, drawn=False)
+        except Exception as error:
+            raise AssertionError(f"{kind.file.name}: {what}") from error
+        victim.restore(kind)
+
+
+@pytest.mark.parametrize("place", range(len(ODD)))
+def test_odd_lines_of_journals_are_left_out_by_all(victim, place):
+    for kind in victim.kinds():
+        if kind.is_journal:
+            victim.put(kind, odd_lines(victim, kind, place))
+            look(victim)
+            victim.restore(kind)
 
 
 @pytest.fixture(scope="module")

@@ -191,8 +191,12 @@ NOT_OF_A_RUN = {
     "storage/runs.py:list_runs": "the folder of all runs",
     "storage/runs.py:creating": "the folder of all runs",
     "storage/workers.py": "files of workers, beside the runs",
+    "storage/given_files.py": "files that people name",
     "storage/status.py:_started_at": "the system's own files",
     "trainer/compression/provenance.py:_processor": "the system's own files",
+    "trainer/compression/own_version.py:commit": "the distribution's own files",
+    "trainer/training/cores.py:_text": "the system's own files",
+    "trainer/training/fingerprints.py": "the source files of people's modules",
     "trainer/compression/checkpoint.py:write_payload": "a folder that publish has just made",
     "trainer/compression/checkpoint.py:read_tensors": "checked by opening.py right before",
     "trainer/compression/recorder.py:_open": "a folder that opening.py made right before",
@@ -202,11 +206,9 @@ NOT_OF_A_RUN = {
     "trainer/cli/__init__.py:main": "the null device",
     "trainer/cli/entering.py:_refuse_silence": "opens nothing: an address for the browser",
     "trainer/cli/port_holder.py": "the system's own files",
-    "trainer/cli/version.py": "the distribution's own files",
     "trainer/data": "data that the user names, or that comes with the package",
     "trainer/layers": "replace is a method of layers",
     "trainer/reduction": "truncate is what it does to systems",
-    "comparison/reading.py:read_csv": "a table that the user names",
     "app/data/installation.py": "the system's own files",
     "app/door/headers.py:_inline_scripts": "a page of Streamlit",
     "app/views/glossary.py": "documents that come with the package",
@@ -253,6 +255,45 @@ def test_what_lies_in_a_run_is_opened_by_one_module_only():
     assert used == NOT_OF_A_RUN.keys(), "exceptions that nothing needs any more"
 
 
+BINARY_BY_DEFAULT = {"os", "gzip"}
+"""Modules whose open gives bytes, unless asked otherwise."""
+
+
+def opens_text(call):
+    """Whether a call opens text in the encoding of whatever locale there is."""
+    name = getattr(call.func, "attr", getattr(call.func, "id", ""))
+    module = getattr(getattr(call.func, "value", None), "id", "")
+    named = {keyword.arg for keyword in call.keywords}
+    modes = [a.value for a in call.args if isinstance(a, ast.Constant) and isinstance(a.value, str)]
+    if named & {"text", "universal_newlines"}:
+        return module == "subprocess"
+    if "encoding" in named or any("b" in mode for mode in modes) or module in BINARY_BY_DEFAULT:
+        return False
+    if isinstance(call.func, ast.Attribute) and name == "open" and call.args and not modes:
+        return False  # of a browser, or an address
+    return name in ("open", "fdopen", "TextIOWrapper") or (
+        name in ("read_text", "write_text") and not call.args
+    )
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_no_text_is_read_or_written_in_the_encoding_of_a_locale(package):
+    found = [
+        f"{path}:{node.lineno}"
+        for path in modules(package)
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and opens_text(node)
+    ]
+    assert not found, "name an encoding"
+
+
+def test_only_the_terminal_s_module_prints_where_a_run_or_a_worker_may_be_at_work():
+    for wing in ("compression", "training", "work"):
+        for path in modules(f"trainer/{wing}"):
+            names = {node.id for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Name)}
+            assert "print" not in names or path.stem == "terminal", f"{path}: use terminal.say"
+
+
 @pytest.mark.parametrize(
     "statement",
     [
@@ -274,3 +315,16 @@ def test_no_path_of_a_machine_is_in_the_project():
         if path.suffix in {".py", ".md", ".toml", ".txt", ".yaml", ".sh"} and path.exists():
             text = path.read_text()
             assert not re.search(r"(?<![\w.])/(?:work|root)/", text), name
+
+
+READS_ITS_OWN = {"trainer/compression/checkpoint.py"}  # loop.json, which no other program reads
+
+
+def test_records_are_read_by_the_decoders_of_storage_only():
+    """Nobody else meets JSON as it lies on disk: all readers agree on what is damaged."""
+    raw = {"read_record", "read_journal", "decode", "decode_lines"}
+    readers = ("app", "comparison", "trainer", "settings")
+    for path in (path for package in readers for path in modules(package)):
+        names = {name.rpartition(".")[2] for name in full_names(path) if ".storage." in name}
+        if str(path.relative_to(ROOT)) not in READS_ITS_OWN:
+            assert not raw & names, path

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from functools import cache, partial
-from typing import Any
+from typing import Any, cast
 
 import altair as alt
 import numpy as np
@@ -301,7 +301,7 @@ def measured_spec(field: str, title: str, format: str) -> Spec:
 
 def response_table(layer: ProposalLayer) -> pa.Table:
     """Return singular values by frequency (omega, value, curve): layer now, cut, and their difference."""
-    response: Mapping[str, Any] = layer["response"]
+    response = cast(Mapping[str, Any], layer["response"])
     omega = response["omega"]
     rows = [
         (at, value, name)

@@ -116,6 +116,12 @@ def _drawn(line: columns.Line, smoothing: float) -> Iterable[tuple[str, np.ndarr
         yield path, *columns.decimate(line.steps, line.values)
 
 
+def _single(values: np.ndarray) -> np.ndarray:
+    """Return values in single precision; those beyond it at its ends, where a chart has no room for them."""
+    most = np.finfo(np.float32).max
+    return values.clip(-most, most).astype(np.float32)
+
+
 def lines_table(
     lines: Mapping[str, Iterable[columns.Line]],
     chart: MetricChart,
@@ -142,7 +148,7 @@ def lines_table(
     return pa.table(
         {
             "step": pa.array(np.concatenate(steps).astype(np.int32)),
-            "value": pa.array(np.concatenate(values).astype(np.float32), from_pandas=True),
+            "value": pa.array(_single(np.concatenate(values)), from_pandas=True),
             "series": names_column(names, counts),
             "line": pa.array(np.repeat(np.array(numbers, np.int16), counts)),
             "path": names_column(paths, counts),

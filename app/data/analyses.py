@@ -51,7 +51,9 @@ def start(run_id: str) -> None:
             return
         command = [sys.executable, "-P", "-m", "hankelboard", "analyse", runs.paths_of(run_id).run_id,
                    "--runs-dir", str(runs_directory().resolve())]  # fmt: skip
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        process = subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, encoding="utf-8", errors="replace"
+        )
         job = _jobs[run_id] = Job(process)
     threading.Thread(target=_follow, args=(job,), name="follows an analysis", daemon=True).start()
 
@@ -79,21 +81,4 @@ def progress(run_id: str) -> dict[str, Any] | None:
 def latest(run_id: str) -> Analysis | None:
     """Return the newest analysis of a run."""
     cache = runs.cache_of(run_id)
-    return cache.derived("analysis", lambda: _whole(latest_analysis(cache.paths)), "analyses")
-
-
-def _whole(record: Analysis | None) -> Analysis | None:
-    """Return the record when it holds what pages need: a damaged one must not take the page down."""
-    if record is None:
-        return None
-    try:
-        for layer in record["layers"]:
-            steps = len(layer["steps"])
-            for row in layer["regret"]:
-                _ = float(row["tolerance"]), int(row["rank"]), [float(value) for value in row["random"]]
-                if len(row["regret"]) != steps or not row["random"]:
-                    return None
-            _ = [(pair["step"], float(pair["overlap"]), float(pair["weyl"])) for pair in layer["between"]]
-        return record
-    except (KeyError, TypeError, ValueError):
-        return None
+    return cache.derived("analysis", lambda: latest_analysis(cache.paths), "analyses")

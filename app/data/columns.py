@@ -12,10 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from hankelboard.app.data import journal_tables
 from hankelboard.storage.records import Record
-from hankelboard.storage.schema import Best, Place
+from hankelboard.storage.schema import Best, Metrics, Place, Primary
+from hankelboard.storage.shapes import Range, hints_of, notes_on
+from hankelboard.storage.vocabulary import Better
 
 NOT_METRICS = {"t", "step", "branch", "attempt"}
 POINTS_PER_LINE = 400
@@ -84,9 +87,7 @@ class Columns:
 
     def append(self, record: Record) -> None:
         """Take one metrics record in. Values that are neither number nor null are left out."""
-        step, branch, attempt = record.get("step"), record.get("branch", 0), record.get("attempt", 0)
-        if not all(isinstance(number, int) for number in (step, branch, attempt)):
-            return
+        step, branch, attempt = record["step"], record["branch"], record["attempt"]
         for key, value in record.items():
             if key in NOT_METRICS or isinstance(value, bool) or not isinstance(value, int | float | None):
                 continue
@@ -94,20 +95,24 @@ class Columns:
             piece.extend(np.array([step]), np.array([np.nan if value is None else value], np.float64))
 
     def extend(self, table: pa.Table) -> bool:
-        """Append the rows of a table; return False, and append nothing, when a row has no place."""
-        steps = journal_tables.whole_numbers(table, "step")
-        branches = journal_tables.whole_numbers(table, "branch", 0)
-        attempts = journal_tables.whole_numbers(table, "attempt", 0)
-        if steps is None or branches is None or attempts is None:
+        """Append the rows of a table; return False, and append nothing, when a row may not fit."""
+        places = [journal_tables.whole_numbers(table, key) for key in ("step", "branch", "attempt")]
+        steps, branches, attempts = places
+        if steps is None or branches is None or attempts is None or not _fit(table):
+            return False
+        try:
+            columns = {
+                key: journal_tables.numbers(table, key)
+                for key in table.column_names
+                if key not in NOT_METRICS and journal_tables.is_numeric(table, key)
+            }
+        except ValueError:
             return False
         for pair in sorted(set(zip(branches.tolist(), attempts.tolist(), strict=True))):
             rows = (branches == pair[0]) & (attempts == pair[1])
-            for key in table.column_names:
-                column = None if key in NOT_METRICS else journal_tables.numbers(table, key)
-                if column is not None:
-                    values, given = column
-                    piece = self._pieces.setdefault(key, {}).setdefault(pair, Piece())
-                    piece.extend(steps[rows & given], values[rows & given])
+            for key, (values, given) in columns.items():
+                piece = self._pieces.setdefault(key, {}).setdefault(pair, Piece())
+                piece.extend(steps[rows & given], values[rows & given])
         return True
 
     def metrics(self) -> list[str]:
@@ -141,14 +146,36 @@ class Columns:
         branch = max(branch for branch, _ in self._pieces[key])
         return [Line(steps, values, live=True, branch=branch), *left]
 
-    def largest(self, key: str, on_path: Callable[[Place], bool]) -> Best | None:
-        """Return the largest value of a metric on the live path, with the first step that reached it."""
+    def best(self, primary: Primary, on_path: Callable[[Place], bool]) -> Best | None:
+        """Return the best value of a metric on the live path, with the first step that reached it."""
+        key = primary["metric"]
         for line in self.lines(key, on_path):
             finite = np.flatnonzero(~np.isnan(line.values))
             if line.live and len(finite):
-                best = int(finite[np.argmax(line.values[finite])])
+                values = line.values[finite]
+                lower = primary["better"] == Better.LOWER
+                best = int(finite[np.argmin(values) if lower else np.argmax(values)])
                 return {"metric": key, "value": float(line.values[best]), "step": int(line.steps[best])}
         return None
+
+
+_KEYS = hints_of(Metrics)
+
+
+def _fit(table: pa.Table) -> bool:
+    """Return whether what the format describes has its type in every row (storage.decoding decides else)."""
+    known = [key for key in table.column_names if key in _KEYS and key != "t"]
+    return all(_fits(table, key) for key in known)
+
+
+def _fits(table: pa.Table, key: str) -> bool:
+    if not journal_tables.is_numeric(table, key):
+        return False
+    allowed = next((note for note in notes_on(_KEYS[key]) if isinstance(note, Range)), None)
+    if allowed is None:
+        return True
+    ends = pc.min_max(table.column(key)).as_py()  # null stands as a number far below
+    return ends["min"] is None or bool(allowed.least <= ends["min"] and ends["max"] <= allowed.most)
 
 
 def _first_off_path(steps: np.ndarray, branch: int, attempt: int, on_path: Callable[[Place], bool]) -> int:

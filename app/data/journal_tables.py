@@ -14,11 +14,22 @@ that is not there. No record holds this number but to break charts."""
 _TEXT_OF_TIME = arrow_json.ParseOptions(explicit_schema=pa.schema([("t", pa.string())]))
 
 
-def parse(lines: bytes) -> pa.Table | None:
+METRICS_LINE, SPECTRA_LINE = b"{}\n", b"{[]}\n"
+"""What is left of a line of each journal without all that is no bracket, escape or control character."""
+_INSIDE = bytes(byte for byte in range(32, 256) if byte not in b"{}[]\\")
+
+
+def parse(lines: bytes, line: bytes = METRICS_LINE) -> pa.Table | None:
     """Return one row per line and one column per key; None when these lines must be read record by record.
 
-    That is so when a line is damaged, or a key holds numbers in one line and text in another.
+    That is so when a line may be damaged, or a key holds numbers in one line and text in another. Arrow takes
+    more for JSON than the format does (two objects in a line, deep nesting, bytes that are no UTF-8): lines
+    of another form than ours are left to the decoder, which decides for every reader.
     """
+    if lines.translate(None, _INSIDE) != line * lines.count(b"\n") or not _is_text(lines):
+        return None
+    if b" " in lines and b"null" in lines:
+        return None  # a null that is not marked below
     marked = lines.replace(b":null", b":%r" % _NULL).replace(b",null", b",%r" % _NULL)
     for block_bytes in (_BLOCK_BYTES, len(marked)):  # the second for a line that is longer than a block
         options = arrow_json.ReadOptions(block_size=block_bytes)
@@ -34,13 +45,33 @@ def parse(lines: bytes) -> pa.Table | None:
     return None
 
 
-def numbers(table: pa.Table, key: str) -> tuple[np.ndarray, np.ndarray] | None:
-    """Return values (rows,) float64 with NaN for null, and where the key was given; None for no numbers."""
+def _is_text(lines: bytes) -> bool:
+    if lines.isascii():
+        return True
+    try:
+        lines.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def is_numeric(table: pa.Table, key: str) -> bool:
+    """Return whether all that is given under a key is a number or null."""
+    kind = table.column(key).type
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
+
+
+def numbers(table: pa.Table, key: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return values (rows,) float64 with NaN for null, and where a numeric key was given.
+
+    Raises ValueError for NaN and Infinity, which are no JSON.
+    """
     column = table.column(key)
-    if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
-        return None
     given = ~column.is_null().to_numpy() if column.null_count else np.ones(len(column), bool)
-    return _with_gaps(column.cast(pa.float64()).to_numpy()), given
+    values = column.cast(pa.float64()).to_numpy()
+    if not (np.isfinite(values) | ~given).all():
+        raise ValueError("not finite")
+    return _with_gaps(values), given
 
 
 def _with_gaps(values: np.ndarray) -> np.ndarray:
@@ -67,13 +98,18 @@ def number_lists(table: pa.Table, key: str) -> list[np.ndarray] | None:
     items = lists.values
     if lists.null_count or not (pa.types.is_integer(items.type) or pa.types.is_floating(items.type)):
         return None
-    values = _with_gaps(items.cast(pa.float64()).to_numpy(zero_copy_only=False))
+    numbers = items.cast(pa.float64()).to_numpy(zero_copy_only=False)
+    if not np.isfinite(numbers).all():
+        return None
+    values = _with_gaps(numbers)
     ends = lists.offsets.to_numpy()
     return [values[start:end] for start, end in itertools.pairwise(ends)]
 
 
-def texts(table: pa.Table, key: str, default: str) -> list[Any]:
-    """Return the texts under a key, `default` where there is none."""
-    if key not in table.column_names or not pa.types.is_string(table.column(key).type):
+def texts(table: pa.Table, key: str, default: str) -> list[Any] | None:
+    """Return the texts under a key, `default` where there is none; None where there is something else."""
+    if key not in table.column_names:
         return [default] * table.num_rows
+    if not pa.types.is_string(table.column(key).type):
+        return None
     return [default if value is None else value for value in table.column(key).to_pylist()]

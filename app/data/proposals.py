@@ -148,20 +148,21 @@ def _unannounced(cache: RunCache, number: int) -> ProposalOutcome:
     record = proposal_files.read_proposal(cache.paths, number)
     if record is None:
         return ProposalOutcome(number, branch=0, step=0, attempt_step=0)
-    step, branch = record.get("step") or 0, record.get("branch") or 0
-    dims = [layer.get("state_dim", 0) for layer in record["layers"]]
-    return ProposalOutcome(number, branch, step, step, state_dims=dims, ranks=record.get("ranks") or [])
+    step, dims = record["step"], [layer["state_dim"] for layer in record["layers"]]
+    return ProposalOutcome(number, record["branch"], step, step, state_dims=dims, ranks=record["ranks"])
 
 
 def proposal(run_id: str, number: int) -> Proposal | None:
     """Return a proposal with all its evidence, or None when it is absent or damaged."""
     cache = cache_of(run_id)
 
-    def compute() -> Proposal | None:
-        record = proposal_files.read_evidence(cache.paths, number)
-        return record if record is not None and _is_whole(record) else None
-
+    compute = lambda: proposal_files.read_evidence(cache.paths, number)  # noqa: E731
     return cache.derived(f"proposal {number}", compute, "proposals", "measurements")
+
+
+def problem(run_id: str, number: int) -> str:
+    """Return what is wrong with the file of a proposal, in words."""
+    return proposal_files.problem_of_proposal(cache_of(run_id).paths, number)
 
 
 def importance(record: Proposal) -> Importance:
@@ -181,17 +182,6 @@ def cut_by(run_id: str) -> str | None:
         return None
 
     return cache.derived("cut by", compute, "proposals", "events")
-
-
-def _is_whole(record: Proposal) -> bool:
-    """Return whether the record holds what pages need: a damaged one must not take the page down."""
-    try:
-        full = [layer["state_dim"] for layer in record["layers"]]
-        for ranks in (full, record["ranks"], proposal_files.ranks_at(record, record["tolerance"])):
-            proposal_files.what_if(record, ranks)
-        return all(len(layer["hsv"]) == layer["state_dim"] for layer in record["layers"])
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError):
-        return False
 
 
 def what_if(record: Proposal, ranks: Sequence[int]) -> WhatIf:

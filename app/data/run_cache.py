@@ -19,24 +19,27 @@ from hankelboard.app.data import journal_tables
 from hankelboard.app.data.columns import Columns
 from hankelboard.app.data.interventions import loss_lost_at
 from hankelboard.storage import commands, proposals, summary
-from hankelboard.storage.decoding import decode_events, decode_spectrum
-from hankelboard.storage.errors import RunError
+from hankelboard.storage.errors import NewerFormat, RunError
 from hankelboard.storage.history import History
-from hankelboard.storage.journal import JournalReader
+from hankelboard.storage.journal import (
+    JournalReader,
+    events_reader,
+    metrics_reader,
+    spectra_reader,
+)
 from hankelboard.storage.layout import RunPaths
-from hankelboard.storage.records import Record
 from hankelboard.storage.references import references
 from hankelboard.storage.runs import Run, read_run
-from hankelboard.storage.schema import Best, Event, Note, Place, Status
-from hankelboard.storage.scores import PRIMARY_METRIC
+from hankelboard.storage.schema import Best, Event, Note, Place, Spectrum, Status
+from hankelboard.storage.shapes import Range, hints_of, notes_on
 from hankelboard.storage.status import BeatWatch, read_status
 from hankelboard.storage.summary import SummaryRow, row_of
 from hankelboard.storage.vocabulary import ENDED, CommandState, RunState
 
 T = TypeVar("T")
 Mark = tuple[int, int, int] | None
-NO_TRAINER = (*ENDED, RunState.DEAD, RunState.UNREADABLE)
-"""States in which no process writes the run."""
+NO_TRAINER = (*ENDED, RunState.RELEASED, RunState.DEAD, RunState.UNKNOWN, RunState.UNREADABLE)
+"""States in which no process is known to write the run."""
 PARTS = (
     "root", "run_json", "events", "status", "notes", "inbox", "proposals", "decisions", "checkpoints",
     "metrics", "spectra", "measurements", "analyses",
@@ -61,6 +64,8 @@ class RunRow(SummaryRow):
     trouble: str
     damaged: dict[str, int]
     """Damaged lines of each journal that has some."""
+    damage: dict[str, str]
+    """The same in words: how many, and what is wrong with the first."""
     task: str
     family: str
     unknown_events: int
@@ -68,6 +73,8 @@ class RunRow(SummaryRow):
     """Time of the last heartbeat."""
     loss_lost_at: int | None
     """Step at which the training loss was no finite number."""
+    noticed: list[str]
+    """What else the latest attempt found changed."""
     not_adopted: str
     """Why no worker starts it although it is its turn; empty where one may."""
 
@@ -135,6 +142,7 @@ class RunCache:
         self._run: Run | None = None
         self._problem = ""
         self._oddities = ""
+        self._refused = False
         self._status: Status | None = None
         self._notes: list[Note] = []
         self._command_ids: list[str] = []
@@ -150,16 +158,16 @@ class RunCache:
         self._begin_spectra()
 
     def _begin_events(self) -> None:
-        self._events_reader = JournalReader(self.paths.events)
+        self._events_reader = events_reader(self.paths)
         self.history = History()
         self.events: list[Event] = []
 
     def _begin_metrics(self) -> None:
-        self._metrics_reader = JournalReader(self.paths.metrics)
+        self._metrics_reader = metrics_reader(self.paths)
         self._columns = Columns()
 
     def _begin_spectra(self) -> None:
-        self._spectra_reader = JournalReader(self.paths.spectra)
+        self._spectra_reader = spectra_reader(self.paths)
         self._spectra: list[SpectrumRow] = []
 
     # Reading.
@@ -172,6 +180,8 @@ class RunCache:
                     self._refresh_part(part)
 
     def _refresh_part(self, part: str) -> None:
+        if self._refused and part != "run_json":
+            return  # a newer format: what these files mean is not known
         file = self._files.get(part)
         if file is None:
             file = self._files[part] = str(getattr(self.paths, part))
@@ -227,13 +237,13 @@ class RunCache:
 
     def _read_identity(self) -> None:
         try:
-            self._run, self._problem = read_run(self.paths), ""
+            self._run, self._problem, self._refused = read_run(self.paths), "", False
         except RunError as error:
-            self._problem = str(error)
+            self._problem, self._refused = str(error), isinstance(error, NewerFormat)
 
     def _read_events(self) -> None:
         for lines in self._new_pieces(lambda: self._events_reader, self._begin_events):
-            for event in decode_events(self._events_reader.decode(lines)):
+            for event in cast(list[Event], self._events_reader.decode(lines)):
                 self.history.apply(event)
                 self.events.append(event)
 
@@ -248,8 +258,9 @@ class RunCache:
         for lines in self._new_pieces(lambda: self._spectra_reader, self._begin_spectra):
             rows = _spectra_in(lines)
             if rows is None:
-                rows = [_spectrum_row(record) for record in self._spectra_reader.decode(lines)]
-            self._spectra += [row for row in rows if row is not None]
+                spectra = cast(list[Spectrum], self._spectra_reader.decode(lines))
+                rows = [_spectrum_row(spectrum) for spectrum in spectra]
+            self._spectra += rows
 
     @staticmethod
     def _new_pieces(reader: Callable[[], JournalReader], begin: Callable[[], None]) -> Iterator[bytes]:
@@ -309,11 +320,13 @@ class RunCache:
                 "state": RunState.STALE if stale else shown["state"],
                 "living": living and not stale,
                 "trouble": str((status.get("trouble") if status else None) or ""),
-                "damaged": self._damaged(),
+                "damaged": {reader.path.name: reader.damaged for reader in self._damaged()},
+                "damage": {reader.path.name: reader.described for reader in self._damaged()},
                 "task": self._configured("data", "task"),
                 "family": self._configured("model", "family"),
                 "unknown_events": self.history.unknown,
                 "last_seen": status.get("t") if status else None,
+                "noticed": self.history.noticed,
                 "loss_lost_at": self.derived("loss lost", lambda: loss_lost_at(self.history), "events"),
                 "not_adopted": self._why_not_adopted(shown),
             }
@@ -322,7 +335,7 @@ class RunCache:
         return {
             **row_of(summary.unreadable(self.paths, problem)), "living": False, "trouble": "", "damaged": {},
             "task": "", "family": "", "unknown_events": 0, "last_seen": None, "loss_lost_at": None,
-            "not_adopted": "",
+            "not_adopted": "", "damage": {}, "noticed": [],
         }  # fmt: skip
 
     def _why_not_adopted(self, row: SummaryRow) -> str:
@@ -358,16 +371,19 @@ class RunCache:
         return summary.fold_notes(self._run, self._notes)["name"] if self._run else ""
 
     def _best(self) -> Best | None:
-        compute = lambda: self.columns.largest(PRIMARY_METRIC, self.history.on_path)  # noqa: E731
+        if self._run is None:
+            return None
+        primary = self._run.primary
+        compute = lambda: self.columns.best(primary, self.history.on_path)  # noqa: E731
         return self.derived("best", compute, "metrics", "events")
 
     def _configured(self, section: str, key: str) -> str:
         part = self._run.config.get(section) if self._run else None
         return str(part.get(key, "")) if isinstance(part, dict) else ""
 
-    def _damaged(self) -> dict[str, int]:
+    def _damaged(self) -> list[JournalReader]:
         readers = (self._events_reader, self._metrics_reader, self._spectra_reader)
-        return {reader.path.name: reader.damaged for reader in readers if reader.damaged}
+        return [reader for reader in readers if reader.damaged]
 
     def config(self) -> dict[str, Any]:
         with self._lock:
@@ -404,39 +420,50 @@ class RunCache:
         return self.derived("proposal_numbers", compute, "proposals")
 
 
-def _spectra_in(lines: bytes) -> Sequence[SpectrumRow | None] | None:
+def _spectra_in(lines: bytes) -> Sequence[SpectrumRow] | None:
     """Return the spectra in these lines; None when they must be read one by one."""
-    table = journal_tables.parse(lines)
+    table = journal_tables.parse(lines, journal_tables.SPECTRA_LINE)
     if table is None:
         return None
     hsv = journal_tables.number_lists(table, "hsv")
     places = [
-        journal_tables.whole_numbers(table, key, default)
-        for key, default in (("step", None), ("branch", 0), ("attempt", 0), ("layer", None))
+        journal_tables.whole_numbers(table, key)
+        for key in ("step", "branch", "attempt", "layer", "state_dim")
     ]
-    numbers = [column.tolist() for column in places if column is not None]
-    if hsv is None or len(numbers) < len(places):
-        return None
     texts = [
         journal_tables.texts(table, key, default)
         for key, default in (("importance", "hsv"), ("snapshot", ""))
     ]
-    return [
-        {"step": step, "branch": branch, "attempt": attempt, "layer": layer, "state_dim": len(values),
-         "importance": importance, "snapshot": snapshot, "hsv": values}
-        for step, branch, attempt, layer, importance, snapshot, values
-        in zip(*numbers, *texts, hsv, strict=True)
-    ]  # fmt: skip
-
-
-def _spectrum_row(record: Record) -> SpectrumRow | None:
-    """Return a record with its values as an array; None when it is no spectrum of a layer at a step."""
-    spectrum = decode_spectrum(record)
-    if spectrum is None:
+    numbers = [column.tolist() for column in places if column is not None]
+    words = [column for column in texts if column is not None]
+    if hsv is None or len(numbers) < len(places) or len(words) < len(texts):
         return None
-    values = [value if isinstance(value, int | float) else np.nan for value in spectrum["hsv"]]
+    rows: list[SpectrumRow] = [
+        {"step": step, "branch": branch, "attempt": attempt, "layer": layer, "state_dim": state_dim,
+         "importance": importance, "snapshot": snapshot, "hsv": values}
+        for step, branch, attempt, layer, state_dim, importance, snapshot, values
+        in zip(*numbers, *words, hsv, strict=True)
+    ]  # fmt: skip
+    return rows if all(len(row["hsv"]) == row["state_dim"] > 0 and _in_range(row) for row in rows) else None
+
+
+_PLACES = [
+    (key, note)
+    for key in ("step", "branch", "attempt", "layer")
+    for note in notes_on(hints_of(Spectrum)[key])
+    if isinstance(note, Range)
+]
+
+
+def _in_range(row: SpectrumRow) -> bool:
+    return all(allowed.least <= row[key] <= allowed.most for key, allowed in _PLACES)  # type: ignore[literal-required]
+
+
+def _spectrum_row(spectrum: Spectrum) -> SpectrumRow:
+    """Return a spectrum with its values as an array."""
+    values = [np.nan if value is None else value for value in spectrum["hsv"]]
     return {
-        "step": spectrum["step"], "branch": spectrum.get("branch", 0), "attempt": spectrum.get("attempt", 0),
+        "step": spectrum["step"], "branch": spectrum["branch"], "attempt": spectrum["attempt"],
         "layer": spectrum["layer"], "state_dim": len(values), "importance": spectrum.get("importance", "hsv"),
         "snapshot": spectrum.get("snapshot", ""), "hsv": np.array(values, dtype=np.float64),
     }  # fmt: skip

@@ -353,6 +353,11 @@ def workers() -> list[WorkerRecord]:
 
 
 def is_writable(run_id: str) -> bool:
-    """Return whether decisions and commands can be left here (a mounted copy may be read-only)."""
-    inbox = paths_of(run_id).inbox
-    return opening.is_real_folder(inbox) and os.access(inbox, os.W_OK)
+    """Return whether decisions and commands can be left here (a mounted copy may be read-only).
+
+    A folder that is not there yet is made by who writes into it first.
+    """
+    paths = paths_of(run_id)
+    if opening.is_there(paths.inbox):
+        return opening.is_real_folder(paths.inbox) and os.access(paths.inbox, os.W_OK)
+    return os.access(paths.root, os.W_OK)

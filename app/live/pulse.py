@@ -27,21 +27,43 @@ FALLBACK_MS = 10_000
 RARELY_MS = 60_000
 """The same for a region that shows nothing of what it ignores."""
 PATIENCE_MS = 3_000
-SILENT = "Nothing says here when a run changes: this page looks again by itself, every 10 s or more."
+NO_PUSH = f"Live updates do not come through; refreshed every {FALLBACK_MS // 1000} s."
+"""Shown when no push is to be had, as behind a proxy that lets no WebSocket through."""
 _JS = """
 const ACTS = ["pointerdown", "pointerup", "pointercancel", "keydown", "change"];
 const CONNECTION = "data-test-connection-state";
 const BUSY = ["running", "rerunRequested", "stopRequested"];
-const SILENT = "hankelboard-silent";
 const live = new WeakMap();
 let fired = -Infinity;  // when any region of the page did: the page is not seen to run at once
+
+// Where the server's root is, seen from here: a proxy may have put a prefix before it that it does not know.
+const root = () => {
+  const source = document.querySelector("script[src*='/static/js/']")?.src ?? "";
+  const end = source.lastIndexOf("/static/js/");
+  return end < 0 ? location.href : source.slice(0, end + 1);
+};
+
+const pushless = new Set();  // regions of this page to which no push comes
+function without(state, lacks) {
+  if (lacks) pushless.add(state); else pushless.delete(state);
+  const shown = document.getElementById("hankelboard-no-push");
+  if (!pushless.size) { shown?.remove(); return; }
+  if (shown) return;
+  const note = document.createElement("div");
+  note.id = "hankelboard-no-push";
+  note.setAttribute("role", "status");
+  note.textContent = state.data.no_push;
+  note.style.cssText = "position:fixed;right:1rem;bottom:.4rem;z-index:99;padding:.1rem .5rem;"
+    + "font-size:.75rem;border-radius:.3rem;background:inherit;opacity:.75;pointer-events:none";
+  (document.querySelector("[data-testid=stApp]") ?? document.body).append(note);
+}
 
 function begin(data) {
   const app = document.querySelector("[data-testid=stApp]");
   const busy = () => BUSY.includes(app?.dataset.testScriptState);
   const state = {fire: null, data};
   let due = false, last = 0, timer = null, pressed = false, acted = -Infinity, answering = false;
-  let socket = null, lost = false, ended = false, failed = 0;
+  let socket = null, lost = false, ended = false, tries = 0, retry = null, settling = null, fallback = null;
 
   // A press that never ends (let go outside of the window) holds ticks ten times as long, not for ever.
   const mayTick = (now) => !busy() && now - acted > state.data.patience_ms * (pressed ? 10 : 1);
@@ -81,37 +103,42 @@ function begin(data) {
     asked.then((answer) => { if (answer.status === 401) location.reload(); }, () => {});
   };
 
+  const refresh = (ms) => { clearInterval(fallback); fallback = setInterval(tick, ms); };
+  const settled = () => { tries = 0; without(state, false); refresh(data.fallback_ms); };
   const open = () => {
-    const address = new URL(data.path, location.href);  // a proxy may show the pages below a path
+    retry = null;
+    const address = new URL(data.path, root());
     address.protocol = address.protocol.replace("http", "ws");
     socket = new WebSocket(address);
     socket.onmessage = tick;
-    socket.onopen = () => { failed = 0; say(""); if (lost) { lost = false; tick(); } };
+    socket.onopen = () => {
+      settling = setTimeout(settled, tries ? 3000 : 0);  // not for a proxy that closes at once what it opened
+      if (lost) { lost = false; tick(); }
+    };
     socket.onclose = () => {
       lost = true;
+      clearTimeout(settling);
       if (ended) return;
       leave();
-      if (++failed === 3) say(data.silent);
-      setTimeout(open, Math.min(1500 * 2 ** (failed - 1), 30000));
+      tries += 1;
+      if (tries === 3) { without(state, true); refresh(Math.min(data.first_ms, data.fallback_ms)); }
+      retry = setTimeout(open, Math.min(60000, 750 * 2 ** tries) * (0.8 + 0.4 * Math.random()));
     };
   };
-  const say = (text) => {
-    let note = document.getElementById(SILENT);
-    if (!text) { note?.remove(); return; }
-    if (!note) { note = document.createElement("div"); note.id = SILENT; note.role = "status"; }
-    note.textContent = text;
-    note.style.cssText = "position:fixed;right:1rem;bottom:1rem;z-index:99;padding:.3rem .7rem;" +
-      "font-size:13px;border-radius:8px;background:#1e293b;color:#f1f5f9";
-    document.body.append(note);
-  };
+  const again = () => { if (retry !== null) { clearTimeout(retry); open(); } };
   open();
+  refresh(data.fallback_ms);
   document.addEventListener("visibilitychange", look);
-  const fallback = setInterval(tick, data.fallback_ms);
+  window.addEventListener("online", again);
   const first = setTimeout(tick, data.first_ms);  // what changed before the socket was open
 
   state.end = () => {
     ended = true;
     socket.close();
+    without(state, false);
+    window.removeEventListener("online", again);
+    clearTimeout(retry);
+    clearTimeout(settling);
     watching.disconnect();
     document.removeEventListener("visibilitychange", look);
     ACTS.forEach((name) => document.removeEventListener(name, act, true));
@@ -174,9 +201,9 @@ def _pulse(name: str, run_id: str | None = None, *, ignore: tuple[str, ...], tim
     _COMPONENT(
         key=f"pulse-{name}-{run_id or 'all'}",
         data={
-            "path": f"./api/push?{asked}",
-            "silent": SILENT,
+            "path": f"api/push?{asked}",
             "first_ms": FALLBACK_MS,
+            "no_push": NO_PUSH,
             "patience_ms": PATIENCE_MS,
             **times,
         },

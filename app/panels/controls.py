@@ -1,5 +1,6 @@
 """Buttons that ask the trainer for something, and what became of earlier requests."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import streamlit as st
@@ -15,6 +16,8 @@ from hankelboard.storage.errors import HankelboardError
 from hankelboard.storage.vocabulary import ENDED, CommandKind, CommandState, NoteKind, RunState
 
 GONE = "Its process is gone: there is nothing to pause or to save."
+ACCEPTING = Action.RUN_OWN_CODE
+"""What accepting changed code and data comes to."""
 TRAINS_NOT = (*ENDED, RunState.QUEUED, RunState.UNREADABLE)
 
 
@@ -22,7 +25,7 @@ def ask(run_id: str, kind: CommandKind, **arguments: Any) -> bool:
     """Put a command into the run's inbox (for callbacks) and return whether it got there."""
     st.session_state.pop("command_error", None)
     try:
-        who = demand(visitor(), Action.COMMAND)
+        who = demand(visitor(), ACCEPTING if arguments.get("accept_changes") else Action.COMMAND)
         send_command(runs.paths_of(run_id), kind, by=who.name, by_role=who.role, via="browser", **arguments)
     except HankelboardError as error:
         st.session_state["command_error"] = str(error)
@@ -49,7 +52,7 @@ def buttons(row: RunRow) -> None:
     writable = runs.is_writable(run_id)
     why_not = {
         CommandKind.PAUSE: "The run is paused already." if state == RunState.PAUSED else _why_idle(state),
-        CommandKind.RESUME: _why_no_resumption(state),
+        CommandKind.RESUME: "" if row["held"] else _why_no_resumption(state),
         CommandKind.CHECKPOINT: _why_idle(state),
         CommandKind.STOP: "The run has ended." if state in (*ENDED, RunState.UNREADABLE) else "",
     }
@@ -67,6 +70,12 @@ def buttons(row: RunRow) -> None:
                 help=reason or None,
             )
         _more(row, writable)
+        if row["held"] and rights.offered(ACCEPTING):
+            st.button(
+                "Accept what changed and resume", key="accept_changes", icon=":material/front_hand:",
+                on_click=request, args=(run_id, CommandKind.RESUME), kwargs={"accept_changes": True},
+                disabled=not writable,
+            )  # fmt: skip
 
 
 ICONS = {
@@ -91,6 +100,11 @@ def _why_no_resumption(state: str) -> str:
     return "The run is neither paused nor stopped."
 
 
+def _among(words: Sequence[str], word: str) -> str:
+    """Return the word, or the first one where a newer writer used another."""
+    return word if word in words else words[0]
+
+
 def _more(row: RunRow, writable: bool) -> None:
     """Draw what is needed less often: another policy, the end at a later step, the end without saving."""
     run_id, ended = row["run"], row["state"] in TRAINS_NOT
@@ -100,10 +114,10 @@ def _more(row: RunRow, writable: bool) -> None:
         if ended:
             st.caption("The run is not training: there is nothing to change now.")
             return
-        st.segmented_control("Who decides on cuts", POLICIES, default=row["policy"], key="new_policy",
-                             required=True)  # fmt: skip
+        st.segmented_control("Who decides on cuts", POLICIES, default=_among(POLICIES, row["policy"]),
+                             key="new_policy", required=True)  # fmt: skip
         st.caption(labels.plain(labels.POLICIES.get(st.session_state["new_policy"], "")))
-        st.segmented_control("While a person decides", WAITING, default=row["waiting"],
+        st.segmented_control("While a person decides", WAITING, default=_among(WAITING, row["waiting"]),
                              format_func=lambda waiting: labels.WAITING[waiting], key="new_waiting",
                              required=True)  # fmt: skip
         now = (row["policy"], row["waiting"])

@@ -220,8 +220,8 @@ def _as_proposed(layer: ProposalLayer) -> list[str]:
     """Return what was recorded of a layer at the rank as proposed, one sentence each."""
     lines = []
     gain, interval = layer.get("gain"), layer.get("error_interval")
-    if gain and interval:
-        low, high = interval
+    low, high = interval if interval and len(interval) == 2 else (None, None)
+    if gain and low is not None and high is not None:
         vacuous = "; more than the gain itself, so the bound promises nothing" if high >= gain else ""
         lines.append(
             f"Largest gain of the layer {labels.number(gain, 3)}. The error of the cut lies between "

@@ -136,12 +136,24 @@ def _notes(row: RunRow) -> None:
             "Roll back to a checkpoint from before, or train with a smaller learning rate.",
             icon=":material/warning:",
         )
+    if row["held"]:
+        st.warning(
+            f"**This run waits for you.** It was {labels.plain(row['held'])}. Until then no worker takes it; "
+            "other runs go on.",
+            icon=":material/front_hand:",
+        )
+    if row["noticed"]:
+        st.info(
+            f"Since the process before this one there changed: {labels.plain(', '.join(row['noticed']))}. "
+            "Data, their split and the model's code are the same.",
+            icon=":material/difference:",
+        )
     if row["trouble"]:
         st.warning(f"The trainer reports: {labels.plain(row['trouble'])}", icon=":material/warning:")
-    damaged = ", ".join(f"{count} in {name}" for name, count in row["damaged"].items())
+    damaged = "; ".join(f"{name}: {words}" for name, words in row["damage"].items())
     if damaged:
         st.warning(
-            f"Damaged lines were skipped: {labels.plain(damaged)}. The rest is shown; "
+            f"Damaged lines were skipped. {labels.plain(damaged)}. The rest is shown; "
             f"`hankelboard verify {row['run']}` says more.",
             icon=":material/warning:",
         )
@@ -178,12 +190,19 @@ def trainer_hint(row: RunRow) -> str:
         return f"Queued. The last try: {labels.plain(row['reason'])}." + start
     if state == RunState.QUEUED:
         return "Queued: the worker takes it when it has room." if worker else "Queued." + start
+    if row["held"]:
+        return ""
     if state in (RunState.DEAD, RunState.INTERRUPTED):
         return f"{_gone(row)} {_resumption(row)}" + start
     if state == RunState.STALE:
         since = labels.plain(labels.moment(row["last_seen"], zone()))
         return (
             f"No sign of life since {since}: the machine may be busy or asleep, or the process may be gone."
+        )
+    if state == RunState.UNKNOWN:
+        return (
+            "There is no status.json that can be read: whether a process trains it is not known. "
+            "A worker that finds its lock free goes on with it."
         )
     if state == RunState.UNREADABLE:
         return ""
@@ -235,6 +254,19 @@ def pending_banner(row: RunRow, *, link: bool = True) -> None:
                 icon=":material/arrow_forward:",
                 query_params={"run": row["run"], "proposal": str(number)},
             )
+
+
+def held_banner(row: RunRow) -> None:
+    """Show a run that no worker resumes before a person says so."""
+    with st.container(border=True, key=f"held_{row['run'].replace('.', '_')}"):
+        st.markdown(
+            f":orange[:material/front_hand:] **{labels.plain(row['name'])} waits for you**: its data or its "
+            "model's code changed since its last process."
+        )
+        st.page_link(
+            "views/run.py", label="Look at what changed", icon=":material/arrow_forward:",
+            query_params={"run": row["run"]},
+        )  # fmt: skip
 
 
 def can_decide(run_id: str) -> bool:

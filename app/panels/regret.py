@@ -50,7 +50,9 @@ def _progress(run_id: str) -> None:
     if job is None or not job["running"]:
         runs.forget(run_id)
         st.rerun()
-    st.progress(job["share"], text=f"Analysing the systems that the run kept: {job['share']:.0%}")
+    st.progress(
+        job["share"], text=f"Analysing the systems that the run kept: {labels.percent(job['share'], 0)}"
+    )
 
 
 def _start_button(row: RunRow, record: Analysis | None) -> None:

@@ -18,6 +18,7 @@ from hankelboard.app.panels import frame
 from hankelboard.app.words import labels as words
 from hankelboard.comparison import charts, tables
 from hankelboard.comparison import report as reports
+from hankelboard.comparison.cells import csv_text
 from hankelboard.comparison.curves import AXES, METRICS
 from hankelboard.comparison.reading import ARCHIVED
 from hankelboard.comparison.series import ENOUGH, FIGURES, Series, baseline_of, series_of
@@ -268,7 +269,7 @@ def take_away(series: Sequence[Series], baseline: Series | None, left_out: Seque
             icon=":material/text_snippet:", on_click="ignore",
         )  # fmt: skip
         st.download_button(
-            "CSV", tables.csv_text(tables.run_rows(series)), "comparison.csv", "text/csv", key="csv",
+            "CSV", csv_text(tables.run_rows(series)), "comparison.csv", "text/csv", key="csv",
             icon=":material/download:", on_click="ignore",
         )  # fmt: skip
 
@@ -280,8 +281,8 @@ def budget_section(series: Sequence[Series], key: str) -> None:
     if not ends or ends[-1] <= 0:
         st.caption("No run has been validated yet.")
         return
-    end = st.slider("Seconds of training", 0.0, round(ends[-1], 1), value=round(ends[0], 1),
-                    format="%.1f s", key=f"budget-{key}")  # fmt: skip
+    first, last = (max(0.1, round(end, 1)) for end in (ends[0], ends[-1]))  # a slider needs some length
+    end = st.slider("Seconds of training", 0.0, last, value=first, format="%.1f s", key=f"budget-{key}")
     st.caption(
         "Best validation accuracy up to there. A cut run counts with what it reached before its cuts, too."
     )

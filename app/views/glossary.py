@@ -44,6 +44,9 @@ TERMS = {
         "its decision.",
         "no sign of life": "It has not said anything for longer than it promised. It may be busy, asleep, or "
         "on a machine that this page cannot see.",
+        "released: waits for a decision": "Its proposal waits for somebody, and it gave its machine back "
+        "meanwhile. A worker goes on with it when it is decided.",
+        "unknown": "There is no status that can be read: whether a process trains it is not known.",
         "stopped": "Somebody ended it. It can be resumed, but nothing resumes it by itself.",
         "loss not finite": "The training loss became infinite or no number (NaN). The run goes on to its "
         "end, but what it learns from there is worthless unless it is rolled back.",

@@ -111,7 +111,7 @@ def damage(rows: Sequence[RunRow]) -> None:
         for row in rows
         for problem in (
             row["problem"],
-            *(f"{count} damaged lines in {name}" for name, count in row["damaged"].items()),
+            *(f"{name}: {words}" for name, words in row["damage"].items()),
             f"{row['unknown_events']} events of unknown or incomplete kind" if row["unknown_events"] else "",
             f"trouble: {row['trouble']}" if row["trouble"] else "",
         )

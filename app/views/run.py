@@ -115,7 +115,7 @@ def best_figure(row: RunRow) -> None:
     larger = isinstance(step, int) and runs.was_cut_after(row["run"], step)
     frame.figure(
         "Best, before a cut" if larger else "Best on validation",
-        labels.percent(best.get("value") if best else None),
+        labels.best(best),
         f"at step {labels.count(step)}" if best else "",
         help="On validation; a later cut made the model smaller, so this is not what it reaches now"
         if larger

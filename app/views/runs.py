@@ -15,7 +15,7 @@ from hankelboard.app.panels import frame, rights
 from hankelboard.app.words import labels
 from hankelboard.comparison.tables import counted
 from hankelboard.storage.layout import runs_directory
-from hankelboard.storage.scores import bits
+from hankelboard.storage.scores import PRIMARY_METRIC, bits
 from hankelboard.storage.vocabulary import ENDED, Role, RunState
 
 ALIVE = "running or waiting"
@@ -57,7 +57,7 @@ def wants_worker(row: RunRow) -> bool:
     """Return whether a worker would take it: copies and runs that were not queued are left alone."""
     state = row["state"]
     waiting = state in (RunState.DEAD, RunState.INTERRUPTED) or (state == RunState.QUEUED and row["queued"])
-    return waiting and not row["copy_of"] and not row["archived"] and not row["not_adopted"]
+    return waiting and not any(row[key] for key in ("copy_of", "archived", "held", "not_adopted"))
 
 
 def explain_left_alone(rows: Sequence[RunRow]) -> None:
@@ -75,13 +75,20 @@ def pending(rows: Sequence[RunRow]) -> None:
     """Show what waits for a person, first of all."""
     waiting = [row for row in rows if waits(row) and not row["archived"]]
     for row in waiting[:BANNERS]:
-        frame.pending_banner(row)
+        if row["held"]:
+            frame.held_banner(row)
+        else:
+            frame.pending_banner(row)
     if len(waiting) > BANNERS:
-        st.caption(f"{len(waiting) - BANNERS} more runs wait for a decision: they stand first in the list.")
+        st.caption(f"{len(waiting) - BANNERS} more runs wait for you: they stand first in the list.")
 
 
 def waits(row: RunRow) -> bool:
-    """Return whether a decision on its proposal takes effect: while it lives, or when a worker resumes it."""
+    """Return whether a person must act: resume it, or decide on a proposal of a run that lives or will."""
+    return bool(row["held"]) or _waits_for_decision(row)
+
+
+def _waits_for_decision(row: RunRow) -> bool:
     return row["pending_proposal"] is not None and row["state"] not in ENDED_FOR_GOOD
 
 
@@ -146,7 +153,8 @@ def _urgency(row: RunRow) -> int:
 
 
 def _best_accuracy(row: RunRow) -> float | None:
-    return row["best"].get("value") if row["best"] else None
+    best = row["best"]
+    return best["value"] if best and best["metric"] == PRIMARY_METRIC else None
 
 
 SORTS: dict[str, Callable[[RunRow], Any]] = {
@@ -310,8 +318,9 @@ def baseline_accuracies(rows: Sequence[RunRow]) -> dict[tuple[str, str], float]:
     """Return the best accuracy of the newest baseline of each (group, task)."""
     accuracies: dict[tuple[str, str], float] = {}
     for row in rows:
-        if row["role"] == Role.BASELINE and row["best"]:
-            accuracies.setdefault((row["group"], row["task"]), row["best"]["value"])
+        value = _best_accuracy(row)
+        if row["role"] == Role.BASELINE and value is not None:
+            accuracies.setdefault((row["group"], row["task"]), value)
     return accuracies
 
 

@@ -85,8 +85,9 @@ def present(row: RunRow, shown: ProposalRow) -> None:
     number = shown["number"]
     record = proposal_data.proposal(row["run"], number)
     if record is None:
+        problem = labels.plain(proposal_data.problem(row["run"], number))
         st.error(
-            f"Proposal {number} cannot be read: its file is damaged or incomplete. "
+            f"Proposal {number} cannot be read: its file is damaged or incomplete ({problem}). "
             "The trainer offers a cut again when it cannot use it.",
             icon=":material/broken_image:",
         )

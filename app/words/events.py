@@ -128,6 +128,10 @@ def _checkpoint(event: Event) -> str:
     return f"Checkpoint {event['checkpoint']} ({cause}{', pinned' if event.get('pinned') else ''})"
 
 
+def _changes(event: Event) -> str:
+    return ", ".join(map(str, event["changes"]))
+
+
 def _command(verb: str) -> Callable[[Event], str]:
     return lambda event: f"Command {event.get('command') or event['command_id']}{_by(event)} {verb}"
 
@@ -144,6 +148,11 @@ WORDS: dict[str, Words] = {
     EventKind.RUN_STOPPED: Words("training stopped", "stop_circle", lambda event: "Training stopped"),
     EventKind.RUN_FAILED: Words("training failed", "error", lambda event: "Training failed"),
     EventKind.RUN_CANCELLED: Words("cancelled", "cancel", lambda event: "Cancelled before it started"),
+    EventKind.RUN_RELEASED: Words(
+        "machine released",
+        "gavel",
+        lambda event: "The machine was released; the run waits for a decision",
+    ),
     EventKind.STOP_REQUESTED: Words(
         "stop requested", "chevron_right", lambda event: f"Stop requested{_by(event)}"
     ),
@@ -189,6 +198,25 @@ WORDS: dict[str, Words] = {
         "chevron_right",
         lambda event: "Form of the recurrence chosen",
         quiet=True,
+    ),
+    EventKind.RESUME_REFUSED: Words(
+        "not resumed", "front_hand", lambda event: "Not resumed: waits for a person"
+    ),
+    EventKind.CHANGES_ACCEPTED: Words(
+        "changes accepted",
+        "published_with_changes",
+        lambda event: f"Trained on{_by(event)} with what changed: {_changes(event)}",
+    ),
+    EventKind.CHANGES_NOTICED: Words(
+        "something else changed",
+        "difference",
+        lambda event: f"Since the last process there changed: {_changes(event)}",
+    ),
+    EventKind.TROUBLE_BEGAN: Words(
+        "trouble with writing", "save_as", lambda event: "Files cannot be written; training goes on"
+    ),
+    EventKind.TROUBLE_ENDED: Words(
+        "trouble ended", "check_circle", lambda event: "Files can be written again"
     ),
     EventKind.LOSS_NOT_FINITE: Words(
         "loss not finite", "warning", lambda event: "The training loss is not a finite number"

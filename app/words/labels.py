@@ -10,7 +10,9 @@ from datetime import UTC, datetime, tzinfo
 from typing import Any, Literal, TypeGuard
 from zoneinfo import ZoneInfo
 
-from hankelboard.storage.scores import bits_in_words
+from hankelboard.storage import figures
+from hankelboard.storage.schema import Best
+from hankelboard.storage.scores import PRIMARY_METRIC, bits_in_words
 from hankelboard.storage.summary import SummaryRow
 from hankelboard.storage.vocabulary import (
     POLICY_PREFIX,
@@ -33,6 +35,7 @@ Label = tuple[str, str, Color]
 
 READ_ONLY = "This folder of runs is read-only here: runs can be looked at, but not decided on or started."
 NOT_QUEUED: Label = ("not queued", "schedule", "gray")
+HELD: Label = ("waits for you", "front_hand", "orange")
 NOT_ADOPTED: Label = ("not adopted", "move_to_inbox", "gray")
 WORKER_HINT = "No worker is running: start one with `hankelboard worker`."
 
@@ -56,8 +59,10 @@ STATES: dict[str, Label] = {
     RunState.FAILED: ("failed", "error", "red"),
     RunState.CANCELLED: ("cancelled", "cancel", "gray"),
     RunState.INTERRUPTED: ("interrupted", "power_off", "orange"),
+    RunState.RELEASED: ("released: waits for a decision", "gavel", "orange"),
     RunState.DEAD: ("process gone", "link_off", "red"),
     RunState.STALE: ("no sign of life", "signal_disconnected", "orange"),
+    RunState.UNKNOWN: ("unknown", "help", "gray"),
     RunState.UNREADABLE: ("unreadable", "broken_image", "red"),
 }
 PHASES: dict[str, str] = {
@@ -125,6 +130,8 @@ def state(row: SummaryRow) -> Label:
     """Return words, icon and colour of a run's state. A run that no worker takes is not in the queue."""
     if row["state"] == RunState.QUEUED and not row["queued"]:
         return NOT_QUEUED
+    if row["held"]:
+        return HELD
     return STATES.get(row["state"], (str(row["state"]), "help", "gray"))
 
 
@@ -190,8 +197,8 @@ def short_change(before: Sequence[int], after: Sequence[int]) -> str:
 
 
 def percent(value: object, digits: int = 2) -> str:
-    """Return a fraction in percent: 94.12 %."""
-    return f"{value:.{digits}%}".replace("%", " %") if _is_number(value) else "–"
+    """Return a fraction in percent: 94.12 %; a dash for what is no number."""
+    return figures.percent(value, digits) if _is_number(value) else "–"
 
 
 def accuracy(scores: Mapping[str, Any] | None) -> str:
@@ -199,25 +206,28 @@ def accuracy(scores: Mapping[str, Any] | None) -> str:
     return percent((scores or {}).get("accuracy"))
 
 
+def best(record: Best | None) -> str:
+    """Return "94.12 %", or of a run that goes by another metric its value and name."""
+    if record is None or record["metric"] == PRIMARY_METRIC:
+        return percent(record["value"] if record else None)
+    return f"{number(record['value'])} {record['metric']}"
+
+
 def points(value: float) -> str:
     """Return a difference of fractions in percentage points, with its sign: −0.31 points."""
-    return f"{value * 100:+.2f} points".replace("-", "−")
+    return f"{figures.points(value)} points"
 
 
 def interval(ends: object, factor: float = 1, digits: int = 2) -> str:
     """Return the two ends of an interval: −1.9 to +0.5."""
     if not isinstance(ends, list | tuple) or not all(_is_number(end) for end in ends):
         return "–"
-    return " to ".join(f"{end * factor:+.{digits}f}" for end in ends).replace("-", "−")
+    return " to ".join(figures.fixed(end * factor, digits, signed=True) for end in ends)
 
 
 def number(value: object, digits: int = 4) -> str:
-    """Return a few significant digits, thousands separated: 0.1234, 1,234, 1.2e-05."""
-    if not _is_number(value):
-        return "–"
-    if value == 0 or 1e-3 <= abs(value) < 1e6:
-        return f"{value:,.0f}" if abs(value) >= 10**digits else f"{value:.{digits}g}"
-    return f"{value:.2e}"
+    """Return a few significant digits, thousands separated: 0.1234, 1,234, 1.20e-05."""
+    return figures.significant(value, digits) if _is_number(value) else "–"
 
 
 def count(value: object) -> str:
@@ -225,10 +235,15 @@ def count(value: object) -> str:
 
 
 def size(value: int) -> str:
-    """Return bytes in kB, MB or GB, powers of ten."""
-    if value >= 1e9:
-        return f"{value / 1e9:.1f} GB"
-    return f"{value / 1e6:.1f} MB" if value >= 1e6 else f"{value / 1e3:.0f} kB"
+    """Return bytes in B, kB, MB, GB or TB, powers of ten."""
+    if value < 1e3:
+        return f"{value:.0f} B"
+    if value < 999.5e3:
+        return f"{value / 1e3:.0f} kB"
+    for unit, name in ((1e6, "MB"), (1e9, "GB")):
+        if value < 999.95 * unit:
+            return f"{value / unit:.1f} {name}"
+    return f"{value / 1e12:,.1f} TB"
 
 
 def duration(seconds: object) -> str:
@@ -237,7 +252,7 @@ def duration(seconds: object) -> str:
         return "–"
     whole = max(0, round(seconds))
     if whole < 60:
-        return f"{seconds:.1f} s" if 0 < seconds < 9.95 else f"{whole} s"
+        return f"{figures.fixed(seconds, 1)} s" if 0 < seconds < 9.95 else f"{whole} s"
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02d} s"
     if whole < 86400:
@@ -249,7 +264,7 @@ def seconds_per_step(value: object) -> str:
     """Return seconds as 82.7 ms, 1.08 s."""
     if not _is_number(value):
         return "–"
-    return f"{value:.3g} s" if value >= 0.9995 else f"{value * 1000:.3g} ms"
+    return f"{number(value, 3)} s" if value >= 0.9995 else f"{number(value * 1000, 3)} ms"
 
 
 def _is_number(value: object) -> TypeGuard[float]:
@@ -257,13 +272,24 @@ def _is_number(value: object) -> TypeGuard[float]:
 
 
 def moment(t: object, zone: str | None = None) -> str:
-    """Return a record's time in the reader's time zone: 16:45:03 today, 23 Nov 16:45 before."""
+    """Return a record's time in the reader's time zone: 16:45:03 today, 23 Nov 16:45, 23 Nov 2025 16:45."""
     parsed = _parse(t)
     if parsed is None:
         return "–"
-    here = parsed.astimezone(_zone(zone))
+    here = _moved(parsed, _zone(zone))
     today = datetime.now(_zone(zone)).date()
-    return f"{here:%H:%M:%S}" if here.date() == today else f"{here:%-d %b %H:%M}"
+    if here.date() == today:
+        return f"{here:%H:%M:%S}"
+    year = "" if here.year == today.year else f" {here.year}"
+    return f"{here:%-d %b}{year} {here:%H:%M}"
+
+
+def _moved(t: datetime, zone: tzinfo) -> datetime:
+    """Return the time in another zone; as it is where that would lie outside of all years."""
+    try:
+        return t.astimezone(zone)
+    except OverflowError:
+        return t
 
 
 def age(t: object) -> str:

@@ -24,6 +24,12 @@ def test_the_owners_token_is_made_once_for_this_account_alone(state):
     assert mode(state / "token") == 0o600 and mode(state) == 0o700
 
 
+def test_a_file_with_a_byte_order_mark_holds_the_token_behind_it(state):
+    token = tokens.owner_token()
+    (state / "token").write_bytes(b"\xef\xbb\xbf" + token.encode() + b"\r\n")
+    assert tokens.owner_token() == token
+
+
 def test_of_many_who_make_it_at_once_all_get_the_same(state):
     made = []
     threads = [threading.Thread(target=lambda: made.append(tokens.owner_token())) for _ in range(8)]

@@ -9,10 +9,12 @@ import pytest
 
 from hankelboard.app.data import compared_runs
 from hankelboard.comparison import report as reports
+from hankelboard.comparison.cells import csv_text
 from hankelboard.comparison.series import series_of
-from hankelboard.comparison.tables import csv_text, run_rows
+from hankelboard.comparison.tables import run_rows
 from hankelboard.storage import workers
 from hankelboard.storage.commands import add_note
+from hankelboard.storage.journal import Journal, read_journal
 from tests.app.conftest import SyntheticRun, text_of
 
 
@@ -139,6 +141,20 @@ def test_runs_without_any_validation_do_not_break_the_page(open_page, runs):
     SyntheticRun(runs, name="another").start()
     told = text_of(open_page("compare", group="demo"))
     assert "No run has been validated yet." in told and "No run has a last validation accuracy yet." in told
+
+
+def test_runs_that_trained_for_a_moment_do_not_break_the_page(open_page, runs):
+    run = finished(runs, "Quick", "baseline", 1)
+    shorter = [
+        {**record, "train_s": record["train_s"] * 1e-4} for record in read_journal(run.paths.metrics)[0]
+    ]
+    assert 0 < shorter[-1]["train_s"] < 0.05
+    run.paths.metrics.unlink()
+    with Journal(run.paths.metrics) as journal:
+        for record in shorter:
+            journal.append(record)
+    page = open_page("compare", runs=run.id)
+    assert not page.exception and page.slider[0].max == 0.1
 
 
 def test_the_csv_has_every_run_and_the_seconds_of_a_copied_run(three_seeds):

@@ -14,7 +14,7 @@ from hankelboard.app.data import (
     runs as data,
 )
 from hankelboard.app.panels import baseline as uncut
-from hankelboard.storage import commands
+from hankelboard.storage import atomic, commands
 from hankelboard.storage.history import History
 from hankelboard.storage.journal import read_journal
 from hankelboard.storage.proposals import publish_measurement, ranks_within
@@ -169,7 +169,8 @@ def test_an_analysis_is_shown_with_what_it_is_not(open_page, waiting):
     "damage", [{"layers": [{}]}, {"layers": [{"steps": [1], "regret": [], "between": [1]}]}]
 )
 def test_a_damaged_analysis_does_not_take_the_page_down(open_page, waiting, damage):
-    publish_analysis(waiting.paths, {**ANALYSIS, **damage})
+    waiting.paths.analyses.mkdir()
+    atomic.create(waiting.paths.analysis("0" * 26), {**ANALYSIS, **damage})
     assert analyses.latest(waiting.id) is None
     assert "Not computed yet" in text_of(open_page("spectra", run=waiting.id))
 

@@ -69,10 +69,10 @@ def test_a_damaged_journal_is_counted_and_the_rest_is_shown(open_page, runs):
     showcase(runs)
     torn = next(path.name for path in runs.iterdir() if "torn" in path.name)
     told = text_of(open_page("run", run=torn))
-    assert "Damaged lines were skipped: 1 in metrics.jsonl" in told
+    assert "metrics.jsonl: 1 damaged line: line" in told
     assert "<b>Torn</b>" in told  # letter by letter: what `text_of` took away are the escapes
     assert any("\\<b\\>" in title.value for title in open_page("run", run=torn).title)
-    assert "1 damaged lines in metrics.jsonl" in open_page("system").dataframe[0].value.to_string()
+    assert "metrics.jsonl: 1 damaged line: line" in open_page("system").dataframe[0].value.to_string()
 
 
 @pytest.mark.parametrize("wanted", ["../../etc", "no-such-run", "A B", "x" * 500, "<script>"])
@@ -88,7 +88,9 @@ def test_a_run_that_is_none_is_a_message(open_page, runs, wanted):
     [
         (lambda path: path.unlink(), "was the run copied completely?"),
         (lambda path: path.write_text("{"), "run.json is missing or damaged"),
-        (lambda path: path.write_text('{"format_version": 99}'), "upgrade with"),
+        (lambda path: path.write_text('{"format_version": 99}'), "written by a newer Hankelboard (format 99"),
+        (lambda path: path.write_text('{"config": {}, "tags": "x"}'), "tags: must be a list of texts"),
+        (lambda path: path.write_text('{"config": {"training": []}}'), "config.training: must be an object"),
     ],
 )
 def test_a_run_that_cannot_be_read_says_why(open_page, runs, change, words):

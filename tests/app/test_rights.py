@@ -285,3 +285,12 @@ def test_the_page_system_says_as_whom_one_acts_and_shows_no_secret(open_page, si
     ]
     everything = str(page.main) + page.dataframe[-1].value.to_csv()
     assert not [secret for secret in secrets if secret in everything]
+
+
+def test_an_operator_resumes_but_accepts_no_code_that_changed(open_page, waiting, sign_in):
+    waiting.event("resume_refused", reason="not resumed: my_model.py (model.family) changed")
+    sign_in(Role.OWNER)
+    assert "accept_changes" in drawn(open_page("run", run=waiting.id))
+    sign_in(Role.OPERATOR)
+    keys = drawn(open_page("run", run=waiting.id))
+    assert "resume" in keys and "accept_changes" not in keys

@@ -8,7 +8,7 @@ from hankelboard.app import pages
 from hankelboard.app.charts import metric_tables, spectra_tables
 from hankelboard.app.data import runs as data
 from hankelboard.app.words import labels
-from hankelboard.storage.commands import add_note, send_command
+from hankelboard.storage.commands import add_note, command_ids, read_command, send_command
 from tests.app.conftest import SyntheticRun, text_of
 
 NO_PROCESS = 2**22 + 1
@@ -53,6 +53,37 @@ def test_what_waits_for_a_person_is_said_although_no_process_is_at_it(open_page,
     page = open_page("runs")
     assert states(page) == ["interrupted · proposal"] and figures(page)["Waiting for you"] == "1"
     assert "Digits at night**: no process is at it now" in text_of(page)
+
+
+REFUSED = "not resumed: my_model.py (model.family) changed since the last attempt. Put it back, or go on"
+
+
+def test_a_run_that_is_not_resumed_waits_for_a_person_who_accepts_what_changed(open_page, run):
+    run.event("resume_refused", reason=REFUSED)
+    page = open_page("runs")
+    assert states(page) == ["waits for you"] and figures(page)["Waiting for you"] == "1"
+    assert "Digits at night waits for you" in text_of(page)
+    page = open_page("run", run=run.id)
+    assert "This run waits for you" in text_of(page) and "my_model.py" in text_of(page)
+    assert "A worker resumes it" not in text_of(page)
+    page.button(key="accept_changes").click().run()
+    (command,) = [read_command(run.paths, name) for name in command_ids(run.paths)]
+    assert command.kind == "resume" and command.accept_changes
+    run.event("changes_accepted", changes=["my_model.py (model.family)"], by="ada")
+    run.event("attempt_started", checkpoint=run.checkpoint("scheduled"), state_dims=run.dims, policy="ask")
+    run.status("running")
+    page = open_page("run", run=run.id)
+    assert "waits for you" not in text_of(page)
+    assert "Trained on by ada with what changed: my_model.py (model.family)" in text_of(page)
+
+
+def test_what_else_changed_is_said_until_the_next_process(open_page, run):
+    started = {"checkpoint": None, "state_dims": run.dims, "policy": "ask"}
+    run.event("attempt_started", **started)
+    run.event("changes_noticed", changes=["torch 2.12.0 → 2.13.0"])
+    assert "before this one there changed: torch 2.12.0 → 2.13.0" in text_of(open_page("run", run=run.id))
+    run.event("attempt_started", **started)
+    assert not open_page("run", run=run.id).info
 
 
 def test_a_stopped_run_asks_for_nothing(open_page, run):

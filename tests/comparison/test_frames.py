@@ -16,11 +16,12 @@ def test_journals_are_tables_in_one_call(tmp_path):
     table = frames.metrics(str(run.paths.root))
     assert len(table) == 20 and table["live"].all() and table["val/accuracy"].notna().sum() == 2
     with Journal(run.paths.spectra) as journal:
-        journal.append({"step": 200, "branch": 0, "attempt": 0, "layer": 0, "hsv": None})
-        journal.append({"step": 200, "branch": 0, "attempt": 0, "layer": 0, "hsv": [2.0, math.nan]})
+        where = {"step": 200, "branch": 0, "attempt": 0, "layer": 0, "state_dim": 2}
+        journal.append({**where, "hsv": None})
+        journal.append({**where, "hsv": [2.0, math.nan]})
     states = frames.spectra(run.paths.root)
     assert states["hsv"].dtype == "float64" and states["index"].dtype == "int64"
-    assert states["hsv"].isna().sum() == 1, "what was not finite is a gap, a record without values is none"
+    assert states["hsv"].isna().sum() == 1, "what was not finite is a gap, what does not fit is left out"
     first = states[(states["step"] == 0) & (states["layer"] == 0)]
     assert first["index"].tolist() == list(range(1, 9)) and first["hsv"].is_monotonic_decreasing
 

@@ -7,6 +7,7 @@ import pytest
 
 from hankelboard.comparison import report as reports
 from hankelboard.comparison import tables
+from hankelboard.comparison.cells import csv_text
 from hankelboard.comparison.reading import count_origins, origin_of, read_csv
 from hankelboard.comparison.series import series_of
 from hankelboard.storage.errors import ConfigError
@@ -118,7 +119,7 @@ def test_a_table_of_runs_is_enough_to_make_the_tables_again(tmp_path):
     file = tmp_path / "runs.csv"
     chained = final("distilled", "distilled", prior_s=7.5, test=None, config={"training": {"steps": 3}})
     series = series_of([*four(), chained])
-    file.write_text(tables.csv_text(tables.run_rows(series)))
+    file.write_text(csv_text(tables.run_rows(series)))
     again = series_of(read_csv(file))
     assert [one.label for one in again] == [one.label for one in series]
     rows = [tables.series_rows(found, found[1], "test") for found in (series, again)]
@@ -130,7 +131,7 @@ def test_what_is_no_such_table_is_refused(tmp_path):
     file.write_text("a,b\n1,2\n")
     with pytest.raises(ConfigError, match="is no table of runs"):
         read_csv(file)
-    file.write_text(tables.csv_text(tables.run_rows(series_of([final()]))).replace("0.9", "nan"))
+    file.write_text(csv_text(tables.run_rows(series_of([final()]))).replace("0.9", "nan"))
     assert read_csv(file)[0].test is None
     with pytest.raises(ConfigError, match="No such file"):
         read_csv(tmp_path / "none.csv")
@@ -157,8 +158,8 @@ def test_bits_per_character_of_texts_are_a_column_and_survive_the_table(tmp_path
     rows = {row["series"]: row for row in tables.series_rows(series, None, "test")}
     assert (rows["text"]["test bits per character"], rows["a"]["test bits per character"]) == ("1.250", "–")
     file = tmp_path / "runs.csv"
-    file.write_text(tables.csv_text(tables.run_rows(series)))
+    file.write_text(csv_text(tables.run_rows(series)))
     assert [run.bits for run in read_csv(file)][-1] == 1.25
     older = [{k: v for k, v in row.items() if k != "bits"} for row in tables.run_rows(series)]
-    file.write_text(tables.csv_text(older))
+    file.write_text(csv_text(older))
     assert {run.bits for run in read_csv(file)} == {None}

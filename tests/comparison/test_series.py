@@ -6,6 +6,7 @@ import math
 import pytest
 from scipy import stats
 
+from hankelboard.comparison.cells import csv_rows, csv_text
 from hankelboard.comparison.series import (
     Final,
     Spread,
@@ -15,6 +16,7 @@ from hankelboard.comparison.series import (
     differences_within,
     series_of,
 )
+from hankelboard.comparison.tables import mixtures, run_rows
 from hankelboard.storage.errors import ConfigError
 
 
@@ -136,3 +138,17 @@ def test_a_baseline_is_found_by_series_name_or_id_and_else_refused():
     assert baseline_named(finals, "b") == baseline_named(finals, finals[1].run) == finals[1].run
     with pytest.raises(ConfigError, match=r"baseline 'nonsense' is no run or series .* there are cut, b"):
         baseline_named(finals, "nonsense")
+
+
+def test_runs_that_learned_from_other_data_are_never_one_series():
+    """Nor in a suite, which names its series. One of which nothing is known goes with the first."""
+    runs = [final(series="s", seed=seed, data=data) for seed, data in enumerate(["x", "", "x", "y"])]
+    series = series_of(runs)
+    assert [one.seeds for one in series] == [[0, 1, 2], [3]]
+    assert len({one.label for one in series}) == len({one.key for one in series}) == 2
+    first, other = (one.label for one in series)
+    (sentence,) = mixtures(series)
+    assert sentence.startswith(f"{other} learned from other data than {first}, with the same settings")
+    assert not mixtures(series_of(runs[:3]))
+    rows = csv_rows(csv_text(run_rows(series)))
+    assert [row["data"] for row in rows] == ["x", "", "x", "y"]

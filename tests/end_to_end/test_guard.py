@@ -6,16 +6,13 @@ import http.server
 import re
 import threading
 from pathlib import Path
-from urllib.parse import urlencode, urlsplit
 
 import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
-from tests.app.synthetic_run import SyntheticRun
 from tests.end_to_end import attack_table
 from tests.end_to_end.conftest import Services, new_context
-from tests.end_to_end.nginx import Nginx
 from tests.waiting import PATIENCE_S, until
 
 HOSTILE = """
@@ -45,17 +42,10 @@ async function takeover(host) {
 
 
 @pytest.fixture(scope="module")
-def proxy(tmp_path_factory):
-    """A proxy that is not started yet."""
-    return Nginx(tmp_path_factory.mktemp("nginx"))
-
-
-@pytest.fixture(scope="module")
-def services(tmp_path_factory, proxy):
-    """The dashboard alone, which knows by which addresses the proxy shows it."""
+def services(tmp_path_factory):
+    """The dashboard alone."""
     running = Services(tmp_path_factory.mktemp("runs"))
-    urls = [part for url in proxy.addresses.values() for part in ("--url", url)]
-    running.start(*urls, "--proxy", "127.0.0.1", worker=False)
+    running.start(worker=False)
     yield running
     running.stop()
 
@@ -188,42 +178,6 @@ def test_the_printed_address_opens_the_dashboard_and_the_token_leaves_the_addres
     finally:
         mine.close()
         other.close()
-
-
-@pytest.mark.browser
-@pytest.mark.parametrize("place", ["rewritten", "encrypted"])
-def test_behind_a_proxy_pages_are_live_below_a_path(services, proxy, browser, place):
-    run = SyntheticRun(services.runs, f"behind-{place}").start().train(100)
-    context = new_context(browser, ignore_https_errors=True)
-    try:
-        with proxy.before(services.port):
-            address = proxy.addresses[place]
-            page = context.new_page()
-            with page.expect_websocket(lambda socket: "/api/push" in socket.url) as pushing:
-                page.goto(f"{address}/run?{urlencode({'run': run.id, 'token': services.token})}")
-            assert pushing.value.url.startswith(f"{address.replace('http', 'ws')}/api/push")
-            with pushing.value.expect_event("framereceived"):
-                run.event("paused", by="ada")
-            (cookie,) = [each for each in context.cookies() if each["name"].startswith("hankelboard-")]
-            assert cookie["secure"] == (place == "encrypted") and cookie["path"] == urlsplit(address).path
-            page.goto(f"{address}/sign-out")
-            page.get_by_role("button", name="Sign out").click()
-            page.get_by_label("Token").wait_for()
-            assert page.url == f"{address}/"
-    finally:
-        context.close()
-
-
-@pytest.mark.browser
-def test_a_page_that_gets_no_push_says_so(services, proxy, browser):
-    context = new_context(browser)
-    try:
-        with proxy.before(services.port):
-            page = context.new_page()
-            page.goto(f"{proxy.addresses['silent']}/?{urlencode({'token': services.token})}")
-            page.get_by_text("Nothing says here when a run changes").wait_for()
-    finally:
-        context.close()
 
 
 @pytest.mark.browser

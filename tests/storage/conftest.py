@@ -3,6 +3,7 @@ import pytest
 from hankelboard.storage import proposals, runs
 from hankelboard.storage.journal import Journal
 from hankelboard.storage.layout import run_paths
+from tests.storage.model_trainer import PROPOSAL
 
 
 @pytest.fixture
@@ -26,14 +27,5 @@ def tell(paths):
 @pytest.fixture
 def proposal(paths):
     """A proposal for one layer of 4 states; rank 2 cannot be realised."""
-    layer = {
-        "layer": 0, "name": "mixer", "state_dim": 4, "rank": 1, "hsv": [4.0, 3.0, 2.0, 1.0],
-        "discarded_share": [1.0, 0.6, 0.3, 0.1, 0.0], "error_bound": [20.0, 12.0, 6.0, 2.0, 0.0],
-        "realisable": [False, True, False, True, True], "parameters": [8, 16, 24, 32, 40],
-    }  # fmt: skip
-    record = {
-        "step": 0, "branch": 0, "gate": 0.95, "tolerance": 0.6, "parameters_elsewhere": 100, "ranks": [1],
-        "layers": [layer], "measured": {"points": [{"ranks": [1], "accuracy": 0.5}]},
-    }  # fmt: skip
-    proposals.publish_proposal(paths, 1, record)
+    proposals.publish_proposal(paths, 1, PROPOSAL)
     return proposals.read_proposal(paths, 1)

@@ -16,9 +16,16 @@ from hankelboard.storage.layout import CheckpointName, RunPaths
 from hankelboard.storage.records import encode, now
 
 LAYER = {
-    "layer": 0, "name": "mixer", "state_dim": 4, "rank": 1, "hsv": [4.0, 3.0, 2.0, 1.0],
+    "layer": 0, "name": "mixer", "state_dim": 4, "importance": "hsv", "rank": 1, "gated": False,
+    "hsv": [4.0, 3.0, 2.0, 1.0], "condition": [None] * 5, "realised_modes": [0, 1, 2, 3, 4],
     "discarded_share": [1.0, 0.6, 0.3, 0.1, 0.0], "error_bound": [20.0, 12.0, 6.0, 2.0, 0.0],
     "realisable": [False, True, False, True, True], "parameters": [8, 16, 24, 32, 40],
+}  # fmt: skip
+PROPOSAL = {
+    "branch": 0, "attempt": 0, "step": 0, "gate": 0.95, "tolerance": 0.6, "ranks": [1],
+    "parameters_elsewhere": 100, "layers": [LAYER],
+    "measured": {"split": "val", "samples": 9, "before": {"loss": 1.0, "accuracy": 0.6},
+                 "points": [{"tolerance": 0.6, "ranks": [1], "rule": True, "loss": 1.1, "accuracy": 0.5}]},
 }  # fmt: skip
 
 
@@ -152,8 +159,8 @@ class Trainer:
             if outcome.branch == branch and outcome.state == "pending":
                 self.event("proposal_superseded", proposal=outcome.number, reason="a newer one")
         number = max(proposals.proposal_numbers(self.paths), default=0) + 1
-        record = {"branch": branch, "attempt": self.attempt, "step": step, "attempt_step": step, "gate": 0.95,
-                  "tolerance": 0.6, "ranks": [1], "parameters_elsewhere": 9, "layers": [LAYER]}  # fmt: skip
+        place = {"branch": branch, "attempt": self.attempt, "step": step, "attempt_step": step}
+        record = {**PROPOSAL, **place}
         proposals.publish_proposal(self.paths, number, record)
         self.event("proposal_published", proposal=number, attempt_step=step, state_dims=[4], ranks=[1])
 

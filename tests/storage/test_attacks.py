@@ -9,6 +9,7 @@ from functools import partial
 import pytest
 
 from hankelboard.storage import checkpoints, commands, proposals, runs
+from hankelboard.storage.decoding import misfit_of_decision
 from hankelboard.storage.errors import (
     AlreadyDecided,
     CheckpointError,
@@ -17,7 +18,7 @@ from hankelboard.storage.errors import (
     RunNotFound,
 )
 from hankelboard.storage.layout import CheckpointName, run_paths
-from hankelboard.storage.records import MAX_PERSONS_FILE_BYTES, encode, new_ulid
+from hankelboard.storage.records import MAX_PERSONS_FILE_BYTES, encode, new_ulid, read_record
 from hankelboard.storage.verification import verify_run
 from tests.waiting import PATIENCE_S
 
@@ -199,13 +200,16 @@ def test_a_decision_just_within_the_bound_is_one(paths, proposal):
     ['"all"', "{}", "[[[[1]]]]", "[1e3]", "[null]", '["1"]', "[-1]", "[99999999999999999999]", "[true]",
      "[1,1]"],
 )  # fmt: skip
-def test_ranks_of_any_kind_in_a_decision_are_read_and_then_checked(paths, proposal, ranks):
+def test_ranks_of_any_kind_in_a_decision_make_no_sense_or_are_checked(paths, proposal, ranks):
     paths.decision(1).write_text(f'{{"verdict":"approve","by":"eve","ranks":{ranks}}}')
     decision = proposals.read_decision(paths, 1)
-    assert decision.verdict == "approve"
-    if decision.ranks is not None:
+    assert decision.by == "eve"
+    if decision.verdict:
+        assert all(type(rank) is int for rank in decision.ranks)
         with pytest.raises(NotDecidable):
             proposals.check_ranks(proposal, decision.ranks)
+    else:
+        assert "ranks" in misfit_of_decision(read_record(paths.decision(1)))
 
 
 def test_what_people_write_is_cut_to_size_and_can_be_read_back(paths, proposal):

@@ -6,7 +6,7 @@ import pytest
 
 from hankelboard.storage import runs
 from hankelboard.storage.errors import DamagedRun, NewerFormat, RunError, RunHeld, RunNotFound
-from hankelboard.storage.layout import CheckpointName, RunPaths, run_paths
+from hankelboard.storage.layout import FORMAT_VERSION, CheckpointName, RunPaths, run_paths
 from hankelboard.storage.summary import summarise
 
 
@@ -31,7 +31,7 @@ def test_a_run_is_found_by_the_end_of_its_id_and_an_ambiguous_name_is_refused(tm
 
 
 def test_a_newer_format_is_refused_with_what_to_do(paths):
-    record = json.loads(paths.run_json.read_text()) | {"format_version": 2}
+    record = json.loads(paths.run_json.read_text()) | {"format_version": FORMAT_VERSION + 1}
     paths.run_json.write_text(json.dumps(record))
     with pytest.raises(NewerFormat, match="pip install --upgrade"):
         runs.read_run(paths)

@@ -57,7 +57,7 @@ def test_stale_is_told_by_the_viewers_own_clock():
     assert not watch.is_stale({**record, "beat": 2}, clock=117.0)
 
 
-def test_a_run_without_status_is_told_by_its_journal(paths, tell):
+def test_a_run_without_status_is_as_its_journal_says(paths, tell):
     tell("attempt_started", state_dims=[8], policy="ask")
     tell("run_finished", step=100, test={"accuracy": 0.9})
     summary = summarise(paths)

@@ -5,6 +5,7 @@ from torch import nn
 
 from hankelboard.settings.config import DataConfig
 from hankelboard.trainer.data.digits import load_digits_task
+from hankelboard.trainer.data.scoring import UNSCORED
 from hankelboard.trainer.data.task import Split, Task
 from hankelboard.trainer.layers.lru import LRU
 
@@ -47,6 +48,25 @@ def parity(samples=96, length=12):
     bits = torch.randint(0, 2, (samples, length, 1), generator=generator)
     splits = [Split(part.float(), part.sum((1, 2)) % 2) for part in bits.split(samples // 3)]
     return Task(*splits, classes=2)
+
+
+def seldom_asked(questions=3, val_questions=3):
+    """Tokens whose last step alone is asked about, in a few training sequences only; test is never scored."""
+    generator = torch.Generator().manual_seed(5)
+    tokens = torch.randint(0, 4, (96, 6, 1), generator=generator).float()
+    splits = []
+    for part, asked in zip(tokens.split(32), (questions, val_questions, 0), strict=True):
+        labels = torch.full(part.shape[:2], UNSCORED)
+        labels[:asked, -1] = part[:asked, 0, 0].long()
+        splits.append(Split(part, labels))
+    return Task(*splits, classes=4)
+
+
+class EachStep(TinyModel):
+    """Answers at every step."""
+
+    def forward(self, inputs):
+        return self.head(self.mixer(self.encoder(inputs)))
 
 
 def with_nan():

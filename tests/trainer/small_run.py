@@ -11,7 +11,7 @@ from hankelboard.settings.toml import merge
 from hankelboard.storage import checkpoints, commands, proposals
 from hankelboard.storage.errors import CommandRefused
 from hankelboard.storage.history import read_history
-from hankelboard.storage.journal import read_journal
+from hankelboard.storage.journal import events_reader, metrics_reader, read_journal, spectra_reader
 from hankelboard.storage.layout import run_paths
 from hankelboard.storage.runs import create_run
 from hankelboard.storage.status import read_status
@@ -29,6 +29,8 @@ SMALL = {
     },
     "output": {"tensorboard": False},
 }  # fmt: skip
+ADA = {"by": "ada", "by_role": "account"}
+"""Who accepts what changed."""
 ENDLESS = 1_000_000
 """Steps of a run that is ended by the test: no machine is so quick that it ends by itself before."""
 
@@ -66,8 +68,15 @@ class SmallRun:
         run.paths = paths
         return run
 
-    def train(self):
-        return loop.train_run(self.paths, keep_log=False, clock=self.clock)
+    def train(self, **options):
+        outcome = loop.train_run(self.paths, keep_log=False, clock=self.clock, **options)
+        assert self.damage() == "", "a trainer writes nothing that no reader takes"
+        return outcome
+
+    def damage(self):
+        """What does not fit in the journals, in words."""
+        readers = [read(self.paths) for read in (events_reader, metrics_reader, spectra_reader)]
+        return "; ".join(reader.described for reader in readers if reader.read_new() and reader.damaged)
 
     @property
     def history(self):

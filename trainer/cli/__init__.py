@@ -19,7 +19,10 @@ from hankelboard.trainer.cli import (
 )
 from hankelboard.trainer.cli.arguments import Command
 from hankelboard.trainer.cli.version import PrintVersion
+from hankelboard.trainer.compression.terminal import settle_text
 
+INTERRUPTED = 130
+"""Exit code of what Ctrl-C ended, as shells have it."""
 EXAMPLES = """\
 examples:
   hankelboard demo                                  three runs on embedded data, in the browser
@@ -35,7 +38,9 @@ RUN is a run id, or its beginning or end. Exit code: 0, 1 for a refusal or failu
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns its exit code."""
+    """Run one command; returns its exit code. Without arguments it is the process's own command line."""
+    if arguments is None:
+        settle_text()
     options = build_parser().parse_args(arguments)
     command: Command = options.command
     try:
@@ -46,6 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except HankelboardError as error:
         print(f"hankelboard: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:  # before a command listens to signals itself
+        return INTERRUPTED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from hankelboard.storage import commands
 from hankelboard.storage.commands import KINDS, POLICIES, WAITING
 from hankelboard.storage.errors import CommandRefused, ConfigError
+from hankelboard.storage.figures import percent
 from hankelboard.storage.history import read_history
 from hankelboard.storage.layout import RunPaths
 from hankelboard.storage.proposals import VERDICTS, decide, read_evidence
@@ -22,6 +23,7 @@ from hankelboard.trainer.cli.adopting import adopt_for_command
 from hankelboard.trainer.cli.arguments import add_by, add_command, run_of, runs_of, whole_numbers, whose
 from hankelboard.trainer.cli.reading import point_in_words, print_json
 from hankelboard.trainer.compression.failure import REVIVING
+from hankelboard.trainer.compression.terminal import say
 from hankelboard.trainer.work import orphans
 
 if TYPE_CHECKING:
@@ -75,6 +77,7 @@ def _add_send(commands: Any) -> None:
                          more="stop saves and ends; kill ends without saving, also what hangs")  # fmt: skip
     parser.add_argument("run", metavar="RUN")
     parser.add_argument("kind", choices=[kind for kind in KINDS if kind not in WITH_ARGUMENTS])
+    _add_acceptance(parser)
     _add_wait(parser)
 
 
@@ -104,6 +107,7 @@ def _add_rollback(commands: Any) -> None:
     parser.add_argument(
         "--policy", choices=POLICIES, default=Policy.ASK, help="of the new branch (default: ask)"
     )
+    _add_acceptance(parser)
     _add_wait(parser)
 
 
@@ -123,6 +127,11 @@ def _add_proposal(parser: argparse.ArgumentParser) -> None:
 
 def _add_ranks(parser: argparse.ArgumentParser, help: str) -> None:
     parser.add_argument("--ranks", type=_ranks, metavar="R,R,…", help=help)
+
+
+def _add_acceptance(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--accept-changes", action="store_true",
+                        help="resume although data, split or the model's code changed")  # fmt: skip
 
 
 def _add_wait(parser: argparse.ArgumentParser) -> None:
@@ -173,7 +182,7 @@ def analyse(options: argparse.Namespace) -> int:
     os.nice(5)  # a trainer may be at work beside it
 
     def progress(done: int, total: int) -> None:
-        print(f"{done}/{total}", file=sys.stderr, flush=True)
+        say(f"{done}/{total}", sys.stderr)
 
     record = analysis.analyse(paths, progress)
     if not options.no_save:
@@ -192,11 +201,12 @@ def _print_regret(record: Analysis) -> None:
     for layer in record["layers"]:
         for row in layer["regret"]:
             regrets = "  ".join(
-                f"{step}: {regret:.1%}" for step, regret in zip(layer["steps"], row["regret"], strict=True)
+                f"{step}: {percent(regret, 1)}"
+                for step, regret in zip(layer["steps"], row["regret"], strict=True)
             )
             chance = sum(row["random"]) / len(row["random"])
-            print(f"layer {layer['layer']}  r = {row['rank']} ({row['tolerance']:.0%})  {regrets}  "
-                  f"at random: {chance:.1%}")  # fmt: skip
+            print(f"layer {layer['layer']}  r = {row['rank']} ({percent(row['tolerance'], 0)})  {regrets}  "
+                  f"at random: {percent(chance, 1)}")  # fmt: skip
 
 
 def decide_proposal(options: argparse.Namespace) -> int:
@@ -218,11 +228,16 @@ def decide_proposal(options: argparse.Namespace) -> int:
 
 
 def send(options: argparse.Namespace) -> int:
-    return _send(options, options.kind)
+    if options.accept_changes and options.kind != CommandKind.RESUME:
+        raise ConfigError("--accept-changes: makes sense with resume and rollback only")
+    return _send(options, options.kind, accept_changes=options.accept_changes)
 
 
 def rollback(options: argparse.Namespace) -> int:
-    return _send(options, CommandKind.ROLLBACK, checkpoint=options.checkpoint, policy=options.policy)
+    return _send(
+        options, CommandKind.ROLLBACK, checkpoint=options.checkpoint, policy=options.policy,
+        accept_changes=options.accept_changes,
+    )  # fmt: skip
 
 
 def policy(options: argparse.Namespace) -> int:
@@ -235,7 +250,8 @@ def measure(options: argparse.Namespace) -> int:
 
 def _send(options: argparse.Namespace, kind: str, **arguments: Any) -> int:
     paths = run_of(options)
-    reason = orphans.refusal(read_history(paths).state, kind)
+    history = read_history(paths)
+    reason = orphans.refusal(history.state, kind, held=history.held)
     if reason:
         raise CommandRefused(f"{kind} refused: {reason}")
     if kind in REVIVING:

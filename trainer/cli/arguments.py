@@ -10,8 +10,8 @@ from typing import Any
 from hankelboard.access.account import account_name
 from hankelboard.storage.errors import ConfigError
 from hankelboard.storage.layout import RunPaths, runs_directory
-from hankelboard.storage.records import MAX_NAME
-from hankelboard.storage.runs import find_run
+from hankelboard.storage.records import MAX_NAME, whole_characters
+from hankelboard.storage.runs import find_run, refuse_newer
 from hankelboard.storage.schema import Whose
 from hankelboard.storage.vocabulary import POLICY_PREFIX, ByRole
 
@@ -49,7 +49,10 @@ def runs_of(options: argparse.Namespace) -> Path:
 
 
 def run_of(options: argparse.Namespace) -> RunPaths:
-    return find_run(runs_of(options), options.run)
+    """Return the run that a command is about. Raises NewerFormat for one that it cannot understand."""
+    paths = find_run(runs_of(options), options.run)
+    refuse_newer(paths)
+    return paths
 
 
 def whole_numbers(text: str, what: str) -> list[int]:
@@ -82,7 +85,7 @@ def whose(options: argparse.Namespace) -> Whose:
     """Return who acts: the name that was said, which nothing proves, else that of the account."""
     said = getattr(options, "by", None) or os.environ.get("HANKELBOARD_USER")
     if said:
-        return {"by": _checked_name(said), "by_role": ByRole.SAID}
+        return {"by": _checked_name(whole_characters(said)), "by_role": ByRole.SAID}
     return {"by": account_name(), "by_role": ByRole.ACCOUNT}
 
 

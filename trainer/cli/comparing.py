@@ -35,6 +35,7 @@ def compare(options: argparse.Namespace) -> int:
 
     from hankelboard.comparison import report as reports  # scipy: only where it is wanted
     from hankelboard.comparison import tables
+    from hankelboard.comparison.cells import csv_text
     from hankelboard.comparison.reading import read_csv, read_curves, read_finals, read_origins
     from hankelboard.comparison.series import baseline_named
 
@@ -57,7 +58,7 @@ def compare(options: argparse.Namespace) -> int:
     if options.html:
         _write(options.html, reports.as_html(report))
     if options.csv:
-        _write(options.csv, tables.csv_text(tables.run_rows(report.series)))
+        _write(options.csv, csv_text(tables.run_rows(report.series)))
     if options.json:
         from hankelboard.trainer.cli.reading import print_json
 

@@ -14,7 +14,6 @@ from hankelboard.access import entrance, private_files, tokens
 from hankelboard.access.entrance import Entrance
 from hankelboard.access.hosts import host_name, is_address, is_loopback, origin_of, plain_address
 from hankelboard.access.state_folder import state_folder
-from hankelboard.settings.toml import home_expanded
 from hankelboard.storage.errors import CommandRefused, ConfigError
 from hankelboard.trainer.cli.arguments import add_command
 
@@ -162,4 +161,6 @@ def _refuse_silence(address: str) -> None:
 
 def token_file(options: argparse.Namespace) -> Path | None:
     """Return where the owner's token is said to lie; None is the folder of state."""
+    from hankelboard.settings.toml import home_expanded  # loads plugins, which may fail
+
     return Path.cwd() / home_expanded(options.token_file) if options.token_file else None

@@ -23,7 +23,7 @@ def _listening(port: int, proc: Path) -> Iterator[str]:
     """Yield the inodes of sockets that listen on this port, at whatever address."""
     for table in ("tcp", "tcp6"):
         with contextlib.suppress(OSError):
-            for line in (proc / "net" / table).read_text().splitlines()[1:]:
+            for line in (proc / "net" / table).read_text(encoding="ascii").splitlines()[1:]:
                 fields = line.split()
                 if fields[3] == LISTENING and fields[1].endswith(f":{port:04X}"):
                     yield fields[9]

@@ -8,12 +8,13 @@ from dataclasses import asdict
 from typing import Any
 
 from hankelboard.storage import checkpoints
+from hankelboard.storage.figures import percent, points, seconds, significant
 from hankelboard.storage.history import History, read_history
-from hankelboard.storage.proposals import proposal_numbers, read_decision, read_proposal
+from hankelboard.storage.proposals import problem_of_proposal, proposal_numbers, read_decision, read_proposal
 from hankelboard.storage.records import Record
 from hankelboard.storage.runs import list_runs
-from hankelboard.storage.schema import Point
-from hankelboard.storage.scores import bits_in_words
+from hankelboard.storage.schema import Best, Point
+from hankelboard.storage.scores import PRIMARY_METRIC, bits_in_words
 from hankelboard.storage.summary import Summary, summarise
 from hankelboard.storage.verification import verify_run
 from hankelboard.storage.vocabulary import RunState
@@ -33,10 +34,17 @@ def add_commands(commands: Any) -> None:
     ):
         parser = add_command(commands, name, command, help, example=f"hankelboard {name} RUN", json=True)
         parser.add_argument("run", metavar="RUN")
+        if name == "verify":
+            parser.add_argument(
+                "--strict", action="store_true",
+                help="also say what another program that wrote the run leaves out (exit code 1)",
+            )  # fmt: skip
 
 
 def print_json(value: Any) -> None:
-    print(json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False))
+    """Write JSON to stdout: UTF-8, or where that is of another encoding ASCII, which is UTF-8 as well."""
+    utf8 = (sys.stdout.encoding or "utf-8").lower().replace("-", "") == "utf8"
+    print(json.dumps(value, ensure_ascii=not utf8, indent=2, allow_nan=False))
 
 
 def print_table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
@@ -93,18 +101,32 @@ def _row(summary: Summary, not_adopted: str) -> tuple[object, ...]:
         summary.problem or _state(summary) + (", not adopted" if not_adopted else ""),
         f"{summary.step}/{summary.total_steps}",
         dims_in_words(summary),
-        _score(best["value"], best) if best else "",
+        _best(best) if best else "",
         summary.role,
     )
 
 
-def _score(accuracy: float, record: Mapping[str, Any]) -> str:
-    """Return 94.12%, with bits per character for a text."""
-    return ", ".join(filter(None, (f"{accuracy:.2%}", bits_in_words(record))))
+def _score(accuracy: float | None, record: Mapping[str, Any]) -> str:
+    """Return 94.12 %, with bits per character for a text."""
+    return ", ".join(filter(None, (_share(accuracy), bits_in_words(record))))
+
+
+def _best(best: Best) -> str:
+    """Return 94.12 %, or of a run with another primary metric its value and name."""
+    if best["metric"] == PRIMARY_METRIC:
+        return _score(best["value"], best)
+    return f"{best['metric']} {significant(best['value'])}"
+
+
+def _share(value: float | None, digits: int = 2) -> str:
+    """Return a share in percent; an empty text for none."""
+    return "" if value is None else percent(value, digits)
 
 
 def _state(summary: Summary) -> str:
     waits = summary.pending_proposal and summary.state == RunState.WAITING_FOR_DECISION
+    if summary.held:
+        return "waiting for you (not resumed)"
     return f"waiting for you (proposal {summary.pending_proposal})" if waits else summary.state
 
 
@@ -129,14 +151,15 @@ def show_run(options: argparse.Namespace) -> int:
     best, test = summary.best, summary.test
     lines = [
         ("run", summary.run), ("name", summary.name), ("state", _state(summary)), ("phase", summary.phase),
-        ("why", summary.reason),
+        ("why", summary.held or summary.reason),
         ("not adopted", not_adopted and f"{not_adopted}; to let workers: hankelboard adopt {summary.run}"),
         ("step", f"{summary.step} of {summary.total_steps}"),
         ("branch", f"{summary.branch} of {len(history.branches)}"), ("policy", summary.policy),
         ("state dimension N", dims_in_words(summary)),
-        ("best", best and f"{_score(best['value'], best)} on validation at step {best['step']}"),
-        ("test", test and _score(test["accuracy"], test)),
-        ("training", summary.train_s and f"{summary.train_s:.1f} s, waiting {summary.waiting_s or 0:.1f} s"),
+        ("best", best and f"{_best(best)} on validation at step {best['step']}"),
+        ("test", test and _score(test.get("accuracy"), test)),
+        ("training", summary.train_s and
+         f"{seconds(summary.train_s)}, waiting {seconds(summary.waiting_s or 0)}"),
     ]  # fmt: skip
     for name, value in lines:
         if value:
@@ -149,12 +172,14 @@ def _commands(history: History) -> list[dict[str, Any]]:
 
 
 def point_in_words(point: Point) -> str:
-    """Return a measured cut in one line: N 20,24: loss 0.2312, accuracy 94.12% (-1.2 to +0.3 points, …), …"""
-    low, high = (100 * change for change in point["accuracy_change"])
-    errors = ", ".join(f"{error:.1%}" for error in point["output_error"])
+    """Return a measured cut as a line: N 20,24: loss 0.23, accuracy 94.12 % (−1.20 to +0.30 points, …), …"""
+    ends = point.get("accuracy_change", [None])
+    change = " to ".join(points(end) for end in ends if end is not None)
+    errors = ", ".join(_share(error, 1) for error in point.get("output_error", []))
+    loss = point.get("loss")
     return (
-        f"N {','.join(map(str, point['ranks']))}: loss {point['loss']:.4f}, "
-        f"accuracy {_score(point['accuracy'], point)} ({low:+.1f} to {high:+.1f} points, 95 % interval), "
+        f"N {','.join(map(str, point['ranks']))}: loss {'' if loss is None else f'{loss:.4f}'}, "
+        f"accuracy {_score(point.get('accuracy'), point)} ({change} points, 95 % interval), "
         f"output error per layer {errors}"
     )
 
@@ -193,7 +218,12 @@ def show_proposals(options: argparse.Namespace) -> int:
         for row in rows:
             for reason in row["badge"]["reasons"] if row["badge"] else []:
                 print(f"proposal {row['proposal']}, {row['badge']['color']}: {reason}")
-    return 0
+    damaged = {
+        row["proposal"]: problem_of_proposal(paths, row["proposal"]) for row in rows if not row["ranks"]
+    }
+    for number, problem in damaged.items():
+        print(f"damaged: proposals/{number:06d}.json: {problem}", file=sys.stderr)
+    return 1 if damaged else 0
 
 
 def _who(decision: Mapping[str, Any] | None) -> str:
@@ -225,7 +255,7 @@ def show_checkpoints(options: argparse.Namespace) -> int:
         print_table(
             ("checkpoint", "N", "cause", "validation", "kB"),
             [(r["checkpoint"], ",".join(map(str, r["state_dims"])), r["cause"],
-              f"{r['metrics'].get('val/accuracy', 0):.2%}", r["bytes"] // 1000) for r in rows],
+              _share(r["metrics"].get(PRIMARY_METRIC)), r["bytes"] // 1000) for r in rows],
         )  # fmt: skip
     for message in damaged:
         print(f"damaged: {message}", file=sys.stderr)
@@ -233,12 +263,14 @@ def show_checkpoints(options: argparse.Namespace) -> int:
 
 
 def verify(options: argparse.Namespace) -> int:
-    findings = verify_run(run_of(options))
-    damage = any(finding.damage for finding in findings)
+    findings = verify_run(run_of(options), strict=options.strict)
+    damage, missing = (any(getattr(f, name) for f in findings) for name in ("damage", "missing"))
     if options.json:
         print_json({"sound": not damage, "findings": [asdict(finding) for finding in findings]})
     else:
         for finding in findings:
-            print(f"{'damaged' if finding.damage else 'note'}: {finding.where}: {finding.what}")
-        print("damaged" if damage else "sound: journals, proposals and every checkpoint's hash agree")
-    return 1 if damage else 0
+            word = "damaged" if finding.damage else "missing" if finding.missing else "note"
+            print(f"{word}: {finding.where}: {finding.what}")
+        sound = "sound: journals, proposals and every checkpoint's hash agree"
+        print("damaged" if damage else f"{sound}{'; not all is as the format says' if missing else ''}")
+    return 1 if damage or missing else 0

@@ -19,10 +19,11 @@ from hankelboard.storage.schema import Whose
 from hankelboard.storage.vocabulary import CommandKind, RunState
 from hankelboard.trainer.cli import entering
 from hankelboard.trainer.cli.adopting import offer
-from hankelboard.trainer.cli.arguments import add_command, need, run_of, runs_of, whose
+from hankelboard.trainer.cli.arguments import add_by, add_command, need, run_of, runs_of, whose
 from hankelboard.trainer.cli.port_holder import port_holder
 from hankelboard.trainer.cli.side_by_side import Kept, SideBySide
 from hankelboard.trainer.compression.inbox import unanswered
+from hankelboard.trainer.compression.terminal import say
 
 DEMO_GROUP = "demo"
 # (preset, name, keys that differ). One CPU thread each: two runs train side by side on two cores.
@@ -52,6 +53,9 @@ def add_commands(commands: Any) -> None:
     parser = add_command(commands, "run", run, "train one run in the foreground; Ctrl-C stops and saves",
                          example="hankelboard run RUN")  # fmt: skip
     parser.add_argument("run", metavar="RUN")
+    parser.add_argument("--accept-changes", action="store_true",
+                        help="train on although data, split or the model's code changed")  # fmt: skip
+    add_by(parser)
     parser = add_command(commands, "worker", worker, "train queued runs, one child process each")
     parser.add_argument("--once", action="store_true", help="end when nothing is left to do")
     _add_jobs(parser)
@@ -89,10 +93,10 @@ def demo(options: argparse.Namespace) -> int:
     _make_ready(options)
     runs = runs_of(options)
     if any(_is_demo(paths) for paths in list_runs(runs)):
-        print(f"the demo's runs are in {runs} already; starting the servers")
+        say(f"the demo's runs are in {runs} already; starting the servers")
     else:
         _queue_demo(runs, whose(options))
-        print(f"three runs queued in {runs}; the first one will ask you for a decision within two minutes")
+        say(f"three runs queued in {runs}; the first one will ask you for a decision within two minutes")
     return serve(options, jobs=2)
 
 
@@ -154,7 +158,7 @@ def serve(options: argparse.Namespace, *, jobs: int) -> int:
     offer(runs_of(options))
     both.stop_at_signals()
     address = entering.address_with_token(options)
-    print(f"\n    Hankelboard: {address}    (Ctrl-C ends it; runs are saved)\n", flush=True)
+    say(f"\n    Hankelboard: {address}    (Ctrl-C ends it; runs are saved)\n")
     return both.run()
 
 
@@ -168,7 +172,7 @@ def web(options: argparse.Namespace) -> int:
     folder = dashboard()
     command = [sys.executable, "-P", "-m", "hankelboard.app", options.host, str(options.port)]
     environment = {**entering.environment(options), **_places(options), **_allowed(options)}
-    print(f"the dashboard: {entering.address_with_token(options)}", flush=True)
+    say(f"the dashboard: {entering.address_with_token(options)}")
     os.chdir(folder)
     os.execve(sys.executable, command, environment)
 
@@ -203,7 +207,7 @@ def run(options: argparse.Namespace) -> int:
     identity, history = read_run(paths), read_history(paths)
     kinds = {command.kind for command in unanswered(paths, history)}
     if history.state == RunState.FINISHED and CommandKind.ROLLBACK not in kinds:
-        print(f"{identity.id} is finished; roll it back to train on from a checkpoint")
+        say(f"{identity.id} is finished; roll it back to train on from a checkpoint")
         return 0
     if history.state == RunState.CANCELLED and CommandKind.RESUME not in kinds:
         raise CommandRefused(
@@ -222,9 +226,14 @@ def run(options: argparse.Namespace) -> int:
         log_keeper.keep_output(paths.log)
     # Several runs on one machine: threads that spin while they wait would take the cores from each other.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    from hankelboard.trainer.training.loop import train_run  # imports torch
+    from hankelboard.trainer.training.cores import take_share  # imports torch
+    from hankelboard.trainer.training.loop import train_run
+    from hankelboard.trainer.work.worker import JOBS_MARK
 
-    outcome = train_run(paths, keep_log=not is_child)
+    jobs = os.environ.get(JOBS_MARK, "")
+    take_share(int(jobs) if jobs.isdecimal() else 1)
+    accepts = whose(options) if options.accept_changes else None
+    outcome = train_run(paths, keep_log=not is_child, accept_changes=accepts)
     return 0 if outcome in (RunState.FINISHED, RunState.STOPPED) else 1
 
 

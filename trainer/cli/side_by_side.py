@@ -4,7 +4,6 @@ Runners of Procfiles end all processes when one ends. Then a worker that the mac
 before their reader, and pages that fail end a night of training. Here what dies is started again.
 """
 
-import contextlib
 import os
 import signal
 import subprocess
@@ -13,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from hankelboard.storage import lifeline
+from hankelboard.trainer.compression.terminal import say
 
 LOOK_S = 0.2
 START_S = 20.0
@@ -89,11 +89,11 @@ class SideBySide:
         one.process = None
         short = now - one.started_at < START_S
         if short and one.starts == 1:
-            _say(f"{one.name} ended with {code} right after its start: see what it said above")
+            say(f"{one.name} ended with {code} right after its start: see what it said above")
             return False
         pause = LONG_PAUSE_S if short else PAUSE_S
         one.due_at = now + pause
-        _say(f"{one.name} ended with {code}; it is started again in {pause:g} s")
+        say(f"{one.name} ended with {code}; it is started again in {pause:g} s")
         return True
 
     def _start(self, one: Kept, now: float) -> None:
@@ -112,11 +112,6 @@ class SideBySide:
             try:
                 process.wait(max(0.0, since + one.patience_s - time.monotonic()))
             except subprocess.TimeoutExpired:
-                _say(f"{one.name} did not end within {one.patience_s:g} s and is killed")
+                say(f"{one.name} did not end within {one.patience_s:g} s and is killed")
                 process.kill()
                 process.wait()
-
-
-def _say(message: str) -> None:
-    with contextlib.suppress(OSError):  # a terminal that was closed; nobody reads it, and all must still end
-        print(message, flush=True)

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from hankelboard.storage.errors import CommandRefused
+from hankelboard.storage.figures import percent
 from hankelboard.storage.layout import run_paths
 from hankelboard.storage.summary import Summary, summarise
 from hankelboard.storage.vocabulary import RunState
@@ -108,7 +109,9 @@ def what_stands_in_the_way(summaries: Iterable[Summary], *, trained: bool) -> It
     """Yield why runs are not finished, and what helps; waiting runs only once nothing trains any more."""
     for summary in summaries:
         waits = f"{summary.run} is {summary.state.replace('_', ' ')}: {summary.reason}"
-        if summary.state in (RunState.FAILED, RunState.STOPPED, RunState.CANCELLED):
+        if summary.held:
+            yield f"{summary.run} waits for you: {summary.held}"
+        elif summary.state in (RunState.FAILED, RunState.STOPPED, RunState.CANCELLED):
             yield f"{waits}; `hankelboard send {summary.run} resume` and this command again try once more"
         elif summary.state == RunState.UNREADABLE:
             yield f"{summary.problem} This command again creates the run anew."
@@ -119,4 +122,4 @@ def what_stands_in_the_way(summaries: Iterable[Summary], *, trained: bool) -> It
 
 
 def _accuracy(summary: Summary) -> str:
-    return f"{summary.test['accuracy']:.2%}" if summary.test else ""
+    return percent(summary.test["accuracy"]) if summary.test else ""

@@ -1,8 +1,10 @@
 """Green, amber or red: what a proposal's own figures say about it, with the reasons in words."""
 
+import math
 from collections.abc import Sequence
 
 from hankelboard.settings.families import importance_of
+from hankelboard.storage.figures import fixed, significant
 from hankelboard.storage.schema import Badge, Evidence, Point, ProposalLayer
 from hankelboard.storage.spectrum import evenness, tail_sums
 from hankelboard.storage.vocabulary import BadgeColor
@@ -51,19 +53,30 @@ def _costs(proposal: Evidence) -> list[str]:
     reasons = [
         f"layer {layer}: its output changes by {error:.0%}"
         for layer, error in enumerate(point["output_error"])
-        if error >= SMALL_ERROR
+        if error is not None and error >= SMALL_ERROR
     ]
-    low, high = point["accuracy_change"]
-    if high < 0:
+    accuracy, loss = _ends(point.get("accuracy_change")), _ends(point.get("loss_change"))
+    if accuracy is None or loss is None:
+        reasons.append("what the cut does to validation is no finite number")
+    elif accuracy[1] < 0:
+        low, high = accuracy
         reasons.append(f"validation accuracy falls by {_points(-high, -low)} points (95 % interval)")
-    elif point["loss_change"][0] > 0:
-        low, high = point["loss_change"]
-        reasons.append(f"validation loss rises by {low:.3g} to {high:.3g} (95 % interval)")
+    elif loss[0] > 0:
+        low, high = loss
+        reasons.append(
+            f"validation loss rises by {significant(low, 3)} to {significant(high, 3)} (95 % interval)"
+        )
     return reasons
 
 
+def _ends(interval: list[float | None] | None) -> tuple[float, float] | None:
+    """Return both ends of an interval, or None where one is no number."""
+    low, high = interval or (None, None)
+    return None if low is None or high is None or not math.isfinite(low + high) else (low, high)
+
+
 def _points(low: float, high: float) -> str:
-    return f"{low * 100:.1f} to {high * 100:.1f}"
+    return f"{fixed(low * 100, 1)} to {fixed(high * 100, 1)}"
 
 
 def is_flat(layer: ProposalLayer) -> bool:

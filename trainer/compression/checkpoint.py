@@ -3,12 +3,11 @@
 Nothing is ever unpickled: tensors are safetensors, the rest is JSON.
 """
 
-import base64
 import errno
 from collections.abc import Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Protocol, cast
 
 import torch
 from safetensors import SafetensorError
@@ -19,6 +18,7 @@ from hankelboard.storage import atomic, opening
 from hankelboard.storage.errors import CheckpointError, CheckpointMisfit
 from hankelboard.storage.layout import CheckpointName, RunPaths
 from hankelboard.storage.records import Record, read_record
+from hankelboard.trainer.compression import generators
 from hankelboard.trainer.compression.loop_state import LoopState
 from hankelboard.trainer.reduction.reducible import Reducible
 
@@ -51,7 +51,7 @@ def write_payload(
         save_file(_contiguous(_optimizer_tensors(model, optimizer)), folder / OPTIMIZER)
     except SafetensorError as error:  # how that library reports a full disk
         raise OSError(errno.EIO, str(error)) from None
-    atomic.replace(folder / LOOP, {"loop": asdict(state), "generators": generator_states()})
+    atomic.replace(folder / LOOP, {"loop": asdict(state), "generators": generators.states()})
 
 
 def restore_payload(
@@ -66,17 +66,23 @@ def restore_payload(
     Parameters take the shapes of the checkpoint: a layer that was cut since, or was not cut yet, gets its
     dimensions back. Raises CheckpointError when the checkpoint does not fit the model.
     """
-    record = read_record(folder / LOOP)
-    if record is None:
-        raise CheckpointError(f"checkpoint {folder.name}: {LOOP} cannot be read")
+    record = read_loop(folder)
     load_tensors(model, optimizer, read_tensors(folder / MODEL, device))
     _load_moments(model, optimizer, read_tensors(folder / OPTIMIZER, device))
     for name, extra in extras.items():
         if opening.is_there(file := _file_of(folder, name)):
             extra.load_state_dict(read_tensors(file, device))
-    restore_generators(record["generators"])
+    generators.restore(record["generators"])
     names = {item.name for item in fields(LoopState)}
     return LoopState(**{key: value for key, value in record["loop"].items() if key in names})
+
+
+def read_loop(folder: Path) -> Record:
+    """Return what a checkpoint holds of the loop. Raises CheckpointError when that cannot be read."""
+    record = read_record(folder / LOOP)
+    if record is None:
+        raise CheckpointError(f"checkpoint {folder.name}: {LOOP} cannot be read")
+    return record
 
 
 def read_tensors(file: Path, device: torch.device | str = "cpu") -> dict[str, Tensor]:
@@ -169,34 +175,6 @@ def _load_moments(model: nn.Module, optimizer: torch.optim.Optimizer, tensors: d
     for name, tensor in tensors.items():
         parameter, _, key = name.rpartition("/")
         optimizer.state[parameters[parameter]][key] = tensor
-
-
-def generator_states() -> Record:
-    """Return the states of all generators that training draws from, as JSON."""
-    states: Record = {"cpu": _text(torch.get_rng_state())}
-    if torch.cuda.is_available():
-        states["cuda"] = [_text(state) for state in torch.cuda.get_rng_state_all()]
-    if torch.backends.mps.is_available():
-        states["mps"] = _text(torch.mps.get_rng_state())
-    return states
-
-
-def restore_generators(states: dict[str, Any]) -> None:
-    """Set what `generator_states` returned; a device that is not here is left out."""
-    torch.set_rng_state(_tensor(states["cpu"]))
-    if "cuda" in states and torch.cuda.is_available():
-        for index, state in enumerate(states["cuda"][: torch.cuda.device_count()]):
-            torch.cuda.set_rng_state(_tensor(state), index)
-    if "mps" in states and torch.backends.mps.is_available():
-        torch.mps.set_rng_state(_tensor(states["mps"]))
-
-
-def _text(state: Tensor) -> str:
-    return base64.b64encode(state.numpy().tobytes()).decode()
-
-
-def _tensor(text: str) -> Tensor:
-    return torch.frombuffer(bytearray(base64.b64decode(text)), dtype=torch.uint8)
 
 
 def checkpoint_folder(paths: RunPaths, name: str) -> Path:

@@ -1,10 +1,8 @@
 """What people ask of a running training: commands from the inbox and signals, at step boundaries."""
 
 import signal
-import threading
 from collections.abc import Callable
 from enum import StrEnum
-from types import FrameType
 
 from hankelboard.storage import commands
 from hankelboard.storage.commands import Command
@@ -56,13 +54,8 @@ class Control:
     def paused(self) -> bool:
         return self._run.history.paused
 
-    def listen_to_signals(self) -> None:
-        """Let Ctrl-C stop and save; let SIGTERM save, too, but leave the run to be resumed."""
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGINT, self._on_signal)
-            signal.signal(signal.SIGTERM, self._on_signal)
-
-    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+    def on_signal(self, number: int) -> None:
+        """Let Ctrl-C stop and save; let SIGTERM and SIGHUP save, too, but leave the run to be resumed."""
         if number == signal.SIGINT:
             self.ending, self.reason = Ending.STOPPED, "Ctrl-C"
         else:

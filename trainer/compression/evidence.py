@@ -27,6 +27,7 @@ from hankelboard.storage.schema import (
     ProposalLayer,
     RankTables,
 )
+from hankelboard.trainer.compression import generators
 from hankelboard.trainer.compression.badge import badge
 from hankelboard.trainer.compression.null_ranks import LEARNED, add_null_ranks
 from hankelboard.trainer.compression.what_if import Comparison, cut_copy
@@ -298,7 +299,7 @@ def _cost(model: nn.Module, proposal: Evidence, workload: Workload) -> Cost:
 def _seconds_per_step(models: Sequence[nn.Module], workload: Workload) -> list[float]:
     """Return the median seconds of forward and backward, the models interleaved against noise."""
     seconds: list[list[float]] = [[] for _ in models]
-    with torch.random.fork_rng():
+    with generators.kept():
         for _ in range(TIMING_ROUNDS + 1):  # the first round warms up
             for model, times in zip(models, seconds, strict=True):
                 times.append(_timed(partial(_forward_backward, model, workload), next(model.parameters())))

@@ -56,8 +56,8 @@ class Monitor:
         """Return what `measure` measures as metrics, and keep the best of this path."""
         self.measure()
         state = self._run.state
-        value = state.last[PRIMARY_METRIC]
-        if state.best is None or value > state.best["value"]:
+        value = state.last.get(PRIMARY_METRIC)
+        if value is not None and (state.best is None or value > state.best["value"]):
             state.best = {"metric": PRIMARY_METRIC, "value": value, "step": state.step}
             if BITS_METRIC in state.last:
                 state.best["bits_per_character"] = state.last[BITS_METRIC]

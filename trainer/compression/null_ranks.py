@@ -4,14 +4,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import cast
 
-import numpy as np
-import torch
 from torch import nn
 
 from hankelboard.settings.config import ReductionConfig
 from hankelboard.storage.proposals import ranks_at
 from hankelboard.storage.records import Record
 from hankelboard.storage.schema import ProposalLayer, RankTables
+from hankelboard.trainer.compression import generators
 from hankelboard.trainer.reduction.reducible import ReducibleLayer
 from hankelboard.trainer.reduction.surgery import reducible_layers
 
@@ -82,11 +81,6 @@ def _remaining(layer: Record, rank: int) -> Record:
 @contextmanager
 def drawing(seed: int) -> Iterator[None]:
     """Draw random numbers of another seed, without a trace in those of training."""
-    numpys = np.random.get_state()
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        np.random.seed(seed)
-        try:
-            yield
-        finally:
-            np.random.set_state(numpys)
+    with generators.kept():
+        generators.seed(seed)
+        yield

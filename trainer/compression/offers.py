@@ -5,14 +5,16 @@ decision file alone, so that a replay after a crash does the same again.
 """
 
 from collections.abc import Sequence
+from math import inf
 
 from hankelboard.settings.config import ReductionConfig
 from hankelboard.storage import proposals
 from hankelboard.storage.commands import Command
 from hankelboard.storage.errors import AlreadyDecided, ProposalError
+from hankelboard.storage.figures import percent
 from hankelboard.storage.history import ProposalOutcome
 from hankelboard.storage.proposals import Decision, check_ranks
-from hankelboard.storage.schema import Proposal, ProposalFields, StateDimsBefore
+from hankelboard.storage.schema import Point, Proposal, ProposalFields, Scores, StateDimsBefore
 from hankelboard.storage.vocabulary import (
     Cause,
     EventKind,
@@ -27,7 +29,11 @@ from hankelboard.trainer.compression import evidence
 from hankelboard.trainer.compression.deadline import Deadline
 from hankelboard.trainer.compression.measurement import Measurements, evidence_of
 from hankelboard.trainer.compression.monitor import Monitor
-from hankelboard.trainer.compression.opportunities import opportunity_due, opportunity_steps
+from hankelboard.trainer.compression.opportunities import (
+    least_distance,
+    opportunity_due,
+    opportunity_steps,
+)
 from hankelboard.trainer.compression.run import Run
 from hankelboard.trainer.compression.trials import Trials
 from hankelboard.trainer.compression.what_if import cut
@@ -40,6 +46,7 @@ DECIDES_ITSELF: dict[str, tuple[Verdict, str]] = {
     Policy.PRAGMATIC: (Verdict.APPROVE, "cuts {0.share:.0%} of the states on trial"),
 }
 """Policies that need no person, with their verdict and its reason."""
+CUTS_BY_ITSELF = (Policy.AUTO, Policy.PRAGMATIC)
 RETRY_S = 5.0
 
 
@@ -57,7 +64,11 @@ class Offers:
         """Take as `followed` the run whose cuts are repeated: `reduction.ranks_as`."""
         self._run, self._monitor, self._config, self._followed = run, monitor, config, followed
         self._waiting = False
-        self._retry_at = 0.0
+        self._retry_at = -inf
+        self._trouble: str | None = None
+        """Why something was put off; until it is done, or over."""
+        self._swallowed = ""
+        """Why there was no proposal at an opportunity, until that is in the journal."""
         self.opportunities = opportunity_steps(
             run.steps, count=config.attempts, window=config.window, explicit=config.steps
         )
@@ -87,15 +98,22 @@ class Offers:
         """
         if self._run.clock.monotonic() < self._retry_at and not self._at_end:
             return
-        consumed = self._run.state.attempts_consumed
+        self._retry_at = -inf
         try:
             self._advance()
         except OSError as error:
-            self._run.state.attempts_consumed = consumed
-            self._put_off(f"proposal or decision not written: {error.strerror or error}")
+            self._try_later(f"proposal or decision not written: {error.strerror or error}")
+        if self._retry_at == -inf and self._trouble is not None:
+            self._forget_trouble()
 
-    def _put_off(self, trouble: str) -> None:
-        self._run.recorder.trouble = trouble
+    def _forget_trouble(self) -> None:
+        """Say no more that something waits for room: it is done, or over."""
+        if self._run.recorder.trouble == self._trouble:
+            self._run.recorder.trouble = None
+        self._trouble = None
+
+    def _try_later(self, trouble: str) -> None:
+        self._run.recorder.trouble = self._trouble = trouble
         self._retry_at = self._run.clock.monotonic() + RETRY_S
 
     def _advance(self) -> None:
@@ -136,16 +154,54 @@ class Offers:
         state = self._run.state
         due = opportunity_due(self.opportunities, consumed=state.attempts_consumed, step=state.step)
         if due is None or (self._at_end and due != state.step):
+            if self._at_end:
+                self._record_swallowed(state.step)
             return  # what was not proposed in time is not made up for after training
         if self._followed is not None and self._measurements.followed_ranks(due) is None:
             state.attempts_consumed = due  # the run whose cuts are followed was not cut here
             return
+        self._record_swallowed(due)
         state.attempts_consumed, state.pending_s = due, 0.0
         earlier = self._replayed(due)
-        if earlier is None or earlier.offered_again:
+        if earlier is None and (why := self._too_close(due)):
+            reason = f"no proposal: {'; '.join(filter(None, [self._swallowed, why]))}"
+            self._run.event(EventKind.REDUCTION_REFUSED, attempt_step=due, reason=reason)
+            self._swallowed = ""
+        elif earlier is None or earlier.offered_again:
             self._offer(due)
         elif earlier.state in (ProposalState.PENDING, ProposalState.APPROVED, ProposalState.APPLIED):
             state.pending_proposal = earlier.number  # a replay: the same proposal, the same verdict
+
+    def _record_swallowed(self, end: int) -> None:
+        """Record the opportunities before `end` at which a full disk prevented a proposal."""
+        state, why = self._run.state, self._swallowed
+        for step in self.opportunities if why else ():
+            if state.attempts_consumed < step < end:
+                self._run.event(EventKind.REDUCTION_REFUSED, attempt_step=step, reason=f"no proposal: {why}")
+                state.attempts_consumed, self._swallowed = step, ""
+
+    def _too_close(self, opportunity: int) -> str:
+        """Return why a policy makes no cut here: another one is less than half a distance away.
+
+        Only what a full disk or a long wait delayed comes so close to its neighbours.
+        """
+        step, least = self._run.state.step, least_distance(self.opportunities) / 2
+        if self._run.state.policy not in CUTS_BY_ITSELF:
+            return ""
+        following = next((later for later in self.opportunities if later > opportunity), None)
+        if following is not None and opportunity < step and following - step < least:
+            return f"{step - opportunity} steps late, and step {following} is the next opportunity"
+        last = self._last_cut()
+        if last is not None and step - last < least:
+            return f"the last cut was made late, at step {last}"
+        return ""
+
+    def _last_cut(self) -> int | None:
+        """Return the step of the latest cut that is in the weights."""
+        for number in reversed(self._run.state.reductions):
+            applied = self._run.history.proposals[number].applied
+            return applied["step"] if applied else None
+        return None
 
     def _replayed(self, opportunity: int) -> ProposalOutcome | None:
         """Return the latest proposal at this opportunity on this branch: a replay comes by here again."""
@@ -156,6 +212,17 @@ class Offers:
         return None
 
     def _offer(self, opportunity: int) -> None:
+        """Publish a proposal. When it cannot be written the opportunity stays, but at the end of training."""
+        try:
+            self._publish(opportunity)
+        except OSError as error:
+            self._run.state.attempts_consumed = opportunity - 1
+            self._swallowed = f"not written: {error.strerror or error}"
+            if self._at_end:
+                self._record_swallowed(opportunity + 1)
+            raise
+
+    def _publish(self, opportunity: int) -> None:
         run, state = self._run, self._run.state
         run.recorder.show_phase(Phase.MEASURING)
         self._monitor.record_spectra(SnapshotCause.PROPOSAL)
@@ -256,10 +323,9 @@ class Offers:
 
     def _apply(self, outcome: ProposalOutcome) -> None:
         run, state = self._run, self._run.state
-        proposal, ranks = (
-            evidence_of(run.paths, outcome.number),
-            list(outcome.decision["ranks"]) if outcome.decision else [],
-        )
+        proposal = evidence_of(run.paths, outcome.number)
+        approved = outcome.decision.get("ranks") if outcome.decision else None
+        ranks = list(approved or proposal["ranks"])
         if run.recorder.unwritten:
             return  # first what decided it must be on disk
         self._monitor.calibrate()
@@ -299,7 +365,7 @@ class Offers:
             discarded_share=point["discarded_share"],
             before=before,
             after=after,
-            predicted=predicted and {"loss": predicted["loss"], "accuracy": predicted["accuracy"]},
+            predicted=predicted and _scores(predicted),
             write_back_error=error,
             checkpoint=str(pinned.name),
         )
@@ -312,7 +378,7 @@ class Offers:
     def _without_checkpoint(self, outcome: ProposalOutcome) -> None:
         """Cut nothing without a checkpoint to go back to: training goes on and it is tried again."""
         trouble = self._run.recorder.trouble or ""
-        self._put_off(trouble)
+        self._try_later(trouble)
         if self._at_end:
             self._refuse(outcome, f"no checkpoint to go back to could be written: {trouble}")
 
@@ -337,7 +403,17 @@ class Offers:
             if table.discarded_share[rank] > allowed:
                 now = table.discarded_share[rank]
                 return (
-                    f"layer {layer['layer']} would lose {now:.2%} at rank {rank} now, "
-                    f"{approved:.2%} when it was proposed, {allowed:.2%} is allowed"
+                    f"layer {layer['layer']} would lose {percent(now)} at rank {rank} now, "
+                    f"{percent(approved)} when it was proposed, {percent(allowed)} is allowed"
                 )
         return None
+
+
+def _scores(point: Point) -> Scores:
+    """Return what a measured cut was to give, without what else was measured of it."""
+    scores: Scores = {}
+    if "loss" in point:
+        scores["loss"] = point["loss"]
+    if "accuracy" in point:
+        scores["accuracy"] = point["accuracy"]
+    return scores

@@ -1,6 +1,7 @@
 """Opportunities to cut: steps at which a reduction is proposed, whenever validation happens."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 
 def opportunity_steps(
@@ -21,6 +22,17 @@ def opportunity_steps(
     end = window * total_steps
     steps = {max(1, round(end * (index + 1) / count)) for index in range(count)}
     return sorted(step for step in steps if step < total_steps)
+
+
+def least_distance(steps: Sequence[int]) -> int:
+    """Return the least distance between two opportunities; 0 where there are none.
+
+    >>> least_distance([60, 120, 200])
+    60
+    >>> least_distance([60])
+    0
+    """
+    return min((later - step for step, later in pairwise(steps)), default=0)
 
 
 def opportunity_due(steps: Sequence[int], *, consumed: int, step: int) -> int | None:

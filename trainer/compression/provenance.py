@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from hankelboard.trainer.compression.own_version import version_and_commit
 from hankelboard.trainer.layers.recurrences.installed_kernels import kernel_versions
 
 
@@ -26,13 +27,14 @@ def machine(device: torch.device) -> dict[str, Any]:
 def _processor() -> str:
     """Return the processor's name as Linux gives it, else as Python does."""
     with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor()
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages that round."""
-    ours = {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__}
-    return {**ours, **kernel_versions()}
+    """Return the versions of Hankelboard, of Python and of the packages that round."""
+    ours = {"hankelboard": version_and_commit()}
+    theirs = {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__}
+    return {**ours, **theirs, **kernel_versions()}

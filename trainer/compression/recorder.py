@@ -1,6 +1,5 @@
 """Everything the trainer writes about a run: journals, status with heartbeat, TensorBoard."""
 
-import contextlib
 import math
 import resource
 import sys
@@ -10,18 +9,22 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, Unpack, cast
 
 from hankelboard.storage import opening
+from hankelboard.storage.history import History
 from hankelboard.storage.journal import Journal
 from hankelboard.storage.layout import RunPaths
 from hankelboard.storage.log import Log
-from hankelboard.storage.records import now
-from hankelboard.storage.schema import Event, EventFields, Place, Spectrum, Status
+from hankelboard.storage.records import Record, now
+from hankelboard.storage.schema import Best, Event, EventFields, Place, Spectrum, Status
 from hankelboard.storage.status import process_identity, write_status
 from hankelboard.storage.vocabulary import EventKind, Phase, RunState, SnapshotCause
+from hankelboard.trainer.compression import terminal
 from hankelboard.trainer.compression.clock import Clock
 from hankelboard.trainer.compression.loop_state import LoopState
 
 BEAT_S = 1.0
 RETRY_S = 0.5
+CALM_S = 5.0
+"""How long trouble must be away to have ended: on a disk that is just full it comes and goes."""
 QUIET_EVENTS = (
     EventKind.CHECKPOINT_PUBLISHED, EventKind.COMMAND_ACCEPTED, EventKind.WAITING_STARTED,
     EventKind.WAITING_ENDED,
@@ -46,11 +49,26 @@ class Position(Protocol):
 
 
 @dataclass
-class Beginning:
-    """The position before there is a model."""
+class Standing:
+    """The position before an attempt begins: where the run stood before."""
 
     state: LoopState = field(default_factory=LoopState)
     state_dims: list[int] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, history: History, status: Status | None) -> "Standing":
+        """Return where the journal and the last status leave the run."""
+        state = LoopState(step=history.step, branch=history.branch)
+        said: Record = {**(status or {})}
+        state.train_s, state.waiting_s = (_number(said.get(key)) for key in ("train_s", "waiting_s"))
+        best, pending = said.get("best"), said.get("pending_proposal")
+        state.best = cast(Best, best) if isinstance(best, dict) else None
+        state.pending_proposal = pending if isinstance(pending, int) else None
+        return cls(state, list(history.state_dims))
+
+
+def _number(value: object) -> float:
+    return float(value) if isinstance(value, int | float) else 0.0
 
 
 class Recorder:
@@ -61,7 +79,7 @@ class Recorder:
         self.attempt = attempt
         self.trouble: str | None = None
         self.steps_per_s: float | None = None
-        self._position: Position = Beginning()
+        self._position: Position = Standing()
         self._started = time.monotonic()
         self._paths = paths
         self._total_steps = total_steps
@@ -73,6 +91,8 @@ class Recorder:
         self._beat_at = -math.inf
         self._shown = (RunState.STARTING, Phase.RESTORING)
         self._tensorboard = _TensorBoard(paths) if tensorboard else None
+        self._in_trouble = False
+        self._calm_since = math.inf
         self._log = Log(paths.log) if keep_log else None
 
     def follow(self, position: Position) -> None:
@@ -92,15 +112,15 @@ class Recorder:
             self.say(f"{kind} not written yet: {error.strerror or error}")
             self._events.append(record)  # waits in memory for room
         if kind not in QUIET_EVENTS:
-            shown = " ".join(f"{key}={value}" for key, value in fields.items() if value not in (None, ""))
+            said = {key: value for key, value in fields.items() if key != "fingerprints"}
+            shown = " ".join(f"{key}={value}" for key, value in said.items() if value not in (None, ""))
             self.say(f"step {record['step']} branch {record['branch']}: {kind} {shown}")
         return record
 
     def say(self, text: str) -> None:
         """Write a line for people: to the terminal and to log.txt."""
         line = f"{now()} {text}"
-        with contextlib.suppress(OSError):  # a full disk, or nobody at the other end of a pipe
-            print(line, flush=True)
+        terminal.say(line)
         if self._log is not None:
             self._log.write(f"{line}\n".encode(errors="replace"))
 
@@ -151,6 +171,7 @@ class Recorder:
         self._beat_at = time.monotonic()
         for journal in (self._events, self._metrics, self._spectra):
             journal.flush()
+        self._note_trouble()
         try:
             write_status(self._paths, self._status(state, phase))
         except OSError as error:
@@ -179,8 +200,23 @@ class Recorder:
             "waiting_s": round(loop.waiting_s, 3),
             "pending_proposal": loop.pending_proposal,
             "best": loop.best,
-            "trouble": self.trouble or self._events.trouble or self._metrics.trouble or self._spectra.trouble,
+            "trouble": self._trouble_now,
         }
+
+    @property
+    def _trouble_now(self) -> str | None:
+        return self.trouble or self._events.trouble or self._metrics.trouble or self._spectra.trouble
+
+    def _note_trouble(self, calm_s: float | None = None) -> None:
+        """Record that trouble began, and that it ended once it has been away for some seconds."""
+        now, trouble = time.monotonic(), self._trouble_now
+        self._calm_since = math.inf if trouble else min(self._calm_since, now)
+        if trouble and not self._in_trouble:
+            self._in_trouble = True
+            self.event(EventKind.TROUBLE_BEGAN, reason=trouble)
+        elif self._in_trouble and now - self._calm_since >= (CALM_S if calm_s is None else calm_s):
+            self._in_trouble = False
+            self.event(EventKind.TROUBLE_ENDED)
 
     def settle(self, give_up: Callable[[], bool], clock: Clock = time) -> None:
         """Wait until every event is on disk: what follows is true only then."""
@@ -189,6 +225,9 @@ class Recorder:
             clock.sleep(RETRY_S)
 
     def close(self) -> None:
+        for journal in (self._events, self._metrics, self._spectra):
+            journal.flush()
+        self._note_trouble(calm_s=0.0)
         self._metrics.close()
         self._spectra.close()
         self._events.close()

@@ -47,7 +47,7 @@ class Trials:
         """Put a cut on trial; `before` is the validation before it."""
         state = self._run.state
         state.trial = {
-            "proposal": proposal, "checkpoint": checkpoint, "before": before["accuracy"],
+            "proposal": proposal, "checkpoint": checkpoint, "before": before.get("accuracy"),
             "until": state.step + self._steps,
         }  # fmt: skip
 
@@ -56,18 +56,18 @@ class Trials:
         run, trial = self._run, self._run.state.trial
         if trial is None or (run.state.step < trial["until"] and not at_end):
             return False
-        now = self._monitor.measure()["accuracy"]
-        kept = now >= trial["before"] - self._threshold
+        before, now = trial["before"], self._monitor.measure().get("accuracy")
+        fell = before is not None and now is not None and now < before - self._threshold
         run.event(
             EventKind.REDUCTION_JUDGED,
             proposal=trial["proposal"],
-            before=trial["before"],
+            before=before,
             now=now,
             threshold=self._threshold,
-            kept=kept,
+            kept=not fell,
         )
         run.state.trial = None
-        return not kept and self._undo(trial)
+        return fell and self._undo(trial)
 
     def _undo(self, trial: dict[str, Any]) -> bool:
         run = self._run

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from hankelboard.storage.schema import Effects, Scores
+from hankelboard.trainer.compression import generators
 from hankelboard.trainer.compression.workload import Answers, Workload
 from hankelboard.trainer.reduction.surgery import apply_reduction, reducible_layers, restored_on_error
 
@@ -84,8 +85,8 @@ class Comparison:
             "output_error": self._output_errors(trial),
         }
 
-    def _output_errors(self, trial: nn.Module) -> list[float]:
-        errors = []
+    def _output_errors(self, trial: nn.Module) -> list[float | None]:
+        errors: list[float | None] = []
         with evaluating(trial):
             for (_, layer), (inputs, outputs) in zip(reducible_layers(trial), self._layers, strict=True):
                 difference = layer(inputs) - outputs  # type: ignore[operator]
@@ -116,17 +117,19 @@ def layer_outputs(model: nn.Module, inputs: Tensor) -> list[tuple[Tensor, Tensor
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Leave out dropout and gradients; restore the model's mode afterwards."""
+    """Leave out dropout and gradients; restore the model's mode and all generators afterwards."""
     training = model.training
     model.eval()
     try:
-        with torch.no_grad():
+        with torch.no_grad(), generators.kept():
             yield
     finally:
         model.train(training)
 
 
 def _scores(answers: Answers) -> Scores:
+    if not len(answers.loss):
+        return {}
     return {"loss": float(answers.loss.mean()), "accuracy": float(answers.accuracy.mean())}
 
 
@@ -135,12 +138,14 @@ def _divergence(before: Tensor, after: Tensor) -> float:
     return float((p.exp() * (p - q)).sum(-1).mean())
 
 
-def paired_interval(differences: np.ndarray, seed: int = 0) -> list[float]:
-    """Return the percentile bootstrap interval (95 %) of the mean of paired differences.
+def paired_interval(differences: np.ndarray, seed: int = 0) -> list[float | None]:
+    """Return the percentile bootstrap interval (95 %) of the mean of paired differences; of none no numbers.
 
     >>> paired_interval(np.zeros(5))
     [0.0, 0.0]
     """
+    if not len(differences):
+        return [None, None]
     chosen = np.random.default_rng(seed).integers(0, len(differences), (RESAMPLES, len(differences)))
     means = differences[chosen].mean(axis=1)
     tail = 50.0 * (1.0 - CONFIDENCE)

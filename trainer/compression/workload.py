@@ -16,9 +16,9 @@ class Answers:
     logits: Tensor
     """(count, classes) or (count, L, classes), float32, on the CPU."""
     loss: FloatArray
-    """(count,) mean loss of each sample, nats."""
+    """(scored,) mean loss of each sample in which something is scored, nats."""
     accuracy: FloatArray
-    """(count,) share of right predictions in each sample."""
+    """(scored,) share of right predictions in each of them."""
 
 
 class Workload(Protocol):

@@ -11,6 +11,7 @@ import torch
 
 from hankelboard.settings.config import DataConfig
 from hankelboard.storage.errors import ConfigError
+from hankelboard.storage.given_files import MAX_DATA_BYTES, read_given_bytes
 from hankelboard.trainer.data.folders import find_folder
 from hankelboard.trainer.data.task import Split, Task, hold_out
 
@@ -39,10 +40,7 @@ def _split(images: np.ndarray, labels: np.ndarray) -> Split:
 
 def read_batch(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Return images (n, 1024, 3) and labels (n,), bytes; ConfigError when the file is not valid."""
-    try:
-        data = np.fromfile(path, dtype=np.uint8)
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from None
+    data = np.frombuffer(read_given_bytes(path, MAX_DATA_BYTES), np.uint8)
     if not len(data) or len(data) % RECORD:
         raise ConfigError(f"{path}: {len(data)} bytes are no whole number of CIFAR-10 records ({RECORD})")
     records = data.reshape(-1, RECORD)  # (n, 3073)

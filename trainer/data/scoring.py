@@ -15,14 +15,20 @@ UNSCORED = -100
 
 @in_float32
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return mean cross-entropy in nats over what is scored.
+    """Return mean cross-entropy in nats over what is scored; 0, without a gradient, where nothing is.
 
     Parameters
     ----------
     logits : (batch, classes) or (batch, L, classes)
     labels : (batch,) or (batch, L) int64
     """
-    return functional.cross_entropy(logits.flatten(0, -2), labels.flatten(), ignore_index=UNSCORED)
+    mean = functional.cross_entropy(logits.flatten(0, -2), labels.flatten(), ignore_index=UNSCORED)
+    return torch.where(any_scored(labels), mean, 0.0)
+
+
+def any_scored(labels: Tensor) -> Tensor:
+    """Return whether there is a label that counts, on the device of the labels."""
+    return (labels != UNSCORED).any()
 
 
 @in_float32

@@ -1,6 +1,7 @@
 """Sequential MNIST: images of 28 x 28 pixels as sequences of 784, from idx files in a folder."""
 
 import gzip
+import io
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import torch
 
 from hankelboard.settings.config import DataConfig
 from hankelboard.storage.errors import ConfigError
+from hankelboard.storage.given_files import MAX_DATA_BYTES, read_given_bytes
 from hankelboard.trainer.data.folders import find_folder
 from hankelboard.trainer.data.task import Split, Task, hold_out
 
@@ -39,8 +41,9 @@ def read_idx(folder: Path, name: str, magic: int) -> np.ndarray:
     path = folder / name
     path = path if path.exists() else path.with_name(f"{name}.gz")
     try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            data = file.read()
+        data = read_given_bytes(path, MAX_DATA_BYTES)
+        if path.suffix == ".gz":
+            data = gzip.GzipFile(fileobj=io.BytesIO(data)).read(MAX_DATA_BYTES)
     except (OSError, EOFError) as error:
         raise ConfigError(f"{path}: cannot be read ({error})") from None
     axes = magic & 0xFF

@@ -48,6 +48,8 @@ class Task:
     """Of a text: its characters in order; token i is alphabet[i]."""
     fingerprint: str = ""
     """Of a text: SHA-256 of all characters that were read, as UTF-8."""
+    rounded: bool = False
+    """Inputs are computed with functions that processors round differently: their bytes identify nothing."""
 
     @property
     def per_step(self) -> bool:

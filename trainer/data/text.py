@@ -23,7 +23,8 @@ import torch
 
 from hankelboard.settings.config import DataConfig
 from hankelboard.settings.tasks import task_options
-from hankelboard.storage.errors import ConfigError
+from hankelboard.storage.errors import ConfigError, ResumeRefused
+from hankelboard.storage.given_files import MAX_DATA_BYTES, read_given_text
 from hankelboard.storage.schema import Text
 from hankelboard.trainer.data.sample_text import sample_text
 from hankelboard.trainer.data.task import Split, Task
@@ -68,18 +69,27 @@ def text_record(task: Task) -> Text:
     return {"alphabet": task.alphabet, "sha256": task.fingerprint}
 
 
-def check_same_text(config: DataConfig, task: Task, recorded: Mapping[str, Any]) -> None:
-    """Raise ConfigError when the text is another one than the run began with.
+def is_same_text(task: Task, recorded: Mapping[str, Any]) -> bool:
+    """Return whether this is the text that a run recorded, or it recorded none."""
+    return bool(recorded.get("sha256", task.fingerprint) == task.fingerprint)
 
-    Tokens are numbered by the characters that are there, so after an edit the weights of a token would be
-    another character's. Runs of before this was recorded have nothing to compare with.
+
+def check_same_alphabet(config: DataConfig, task: Task, recorded: Mapping[str, Any]) -> None:
+    """Raise ResumeRefused when the text has other characters than the run began with.
+
+    Tokens are numbered by the characters that are there, so the weights of a token would be another
+    character's. Runs of before this was recorded have nothing to compare with.
     """
-    if recorded.get("sha256", task.fingerprint) != task.fingerprint:
-        key = "data.options.file" if "file" in config.options else "data.task"
-        raise ConfigError(
-            f"{key}: the text is not the one that this run began with; "
-            "put the old one back or start a new run"
+    if recorded.get("alphabet", task.alphabet) != task.alphabet:
+        raise ResumeRefused(
+            f"{key_of_text(config)}: the text is not the one that this run began with, its characters are "
+            "others; put the old one back or start a new run"
         )
+
+
+def key_of_text(config: DataConfig) -> str:
+    """Return the configuration key by which a text is chosen."""
+    return "data.options.file" if "file" in config.options else "data.task"
 
 
 def read_text(config: DataConfig) -> str:
@@ -89,11 +99,10 @@ def read_text(config: DataConfig) -> str:
     folder = config.folder or os.environ.get("HANKELBOARD_DATA", "")
     path = Path(folder).expanduser() / Path(given).expanduser()
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise ConfigError(f"{key}: {path.absolute()}: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{key}: is not UTF-8 text (byte {error.start}); convert it first") from None
+        text = read_given_text(path.absolute(), MAX_DATA_BYTES)
+    except ConfigError as error:
+        raise ConfigError(f"{key}: {error}") from None
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
     if "\0" in text:
         raise ConfigError(f"{key}: holds NUL characters, so it is no text but binary data")
     if not text:

@@ -3,14 +3,13 @@
 import time
 from dataclasses import replace
 
-import numpy as np
 import torch
-from threadpoolctl import threadpool_limits
 from torch import nn
 
 from hankelboard.settings.config import Config
 from hankelboard.storage.history import History
 from hankelboard.storage.layout import RunPaths
+from hankelboard.trainer.compression import generators
 from hankelboard.trainer.compression.clock import Clock
 from hankelboard.trainer.compression.loop_state import LoopState
 from hankelboard.trainer.compression.monitor import Monitor
@@ -18,9 +17,9 @@ from hankelboard.trainer.compression.recorder import Recorder
 from hankelboard.trainer.compression.run import Run
 from hankelboard.trainer.data import load_task
 from hankelboard.trainer.data.task import Task
-from hankelboard.trainer.data.text import check_same_text
 from hankelboard.trainer.layers.recurrences.precision import check_precision
 from hankelboard.trainer.reduction.surgery import reducible_layers
+from hankelboard.trainer.training.fingerprints import fingerprints
 from hankelboard.trainer.training.model import build_model
 from hankelboard.trainer.training.objective import Objective
 from hankelboard.trainer.training.objective.distillation import Distillation
@@ -28,6 +27,9 @@ from hankelboard.trainer.training.objective.regularisation import HankelRegulari
 from hankelboard.trainer.training.references import resolve, source_of, teacher_of
 from hankelboard.trainer.training.session import Session
 from hankelboard.trainer.training.workload import TaskWorkload
+
+APART = 2**31
+"""Makes another seed of one: else data that are drawn and first weights would be the same numbers."""
 
 
 def open_session(
@@ -37,17 +39,14 @@ def open_session(
     training = config.training
     device = choose_device(training.device)
     check_precision(device, training.precision)
-    if training.threads:
-        torch.set_num_threads(training.threads)
-    threadpool_limits(training.threads or 1, user_api="blas")  # NumPy's: the reductions, see blas_threads.py
     references = resolve(paths, config, history)
     if dims := references.dims():
         config = replace(config, model=replace(config.model, state_dim=dims, layers=len(dims)))
-    torch.manual_seed(training.seed)
-    np.random.seed(training.seed)  # people's own code may draw from it
-    task = load_task(config.data).to(device)
-    check_same_text(config.data, task, history.text)
-    model = build_model(config, task).to(device)
+    generators.seed(seed_of_data := data_seed(config, history))  # people's own code may draw from any of them
+    loaded = load_task(config.data)
+    generators.seed(training.seed)
+    model = build_model(config, loaded).to(device)
+    made_of, task = fingerprints(config, loaded), loaded.to(device)
     optimizer = make_optimizer(model, config)
     started = time.perf_counter()
     objective = make_objective(paths, config, task, model, device)
@@ -62,8 +61,20 @@ def open_session(
     return Session(
         config=config, task=task, objective=objective, references=references, run=run,
         monitor=Monitor(run, workload, keep_systems=config.output.systems), workload=workload,
-        prepared_s=prepared_s, forward=model,
+        prepared_s=prepared_s, forward=model, fingerprints=made_of,
+        data_seed=seed_of_data,
     )  # fmt: skip
+
+
+def data_seed(config: Config, history: History) -> int:
+    """Return the seed of all generators while the user's own function makes and splits the data.
+
+    It follows the seed of the split, so that runs whose seeds differ have the same data. Runs of before that
+    go on with the seed that they began with.
+    """
+    if history.attempt < 0:
+        return config.data.split_seed ^ APART
+    return config.training.seed if history.data_seed is None else history.data_seed
 
 
 def make_objective(

@@ -12,13 +12,18 @@ from hankelboard.trainer.data.task import Split
 
 
 def evaluate(model: nn.Module, split: Split, *, text: bool = False) -> Scores:
-    """Return mean cross-entropy (nats) and accuracy; of a text also the loss as bits per character."""
+    """Return mean cross-entropy (nats) and accuracy; of a text also the loss as bits per character.
+
+    Of a split in which nothing is scored there is nothing to say: no scores then.
+    """
     totals = torch.zeros(3, dtype=torch.float64)
     with evaluating(model):
         for part in torch.split(torch.arange(len(split)), evaluation_batch(split)):
             logits = model(split.inputs[part])  # (batch, classes) or (batch, L, classes)
             totals += torch.stack(judged(logits, split.labels[part])).sum(1)
     loss, correct, scored = totals.tolist()
+    if scored == 0:
+        return {}
     scores: Scores = {"loss": loss / scored, "accuracy": correct / scored}
     if text:
         scores["bits_per_character"] = loss / scored / math.log(2.0)

@@ -9,40 +9,52 @@ import torch
 from hankelboard.settings.config import Config, parse_recorded
 from hankelboard.storage import checkpoints
 from hankelboard.storage.errors import ConfigError, DamagedRun
+from hankelboard.storage.figures import percent
 from hankelboard.storage.history import read_history
 from hankelboard.storage.layout import RunPaths
 from hankelboard.storage.opening import irregularities
 from hankelboard.storage.runs import RunLock, read_run
-from hankelboard.storage.schema import EventFields
+from hankelboard.storage.schema import EventFields, Whose
 from hankelboard.storage.scores import PRIMARY_METRIC
+from hankelboard.storage.status import read_status
 from hankelboard.storage.vocabulary import Cause, EventKind, Phase, RunState, SnapshotCause
 from hankelboard.trainer.compression import permission, systems
 from hankelboard.trainer.compression.clock import Clock
 from hankelboard.trainer.compression.control import POLL_S, Control, Ending
-from hankelboard.trainer.compression.failure import describe, fail, give_up
+from hankelboard.trainer.compression.failure import describe, fail, give_up, not_begun
 from hankelboard.trainer.compression.offers import Offers
 from hankelboard.trainer.compression.provenance import machine, versions
-from hankelboard.trainer.compression.recorder import Recorder, memory_mb
+from hankelboard.trainer.compression.recorder import Recorder, Standing, memory_mb
 from hankelboard.trainer.compression.run import Run
+from hankelboard.trainer.compression.signals import AskedToEnd, Signals
+from hankelboard.trainer.compression.terminal import say
+from hankelboard.trainer.data.scoring import any_scored
 from hankelboard.trainer.data.task import batch_indices
 from hankelboard.trainer.data.text import text_record
 from hankelboard.trainer.training import references
 from hankelboard.trainer.training.build import open_session
+from hankelboard.trainer.training.resumption import Changes, changes_since
 from hankelboard.trainer.training.session import Session
+from hankelboard.trainer.training.surroundings import surroundings
 
 SMALLEST_RATE = 1e-7
 
 
-def train_run(paths: RunPaths, *, keep_log: bool = True, clock: Clock = time) -> str:
+def train_run(
+    paths: RunPaths, *, keep_log: bool = True, accept_changes: Whose | None = None, clock: Clock = time
+) -> str:
     """Train a run until it ends: fresh, or from its newest valid checkpoint.
 
     Hold run.lock meanwhile. Return finished, stopped, interrupted or failed; failed, too, when the settings
-    in run.json are refused.
+    in run.json are refused. Handlers of signals, threads and generators of the process are afterwards what
+    they were.
 
     Parameters
     ----------
     keep_log : bool
         Write log.txt. A worker's child need not: its output goes there already.
+    accept_changes : Whose, optional
+        Who trains on although data, their split or the model's code changed.
     clock : Clock
         By which it waits and deadlines pass.
 
@@ -62,10 +74,10 @@ def train_run(paths: RunPaths, *, keep_log: bool = True, clock: Clock = time) ->
         permission.demand(paths, run)
         config = parse_recorded(run.config)
     except ConfigError as error:  # edited by hand, or of another version
-        print(f"{paths.run_id}: {error}", file=sys.stderr, flush=True)
+        say(f"{paths.run_id}: {error}", sys.stderr)
         give_up(paths, describe(error))
-        return "failed"
-    with RunLock(paths):
+        return RunState.FAILED
+    with RunLock(paths), surroundings(config.training):
         checkpoints.remove_strays(paths)
         history = read_history(paths)
         recorder = Recorder(
@@ -75,25 +87,32 @@ def train_run(paths: RunPaths, *, keep_log: bool = True, clock: Clock = time) ->
             tensorboard=config.output.tensorboard,
             keep_log=keep_log,
         )
-        try:
-            recorder.show(RunState.STARTING, Phase.RESTORING)
-            session = open_session(paths, config, history, recorder, clock)
-            return run_attempt(session)
-        except Exception as error:  # the process edge: whatever it is, the run says so
-            fail(recorder, paths, error)
-            return RunState.FAILED
-        finally:
-            recorder.close()
+        stood = Standing.of(history, read_status(paths))
+        recorder.follow(stood)
+        with Signals() as signals:
+            try:
+                recorder.show(RunState.STARTING, Phase.RESTORING)
+                session = open_session(paths, config, history, recorder, clock)
+                changes = changes_since(session, accept_changes)
+                signals.hold()
+                return run_attempt(session, changes, signals)
+            except (Exception, AskedToEnd) as error:  # the process edge: whatever it is, the run says so
+                if history.attempt < recorder.attempt:  # it did not begin
+                    recorder.follow(stood)
+                    return not_begun(recorder, paths, history, error)
+                return fail(recorder, paths, error)
+            finally:
+                recorder.close()
 
 
-def run_attempt(session: Session) -> RunState:
+def run_attempt(session: Session, changes: Changes, signals: Signals) -> RunState:
     """Start or resume, train, and close."""
     run, config = session.run, session.config.reduction
-    begin(session)
+    begin(session, changes)
     followed = session.references if config.ranks_as else None
     offers = Offers(run, session.monitor, session.workload, config, followed)
     control = Control(run, offers.measure)
-    control.listen_to_signals()
+    signals.listen(control.on_signal)
     train_loop(session, control, offers)
     if control.ending is None:
         control.finish()
@@ -116,7 +135,7 @@ def leave(run: Run, control: Control) -> RunState:
     return RunState.INTERRUPTED if interrupted else RunState.STOPPED
 
 
-def begin(session: Session) -> None:
+def begin(session: Session, changes: Changes) -> None:
     """Restore the newest checkpoint, or save the first one."""
     run, monitor = session.run, session.monitor
     restored = run.resume()
@@ -126,6 +145,7 @@ def begin(session: Session) -> None:
         if session.config.start.run:
             source = references.source_of(run.paths, session.config, "start.run")
             references.start_from(source, run.model, run.optimizer)
+    changes.record_accepted(run)
     run.event(
         EventKind.ATTEMPT_STARTED,
         checkpoint=restored,
@@ -135,7 +155,10 @@ def begin(session: Session) -> None:
         threads=torch.get_num_threads(),
         versions=versions(),
         machine=machine(run.device),
+        fingerprints=session.fingerprints,
+        data_seed=session.data_seed,
     )
+    changes.record_noticed(run)
     if fresh:
         started: EventFields = {"references": session.references.records}
         if session.task.alphabet:
@@ -182,8 +205,8 @@ def hold_at_boundary(run: Run, control: Control, offers: Offers) -> None:
         run.state.waiting_s += POLL_S / 2
 
 
-def optimizer_step(session: Session) -> torch.Tensor:
-    """Update once; return the loss, still on the device."""
+def optimizer_step(session: Session) -> tuple[torch.Tensor, torch.Tensor]:
+    """Update once; return the loss and whether anything was scored, both still on the device."""
     run, training, train = session.run, session.config.training, session.task.train
     state, optimizer = run.state, run.optimizer
     chosen = torch.as_tensor(
@@ -192,14 +215,14 @@ def optimizer_step(session: Session) -> torch.Tensor:
     set_learning_rate(optimizer, learning_rate(session.config, state.step))
     run.model.train()
     with session.workload.autocast():
-        logits = session.forward(train.inputs[chosen])
-        loss = session.objective.loss(logits, train.labels[chosen], chosen, state.step)
+        logits, labels = session.forward(train.inputs[chosen]), train.labels[chosen]
+        loss = session.objective.loss(logits, labels, chosen, state.step)
     optimizer.zero_grad(set_to_none=True)
     torch.autograd.backward(loss)
     optimizer.step()
     state.step += 1
     state.position += training.batch
-    return loss.detach()
+    return loss.detach(), any_scored(labels)
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
@@ -226,20 +249,28 @@ def record_step(session: Session) -> None:
     step, last = run.state.step, run.state.step == run.steps
     evaluated = monitor.evaluate() if step % training.evaluate_every == 0 or last else {}
     if step % training.log_every == 0 or evaluated:
-        loss = torch.stack(session.losses).mean().item()
         note_speed(session, len(session.losses))
-        session.losses.clear()
-        finite = math.isfinite(loss)
-        if not finite and session.loss_was_finite:
-            run.event(EventKind.LOSS_NOT_FINITE)
-        session.loss_was_finite = finite
-        log(session, {"train/loss": loss, **evaluated})
+        log(session, {**training_loss(session), **evaluated})
     if training.spectra_every and step % training.spectra_every == 0:
         monitor.record_spectra(SnapshotCause.SCHEDULED)
     if systems.is_due(step, run.steps):
         monitor.record_systems()
     if training.checkpoint_every and step % training.checkpoint_every == 0 and not last:
         run.save(Cause.SCHEDULED)
+
+
+def training_loss(session: Session) -> dict[str, float]:
+    """Return the mean loss since the last record, of updates in which something was scored; none, nothing."""
+    losses, scored = (torch.stack(parts) for parts in zip(*session.losses, strict=True))
+    session.losses.clear()
+    if not scored.any():
+        return {}
+    loss = losses[scored].mean().item()
+    finite = math.isfinite(loss)
+    if not finite and session.loss_was_finite:
+        session.run.event(EventKind.LOSS_NOT_FINITE)
+    session.loss_was_finite = finite
+    return {"train/loss": loss}
 
 
 def note_speed(session: Session, steps: int) -> None:
@@ -264,7 +295,7 @@ def log(session: Session, values: dict[str, float]) -> None:
         loss = f"loss {values['train/loss']:.4f} " if "train/loss" in values else ""
         recorder.say(
             f"step {run.state.step}/{run.steps} branch {run.state.branch} "
-            f"N {run.state_dims} {loss}validation {values[PRIMARY_METRIC]:.2%}"
+            f"N {run.state_dims} {loss}validation {percent(values[PRIMARY_METRIC])}"
         )
 
 
@@ -277,9 +308,7 @@ def finish(session: Session) -> RunState:
     run.save(Cause.FINISH, pinned=True)
     run.recorder.show(RunState.RUNNING, Phase.EVALUATING)
     test = session.workload.test(run.model)
+    said = f"test accuracy {percent(test['accuracy'])}" if "accuracy" in test else "no test data is scored"
     run.event(EventKind.RUN_FINISHED, best=state.best, test=test, train_s=state.train_s)
-    run.recorder.say(
-        f"finished: test accuracy {test['accuracy']:.2%}, N {run.state_dims}, "
-        f"{state.train_s:.1f} s of training"
-    )
+    run.recorder.say(f"finished: {said}, N {run.state_dims}, {state.train_s:.1f} s of training")
     return RunState.FINISHED

@@ -11,13 +11,12 @@ from hankelboard.storage import checkpoints
 from hankelboard.storage.errors import CheckpointError, ConfigError
 from hankelboard.storage.history import History, read_history
 from hankelboard.storage.layout import CheckpointName, RunPaths, run_paths
-from hankelboard.storage.records import read_record
 from hankelboard.storage.references import references, state_beside, waits_for
 from hankelboard.storage.runs import read_run
 from hankelboard.storage.schema import Reference
 from hankelboard.storage.vocabulary import ProposalState
-from hankelboard.trainer.compression import permission
-from hankelboard.trainer.compression.checkpoint import LOOP, MODEL, load_tensors, read_tensors
+from hankelboard.trainer.compression import generators, permission
+from hankelboard.trainer.compression.checkpoint import MODEL, load_tensors, read_loop, read_tensors
 from hankelboard.trainer.data.task import Task
 from hankelboard.trainer.training.model import build_model
 
@@ -41,14 +40,12 @@ class Source:
 
     def record(self, key: str) -> Reference:
         """Return what run_started keeps: the run, the checkpoint and the seconds of training behind it."""
-        kept = read_record(self.folder / LOOP)
-        if kept is None:
-            raise CheckpointError(f"{self.paths.run_id}: checkpoint {self.name}: {LOOP} cannot be read")
+        loop = read_loop(self.folder)["loop"]
         before = sum(float(item.get("train_s") or 0.0) for item in read_history(self.paths).references)
         return {
             "key": key, "run": self.paths.run_id, "checkpoint": str(self.name),
             "state_dims": checkpoints.read_checkpoint(self.paths, self.name).state_dims,
-            "train_s": kept["loop"]["train_s"] + before,
+            "train_s": loop["train_s"] + before,
         }  # fmt: skip
 
 
@@ -139,7 +136,7 @@ def teacher_of(source: Source, task: Task, device: torch.device) -> nn.Module:
     """
     run = read_run(source.paths)
     permission.demand_for_code(source.paths, run)
-    with torch.random.fork_rng():  # its initial weights, drawn for nothing
+    with generators.kept():  # its initial weights, drawn for nothing
         model = build_model(parse_recorded(run.config), task)
     try:
         load_tensors(model, None, source.tensors())

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from hankelboard.settings.config import Config
+from hankelboard.storage.schema import Fingerprints
 from hankelboard.trainer.compression.monitor import Monitor
 from hankelboard.trainer.compression.run import Run
 from hankelboard.trainer.data.task import Task
@@ -30,8 +31,12 @@ class Session:
     """Seconds spent on the objective before training: a teacher's predictions."""
     forward: Callable[[Tensor], Tensor]
     """The model's forward pass in training: the model itself, or compiled."""
-    losses: list[Tensor] = field(default_factory=list)
-    """Those of the updates since the last metrics record, on the device."""
+    fingerprints: Fingerprints
+    """Of the task and of own modules."""
+    data_seed: int
+    """Of all generators while the data were made."""
+    losses: list[tuple[Tensor, Tensor]] = field(default_factory=list)
+    """Of updates since the last metrics record, on the device: the loss, and if anything was scored."""
     loss_was_finite: bool = True
     """Whether the last recorded loss was a number: the change is an event, not every record."""
     noted_s: float = 0.0

@@ -48,6 +48,8 @@ class TaskWorkload:
         val = self.task.val
         logits = answers(model, val.inputs[:limit], evaluation_batch(val)).float()
         loss, correct, scored = judged(logits, val.labels[:limit].cpu())
+        counts = scored > 0  # a sample in which nothing is scored says nothing
+        loss, correct, scored = loss[counts], correct[counts], scored[counts]
         return Answers(logits, (loss / scored).numpy(), (correct / scored).numpy())
 
     def validation_inputs(self, limit: int) -> Tensor:

@@ -9,12 +9,17 @@ from hankelboard.storage.vocabulary import ENDED, CommandKind, EventKind, RunSta
 from hankelboard.trainer.compression.failure import REVIVING, append
 from hankelboard.trainer.compression.inbox import naming
 
+ENDS = (CommandKind.STOP, CommandKind.KILL)
+"""Commands that end a run for good."""
+
 
 def wants_trainer(run: Run, history: History, asked: list[Command]) -> bool:
     """Return whether a worker should start a child for this run."""
     kinds = {command.kind for command in asked}
     if CommandKind.KILL in kinds:
         return False
+    if history.held:
+        return bool(kinds & REVIVING)  # a person must say so
     if history.state == RunState.FINISHED:
         return CommandKind.ROLLBACK in kinds
     if history.state in (RunState.STOPPED, RunState.FAILED, RunState.CANCELLED):
@@ -24,14 +29,19 @@ def wants_trainer(run: Run, history: History, asked: list[Command]) -> bool:
     return run.queued or bool(kinds & REVIVING)
 
 
-def refusal(state: str, kind: str) -> str | None:
-    """Return why a run in this state does not take this command, None when it does."""
+def refusal(state: str, kind: str, *, held: str = "") -> str | None:
+    """Return why a run in this state does not take this command, None when it does.
+
+    `held`: why the run waits for a person, if it does.
+    """
     if state == RunState.FINISHED and kind != CommandKind.ROLLBACK:
         return "the run is finished; roll back to a checkpoint to train on from there"
     if state == RunState.CANCELLED and kind != CommandKind.RESUME:
         return "the run was cancelled before it started"
     if state in (RunState.STOPPED, RunState.FAILED) and kind not in REVIVING:
         return f"the run is {state}; resume it or roll it back first"
+    if held and kind not in (*REVIVING, *ENDS):
+        return "the run waits for a person; resume it first"
     return None
 
 
@@ -43,21 +53,18 @@ def answer(paths: RunPaths, history: History, asked: list[Command]) -> None:
                 _end(journal, history, command, EventKind.RUN_CANCELLED, f"cancelled by {command.by}")
                 history = read_history(paths)
                 continue
-            if command.kind == CommandKind.KILL and (
-                history.state not in ENDED or history.state == RunState.INTERRUPTED
-            ):
-                _end(
-                    journal,
-                    history,
-                    command,
-                    EventKind.RUN_STOPPED,
-                    f"killed by {command.by}, without saving",
-                )
+            goes_on = history.state not in ENDED or history.state == RunState.INTERRUPTED
+            if goes_on and (command.kind == CommandKind.KILL or (history.held and command.kind in ENDS)):
+                _end(journal, history, command, EventKind.RUN_STOPPED, f"{_how(command)}, without saving")
                 history = read_history(paths)
                 continue
-            reason = refusal(history.state, command.kind)
+            reason = refusal(history.state, command.kind, held=history.held)
             if reason:
                 append(journal, history, EventKind.COMMAND_REFUSED, **naming(command), reason=reason)
+
+
+def _how(command: Command) -> str:
+    return f"{'killed' if command.kind == CommandKind.KILL else 'stopped'} by {command.by}"
 
 
 def _end(journal: Journal, history: History, command: Command, kind: EventKind, reason: str) -> None:
@@ -65,5 +72,6 @@ def _end(journal: Journal, history: History, command: Command, kind: EventKind, 
 
 
 def needs_nothing(history: History, asked: list[Command]) -> bool:
-    """Return whether the run has ended and nobody asks anything of it."""
-    return history.state in ENDED and history.state != RunState.INTERRUPTED and not asked
+    """Return whether the run has ended, or waits for a person, and nobody asks anything of it."""
+    waits = history.state == RunState.INTERRUPTED and not history.held
+    return history.state in ENDED and not waits and not asked

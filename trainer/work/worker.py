@@ -29,11 +29,15 @@ from hankelboard.trainer.compression.clock import Clock
 from hankelboard.trainer.compression.failure import REVIVING, describe, give_up
 from hankelboard.trainer.compression.inbox import unanswered
 from hankelboard.trainer.compression.permission import CHILD_MARK
+from hankelboard.trainer.compression.signals import heard
+from hankelboard.trainer.compression.terminal import UTF8, say
 from hankelboard.trainer.work import deaths, log_keeper, orphans
 
 SCAN_S = 1.0
 PATIENCE_S = 20.0
 KILL_PATIENCE_S = 5.0
+JOBS_MARK = "HANKELBOARD_JOBS"
+"""In the environment of a child: how many are trained at once."""
 LOG_PATIENCE_S = 2.0
 
 
@@ -73,10 +77,10 @@ class Worker:
 
     def work(self, *, once: bool = False) -> None:
         """Work until a signal comes; with `once` until nothing is left to do."""
-        signal.signal(signal.SIGTERM, self._on_signal)
-        signal.signal(signal.SIGINT, self._on_signal)
+        for number in heard():
+            signal.signal(number, self._on_signal)
         self._runs.mkdir(parents=True, exist_ok=True)
-        print(f"worker {os.getpid()} watches {self._runs} ({self._jobs} at once)", flush=True)
+        say(f"worker {os.getpid()} watches {self._runs} ({self._jobs} at once)")
         try:
             while not self._ending:
                 self._reap()
@@ -99,7 +103,7 @@ class Worker:
         except Exception as error:  # whatever it is, other runs are not to suffer
             trouble = describe(error)
             if self._troubles.get(run_id) != trouble:
-                print(f"{run_id} cannot be looked after: {trouble}", flush=True)
+                say(f"{run_id} cannot be looked after: {trouble}")
             self._troubles[run_id] = trouble
         else:
             self._troubles.pop(run_id, None)
@@ -112,7 +116,7 @@ class Worker:
         try:
             workers.announce(self._runs, self._beat, sorted(self._children), 5 * SCAN_S, self._troubles)
         except OSError as error:
-            print(f"worker heartbeat not written: {error}", file=sys.stderr, flush=True)
+            say(f"worker heartbeat not written: {error}", sys.stderr)
 
     def _start_what_waits(self) -> bool:
         """Start children while there is room; returns whether runs are left that wait for room or rest."""
@@ -135,7 +139,7 @@ class Worker:
         try:
             return list_runs(self._runs)
         except OSError as error:  # a file server that does not answer now: the next round
-            print(f"{self._runs} cannot be listed: {error.strerror or error}", file=sys.stderr, flush=True)
+            say(f"{self._runs} cannot be listed: {error.strerror or error}", sys.stderr)
             return []
 
     def _wants_child(self, paths: RunPaths) -> bool:
@@ -193,12 +197,12 @@ class Worker:
             what = f"no run is started while tickets cannot be read: {ticket.reason}"
         if what not in self._complaints:
             self._complaints.add(what)
-            print(what, flush=True)
+            say(what)
 
     def _say_what_waits(self, run_id: str, waits: str) -> None:
         if waits and run_id not in self._waits:
             self._waits.add(run_id)
-            print(f"{run_id} {waits}", flush=True)
+            say(f"{run_id} {waits}")
 
     def _kill_what_does_not_listen(self) -> None:
         """Kill a child that hangs and cannot obey `kill`, after some seconds."""
@@ -208,7 +212,7 @@ class Worker:
                 if not self._asked_to_kill(RunPaths(self._runs / run_id)):
                     self._kills.pop(run_id, None)
                 elif now - self._kills.setdefault(run_id, now) > KILL_PATIENCE_S:
-                    print(f"{run_id} did not obey kill, process {child.process.pid} is killed", flush=True)
+                    say(f"{run_id} did not obey kill, process {child.process.pid} is killed")
                     child.process.kill()
 
     def _asked_to_kill(self, paths: RunPaths) -> bool:
@@ -220,7 +224,7 @@ class Worker:
         return self._to_kill[paths.run_id]
 
     def _settle(self, paths: RunPaths, mark: tuple[int, int, int], why: str) -> None:
-        print(f"{paths.run_id} left alone: {why}", flush=True)
+        say(f"{paths.run_id} left alone: {why}")
         self._settled[paths.run_id] = mark
 
     def _give_up(self, paths: RunPaths, history: History) -> None:
@@ -244,10 +248,11 @@ class Worker:
             # A session of its own: Ctrl-C at the terminal reaches the worker, which asks the child to save.
             process = subprocess.Popen(
                 self._command(paths.run_id), stdin=subprocess.DEVNULL, stdout=keeper.stdin,
-                stderr=keeper.stdin, start_new_session=True, env={**os.environ, CHILD_MARK: "1"},
+                stderr=keeper.stdin, start_new_session=True,
+                env={**os.environ, **UTF8, CHILD_MARK: "1", JOBS_MARK: str(self._jobs)},
             )  # fmt: skip
         self._children[paths.run_id] = Child(process, keeper, events_bytes)
-        print(f"{paths.run_id} started, process {process.pid}", flush=True)
+        say(f"{paths.run_id} started, process {process.pid}")
 
     def _reap(self) -> None:
         self._keepers = [keeper for keeper in self._keepers if keeper.poll() is None]
@@ -257,7 +262,7 @@ class Worker:
                 continue
             del self._children[run_id]
             killed = self._kills.pop(run_id, None) is not None
-            print(f"{run_id} ended with {code}", flush=True)
+            say(f"{run_id} ended with {code}")
             with self._contained(run_id):
                 if not killed:
                     self._note_end(RunPaths(self._runs / run_id), child, deaths.death_of(code))
@@ -282,7 +287,7 @@ class Worker:
         except OSError:
             self._deaths[paths.run_id] += death.fault == Fault.OWN  # where its journal cannot be written
             raise
-        print(f"{paths.run_id}: {history.reason}", flush=True)
+        say(f"{paths.run_id}: {history.reason}")
         if death.fault == Fault.OUTSIDE:
             self._due[paths.run_id] = self._clock.monotonic() + deaths.rest_s(history.kills)
 
@@ -295,7 +300,7 @@ class Worker:
             try:
                 child.process.wait(max(0.0, deadline - self._clock.monotonic()))
             except subprocess.TimeoutExpired:
-                print(f"{run_id} is still saving (process {child.process.pid})", flush=True)
+                say(f"{run_id} is still saving (process {child.process.pid})")
 
     def _let_keepers_end(self) -> None:
         """Wait until the logs are written; not for what a child started and left behind."""

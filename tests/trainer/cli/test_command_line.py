@@ -8,8 +8,9 @@ import sys
 
 import pytest
 
+from hankelboard.storage.commands import read_command
 from hankelboard.storage.layout import run_paths
-from hankelboard.storage.runs import RunLock, read_run
+from hankelboard.storage.runs import RunLock, create_run, read_run
 from hankelboard.trainer.cli import main
 from hankelboard.trainer.cli.arguments import whose
 
@@ -204,6 +205,12 @@ def test_rollback_of_a_finished_run_waits_for_the_next_trainer(call, asked):
     assert (shown["branch"], shown["state"], shown["policy"]) == (1, "finished", "keep")
 
 
+def test_what_changed_is_accepted_in_a_command(call, asked):
+    assert call("send", asked.run_id, "pause", "--accept-changes")[0] == 2
+    code, out, _ = call("send", asked.run_id, "resume", "--accept-changes", "--json")
+    assert code == 0 and read_command(asked, json.loads(out)["command_id"]).accept_changes
+
+
 def test_verify_names_what_is_damaged(call, asked):
     name = json.loads(call("checkpoints", asked.run_id, "--json")[1])[0]["checkpoint"]
     model = asked.root / "checkpoints" / name / "model.safetensors"
@@ -257,3 +264,32 @@ def test_policy_and_scheduled_commands_are_carried_out_when_the_run_starts(call)
     )  # fmt: skip
     code, _, err = call("send", run, "kill")
     assert code == 1 and "the run is stopped" in err
+
+
+COMMANDS = (
+    "show", "proposals", "checkpoints", "verify", "send {} pause", "decide {} 1 approve", "policy {} auto",
+    "measure {} 1", "rollback {} b0-00000000-a0-0001", "analyse", "export --metrics m.csv",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_run_of_a_newer_format_is_refused_in_a_sentence(call, runs, tmp_path, monkeypatch, command):
+    monkeypatch.chdir(tmp_path)
+    paths = run_paths(make(runs), create_run(runs, name="from the future", config={}).id)
+    record = json.loads(paths.run_json.read_text()) | {"format_version": 3}
+    paths.run_json.write_text(json.dumps(record))
+    arguments = command.format(paths.run_id) if "{}" in command else f"{command} {paths.run_id}"
+    code, _, said = call(*arguments.split())
+    assert code == 1 and "written by a newer Hankelboard (format 3; this one reads up to 2); upgrade" in said
+    assert sorted(path.name for path in paths.inbox.iterdir()) == []
+    _, listed, _ = call("runs")
+    assert "written by a newer Hankelboard (format 3" in listed
+
+
+def test_a_proposal_that_does_not_fit_is_named(call, asked):
+    record = json.loads(asked.proposal(1).read_text()) | {"tolerance": {}}
+    asked.proposal(1).write_text(json.dumps(record))
+    for command in ("proposals", "verify"):
+        code, out, err = call(command, asked.run_id)
+        assert code == 1
+        assert "damaged: proposals/000001.json: tolerance: must be a number from 0 to 1" in out + err

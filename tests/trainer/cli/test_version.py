@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from hankelboard.trainer.cli import main, version
+from hankelboard.trainer.cli import main
+from hankelboard.trainer.compression import own_version
 
 ROOT = Path(__file__).parents[3]
 
@@ -58,15 +59,17 @@ class Recorded:
     ],
 )
 def test_an_installation_names_the_commit_that_pip_recorded(origin, commit, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(version, "__file__", str(tmp_path / "hankelboard" / "cli" / "version.py"))
-    monkeypatch.setattr(version.metadata, "distribution", lambda name: Recorded(origin))
+    monkeypatch.setattr(
+        own_version, "__file__", str(tmp_path / "hankelboard" / "compression" / "own_version.py")
+    )
+    monkeypatch.setattr(own_version.metadata, "distribution", lambda name: Recorded(origin))
     end = f" (commit {commit})" if commit else ""
     assert printed(capsys) == f"hankelboard {metadata.version('hankelboard')}{end}"
 
 
 def test_a_checkout_without_git_is_answered(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert version._described(tmp_path) == ""
+    assert own_version.described(tmp_path) == ""
 
 
 def test_the_version_is_printed_without_torch():

@@ -134,6 +134,59 @@ def test_nothing_is_cut_before_what_decided_it_is_on_disk(small_run, disk, monke
     assert run.events("reduction_applied")[0]["step"] >= 30
 
 
+def refused(run):
+    return [(event["attempt_step"], event["reason"]) for event in run.events("reduction_refused")]
+
+
+def test_an_opportunity_that_a_full_disk_swallowed_is_in_the_journal(small_run, disk, monkeypatch):
+    """And what is late is not made up for right before the next one."""
+    monkeypatch.setattr(offers, "RETRY_S", 0.0)
+    run = small_run(training={"steps": 20}, reduction={"steps": [4, 8, 12]})
+    fill, clear = (partial(setattr, disk, "full", full) for full in (True, False))
+    at_steps(monkeypatch, {3: fill, 11: clear})
+    assert run.train() == "finished"
+    why = (
+        "no proposal: not written: No space left on device; 3 steps late, and step {} is the next opportunity"
+    )
+    assert refused(run) == [(4, why.format(8)), (8, why.format(12))]
+    assert [event["step"] for event in run.events("reduction_applied")] == [12]
+    (began,), (ended,) = run.events("trouble_began"), run.events("trouble_ended")
+    assert 3 <= began["step"] < 12 <= ended["step"] and "No space left on device" in began["reason"]
+    assert run.status["trouble"] is None
+
+
+def test_what_is_not_too_late_is_made_up_for(small_run, disk, monkeypatch):
+    monkeypatch.setattr(offers, "RETRY_S", 0.0)
+    run = small_run(training={"steps": 20}, reduction={"steps": [4, 12]})
+    fill, clear = (partial(setattr, disk, "full", full) for full in (True, False))
+    at_steps(monkeypatch, {3: fill, 6: clear})
+    assert run.train() == "finished"
+    assert [event["step"] for event in run.events("reduction_applied")] == [6, 12] and not refused(run)
+
+
+def test_a_cut_that_came_late_takes_the_place_of_the_next_one(small_run, disk, monkeypatch):
+    """The proposal was written in time, the checkpoint to go back to was not."""
+    monkeypatch.setattr(offers, "RETRY_S", 0.0)
+    run = small_run(reduction={"steps": [12, 24, 48]})
+    fill, clear = (partial(setattr, disk, "cannot_grow", file) for file in (run.paths.events, None))
+    at_steps(monkeypatch, {12: fill, 18: clear})
+    assert run.train() == "finished"
+    late, on_time = (event["step"] for event in run.events("reduction_applied"))
+    assert 18 <= late < 24 and on_time == 48
+    assert refused(run) == [(24, f"no proposal: the last cut was made late, at step {late}")]
+
+
+def test_an_opportunity_that_is_swallowed_at_the_end_is_in_the_journal(small_run, disk, monkeypatch):
+    run = small_run(reduction={"steps": [60]})
+    at_steps(monkeypatch, {50: lambda: setattr(disk, "full", True)})
+    with run.training() as outcome:
+        run.wait(lambda history: run.status["step"] == 60)
+        run.wait_beats(3)
+        disk.full = False
+    assert outcome == ["finished"]
+    assert refused(run) == [(60, "no proposal: not written: No space left on device")]
+
+
 def test_the_end_waits_until_it_can_be_written(small_run, disk, monkeypatch):
     run = small_run(reduction={"attempts": 0, "steps": []})
     at_steps(monkeypatch, {33: lambda: setattr(disk, "full", True)})

@@ -5,8 +5,9 @@ import sys
 
 import pytest
 
-from hankelboard.storage import commands
+from hankelboard.storage import atomic, commands
 from hankelboard.storage.errors import CommandRefused
+from hankelboard.storage.figures import percent, points
 from hankelboard.storage.proposals import publish_measurement, read_evidence, read_proposal, what_if
 from hankelboard.trainer.compression import measurement
 from tests.waiting import PATIENCE_S
@@ -76,10 +77,10 @@ def test_the_command_line_says_what_was_measured(hurried):
         hurried.decide(1, "reject")
     evidence = read_evidence(hurried.paths, 1)
     point = what_if(evidence, [7, 9])["measured"]
-    low, high = (100 * change for change in point["accuracy_change"])
-    errors = ", ".join(f"{error:.1%}" for error in point["output_error"])
+    low, high = map(points, point["accuracy_change"])
+    errors = ", ".join(percent(error, 1) for error in point["output_error"])
     line = (
-        f"N 7,9: loss {point['loss']:.4f}, accuracy {point['accuracy']:.2%} ({low:+.1f} to {high:+.1f} "
+        f"N 7,9: loss {point['loss']:.4f}, accuracy {percent(point['accuracy'])} ({low} to {high} "
         f"points, 95 % interval), output error per layer {errors}"
     )
     assert one[0] == 0 and [said for said in one[1] if said.startswith("N ")] == [line]
@@ -125,6 +126,9 @@ def test_a_damaged_measurement_leaves_the_proposal_as_it_is(hurried):
         hurried.wait_pending(1)
         hurried.decide(1, "reject")
     before = read_evidence(hurried.paths, 1)
-    publish_measurement(hurried.paths, "0" * 26, {"proposal": 1, "points": 3, "layers": None, "done": []})
+    damaged = {"proposal": 1, "points": 3, "layers": None, "done": []}
+    with pytest.raises(ValueError, match="points: must be a list of objects"):
+        publish_measurement(hurried.paths, "0" * 26, damaged)
+    atomic.create(hurried.paths.measurement("0" * 26), damaged)
     hurried.paths.measurement("0" * 25 + "1").write_text("{torn")
     assert read_evidence(hurried.paths, 1) == before

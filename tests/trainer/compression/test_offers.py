@@ -69,7 +69,7 @@ def test_a_rejected_proposal_leaves_the_run_as_if_it_had_not_been(small_run):
         ('{"verdict": "perhaps"}', "the decision file is no decision"),
         ('{"verdict": "approve", "ranks": [99, 1]}', "layer 0: rank 99 is outside 1…12"),
         ('{"verdict": "approve", "ranks": [5]}', "1 ranks given, the proposal has 2 layers"),
-        ('{"verdict": "approve", "ranks": ["a", {}]}', "outside 1…12"),
+        ('{"verdict": "approve", "ranks": ["a", {}]}', "the decision file is no decision"),
     ],
 )
 def test_a_decision_that_makes_no_sense_is_refused_and_the_cut_offered_again(small_run, text, reason):

@@ -7,6 +7,8 @@ import pytest
 
 from hankelboard.settings.imports import import_object
 from hankelboard.storage.errors import ConfigError
+from hankelboard.storage.journal import read_journal
+from hankelboard.storage.verification import verify_run
 
 OWN_DATA = {"task": "tests.trainer.own:parity", "options": {"samples": 60}}
 
@@ -26,6 +28,27 @@ def test_a_model_without_states_trains_and_says_that_there_is_nothing_to_cut(sma
     run = small_run(model={"family": "tests.trainer.own:NothingToCut"}, reduction={"steps": [20]})
     assert run.train() == "finished"
     assert "no layer that can be cut" in run.events("reduction_refused")[0]["reason"]
+
+
+@pytest.mark.parametrize(("asked", "policy"), [(3, "auto"), (0, "auto"), (3, "pragmatic")])
+def test_batches_splits_and_trials_in_which_nothing_is_scored_are_no_trouble(small_run, asked, policy):
+    """0 of 0: no record says null, nothing is called not finite, and the run comes to its end."""
+    options = {"questions": 3, "val_questions": asked}
+    run = small_run(
+        model={"family": "tests.trainer.own:EachStep"},
+        data={"task": "tests.trainer.own:seldom_asked", "options": options},
+        training={"batch": 2, "log_every": 1},
+        reduction={"steps": [20], "tolerance": 0.3, "policy": policy},
+    )
+    assert run.train() == "finished"
+    metrics = read_journal(run.paths.metrics)[0]
+    assert run.events("loss_not_finite") == [] and not [r for r in metrics if None in r.values()]
+    recorded = ["train/loss" in record for record in metrics if record["step"]]
+    assert any(recorded) and not all(recorded), "batches without a question leave the loss out"
+    assert all(record["train/loss"] > 0 for record in metrics if "train/loss" in record)
+    assert any("val/accuracy" in record for record in metrics) == bool(asked)
+    assert run.history.finished["test"] == {} and run.history.unknown == 0
+    assert run.events("reduction_applied") and not [f for f in verify_run(run.paths) if f.damage]
 
 
 @pytest.mark.parametrize(

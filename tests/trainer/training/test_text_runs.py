@@ -10,6 +10,7 @@ from hankelboard.settings.new_run import NewRun
 from hankelboard.storage.journal import read_journal
 from hankelboard.trainer.cli import main
 from hankelboard.trainer.export import export_checkpoint
+from tests.trainer.small_run import ADA
 
 TEXT = {"task": "text", "options": {"length": 16, "characters": 4000}}
 
@@ -58,15 +59,24 @@ def test_a_run_records_what_its_tokens_mean(stopped):
     assert run.history.text == started["text"]
 
 
-@pytest.mark.parametrize("edited", ["xb cd\n\u2028é", "ba cd\n\u2028é"])
-def test_a_run_is_not_resumed_on_another_text(stopped, edited):
+@pytest.mark.parametrize(
+    ("edited", "acceptable", "why"),
+    [
+        ("xb cd\n\u2028é", False, "data.options.file: the text is not the one that this run began with"),
+        ("ba cd\n\u2028é", True, "the text (data.options.file), the training data (train), "),
+    ],
+)
+def test_a_run_is_not_resumed_on_another_text(stopped, edited, acceptable, why):
+    """With other characters the tokens mean something else: that nobody can accept."""
     run, file = stopped
     whole = file.read_text(encoding="utf-8")
     file.write_text(edited * 500, encoding="utf-8")
-    assert run.train() == "failed"
-    assert "data.options.file: the text is not the one that this run began with" in run.history.reason
+    assert run.train() == "interrupted"
+    assert why in run.history.held and run.history.state == "stopped"
+    assert run.train(accept_changes=ADA) == ("finished" if acceptable else "interrupted")
     file.write_text(whole, encoding="utf-8")
-    assert run.train() == "finished"
+    if not acceptable:
+        assert run.train() == "finished"
 
 
 def test_a_run_of_before_texts_were_recorded_is_resumed(stopped):

@@ -5,6 +5,7 @@ from torch.nn import functional
 
 from hankelboard.settings.config import DistillationConfig
 from hankelboard.storage.errors import ConfigError
+from hankelboard.trainer.data.scoring import cross_entropy
 from hankelboard.trainer.data.task import Split
 from hankelboard.trainer.training.evaluation import answers, evaluation_batch
 
@@ -29,7 +30,7 @@ class Distillation:
 
     def loss(self, logits: Tensor, labels: Tensor, chosen: Tensor) -> Tensor:
         """Return the loss of a batch: logits (batch, classes), labels, and indices in the training data."""
-        hard = functional.cross_entropy(logits, labels)
+        hard = cross_entropy(logits, labels)
         student = functional.log_softmax(logits / self._temperature, dim=1)
         soft = functional.kl_div(student, self._soft[chosen], reduction="batchmean")
         return (1.0 - self._share) * hard + self._share * self._temperature**2 * soft
