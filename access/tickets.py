@@ -24,7 +24,8 @@ from hankelboard.access.private_files import NotPrivate
 from hankelboard.access.state_folder import state_folder
 from hankelboard.storage.errors import HankelboardError
 from hankelboard.storage.layout import RunPaths
-from hankelboard.storage.records import MAX_FILE_BYTES, decode, encode, now, open_regular
+from hankelboard.storage.opening import open_regular
+from hankelboard.storage.records import MAX_FILE_BYTES, decode, encode, now
 
 MOST_REMEMBERED = 50_000
 

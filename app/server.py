@@ -23,10 +23,13 @@ from hankelboard.app.charts import metrics
 from hankelboard.app.data import runs
 from hankelboard.app.door.guard import Guard
 from hankelboard.app.live.watch import Watch
+from hankelboard.storage import lifeline
 from hankelboard.storage.layout import RUN_ID, runs_directory
 
 PUSH_PATH = "/api/push"
 PUSH_PAUSE_S = 0.2
+END_PATIENCE_S = 5.0
+"""How long it may take to end once `up` is gone."""
 IMPORTED_BY_PAGES = (charts, data, live, panels, words, comparison)
 
 
@@ -79,6 +82,7 @@ async def lifespan(app: Any) -> AsyncIterator[dict[str, Any]]:
 
     Runs are read and charts are made ahead, so that the first page is not the one that waits.
     """
+    lifeline.follow(END_PATIENCE_S)
     import_modules_of_pages()
     watch = Watch(runs_directory(), runs.index)
     watch.start()

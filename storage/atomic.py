@@ -3,12 +3,12 @@
 import contextlib
 import ctypes
 import errno
-import functools
 import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from hankelboard.storage import opening
 from hankelboard.storage.layout import STRAY_PREFIX
 from hankelboard.storage.records import encode, new_ulid
 
@@ -25,14 +25,15 @@ def replace(path: Path, record: Mapping[str, object], *, durable: bool = True, f
 
 def replace_bytes(path: Path, content: bytes, *, durable: bool = True, mode: int = 0o666) -> None:
     """Put bytes at `path`, as `replace` does, with this mode less the umask."""
-    temporary = _write_temporary(path, content, durable, mode)
-    try:
-        temporary.replace(path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
-    if durable:
-        sync_folder(path.parent)
+    with opening.folder(path.parent) as place:
+        temporary = _write_temporary(place, content, durable, mode)
+        try:
+            os.replace(temporary, path.name, src_dir_fd=place, dst_dir_fd=place)
+        except OSError:
+            _remove(temporary, place)
+            raise
+        if durable:
+            _sync(place)
 
 
 def overwrite(path: Path, record: Mapping[str, object], *, fill: int) -> None:
@@ -40,7 +41,7 @@ def overwrite(path: Path, record: Mapping[str, object], *, fill: int) -> None:
 
     Atomicity: none; a reader in between may find no record. Raises OSError when it does not fit.
     """
-    descriptor = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    descriptor = opening.open_regular(path, os.O_WRONLY)
     try:
         size = os.fstat(descriptor).st_size
         content = _line(record, max(fill, size))  # nothing of a longer record may stay behind it
@@ -70,12 +71,13 @@ def create(path: Path, record: Mapping[str, object], *, unique: bool = False) ->
 
 def create_bytes(path: Path, content: bytes, *, unique: bool = False, mode: int = 0o666) -> None:
     """Put bytes at `path` if nothing is there, as `create` does, with this mode less the umask."""
-    temporary = _write_temporary(path, content, durable=True, mode=mode)
-    try:
-        _publish(temporary, path, content, unique, mode)
-    finally:
-        temporary.unlink(missing_ok=True)
-    sync_folder(path.parent)
+    with opening.folder(path.parent) as place:
+        temporary = _write_temporary(place, content, durable=True, mode=mode)
+        try:
+            _publish(temporary, path.name, place, content, unique, mode)
+        finally:
+            _remove(temporary, place)
+        _sync(place)
 
 
 NO_LINKS = frozenset(
@@ -84,64 +86,66 @@ NO_LINKS = frozenset(
 """What file systems say that have no hard links, or no more of them."""
 
 
-def _publish(temporary: Path, path: Path, content: bytes, unique: bool, mode: int) -> None:
+def _publish(temporary: str, name: str, place: int, content: bytes, unique: bool, mode: int) -> None:
     """Give a file its name, by a link; where there are none by a rename; else write it once more."""
     try:
-        os.link(temporary, path)
+        os.link(temporary, name, src_dir_fd=place, dst_dir_fd=place)
     except FileExistsError:
-        if not _same_file(temporary, path):
+        if not _same_file(temporary, name, place):
             raise  # else it was us: a file server that answers a repeated request
     except OSError as error:
         if error.errno not in NO_LINKS:
             raise
-        if not _rename_to_free_name(temporary, path):
-            _publish_without_links(temporary, path, content, unique, mode)
+        if not _rename_to_free_name(temporary, name, place):
+            _publish_without_links(temporary, name, place, content, unique, mode)
 
 
-def _publish_without_links(temporary: Path, path: Path, content: bytes, unique: bool, mode: int) -> None:
+def _publish_without_links(
+    temporary: str, name: str, place: int, content: bytes, unique: bool, mode: int
+) -> None:
     if not unique:
-        _write_in_place(path, content, mode)
-    elif os.path.lexists(path):
-        raise FileExistsError(errno.EEXIST, "File exists", str(path))
+        _write_in_place(name, place, content, mode)
+    elif name in os.listdir(place):
+        raise FileExistsError(errno.EEXIST, "File exists", name)
     else:
-        temporary.rename(path)
+        os.rename(temporary, name, src_dir_fd=place, dst_dir_fd=place)
 
 
-_AT_FDCWD, _RENAME_NOREPLACE, _RENAME_EXCL = -100, 1, 4
+_RENAME_NOREPLACE, _RENAME_EXCL = 1, 4
 
 
-def _rename_to_free_name(source: Path, target: Path) -> bool:
+def _rename_to_free_name(source: str, target: str, place: int) -> bool:
     """Rename a file if nothing has the new name; return False where the system cannot do that.
 
     Raises FileExistsError when something has it.
     """
+    names = place, os.fsencode(source), place, os.fsencode(target)
     try:
         system = ctypes.CDLL(None, use_errno=True)
         if sys.platform == "darwin":
-            failed = system.renamex_np(os.fsencode(source), os.fsencode(target), _RENAME_EXCL)
+            failed = system.renameatx_np(*names, _RENAME_EXCL)
         else:
-            failed = system.renameat2(
-                _AT_FDCWD, os.fsencode(source), _AT_FDCWD, os.fsencode(target), _RENAME_NOREPLACE
-            )
+            failed = system.renameat2(*names, _RENAME_NOREPLACE)
     except (AttributeError, OSError):  # no such function in this C library
         return False
     number = ctypes.get_errno() if failed else 0
     if number == errno.EEXIST:
-        raise FileExistsError(number, os.strerror(number), str(target))
+        raise FileExistsError(number, os.strerror(number), target)
     if number and number not in NO_LINKS:
-        raise OSError(number, os.strerror(number), str(target))
+        raise OSError(number, os.strerror(number), target)
     return not number
 
 
-def _write_in_place(path: Path, content: bytes, mode: int) -> None:
+def _write_in_place(name: str, place: int, content: bytes, mode: int) -> None:
     """Create a file and write it at once."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    descriptor = os.open(name, flags, mode, dir_fd=place)
     try:
         if os.write(descriptor, content) != len(content):
-            raise OSError(errno.ENOSPC, "no space left on device", str(path))
+            raise OSError(errno.ENOSPC, "no space left on device", name)
         os.fsync(descriptor)
     except OSError:
-        path.unlink(missing_ok=True)
+        _remove(name, place)
         raise
     finally:
         os.close(descriptor)
@@ -149,34 +153,40 @@ def _write_in_place(path: Path, content: bytes, mode: int) -> None:
 
 def is_unfinished(path: Path) -> bool:
     """Return whether a file has its name and no content yet: it is being written, or its writer died."""
-    try:
-        return path.lstat().st_size == 0
-    except OSError:
-        return False
+    return opening.is_plain_file(path) and opening.size_of(path) == 0
 
 
 def _line(record: Mapping[str, object], fill: int = 0) -> bytes:
     return encode(record).encode().ljust(fill - 1) + b"\n"
 
 
-def _write_temporary(path: Path, content: bytes, durable: bool, mode: int = 0o666) -> Path:
-    temporary = path.with_name(f"{STRAY_PREFIX}{new_ulid()}")
+def _write_temporary(place: int, content: bytes, durable: bool, mode: int) -> str:
+    """Write a new file into a folder and return its name."""
+    temporary = f"{STRAY_PREFIX}{new_ulid()}"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
     try:
-        with open(temporary, "xb", opener=functools.partial(os.open, mode=mode)) as file:
+        with os.fdopen(os.open(temporary, flags, mode, dir_fd=place), "wb") as file:
             file.write(content)
             file.flush()
             if durable:
                 os.fsync(file.fileno())
     except OSError:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
+        _remove(temporary, place)
         raise
     return temporary
 
 
-def _same_file(one: Path, other: Path) -> bool:
+def _remove(temporary: str, place: int) -> None:
+    with contextlib.suppress(OSError):  # it stays behind as a stray
+        os.unlink(temporary, dir_fd=place)
+
+
+def _same_file(one: str, other: str, place: int) -> bool:
     try:
-        return os.path.samestat(one.lstat(), other.lstat())
+        return os.path.samestat(
+            os.stat(one, dir_fd=place, follow_symlinks=False),
+            os.stat(other, dir_fd=place, follow_symlinks=False),
+        )
     except OSError:
         return False
 
@@ -186,7 +196,8 @@ def copy_start(source: int, size: int, path: Path) -> None:
 
     Atomicity: none; it belongs into a folder that is being built. Durability: on disk when this returns.
     """
-    with path.open("xb") as file:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+    with os.fdopen(opening.open_regular(path, flags), "wb") as file:
         for start in range(0, size, _PIECE):
             file.write(os.pread(source, min(_PIECE, size - start), start))
         file.flush()
@@ -198,19 +209,21 @@ _PIECE = 4 * 1024 * 1024
 
 def sync_folder(folder: Path) -> None:
     """Make names in `folder` survive a crash of the machine, where the file system can."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    with opening.folder(folder) as place:
+        _sync(place)
+
+
+def _sync(place: int) -> None:
     try:
-        os.fsync(descriptor)
+        os.fsync(place)
     except OSError as error:
         if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some network file systems sync no folders
             raise
-    finally:
-        os.close(descriptor)
 
 
 def sync_file(path: Path) -> None:
     """Make the contents of a file survive a crash of the machine."""
-    descriptor = os.open(path, os.O_RDONLY)
+    descriptor = opening.open_regular(path)
     try:
         os.fsync(descriptor)
     finally:

@@ -9,7 +9,6 @@ number, journals that a later attempt does not go on with), or loses against a f
 import contextlib
 import os
 import secrets
-import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -17,14 +16,14 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from hankelboard.storage import atomic
+from hankelboard.storage import atomic, opening
 from hankelboard.storage.decoding import decode_attempt
 from hankelboard.storage.errors import NotWritable, RunError, RunHeld, Superseded
 from hankelboard.storage.history import read_history
 from hankelboard.storage.journal import end_of_last_line
 from hankelboard.storage.layout import FORMAT_VERSION, NUMBERED_JSON, STRAY_PREFIX, RunPaths
 from hankelboard.storage.locks import PERMISSION, Answer
-from hankelboard.storage.records import new_ulid, now, open_regular, read_record
+from hankelboard.storage.records import new_ulid, now, read_record
 from hankelboard.storage.schema import AttemptRecord
 from hankelboard.storage.status import (
     BeatWatch,
@@ -225,7 +224,7 @@ def _create(fence: Fence) -> None:
         "format_version": FORMAT_VERSION, "t": now(), "attempt": fence.number, "nonce": secrets.token_hex(8),
         **process_identity(),
     }  # fmt: skip
-    paths.attempts.mkdir(exist_ok=True)
+    opening.make_folder(paths.attempts)
     try:
         atomic.create(paths.attempt(fence.number), record)
     except OSError:
@@ -241,22 +240,22 @@ def _take_over(fence: Fence) -> None:
     paths = fence.paths
     source = paths.journals
     building = paths.attempts / f"{STRAY_PREFIX}{new_ulid()}"
-    building.mkdir()
+    opening.make_folder(building, new=True)
     try:
         for name in (paths.events.name, paths.metrics.name, paths.spectra.name):
             _copy_whole_lines(source / name, building / name)
         atomic.sync_folder(building)
         fence.check()
-        building.rename(paths.taken_over(fence.number))
+        opening.rename(building, paths.taken_over(fence.number))
     except BaseException:
-        shutil.rmtree(building, ignore_errors=True)
+        opening.remove(building)
         raise
     atomic.sync_folder(paths.attempts)
 
 
 def _copy_whole_lines(source: Path, target: Path) -> None:
     try:
-        descriptor = open_regular(source)
+        descriptor = opening.open_regular(source)
     except FileNotFoundError:
         return
     try:

@@ -5,13 +5,12 @@ What the files inside hold is the trainer's business; here they are names, sizes
 
 import hashlib
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-from hankelboard.storage import atomic
+from hankelboard.storage import atomic, opening
 from hankelboard.storage.decoding import decode_manifest, misfit_of_manifest
 from hankelboard.storage.errors import CheckpointError, Superseded
 from hankelboard.storage.layout import FORMAT_VERSION, STRAY_PREFIX, CheckpointName, RunPaths, manifest_in
@@ -59,13 +58,14 @@ def publish(
     guard : called right before it is published; raises where that may not be
     """
     building = paths.building(name)
-    building.mkdir(parents=True)
+    opening.make_folder(paths.checkpoints)
+    opening.make_folder(building, new=True)
     try:
         write(building)
         files: dict[str, FileFacts] = {}
-        for path in sorted(building.iterdir()):
-            files[path.name] = {"sha256": _sha256(path), "bytes": path.stat().st_size}
-            atomic.sync_file(path)
+        for file in sorted(opening.names_in(building)):
+            files[file] = _facts(building / file)
+            atomic.sync_file(building / file)
         manifest: Manifest = {
             "format_version": FORMAT_VERSION, "t": now(), "branch": name.branch, "step": name.step,
             "attempt": name.attempt, "sequence": name.sequence, "cause": cause, "pinned": pinned,
@@ -73,9 +73,9 @@ def publish(
         }  # fmt: skip
         atomic.create(manifest_in(building), manifest)
         guard()
-        building.rename(paths.checkpoint(name))
+        opening.rename(building, paths.checkpoint(name))
     except (OSError, Superseded):
-        shutil.rmtree(building, ignore_errors=True)
+        opening.remove(building)
         raise
     atomic.sync_folder(paths.checkpoints)
     return read_checkpoint(paths, name)
@@ -116,10 +116,7 @@ def list_checkpoints(paths: RunPaths) -> tuple[list[Checkpoint], list[str]]:
 
 def checkpoint_names(paths: RunPaths) -> list[CheckpointName]:
     """Return the names of all checkpoint folders, by sequence."""
-    try:
-        folders = os.listdir(paths.checkpoints)
-    except OSError:
-        return []
+    folders = opening.names_if_any(paths.checkpoints)
     return sorted(name for name in map(CheckpointName.parse, folders) if name is not None)
 
 
@@ -130,21 +127,24 @@ def problems(paths: RunPaths, name: CheckpointName) -> Iterator[str]:
     except CheckpointError as error:
         yield str(error)
         return
-    for file, facts in checkpoint.files.items():
-        path = paths.checkpoint(name) / file
-        if not _is_plain_file(path):
-            yield f"checkpoint {name}: {file} is missing"
-        elif path.stat().st_size != facts["bytes"]:
-            yield f"checkpoint {name}: {file} has {path.stat().st_size} bytes instead of {facts['bytes']}"
-        elif _sha256(path) != facts["sha256"]:
-            yield f"checkpoint {name}: {file} does not have the recorded SHA-256"
+    for file, recorded in checkpoint.files.items():
+        problem = _problem(paths.checkpoint(name) / file, recorded)
+        if problem:
+            yield f"checkpoint {name}: {file} {problem}"
 
 
-def _is_plain_file(path: Path) -> bool:
+def _problem(path: Path, recorded: FileFacts) -> str:
+    """Return what is wrong with a file of a checkpoint; its size is looked at first, a hash takes time."""
     try:
-        return path.is_file() and not path.is_symlink()
-    except OSError:  # a name that cannot be one
-        return False
+        with os.fdopen(opening.open_regular(path), "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            if size != recorded.get("bytes"):
+                return f"has {size} bytes instead of {recorded.get('bytes')}"
+            if _sha256(file) != recorded.get("sha256"):
+                return "does not have the recorded SHA-256"
+    except (OSError, ValueError):  # ValueError: a name that cannot be one
+        return "is missing"
+    return ""
 
 
 def remove(paths: RunPaths, name: CheckpointName) -> int:
@@ -154,9 +154,9 @@ def remove(paths: RunPaths, name: CheckpointName) -> int:
     Concurrency: the holder of run.lock only.
     """
     stray = paths.building(name)
-    paths.checkpoint(name).rename(stray)
-    freed = sum(path.stat().st_size for path in stray.iterdir() if path.is_file())
-    shutil.rmtree(stray, ignore_errors=True)
+    opening.rename(paths.checkpoint(name), stray)
+    freed = sum(opening.size_of(stray / file) for file in opening.names_in(stray))
+    opening.remove(stray)
     return freed
 
 
@@ -166,17 +166,15 @@ def remove_strays(paths: RunPaths, attempt: int | None = None) -> None:
     What an attempt later than `attempt` builds stays: the caller may have been asleep.
     """
     for folder in (paths.root, paths.checkpoints, paths.proposals):  # those that only the trainer writes
-        for stray in folder.glob(f"{STRAY_PREFIX}*"):
-            if stray.is_dir() and not _is_later(stray.name.removeprefix(STRAY_PREFIX), attempt):
-                shutil.rmtree(stray, ignore_errors=True)
-            elif not stray.is_dir():
-                stray.unlink(missing_ok=True)
+        for stray in opening.names_if_any(folder):
+            if stray.startswith(STRAY_PREFIX) and not _is_later(stray.removeprefix(STRAY_PREFIX), attempt):
+                opening.remove(folder / stray)
     for name in checkpoint_names(paths):
-        if not paths.manifest(name).exists():
-            shutil.rmtree(paths.checkpoint(name), ignore_errors=True)
-    for proposal in paths.proposals.glob("*.json"):
-        if proposal.is_file() and atomic.is_unfinished(proposal):
-            proposal.unlink(missing_ok=True)
+        if not opening.is_there(paths.manifest(name)):
+            opening.remove(paths.checkpoint(name))
+    for proposal in opening.names_if_any(paths.proposals):
+        if proposal.endswith(".json") and atomic.is_unfinished(paths.proposals / proposal):
+            opening.remove(paths.proposals / proposal)
 
 
 def _is_later(name: str, attempt: int | None) -> bool:
@@ -184,6 +182,10 @@ def _is_later(name: str, attempt: int | None) -> bool:
     return parsed is not None and attempt is not None and parsed.attempt > attempt
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _facts(path: Path) -> FileFacts:
+    with os.fdopen(opening.open_regular(path), "rb") as file:
+        return {"sha256": _sha256(file), "bytes": os.fstat(file.fileno()).st_size}
+
+
+def _sha256(file: BinaryIO) -> str:
+    return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type] # says less than it takes

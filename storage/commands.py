@@ -1,13 +1,12 @@
 """What people create beside decisions: commands in the inbox, and notes."""
 
 import contextlib
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hankelboard.storage import atomic
+from hankelboard.storage import atomic, opening
 from hankelboard.storage.decoding import decode_command, decode_note
 from hankelboard.storage.errors import CommandRefused
 from hankelboard.storage.layout import ULID_JSON, CheckpointName, RunPaths
@@ -82,13 +81,15 @@ def send_command(
         raise CommandRefused(f"unknown command {kind!r}; there are {', '.join(KINDS)}")
     if kind == CommandKind.ROLLBACK:
         name = CheckpointName.parse(checkpoint or "")
-        if name is None or not paths.manifest(name).is_file():
+        if name is None or not opening.is_plain_file(paths.manifest(name)):
             raise CommandRefused(
                 f"no checkpoint {checkpoint!r} in {paths.run_id}; `hankelboard checkpoints {paths.run_id}` "
                 "lists those that are there"
             )
     _check_choices(kind, policy, waiting)
-    if kind == CommandKind.MEASURE and (proposal is None or not paths.proposal(proposal).is_file()):
+    if kind == CommandKind.MEASURE and not (
+        proposal is not None and opening.is_plain_file(paths.proposal(proposal))
+    ):
         raise CommandRefused(f"measure: {paths.run_id} has no proposal {proposal}")
     if at_step is not None and at_step < 0:
         raise CommandRefused(f"at step {at_step}: must be 0 or later")
@@ -168,7 +169,7 @@ def read_notes(paths: RunPaths) -> list[Note]:
 
 
 def _create_under_new_id(folder: Path, record: Mapping[str, object]) -> str:
-    folder.mkdir(exist_ok=True)  # another writer may not have made it
+    opening.make_folder(folder)  # another writer may not have made it
     while True:
         new_id = new_ulid()
         with contextlib.suppress(FileExistsError):
@@ -177,8 +178,5 @@ def _create_under_new_id(folder: Path, record: Mapping[str, object]) -> str:
 
 
 def _ids_in(folder: Path) -> list[str]:
-    try:
-        names = os.listdir(folder)
-    except OSError:
-        return []
+    names = opening.names_if_any(folder)
     return sorted(match[1] for match in map(ULID_JSON.fullmatch, names) if match)

@@ -25,6 +25,7 @@ from hankelboard.storage.decoding import (
 from hankelboard.storage.history import ENDINGS, History
 from hankelboard.storage.journal import metrics_reader, read_events, spectra_reader
 from hankelboard.storage.layout import NUMBERED_JSON, RunPaths
+from hankelboard.storage.opening import names_if_any
 from hankelboard.storage.records import Record, read_record
 from hankelboard.storage.shapes import SHOULD, hints_of, notes_on, types_in, vocabulary_on
 from hankelboard.storage.vocabulary import EventKind, RunState, values
@@ -90,9 +91,13 @@ def _records(paths: RunPaths, events: list[schema.Event]) -> Iterator[tuple[str,
         (paths.notes, schema.Note, misfit_of_note),
     )
     for folder, type_, misfit in folders:
-        yield f"{folder.name}/", type_, _sound(sorted(folder.glob("*.json")), misfit)
+        yield f"{folder.name}/", type_, _sound(_json_in(folder), misfit)
     manifests = [paths.manifest(name) for name in checkpoint_names(paths)]
     yield f"{paths.checkpoints.name}/", schema.Manifest, _sound(manifests, misfit_of_manifest)
+
+
+def _json_in(folder: Path) -> list[Path]:
+    return [folder / name for name in sorted(names_if_any(folder)) if name.endswith(".json")]
 
 
 def _sound(files: Iterable[Path], misfit: Misfit) -> list[Record]:

@@ -14,6 +14,7 @@ from hankelboard.storage.vocabulary import (
     INTERVENTIONS,
     CommandState,
     EventKind,
+    Fault,
     ProposalState,
     RunState,
     Verdict,
@@ -123,6 +124,10 @@ class History:
     """Of run_started: what the run took from others, each with key, run, and train_s where that counts."""
     text: Mapping[str, Any] = field(default_factory=dict)
     """Of run_started of a text: alphabet and sha256."""
+    deaths: int = 0
+    """Processes in a row that ended by their own fault and came no further than the one before."""
+    kills: int = 0
+    """The same of processes that something outside ended: no fault of the run."""
     fingerprints: Fingerprints = field(default_factory=fingerprints.no_fingerprints)
     """Of the latest attempt that recorded any."""
     versions: Mapping[str, str] = field(default_factory=dict)
@@ -135,10 +140,11 @@ class History:
     """Why a worker does not resume the run until a person says so."""
     noticed: list[str] = field(default_factory=list)
     """What the latest attempt found changed and went on with."""
-    attempts_without_checkpoint: int = 0
     unknown: int = 0
     outdated: int = 0
     """Events that an attempt wrote after a later one had begun: they do not count."""
+    _furthest: int = -1
+    """Step of the checkpoint since which deaths are counted."""
     _paths: dict[int, dict[int, int | None]] = field(default_factory=dict, repr=False, compare=False)
     """Paths of branches, computed once per event."""
     _turns: dict[int, dict[tuple[int, int], list[int]]] = field(
@@ -272,7 +278,6 @@ class History:
         self.state, self.reason = RunState.RUNNING, ""
         self.held, self.noticed = "", []
         self._note_fingerprints(event)
-        self.attempts_without_checkpoint += 1
 
     def _note_fingerprints(self, event: Event) -> None:
         versions, found = event.get("versions"), fingerprints.fingerprints_of(event)
@@ -300,6 +305,19 @@ class History:
         text = event.get("text")
         self.text = text if isinstance(text, dict) else {}
 
+    def _attempt_ended(self, event: Event) -> None:
+        fault = event.get("fault")
+        self.deaths += fault == Fault.OWN
+        self.kills += fault == Fault.OUTSIDE
+        if fault and self.attempt < 0:  # it died before it began, and is as queued as it was
+            self.reason = event.get("reason", "")
+        else:
+            self._terminal(event)
+
+    def _ended(self, event: Event) -> None:
+        self.deaths = self.kills = 0
+        self._terminal(event)
+
     def _terminal(self, event: Event) -> None:
         self.state = ENDINGS[event["kind"]]
         self.reason = event.get("reason", "")
@@ -325,7 +343,9 @@ class History:
         self.state = RunState.PAUSED if self.paused else RunState.RUNNING
 
     def _checkpoint_published(self, event: Event) -> None:
-        self.attempts_without_checkpoint = 0
+        if event["step"] > self._furthest:
+            self._furthest = event["step"]
+            self.deaths = self.kills = 0
 
     def _proposal_published(self, event: Event) -> None:
         number = _number(event)
@@ -402,7 +422,7 @@ class History:
             if outcome.branch != self.branch and outcome.state in OPEN:
                 outcome.state = ProposalState.SUPERSEDED
                 outcome.reason = f"rolled back to {event['checkpoint']}"
-        self.attempts_without_checkpoint = 0
+        self.deaths, self.kills, self._furthest = 0, 0, event["from_step"]
 
     def _command(self, event: Event) -> None:
         command_id, state = event["command_id"], CommandState(event["kind"].removeprefix("command_"))
@@ -419,7 +439,8 @@ class History:
 _HANDLERS: dict[str, Callable[[History, Any], None]] = {
     EventKind.ATTEMPT_STARTED: History._attempt_started,
     EventKind.RUN_STARTED: History._run_started,
-    **dict.fromkeys(ENDINGS, History._terminal),
+    **dict.fromkeys(ENDINGS, History._ended),
+    EventKind.ATTEMPT_ENDED: History._attempt_ended,
     EventKind.RUN_RELEASED: History._released,
     EventKind.PAUSED: History._paused,
     EventKind.RESUMED: History._resumed,

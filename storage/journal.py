@@ -3,7 +3,6 @@
 import contextlib
 import errno
 import os
-import stat
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
@@ -21,11 +20,14 @@ from hankelboard.storage.decoding import (
 )
 from hankelboard.storage.errors import Superseded
 from hankelboard.storage.layout import RunPaths
-from hankelboard.storage.records import NotAFile, Record, decode_lines, encode, now, open_regular
+from hankelboard.storage.opening import NotAFile, open_regular
+from hankelboard.storage.records import Record, decode_lines, encode, now
 from hankelboard.storage.schema import Event
 
 READ_CHUNK = 4 * 1024 * 1024
 MAX_LINE_BYTES = READ_CHUNK  # a spectrum of 1,024 states is 8 kB; a longer line is no record
+MAX_TAIL_BYTES = 16 * MAX_LINE_BYTES
+SEARCHED_AT_ONCE = MAX_TAIL_BYTES
 _REMEMBERED = 128  # bytes before the offset by which a reader knows a file again
 
 
@@ -57,7 +59,7 @@ class Journal:
         self._buffer_s = buffer_s
         self._clock = clock
         self._written_at = clock()
-        self._descriptor = _open_to_append(path)
+        self._descriptor = open_regular(path, os.O_RDWR | os.O_CREAT)
         try:
             guard()
             self._size = _drop_torn_tail(self._descriptor)
@@ -138,17 +140,11 @@ class Journal:
         self.close()
 
 
-def _open_to_append(path: Path) -> int:
-    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
-    descriptor = os.open(path, flags, 0o644)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise NotAFile(errno.EINVAL, "is not a plain file", str(path))
-    return descriptor
-
-
 def _drop_torn_tail(descriptor: int) -> int:
-    """Cut the bytes after the last newline: a record whose writer died. Returns the healed size."""
+    """Cut the bytes after the last newline: a record whose writer died. Returns the healed size.
+
+    Raises OSError when they are more than a record can be: that is no journal.
+    """
     size = os.fstat(descriptor).st_size
     end = end_of_last_line(descriptor, size)
     if end < size:
@@ -285,8 +281,12 @@ class JournalReader:
         return data[before:] if data.startswith(self._before) else b""
 
     def _skip_endless_line(self, file: BinaryIO, end: int) -> bool:
-        """Go beyond a line that is longer than any record; False while its end is not there yet."""
+        """Go beyond a line that is longer than any record; False while its end is not there yet.
+
+        Of a file that is all one line so much is searched at a time that nobody waits for it.
+        """
         position = max(self._searched, self.offset + MAX_LINE_BYTES)
+        end = min(end, position + SEARCHED_AT_ONCE)
         while position < end:
             data = os.pread(file.fileno(), min(READ_CHUNK, end - position), position)
             newline = data.find(b"\n")

@@ -242,9 +242,53 @@ class RunPaths:
     def manifest(self, name: CheckpointName) -> Path:
         return manifest_in(self.checkpoint(name))
 
+    def tensorboard_of(self, branch: int) -> Path:
+        return self.tensorboard / f"branch-{branch}"
+
     @property
     def folders(self) -> tuple[Path, ...]:
+        """Those that a new run has."""
         return (self.proposals, self.decisions, self.inbox, self.notes, self.checkpoints)
+
+    @property
+    def all_folders(self) -> tuple[Path, ...]:
+        return (
+            *self.folders,
+            self.attempts,
+            self.measurements,
+            self.systems,
+            self.analyses,
+            self.tensorboard,
+        )
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Those that lie in the run directory itself."""
+        return (
+            self.run_json, self.lock, self.status, self.events, self.metrics, self.spectra, self.log,
+        )  # fmt: skip
+
+
+_FOLDERS = frozenset(path.name for path in RunPaths(Path()).all_folders)
+_IN_A_FOLDER = re.compile(
+    rf"{CHECKPOINT_NAME.pattern}|branch-\d+|{ATTEMPT_FOLDER.pattern}|{ULID.pattern}", re.ASCII
+)
+"""Names of folders that lie in one of those."""
+
+
+def depth_of_folder(folder: Path) -> int:
+    """Return how many of the last parts of this path are folders inside a run; 0: none.
+
+    Known by the names that this module gives: of what lies elsewhere a folder may be taken for one of a run
+    (then no link is followed there), never one of a run for another.
+
+    >>> depth_of_folder(Path("runs/a/checkpoints/b0-00000500-a0-0003")), depth_of_folder(Path("runs/a"))
+    (2, 0)
+    """
+    *_, above, name = ("", "", *folder.parts)
+    if above in _FOLDERS and _IN_A_FOLDER.fullmatch(name.removeprefix(STRAY_PREFIX)):
+        return 2
+    return 1 if name in _FOLDERS else 0
 
 
 def _checked_ulid(name: str) -> str:

@@ -9,6 +9,7 @@ from enum import Enum
 from pathlib import Path
 
 from hankelboard.storage.errors import NotWritable
+from hankelboard.storage.opening import is_there, open_regular
 
 RETRY_S = 0.05
 NO_LOCKS = frozenset({errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL})
@@ -43,9 +44,8 @@ class LockFile:
         NotWritable
             If permission for that is missing.
         """
-        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
         try:
-            self.descriptor = os.open(path, flags, mode)
+            self.descriptor = open_regular(path, os.O_RDWR | os.O_CREAT, mode)
         except OSError as error:
             if error.errno not in PERMISSION:
                 raise
@@ -101,7 +101,7 @@ def look(path: Path) -> Answer:
     """
     descriptor = _opened(path)
     if descriptor is None:
-        return Answer.NONE if os.path.lexists(path) else Answer.OURS
+        return Answer.NONE if is_there(path) else Answer.OURS
     _open.add(descriptor)
     try:
         return ask(descriptor)
@@ -116,7 +116,7 @@ def _opened(path: Path) -> int | None:
     """Open for writing where that is allowed, else for reading."""
     for access in (os.O_RDWR, os.O_RDONLY):
         with contextlib.suppress(OSError):
-            return os.open(path, access | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+            return open_regular(path, access)
     return None
 
 

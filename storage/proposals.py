@@ -1,12 +1,11 @@
 """Proposals and decisions: the trainer offers a reduction, the first verdict wins."""
 
 import contextlib
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from hankelboard.storage import atomic
+from hankelboard.storage import atomic, opening
 from hankelboard.storage.decoding import (
     decode_decision,
     decode_measurement,
@@ -64,7 +63,7 @@ class Decision:
 
 def publish_proposal(paths: RunPaths, number: int, fields: ProposalFields) -> None:
     """Publish a proposal under its number. Created once; FileExistsError when the number is taken."""
-    paths.proposals.mkdir(exist_ok=True)
+    opening.make_folder(paths.proposals)
     atomic.create(
         paths.proposal(number), sound({"t": now(), "proposal": number, **fields}, misfit_of_proposal)
     )
@@ -83,7 +82,7 @@ def problem_of_proposal(paths: RunPaths, number: int) -> str:
 
 def publish_measurement(paths: RunPaths, command_id: str, record: MeasurementRecord) -> None:
     """Add what a command measured for a proposal. Created once; a replay of the command changes nothing."""
-    paths.measurements.mkdir(exist_ok=True)
+    opening.make_folder(paths.measurements)
     with contextlib.suppress(FileExistsError):
         atomic.create(paths.measurement(command_id), sound({"t": now(), **record}, misfit_of_measurement))
 
@@ -99,12 +98,8 @@ def read_evidence(paths: RunPaths, number: int) -> Proposal | None:
 
 
 def _measurements(paths: RunPaths, number: int) -> list[MeasurementRecord]:
-    try:
-        names = sorted(
-            match[1] for match in map(ULID_JSON.fullmatch, os.listdir(paths.measurements)) if match
-        )
-    except OSError:
-        return []
+    files = opening.names_if_any(paths.measurements)
+    names = sorted(match[1] for match in map(ULID_JSON.fullmatch, files) if match)
     records = (decode_measurement(read_record(paths.measurement(name)), number) for name in names)
     return [record for record in records if record is not None]
 
@@ -122,10 +117,7 @@ def _with_measurement(proposal: Proposal, more: Measurement) -> Proposal:
 
 def proposal_numbers(paths: RunPaths) -> list[int]:
     """Return the numbers of all proposals, ascending."""
-    try:
-        names = os.listdir(paths.proposals)
-    except OSError:
-        return []
+    names = opening.names_if_any(paths.proposals)
     return sorted(int(match[1]) for match in map(NUMBERED_JSON.fullmatch, names) if match)
 
 
@@ -135,7 +127,7 @@ def read_decision(paths: RunPaths, number: int) -> Decision | None:
     A file that is there but makes no sense counts as a decision all the same (the first file wins): its
     verdict is then empty, and the trainer refuses it with the reason.
     """
-    if not os.path.lexists(paths.decision(number)):
+    if not opening.is_there(paths.decision(number)):
         return None
     record = read_record(paths.decision(number), MAX_PERSONS_FILE_BYTES)
     return Decision(**decode_decision(record, number))
@@ -183,7 +175,7 @@ def decide(
         "by": by[:MAX_NAME], "by_role": by_role, "via": via[:MAX_NAME], "t": now(),
         "reason": reason[:MAX_REASON],
     }  # fmt: skip
-    paths.decisions.mkdir(exist_ok=True)
+    opening.make_folder(paths.decisions)
     try:
         atomic.create(paths.decision(number), record)
     except FileExistsError:

@@ -1,16 +1,16 @@
 """Records: JSON objects with a time, without NaN, of bounded size. And the ids of what people create."""
 
-import errno
 import json
 import math
 import os
-import stat
 import threading
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+from hankelboard.storage import opening
 
 Record = dict[str, Any]
 """A JSON object as it was read; storage/decoding.py gives it its type."""
@@ -156,37 +156,13 @@ _CAREFUL = json.JSONDecoder(
 )
 
 
-class NotAFile(OSError):
-    """Something else lies where a plain file belongs."""
-
-
-def open_regular(path: Path) -> int:
-    """Open a plain file for reading, without ever waiting, and return its descriptor.
-
-    Raises OSError: FileNotFoundError when nothing is there, NotAFile when it is a link, a folder, a pipe or a
-    device. Only the last part of the path is looked at: a run directory may be reached by a link.
-    """
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError as error:
-        if error.errno in (errno.ELOOP, errno.EMLINK, errno.ENXIO, errno.EOPNOTSUPP):
-            raise NotAFile(error.errno, "is not a plain file", str(path)) from None
-        raise
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise NotAFile(errno.EINVAL, "is not a plain file", str(path))
-    return descriptor
-
-
 def read_record(path: Path, max_bytes: int = MAX_FILE_BYTES) -> Record | None:
     """Return the record in a whole file; None when it is absent, too large, no plain file or no record."""
     try:
-        with os.fdopen(open_regular(path), "rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            data = file.read(size + 1) if size <= max_bytes else b""
+        data = opening.read_bytes(path, max_bytes)
     except (OSError, ValueError):  # ValueError: a NUL in the path
         return None
-    return decode(data) if len(data) <= max_bytes else None
+    return None if data is None else decode(data)
 
 
 _last_ulid = 0

@@ -15,6 +15,8 @@ REFERENCES = {
     "distillation.teacher": "its predictions",
 }
 """Keys whose value is the id of a run in the same folder, and what is needed of it."""
+WAITS = "waits for"
+"""How the reason begins."""
 
 
 def references(config: Mapping[str, Any]) -> dict[str, str]:
@@ -43,7 +45,7 @@ def waits_for(config: Mapping[str, Any], state_of: Callable[[str], str | None]) 
         state = state_of(run)
         if state != RunState.FINISHED:
             now = "not in this folder" if state is None else state.replace("_", " ")
-            return f"waits for {REFERENCES[key].replace('its', 'the', 1)} of {run}, which is {now}"
+            return f"{WAITS} {REFERENCES[key].replace('its', 'the', 1)} of {run}, which is {now}"
     return ""
 
 

@@ -96,7 +96,7 @@ def create_run(
         folder.mkdir()
     atomic.create(building.run_json, _record_of(run))
     building.root.rename(runs / run.id)
-    atomic.sync_folder(runs)
+    atomic.sync_folder(runs.resolve())  # whatever its name: it may be a link
     return run
 
 
@@ -153,10 +153,17 @@ def list_runs(runs: Path) -> list[RunPaths]:
     """Return all run directories, newest name first, without strays, files and odd names."""
     try:
         with os.scandir(runs) as entries:
-            names = [entry.name for entry in entries if RUN_ID.fullmatch(entry.name) and entry.is_dir()]
+            names = [entry.name for entry in entries if RUN_ID.fullmatch(entry.name) and _is_folder(entry)]
     except (FileNotFoundError, NotADirectoryError):
         return []
     return [RunPaths(runs / name) for name in sorted(names, reverse=True)]
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself, or to where nobody may look
+        return False
 
 
 def find_run(runs: Path, name: str) -> RunPaths:

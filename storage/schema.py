@@ -18,6 +18,7 @@ from hankelboard.storage.vocabulary import (
     Cause,
     CommandKind,
     EventKind,
+    Fault,
     NoteKind,
     Phase,
     Policy,
@@ -166,6 +167,8 @@ class WorkerRecord(ProcessIdentity):
     beat: Count
     expect_next_s: NotRequired[Annotated[Seconds, SHOULD]]
     runs: list[str]
+    troubles: NotRequired[dict[str, str]]
+    """By run: what went wrong when the worker looked at it."""
 
 
 # Any other scalar of the step stands in the record under its own name, and `state_dim/0`, `state_dim/1`, …
@@ -249,6 +252,7 @@ class _Fields(StateDimsBefore, total=False):
     # Attempts and runs.
     checkpoint: str | None
     state_dims: list[States]
+    fault: Annotated[str, Fault]
     policy: Annotated[str, Policy]
     waiting: Annotated[str, Waiting]
     device: str
@@ -673,7 +677,7 @@ EVENT_KEYS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("state_dims",),
         ("checkpoint", "policy", "device", "threads", "versions", "machine", "fingerprints", "data_seed"),
     ),
-    EventKind.ATTEMPT_ENDED: ((), ("reason", *_ANSWER)),
+    EventKind.ATTEMPT_ENDED: ((), ("reason", "fault", *_ANSWER)),
     EventKind.RUN_STARTED: ((), ("references", "text")),
     EventKind.RUN_FINISHED: ((), ("best", "test", "train_s")),
     EventKind.RUN_STOPPED: ((), ("reason", *_ANSWER)),

@@ -1,7 +1,7 @@
 """What a list of runs, `hankelboard show` and a page's header need to know of a run."""
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypedDict, TypeGuard, cast
 
 from hankelboard.storage.commands import read_notes
@@ -9,6 +9,7 @@ from hankelboard.storage.errors import RunError
 from hankelboard.storage.history import History, read_history
 from hankelboard.storage.journal import metrics_reader
 from hankelboard.storage.layout import RunPaths
+from hankelboard.storage.opening import irregularities
 from hankelboard.storage.records import Record
 from hankelboard.storage.references import state_beside, waits_for
 from hankelboard.storage.runs import Run, read_run
@@ -19,7 +20,7 @@ from hankelboard.storage.vocabulary import ENDED, Better, NoteKind, RunState, Wa
 
 @dataclass(frozen=True, kw_only=True)
 class Summary:
-    """One run in short. `problem` says why the rest is empty."""
+    """One run in short. `problem` says why the rest is empty, or what is wrong in its directory."""
 
     run: str
     name: str
@@ -53,7 +54,7 @@ class Summary:
     copy_of: str = ""
     archived: bool = False
     reason: str = ""
-    """Why the run ended, or what a queued one waits for."""
+    """Why the run ended, or what a queued one waits for, or how its last process died."""
     prior_s: float = 0.0
     """Seconds of training of other runs that this one builds on: of its first weights, of its teacher."""
     held: str = ""
@@ -117,7 +118,17 @@ def summarise(paths: RunPaths, history: History | None = None) -> Summary:
         history = history or read_history(paths)
     except OSError as error:
         history = History(state=RunState.UNREADABLE, reason=str(error))
-    return combine(run, history, read_status(paths), read_notes(paths), paths)
+    combined = combine(run, history, read_status(paths), read_notes(paths), paths)
+    return replace(combined, problem=problem_of(paths))
+
+
+def problem_of(paths: RunPaths) -> str:
+    """Return what lies in the place of a file or folder of the run, in words; nothing where all is well."""
+    try:
+        oddities = irregularities(paths)
+    except OSError as error:
+        return f"{paths.run_id} cannot be listed: {error.strerror or error}"
+    return f"{'; '.join(oddities)}. Nobody trains the run until that is put right." if oddities else ""
 
 
 def unreadable(paths: RunPaths, problem: str) -> Summary:
@@ -182,7 +193,7 @@ def combine(
         archived=folded["archived"],
         reason=history.reason
         if history.state != RunState.QUEUED
-        else waits_for(run.config, state_of or state_beside(paths)),
+        else waits_for(run.config, state_of or state_beside(paths)) or history.reason,
         prior_s=sum(_number(item.get("train_s")) or 0.0 for item in history.references),
         held=history.held,
         data="+".join(history.data),

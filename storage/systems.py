@@ -5,14 +5,13 @@ absent, and nothing but analyses depends on them.
 """
 
 import contextlib
-import os
 from pathlib import Path
 
-from hankelboard.storage import atomic
+from hankelboard.storage import atomic, opening
 from hankelboard.storage.decoding import decode_analysis, misfit_of_analysis, sound
 from hankelboard.storage.history import History
 from hankelboard.storage.layout import ULID_JSON, RunPaths, SystemsName
-from hankelboard.storage.records import new_ulid, now, open_regular, read_record
+from hankelboard.storage.records import new_ulid, now, read_record
 from hankelboard.storage.schema import Analysis
 
 MAX_SYSTEMS_BYTES = 4 * 1024**3
@@ -20,7 +19,7 @@ MAX_SYSTEMS_BYTES = 4 * 1024**3
 
 def publish_systems(paths: RunPaths, name: SystemsName, content: bytes) -> None:
     """Keep a snapshot. Atomicity and durability as atomic.create; what is there already stays."""
-    paths.systems.mkdir(exist_ok=True)
+    opening.make_folder(paths.systems)
     with contextlib.suppress(FileExistsError):
         atomic.create_bytes(paths.system(name), content)
 
@@ -37,17 +36,14 @@ def systems_on_path(paths: RunPaths, history: History) -> list[SystemsName]:
 def read_systems(paths: RunPaths, name: SystemsName) -> bytes | None:
     """Return the content of a snapshot, or None when it is absent, no plain file or too large."""
     try:
-        with os.fdopen(open_regular(paths.system(name)), "rb") as file:
-            if os.fstat(file.fileno()).st_size <= MAX_SYSTEMS_BYTES:
-                return file.read()
+        return opening.read_bytes(paths.system(name), MAX_SYSTEMS_BYTES)
     except OSError:
-        pass
-    return None
+        return None
 
 
 def publish_analysis(paths: RunPaths, record: Analysis) -> str:
     """Add an analysis; returns its id. The newest one is shown."""
-    paths.analyses.mkdir(exist_ok=True)
+    opening.make_folder(paths.analyses)
     analysis_id = new_ulid()
     atomic.create(paths.analysis(analysis_id), sound({"t": now(), **record}, misfit_of_analysis), unique=True)
     return analysis_id
@@ -55,19 +51,11 @@ def publish_analysis(paths: RunPaths, record: Analysis) -> str:
 
 def latest_analysis(paths: RunPaths) -> Analysis | None:
     """Return the newest analysis that can be read, or None."""
-    ids = sorted(
-        (match[1] for match in map(ULID_JSON.fullmatch, _files(paths.analyses)) if match), reverse=True
-    )
+    files = opening.names_if_any(paths.analyses)
+    ids = sorted((match[1] for match in map(ULID_JSON.fullmatch, files) if match), reverse=True)
     records = (decode_analysis(read_record(paths.analysis(analysis_id))) for analysis_id in ids)
     return next((record for record in records if record is not None), None)
 
 
 def _names(folder: Path) -> list[SystemsName]:
-    return [name for name in map(SystemsName.parse, _files(folder)) if name]
-
-
-def _files(folder: Path) -> list[str]:
-    try:
-        return os.listdir(folder)
-    except OSError:
-        return []
+    return [name for name in map(SystemsName.parse, opening.names_if_any(folder)) if name]

@@ -21,6 +21,7 @@ from hankelboard.storage.errors import RunError
 from hankelboard.storage.history import History, fold
 from hankelboard.storage.journal import JournalReader, events_reader, metrics_reader, spectra_reader
 from hankelboard.storage.layout import ULID_JSON, RunPaths
+from hankelboard.storage.opening import irregularities, names_if_any, size_of
 from hankelboard.storage.proposals import problem_of_proposal, proposal_numbers, read_decision
 from hankelboard.storage.records import read_record
 from hankelboard.storage.runs import is_held, read_run
@@ -52,6 +53,8 @@ def _findings(paths: RunPaths) -> Iterator[Finding]:
     except RunError as error:
         yield Finding(paths.run_json.name, str(error))
         return
+    for oddity in irregularities(paths):
+        yield Finding(oddity.partition(" ")[0], oddity)
     first, *others = events_reader(paths), metrics_reader(paths), spectra_reader(paths)
     events = cast(list[Event], first.read_new())
     for reader in (first, *others):
@@ -89,16 +92,16 @@ def _small_files(paths: RunPaths) -> Iterator[Finding]:
         (paths.measurements, misfit_of_measurement, True),
         (paths.analyses, misfit_of_analysis, True),
     ):
-        for file in sorted(folder.glob("*.json")):
-            if ULID_JSON.fullmatch(file.name) and (problem := _problem(file, misfit)):
-                yield Finding(f"{folder.name}/{file.name}", problem, damage)
+        for name in sorted(names_if_any(folder)):
+            if ULID_JSON.fullmatch(name) and (problem := _problem(folder / name, misfit)):
+                yield Finding(f"{folder.name}/{name}", problem, damage)
 
 
 def _journal(paths: RunPaths, reader: JournalReader) -> Iterator[Finding]:
     if reader.damaged:
         yield Finding(reader.path.name, reader.described)
-    torn = reader.path.stat().st_size - reader.offset if reader.path.exists() else 0
-    if torn and not is_held(paths):
+    torn = size_of(reader.path) - reader.offset
+    if torn > 0 and not is_held(paths):
         yield Finding(
             reader.path.name, f"{torn} bytes of a torn record at the end; healed on resume", damage=False
         )

@@ -212,6 +212,13 @@ class Cause(StrEnum):
     BRANCH = "branch"
 
 
+class Fault(StrEnum):
+    """Whose fault it was that a process ended without a word: the key `fault` of attempt_ended."""
+
+    OWN = "own"
+    OUTSIDE = "outside"
+
+
 class SnapshotCause(StrEnum):
     """Why a spectrum was recorded: the key `snapshot`."""
 

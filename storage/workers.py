@@ -2,6 +2,7 @@
 
 import os
 import socket
+from collections.abc import Mapping
 from pathlib import Path
 
 from hankelboard.storage import atomic
@@ -19,14 +20,21 @@ def _file(runs: Path) -> Path:
     return _folder(runs) / f"{socket.gethostname()}-{os.getpid()}.json"
 
 
-def announce(runs: Path, beat: int, children: list[str], expect_next_s: float) -> None:
-    """Say that this process is a worker here. Not fsynced: it is a heartbeat."""
+def announce(
+    runs: Path,
+    beat: int,
+    children: list[str],
+    expect_next_s: float,
+    troubles: Mapping[str, str] | None = None,
+) -> None:
+    """Say that this process is a worker here, and with which runs it has trouble. Not fsynced."""
     _folder(runs).mkdir(parents=True, exist_ok=True)
     record: WorkerRecord = {
         "t": now(),
         "beat": beat,
         "expect_next_s": expect_next_s,
         "runs": children,
+        "troubles": {**(troubles or {})},
         **process_identity(),
     }
     atomic.replace(_file(runs), record, durable=False)

@@ -1,29 +1,32 @@
-"""Longer than `make test` may take: a run that is killed again and again ends as if nothing happened."""
+"""Longer than `make test` may take: runs and `up` that are killed, and whatever may lie in a run."""
 
 import os
 import random
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
 
 import pytest
 
+from hankelboard.access import tickets
 from hankelboard.app.data import runs as data
 from hankelboard.settings.config import parse
 from hankelboard.settings.preset import find_preset
 from hankelboard.settings.toml import merge
-from hankelboard.storage import checkpoints
+from hankelboard.storage import checkpoints, workers
 from hankelboard.storage.history import read_history
 from hankelboard.storage.layout import run_paths
 from hankelboard.storage.runs import create_run
 from hankelboard.storage.verification import verify_run
+from tests import corruption_sweep
 from tests.trainer.frozen import KEYS as FREEZING
 from tests.trainer.frozen import KINDS, wake_after_another
 from tests.trainer.kill_sweep import Story
 from tests.trainer.small_run import SmallRun
-from tests.waiting import PATIENCE_S
+from tests.waiting import PATIENCE_S, until
 from tests.wrong_types import ODD, Victim, each_fitting, look, odd_lines
 
 KILLS = 15
@@ -135,7 +138,7 @@ if host := os.environ.get("TEST_HOST"):
 """
 
 
-def workers(runs, *, hosts, jobs="1"):
+def work(runs, *, hosts, jobs="1"):
     """One worker a host, begun at the same time; the environment of each makes it a machine without locks."""
     site = runs / ".site"
     site.mkdir()
@@ -151,7 +154,7 @@ def workers(runs, *, hosts, jobs="1"):
 
 def test_two_machines_without_locks_train_a_run_once(tmp_path):
     run = SmallRun(tmp_path, training={"steps": 600})
-    workers(tmp_path, hosts=("one", "other"))
+    work(tmp_path, hosts=("one", "other"))
     assert run.history.state == "finished"
     assert len(run.events("attempt_started")) == len(run.events("run_finished")) == 1
     assert not [finding for finding in verify_run(run.paths) if finding.damage]
@@ -161,6 +164,33 @@ def test_two_machines_without_locks_train_a_run_once(tmp_path):
 
 def test_two_workers_on_three_short_runs_finish_each_once(tmp_path):
     runs = [SmallRun(tmp_path, training={"steps": 5}, reduction={"steps": []}) for _ in range(3)]
-    workers(tmp_path, hosts=("", ""), jobs="2")
+    work(tmp_path, hosts=("", ""), jobs="2")
     for run in runs:
         assert (len(run.events("attempt_started")), len(run.events("run_finished"))) == (1, 1)
+
+
+def test_whatever_lies_in_any_place_of_a_run_stops_hangs_and_touches_nothing():
+    assert corruption_sweep.main([]) == 0
+
+
+def test_up_that_is_killed_leaves_nothing_behind_and_its_runs_are_saved(tmp_path):
+    """The real thing: web, worker and a trainer; the next `up` finds its port free."""
+    run = new_run(tmp_path)
+    tickets.issue(run)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    hankelboard = [sys.executable, "-P", "-m", "hankelboard"]
+    up = subprocess.Popen([*hankelboard, "up", "--port", str(port), "--runs-dir", str(tmp_path)])
+    try:
+        until(lambda: listens(port) and read_history(run).step >= 100)
+    finally:
+        up.kill()
+        up.wait()
+    until(lambda: read_history(run).state == "interrupted")
+    assert read_history(run).reason == "the process was asked to end"
+    until(lambda: not listens(port) and not workers.present(tmp_path))
+
+
+def listens(port):
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0

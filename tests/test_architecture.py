@@ -174,6 +174,89 @@ def test_whole_files_are_written_by_atomic_only():
                 assert not writes and name not in ("write_text", "write_bytes"), f"{path}:{node.lineno}"
 
 
+OPENING = {
+    "open", "read_text", "read_bytes", "write_text", "write_bytes", "mkdir", "makedirs", "unlink", "rmdir",
+    "touch", "symlink_to", "hardlink_to", "link", "symlink", "truncate", "glob", "rglob", "iterdir",
+    "listdir", "scandir", "walk", "rmtree", "copyfile", "copy2", "copytree", "move", "chmod", "utime",
+    "load_file", "save_file", "safe_open", "SummaryWriter", "rename", "replace", "fdopen", "FileIO",
+}  # fmt: skip
+"""Calls that open, list or change what lies at a path."""
+NOT_OF_A_RUN = {
+    "storage/opening.py": "this is where it is done",
+    "storage/atomic.py": "below the descriptor of a folder that opening.py opened",
+    "storage/layout.py:attempt_files": "follows no link; opening.py needs that module",
+    "storage/runs.py:_creating_without_locks": "the folder of all runs",
+    "storage/checkpoints.py:_problem": "fdopen of what opening.py opened",
+    "storage/checkpoints.py:_facts": "fdopen of what opening.py opened",
+    "storage/journal.py:pieces": "fdopen of what opening.py opened",
+    "storage/runs.py:create_run": "a directory that it has just made, under a name that nobody knows",
+    "storage/runs.py:list_runs": "the folder of all runs",
+    "storage/runs.py:creating": "the folder of all runs",
+    "storage/workers.py": "files of workers, beside the runs",
+    "storage/given_files.py": "files that people name",
+    "storage/status.py:_started_at": "the system's own files",
+    "trainer/compression/provenance.py:_processor": "the system's own files",
+    "trainer/compression/own_version.py:commit": "the distribution's own files",
+    "trainer/training/cores.py:_text": "the system's own files",
+    "trainer/training/fingerprints.py": "the source files of people's modules",
+    "trainer/compression/checkpoint.py:write_payload": "a folder that publish has just made",
+    "trainer/compression/checkpoint.py:read_tensors": "checked by opening.py right before",
+    "trainer/compression/recorder.py:_open": "a folder that opening.py made right before",
+    "trainer/export/__init__.py": "a folder that the user names; the weights are checked by opening.py",
+    "trainer/export/loader.py": "a folder that was exported",
+    "trainer/work/worker.py:work": "the folder of all runs",
+    "trainer/cli/__init__.py:main": "the null device",
+    "trainer/cli/entering.py:_refuse_silence": "opens nothing: an address for the browser",
+    "trainer/cli/port_holder.py": "the system's own files",
+    "trainer/data": "data that the user names, or that comes with the package",
+    "trainer/layers": "replace is a method of layers",
+    "trainer/reduction": "truncate is what it does to systems",
+    "app/data/installation.py": "the system's own files",
+    "app/door/headers.py:_inline_scripts": "a page of Streamlit",
+    "app/views/glossary.py": "documents that come with the package",
+}
+"""Where such a call is of no path in a run, or safe otherwise, and why."""
+
+
+def calls_that_open(package):
+    """What opens a path otherwise than by storage/opening.py: "file:function", call and line."""
+    for path in modules(package):
+        tree = ast.parse(path.read_text())
+        for function, node in calls_in(tree, ""):
+            of, name = "", getattr(node.func, "id", "")
+            if isinstance(node.func, ast.Attribute):
+                of, name = ast.unparse(node.func.value), node.func.attr
+            other = of in ("opening", "webbrowser", "dataclasses") or (
+                name in ("rename", "replace") and of != "os" and (len(node.args) != 1 or node.keywords)
+            )  # of texts, tables and dates
+            if name in OPENING and not other and not (name == "replace" and of.endswith("map")):
+                yield f"{path.relative_to(ROOT)}:{function}", name, node.lineno
+
+
+def calls_in(node, function):
+    for child in ast.iter_child_nodes(node):
+        inner = child.name if isinstance(child, ast.FunctionDef) else function
+        if isinstance(child, ast.Call):
+            yield inner, child
+        yield from calls_in(child, inner)
+
+
+def test_what_lies_in_a_run_is_opened_by_one_module_only():
+    """A call that this finds goes through storage/opening.py, or is named above with its reason."""
+    found, used = [], set()
+    for package in ("storage", "trainer", "app", "comparison"):
+        for place, name, line in calls_that_open(package):
+            reasons = [
+                known
+                for known in NOT_OF_A_RUN
+                if place == known or place.startswith((f"{known}:", f"{known}/"))
+            ]
+            used.update(reasons)
+            found += [] if reasons else [f"{place}: {name}, line {line}"]
+    assert not found, "\n".join(found)
+    assert used == NOT_OF_A_RUN.keys(), "exceptions that nothing needs any more"
+
+
 BINARY_BY_DEFAULT = {"os", "gzip"}
 """Modules whose open gives bytes, unless asked otherwise."""
 

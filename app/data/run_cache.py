@@ -41,8 +41,8 @@ Mark = tuple[int, int, int] | None
 NO_TRAINER = (*ENDED, RunState.RELEASED, RunState.DEAD, RunState.UNKNOWN, RunState.UNREADABLE)
 """States in which no process is known to write the run."""
 PARTS = (
-    "run_json", "events", "status", "notes", "inbox", "proposals", "decisions", "checkpoints", "metrics",
-    "spectra", "measurements", "analyses",
+    "root", "run_json", "events", "status", "notes", "inbox", "proposals", "decisions", "checkpoints",
+    "metrics", "spectra", "measurements", "analyses",
 )  # fmt: skip
 ON_DEMAND = {
     "metrics",
@@ -114,10 +114,13 @@ class CommandRow(TypedDict, total=False):
     """Of the answer."""
 
 
-def mark(path: Path | str) -> Mark:
-    """Return what changes with the file or the names in the folder; None when there is nothing."""
+def mark(path: Path | str, *, is_root: bool = False) -> Mark:
+    """Return what changes with the file or the names in the folder; None when there is nothing.
+
+    A run directory itself may be reached by a link; no link inside is followed.
+    """
     try:
-        stat = os.stat(path)  # noqa: PTH116 - a thousand runs are looked at: no Path for each
+        stat = os.stat(path, follow_symlinks=is_root)  # noqa: PTH116 - no Path for each of a thousand runs
     except OSError:
         return None
     return stat.st_ino, stat.st_size, stat.st_mtime_ns
@@ -140,6 +143,7 @@ class RunCache:
         self._derived: dict[str, tuple[list[float], Any]] = {}
         self._run: Run | None = None
         self._problem = ""
+        self._oddities = ""
         self._refused = False
         self._status: Status | None = None
         self._notes: list[Note] = []
@@ -147,9 +151,9 @@ class RunCache:
         self._read_commands: dict[str, CommandRow] = {}
         self._watch = BeatWatch()
         self._read: dict[str, Callable[[], None]] = {
-            "run_json": self._read_identity, "events": self._read_events, "status": self._read_status,
-            "notes": self._read_notes, "inbox": self._read_inbox, "metrics": self._read_metrics,
-            "spectra": self._read_spectra,
+            "root": self._read_root, "run_json": self._read_identity, "events": self._read_events,
+            "status": self._read_status, "notes": self._read_notes, "inbox": self._read_inbox,
+            "metrics": self._read_metrics, "spectra": self._read_spectra,
         }  # fmt: skip
         self._begin: dict[str, Callable[[], None]] = {
             "events": self._begin_events, "metrics": self._begin_metrics, "spectra": self._begin_spectra,
@@ -196,7 +200,7 @@ class RunCache:
         file = self._files.get(part)
         if file is None:
             file = self._files[part] = str(getattr(self.paths, part))
-        mark_now = mark(file)
+        mark_now = mark(file, is_root=part == "root")
         if part in self._marks and self._marks[part] == mark_now:
             return
         self._marks[part] = mark_now
@@ -205,8 +209,9 @@ class RunCache:
             return  # a folder whose files are read on demand
         try:
             self._read[part]()
-        except OSError as error:
-            self._problem = f"{getattr(self.paths, part).name} cannot be read: {error.strerror}"
+        except Exception as error:  # whatever is in it: the page of this run says so, others go on
+            why = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
+            self._problem = f"{getattr(self.paths, part).name} cannot be read: {why}"
 
     def state_now(self) -> str:
         """Return the state by the events, for a run that waits for this one.
@@ -241,6 +246,9 @@ class RunCache:
         """Return all spectra so far."""
         self._opened("spectra")
         return self._spectra
+
+    def _read_root(self) -> None:
+        self._oddities = summary.problem_of(self.paths)
 
     def _read_identity(self) -> None:
         try:
@@ -307,7 +315,17 @@ class RunCache:
             return cast(T, kept[1])
 
     def summary(self) -> RunRow:
-        """Return the run in short (storage.summary.Summary), and what only viewers need."""
+        """Return the run in short (storage.summary.Summary), and what only viewers need.
+
+        Whatever is wrong with a run: its row says so, and the list of all runs is not empty for it.
+        """
+        with self._lock:
+            try:
+                return self._row()
+            except Exception as error:
+                return self._unreadable(f"{type(error).__name__}: {error}")
+
+    def _row(self) -> RunRow:
         with self._lock:
             shown, status = self._summary(), self._status
             state = shown["state"]
@@ -330,6 +348,13 @@ class RunCache:
                 "loss_lost_at": self.derived("loss lost", lambda: loss_lost_at(self.history), "events"),
                 "not_adopted": self._why_not_adopted(shown),
             }
+
+    def _unreadable(self, problem: str) -> RunRow:
+        return {
+            **row_of(summary.unreadable(self.paths, problem)), "living": False, "trouble": "", "damaged": {},
+            "task": "", "family": "", "unknown_events": 0, "last_seen": None, "loss_lost_at": None,
+            "not_adopted": "", "damage": {}, "noticed": [],
+        }  # fmt: skip
 
     def _why_not_adopted(self, row: SummaryRow) -> str:
         waits = row["state"] in (RunState.QUEUED, RunState.INTERRUPTED, RunState.DEAD)
@@ -357,7 +382,7 @@ class RunCache:
             self._run, self.history, self._status, self._notes, self.paths,
             find_best=self._best, state_of=self._state_of,
         )  # fmt: skip
-        return {**row_of(combined), "problem": self._problem}
+        return {**row_of(combined), "problem": self._problem or self._oddities}
 
     def name(self) -> str:
         """Return the run's name as last read, without looking at the disk."""

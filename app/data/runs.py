@@ -22,6 +22,7 @@ from hankelboard.app.data.run_index import RunIndex
 from hankelboard.app.data.run_list import RunList
 from hankelboard.app.words import events
 from hankelboard.storage import checkpoints as checkpoint_files
+from hankelboard.storage import log, opening
 from hankelboard.storage import workers as worker_files
 from hankelboard.storage.errors import RunNotFound
 from hankelboard.storage.layout import CheckpointName, RunPaths, run_paths, runs_directory
@@ -259,17 +260,26 @@ def _timeline_event(cache: RunCache, event: Event) -> TimelineEvent:
     return {**event, "words": events.describe(event), "live": cache.history.on_path(event)}
 
 
-def log_tail(run_id: str, lines: int = 80) -> str:
-    """Return the last lines of log.txt: a bounded read, control sequences of terminals removed."""
+def log_ends(run_id: str, first: int = 20, last: int = 80) -> str:
+    """Return the first and last lines of log.txt: a bounded read, control sequences of terminals removed."""
     try:
-        with paths_of(run_id).log.open("rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            file.seek(max(0, size - LOG_BYTES))
-            text = file.read(LOG_BYTES).decode("utf-8", "replace")
+        head, tail, _ = log.read_ends(paths_of(run_id).log, LOG_BYTES // 4, LOG_BYTES)
     except OSError:
         return ""
-    cut = text.split("\n", 1)[-1] if size > LOG_BYTES else text
-    return "\n".join(_ANSI.sub("", cut).splitlines()[-lines:])
+    begins, ends = _plain_lines(head), _plain_lines(tail)
+    if not ends and len(begins) <= first + last:
+        return "\n".join(begins)
+    return "\n".join([*begins[:first], "…", *(ends or begins)[-last:]])
+
+
+def _plain_lines(text: bytes) -> list[str]:
+    return _ANSI.sub("", text.decode("utf-8", "replace")).splitlines()
+
+
+def worker_troubles(run_id: str) -> list[str]:
+    """Return what went wrong when a worker looked after this run."""
+    troubles = (worker.get("troubles", {}).get(run_id) for worker in workers())
+    return [trouble for trouble in troubles if trouble]
 
 
 def checkpoints(run_id: str) -> tuple[list[CheckpointRow], list[str]]:
@@ -348,4 +358,6 @@ def is_writable(run_id: str) -> bool:
     A folder that is not there yet is made by who writes into it first.
     """
     paths = paths_of(run_id)
-    return os.access(paths.inbox if paths.inbox.exists() else paths.root, os.W_OK)
+    if opening.is_there(paths.inbox):
+        return opening.is_real_folder(paths.inbox) and os.access(paths.inbox, os.W_OK)
+    return os.access(paths.root, os.W_OK)

@@ -83,7 +83,7 @@ class SafetyScan:
 def marks_of(paths: RunPaths) -> tuple[Mark, ...]:
     """Return marks of what changes while a run lives, and of what people create."""
     return tuple(
-        mark(path)
+        mark(path, is_root=path is paths.root)
         for path in (paths.root, paths.status, paths.events, paths.metrics, paths.proposals, paths.decisions,
                      paths.inbox, paths.notes)
     )  # fmt: skip

@@ -16,6 +16,7 @@ from hankelboard.app.words import labels
 from hankelboard.comparison.specification import Spec
 from hankelboard.storage.errors import RunError
 from hankelboard.storage.layout import RUN_ID
+from hankelboard.storage.references import WAITS
 from hankelboard.storage.vocabulary import CommandState, RunState
 
 
@@ -123,6 +124,8 @@ def notes_on(row: RunRow) -> None:
 def _notes(row: RunRow) -> None:
     if row["problem"]:
         st.error(labels.plain(row["problem"]), icon=":material/broken_image:")
+    for trouble in runs.worker_troubles(row["run"]):
+        st.error(f"The worker leaves it alone: {labels.plain(trouble)}", icon=":material/error:")
     if row["state"] == RunState.FAILED:
         st.error(f"Training failed: {labels.plain(row['reason'] or 'the log may say why')}",
                  icon=":material/error:")  # fmt: skip
@@ -181,8 +184,10 @@ def trainer_hint(row: RunRow) -> str:
         return ""
     if state == RunState.QUEUED and not row["queued"]:
         return f"Waits to be started by hand: `hankelboard run {row['run']}`."
-    if state == RunState.QUEUED and row["reason"]:
+    if state == RunState.QUEUED and row["reason"].startswith(WAITS):
         return f"Queued; it {labels.plain(row['reason'])}." + start
+    if state == RunState.QUEUED and row["reason"]:
+        return f"Queued. The last try: {labels.plain(row['reason'])}." + start
     if state == RunState.QUEUED:
         return "Queued: the worker takes it when it has room." if worker else "Queued." + start
     if row["held"]:
@@ -210,7 +215,8 @@ def trainer_hint(row: RunRow) -> str:
 def _gone(row: RunRow) -> str:
     """Return how the process ended: by a signal that it obeyed, or without a word."""
     if row["state"] == RunState.INTERRUPTED:
-        return f"Its process was asked to end at step {labels.count(row['step'])}."
+        why = labels.plain(row["reason"]) or "the process ended"
+        return f"{why[0].upper()}{why[1:]}, at step {labels.count(row['step'])}."
     last = labels.plain(labels.moment(row["last_seen"], zone()))
     return f"Its process is gone; the last sign of life was at step {labels.count(row['step'])}, {last}."
 

@@ -38,7 +38,7 @@ TERMS = {
         "queued": "It waits for a worker (`hankelboard worker`), or for another run that it needs.",
         "not queued": "No worker takes it: it was made for `hankelboard run`.",
         "waiting for you": "Training stands still until somebody decides on a proposal.",
-        "interrupted": "Its process was asked to end and saved first. A worker resumes it by itself.",
+        "interrupted": "Its process was asked to end and saved first, or it died. A worker resumes it.",
         "process gone": "Its process ended without a word: killed, or the machine went down. A worker "
         "resumes it from the newest checkpoint; what came after that is trained again, and a proposal keeps "
         "its decision.",

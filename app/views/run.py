@@ -212,7 +212,7 @@ def details(row: RunRow) -> bool:
         st.json(runs.config(run_id), expanded=2)
     with st.expander("Log", icon=":material/article:", key="log", on_change="rerun") as log:
         if log.open:
-            st.code(runs.log_tail(run_id) or "The log is empty.", language=None, wrap_lines=True, height=320)
+            st.code(runs.log_ends(run_id) or "The log is empty.", language=None, wrap_lines=True, height=320)
     return bool(log.open)
 
 

@@ -62,8 +62,8 @@ def test_no_temporary_is_left_of_what_cannot_be_written(tmp_path):
 def test_a_file_server_that_answers_a_repeated_link_does_not_make_the_winner_lose(tmp_path, monkeypatch):
     real = os.link
 
-    def link_twice(source, target):
-        real(source, target)
+    def link_twice(source, target, **where):
+        real(source, target, **where)
         raise FileExistsError(errno.EEXIST, "File exists")
 
     monkeypatch.setattr(os, "link", link_twice)

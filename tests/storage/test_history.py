@@ -160,8 +160,25 @@ def test_unknown_and_incomplete_events_are_counted_not_fatal():
     assert history.unknown == 4 and history.state == "running"
 
 
-def test_attempts_without_a_checkpoint_are_counted():
-    history = fold(
-        [start(), start(1), {**event("checkpoint_published", checkpoint="x"), "attempt": 1}, start(2)]
-    )
-    assert history.attempts_without_checkpoint == 1
+def died(fault):
+    return event("attempt_ended", reason="the process is gone", fault=fault)
+
+
+def saved(step):
+    return {**event("checkpoint_published", checkpoint="x"), "step": step}
+
+
+def test_deaths_in_a_row_are_counted_by_whose_fault_they_were_until_a_run_comes_further():
+    history = fold([start(), saved(0), died("own"), start(1), died("outside"), start(2), died("own")])
+    assert (history.deaths, history.kills, history.state) == (2, 1, "interrupted")
+    history.apply(saved(0))  # no further than before
+    assert (history.deaths, history.kills) == (2, 1)
+    history.apply(saved(5))
+    assert (history.deaths, history.kills) == (0, 0)
+    assert fold([start(), died("own"), event("run_failed", reason="x")]).deaths == 0
+    assert fold([start(), event("attempt_ended", reason="asked to")]).deaths == 0
+
+
+def test_what_died_before_it_began_is_queued_still():
+    history = fold([died("own"), died("outside")])
+    assert (history.state, history.attempt, history.deaths, history.kills) == ("queued", -1, 1, 1)

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from hankelboard.storage.journal import Journal, JournalReader, read_journal
+from hankelboard.storage.opening import NotAFile
 from hankelboard.storage.proposals import read_decision
-from hankelboard.storage.records import NotAFile, read_record
+from hankelboard.storage.records import read_record
 from tests.storage.odd_files import IRREGULAR, in_time, line
 
 

@@ -22,11 +22,11 @@ from hankelboard.storage.layout import RunPaths
 
 paths, me, link, meet = RunPaths(Path(sys.argv[1])), sys.argv[2], os.link, False
 
-def link_together(*arguments):
+def link_together(*arguments, **where):
     if meet:
         print("at the link", flush=True)
         sys.stdin.readline()
-    return link(*arguments)
+    return link(*arguments, **where)
 
 os.link = link_together
 print("ready", flush=True)

@@ -72,7 +72,7 @@ def compare(options: argparse.Namespace) -> int:
 
 def _write(file: Path, text: str) -> None:
     try:
-        atomic.replace_bytes(file, text.encode())
+        atomic.replace_bytes(file.parent.resolve() / file.name, text.encode())
     except OSError as error:
         raise ConfigError(f"{file}: cannot be written: {error.strerror}") from None
 

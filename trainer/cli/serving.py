@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from hankelboard.access.state_folder import state_folder
+from hankelboard.storage import lifeline
 from hankelboard.storage.errors import CommandRefused, DamagedRun, HankelboardError, RunHeld
 from hankelboard.storage.history import History, read_history
 from hankelboard.storage.layout import RunPaths
@@ -21,6 +22,7 @@ from hankelboard.storage.vocabulary import CommandKind, RunState
 from hankelboard.trainer.cli import entering
 from hankelboard.trainer.cli.adopting import offer
 from hankelboard.trainer.cli.arguments import add_by, add_command, need, run_of, runs_of, whose
+from hankelboard.trainer.cli.port_holder import port_holder
 from hankelboard.trainer.cli.side_by_side import Kept, SideBySide
 from hankelboard.trainer.compression.inbox import unanswered
 from hankelboard.trainer.compression.permission import CHILD_MARK
@@ -114,7 +116,7 @@ def _queue_demo(runs: Path, who: Whose) -> None:
 def _is_demo(paths: Any) -> bool:
     try:
         return read_run(paths).group == DEMO_GROUP
-    except HankelboardError:
+    except (HankelboardError, OSError):
         return False
 
 
@@ -137,6 +139,8 @@ def _refuse_used_port(options: argparse.Namespace) -> None:
             probe.bind((options.host, options.port))
         except (OSError, OverflowError) as error:
             reason = getattr(error, "strerror", None) or error
+            if holder := port_holder(options.port):
+                reason = f"{reason}, by {holder}"
             raise CommandRefused(
                 f"port {options.port} on {options.host}: {reason}; choose another with --port "
                 f"(make demo PORT={options.port + 1})"
@@ -214,6 +218,12 @@ def run(options: argparse.Namespace) -> int:
         raise CommandRefused(f"{identity.id} {waits}")
     if not os.access(paths.root, os.W_OK):
         raise DamagedRun(f"{identity.id}: the directory is read-only; copy it to a place that can be written")
+    from hankelboard.trainer.compression.permission import CHILD_MARK
+    from hankelboard.trainer.work import log_keeper
+
+    is_child = CHILD_MARK in os.environ
+    if is_child:
+        log_keeper.keep_output(paths.log)
     # Several runs on one machine: threads that spin while they wait would take the cores from each other.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from hankelboard.trainer.training.cores import take_share  # imports torch
@@ -222,11 +232,10 @@ def run(options: argparse.Namespace) -> int:
     jobs = os.environ.get(JOBS_MARK, "")
     take_share(int(jobs) if jobs.isdecimal() else 1)
     accepts = whose(options) if options.accept_changes else None
-    keep_log = CHILD_MARK not in os.environ
     try:
-        outcome = train_run(paths, keep_log=keep_log, accept_changes=accepts, wanted=wanted)
+        outcome = train_run(paths, keep_log=not is_child, accept_changes=accepts, wanted=wanted)
     except RunHeld as error:
-        if CHILD_MARK not in os.environ:
+        if not is_child:
             raise
         say(str(error), sys.stderr)
         return LEFT_ALONE
@@ -262,5 +271,6 @@ def worker(options: argparse.Namespace) -> int:
 
     if options.jobs < 1:
         raise CommandRefused("--jobs: must be at least 1")
+    lifeline.follow(WORKER_PATIENCE_S)
     Worker(runs_of(options), jobs=options.jobs).work(once=options.once)
     return 0

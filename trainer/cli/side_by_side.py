@@ -4,12 +4,14 @@ Runners of Procfiles end all processes when one ends. Then a worker that the mac
 before their reader, and pages that fail end a night of training. Here what dies is started again.
 """
 
+import os
 import signal
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from hankelboard.storage import lifeline
 from hankelboard.trainer.compression.terminal import say
 
 LOOK_S = 0.2
@@ -36,13 +38,18 @@ class Kept:
 
 
 class SideBySide:
-    """Keeps processes alive until it is stopped. Each has a session of its own: signals of the terminal reach
-    only this process, which asks the others to end, once."""
+    """Keeps processes alive until it is stopped.
+
+    Each has a session of its own: signals of the terminal reach only this process, which asks the others to
+    end, once. When it is killed they learn it from a pipe (storage/lifeline.py).
+    """
 
     def __init__(self, kept: Sequence[Kept], environment: Mapping[str, str]):
         self._kept = kept
         self._environment = dict(environment)
         self._stopped = False
+        self._lifeline = -1
+        """The end of the pipe that the others read from."""
 
     def stop(self) -> None:
         """End all soon. Only sets a flag: it may be called in a signal handler."""
@@ -56,6 +63,7 @@ class SideBySide:
 
     def run(self) -> int:
         """Run until `stop`, or until a process cannot even start. Return the exit code: 0, or 1."""
+        self._lifeline, held = os.pipe()
         try:
             while not self._stopped:
                 for one in self._kept:
@@ -65,6 +73,8 @@ class SideBySide:
             return 0
         finally:
             self._end()
+            os.close(self._lifeline)
+            os.close(held)
 
     def _look_after(self, one: Kept) -> bool:
         """Start it when it is due; whether it can work here."""
@@ -88,8 +98,9 @@ class SideBySide:
 
     def _start(self, one: Kept, now: float) -> None:
         one.process = subprocess.Popen(
-            one.command, stdin=subprocess.DEVNULL, env=self._environment, start_new_session=True
-        )
+            one.command, stdin=subprocess.DEVNULL, start_new_session=True, pass_fds=(self._lifeline,),
+            env={**self._environment, lifeline.VARIABLE: str(self._lifeline)},
+        )  # fmt: skip
         one.started_at, one.starts = now, one.starts + 1
 
     def _end(self) -> None:

@@ -113,8 +113,10 @@ def what_stands_in_the_way(summaries: Iterable[Summary], *, trained: bool) -> It
             yield f"{summary.run} waits for you: {summary.held}"
         elif summary.state in (RunState.FAILED, RunState.STOPPED, RunState.CANCELLED):
             yield f"{waits}; `hankelboard send {summary.run} resume` and this command again try once more"
-        elif summary.problem:
+        elif summary.state == RunState.UNREADABLE:
             yield f"{summary.problem} This command again creates the run anew."
+        elif summary.problem:
+            yield f"{summary.run}: {summary.problem}"
         elif trained and summary.state == RunState.QUEUED and summary.reason:
             yield waits
 

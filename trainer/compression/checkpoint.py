@@ -14,10 +14,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from hankelboard.storage import atomic
+from hankelboard.storage import atomic, opening
 from hankelboard.storage.errors import CheckpointError, CheckpointMisfit
 from hankelboard.storage.layout import CheckpointName, RunPaths
-from hankelboard.storage.records import read_record
+from hankelboard.storage.records import Record, read_record
 from hankelboard.trainer.compression import generators
 from hankelboard.trainer.compression.loop_state import LoopState
 from hankelboard.trainer.reduction.reducible import Reducible
@@ -66,17 +66,34 @@ def restore_payload(
     Parameters take the shapes of the checkpoint: a layer that was cut since, or was not cut yet, gets its
     dimensions back. Raises CheckpointError when the checkpoint does not fit the model.
     """
-    record = read_record(folder / LOOP)
-    if record is None:
-        raise CheckpointError(f"checkpoint {folder.name}: {LOOP} cannot be read")
-    load_tensors(model, optimizer, load_file(folder / MODEL, device=str(device)))
-    _load_moments(model, optimizer, load_file(folder / OPTIMIZER, device=str(device)))
+    record = read_loop(folder)
+    load_tensors(model, optimizer, read_tensors(folder / MODEL, device))
+    _load_moments(model, optimizer, read_tensors(folder / OPTIMIZER, device))
     for name, extra in extras.items():
-        if (file := _file_of(folder, name)).exists():
-            extra.load_state_dict(load_file(file, device=str(device)))
+        if opening.is_there(file := _file_of(folder, name)):
+            extra.load_state_dict(read_tensors(file, device))
     generators.restore(record["generators"])
     names = {item.name for item in fields(LoopState)}
     return LoopState(**{key: value for key, value in record["loop"].items() if key in names})
+
+
+def read_loop(folder: Path) -> Record:
+    """Return what a checkpoint holds of the loop. Raises CheckpointError when that cannot be read."""
+    record = read_record(folder / LOOP)
+    if record is None:
+        raise CheckpointError(f"checkpoint {folder.name}: {LOOP} cannot be read")
+    return record
+
+
+def read_tensors(file: Path, device: torch.device | str = "cpu") -> dict[str, Tensor]:
+    """Return the tensors in a file of a checkpoint.
+
+    Raises CheckpointError when it is no such file: what a link leads to is never read.
+    """
+    try:
+        return load_file(opening.checked(file), device=str(device))
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"checkpoint {file.parent.name}: {file.name} cannot be read: {error}") from None
 
 
 def _file_of(folder: Path, name: str) -> Path:

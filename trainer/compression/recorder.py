@@ -9,11 +9,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol, Unpack, cast
 
+from hankelboard.storage import opening
 from hankelboard.storage.attempts import Fence
 from hankelboard.storage.errors import Superseded
 from hankelboard.storage.history import History
 from hankelboard.storage.journal import Journal
 from hankelboard.storage.layout import RunPaths
+from hankelboard.storage.log import Log
 from hankelboard.storage.records import Record, now
 from hankelboard.storage.schema import Best, Event, EventFields, Place, Spectrum, Status
 from hankelboard.storage.status import process_identity, write_status
@@ -97,7 +99,7 @@ class Recorder:
         self._tensorboard = _TensorBoard(paths) if tensorboard else None
         self._in_trouble = False
         self._calm_since = math.inf
-        self._log = paths.log.open("a", encoding="utf-8", errors="replace") if keep_log else None
+        self._log = Log(paths.log) if keep_log else None
 
     def follow(self, position: Position) -> None:
         """Ask `position` from now on where training is."""
@@ -126,9 +128,7 @@ class Recorder:
         line = f"{now()} {text}"
         terminal.say(line)
         if self._log is not None:
-            with contextlib.suppress(OSError):
-                self._log.write(line + "\n")
-                self._log.flush()
+            self._log.write(f"{line}\n".encode(errors="replace"))
 
     @property
     def unwritten(self) -> bool:
@@ -242,15 +242,14 @@ class Recorder:
         if self._tensorboard:
             self._tensorboard.close()
         if self._log is not None:
-            with contextlib.suppress(OSError):
-                self._log.close()
+            self._log.close()
 
 
 class _TensorBoard:
     """The same scalars as TensorBoard events, one folder per branch: a rollback overwrites nothing."""
 
     def __init__(self, paths: RunPaths):
-        self._folder = paths.tensorboard
+        self._paths = paths
         self._branch: int | None = None
         self._writer: Any = None
 
@@ -264,7 +263,9 @@ class _TensorBoard:
         from torch.utils.tensorboard import SummaryWriter  # 1.6 s to import: only where it is asked for
 
         self.close()
-        folder = self._folder / f"branch-{state.branch}"
+        opening.make_folder(self._paths.tensorboard)
+        folder = self._paths.tensorboard_of(state.branch)
+        opening.make_folder(folder)
         self._writer = SummaryWriter(str(folder), purge_step=state.step)
         self._branch = state.branch
 

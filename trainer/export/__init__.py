@@ -14,7 +14,7 @@ from typing import Any
 from hankelboard.settings.config import parse
 from hankelboard.settings.families import FAMILIES
 from hankelboard.settings.tasks import TASKS
-from hankelboard.storage import atomic, checkpoints
+from hankelboard.storage import atomic, checkpoints, opening
 from hankelboard.storage.errors import CheckpointError, ConfigError
 from hankelboard.storage.history import read_history
 from hankelboard.storage.layout import CheckpointName, RunPaths
@@ -58,7 +58,8 @@ def export_checkpoint(paths: RunPaths, checkpoint: str, folder: Path) -> list[st
     run, published = read_run(paths), checkpoints.read_checkpoint(paths, name)
     model = {**_described_model(run.config), "state_dim": published.state_dims}
     folder.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(paths.checkpoint(name) / WEIGHTS, folder / WEIGHTS)
+    folder = folder.resolve()  # no link is followed in a folder that is called as one of a run is
+    shutil.copyfile(opening.checked(paths.checkpoint(name) / WEIGHTS), folder / WEIGHTS)
     described = {
         "model": model, "data": run.config["data"], "state_dims": published.state_dims,
         "run": run.id, "name": run.name, "checkpoint": str(name), "step": name.step,

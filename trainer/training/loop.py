@@ -11,10 +11,11 @@ import torch
 from hankelboard.settings.config import Config, parse_recorded
 from hankelboard.storage import checkpoints
 from hankelboard.storage.attempts import Fence
-from hankelboard.storage.errors import ConfigError, HankelboardError, Superseded
+from hankelboard.storage.errors import ConfigError, DamagedRun, Superseded
 from hankelboard.storage.figures import percent
 from hankelboard.storage.history import History, read_history
 from hankelboard.storage.layout import RunPaths
+from hankelboard.storage.opening import irregularities
 from hankelboard.storage.runs import RunLock, read_run
 from hankelboard.storage.schema import EventFields, Whose
 from hankelboard.storage.scores import PRIMARY_METRIC
@@ -39,7 +40,6 @@ from hankelboard.trainer.training.resumption import Changes, changes_since
 from hankelboard.trainer.training.session import Session
 from hankelboard.trainer.training.surroundings import surroundings
 
-MAX_FRUITLESS_ATTEMPTS = 3
 SMALLEST_RATE = 1e-7
 
 
@@ -74,10 +74,12 @@ def train_run(
     RunHeld
         If another process trains the run.
     RunError
-        If the directory is damaged or of a newer format.
+        If the directory is damaged, of a newer format, or holds a link or pipe in a file's place.
     NoTicket
         If a worker started this process, and the run is not the one that the worker looked at.
     """
+    if oddities := irregularities(paths):
+        raise DamagedRun(f"{paths.run_id}: {'; '.join(oddities)}")
     try:
         run = read_run(paths)
         permission.demand(paths, run)
@@ -118,8 +120,6 @@ def _train(
     recorder.follow(stood)
     with Signals() as signals:
         try:
-            if history.attempts_without_checkpoint >= MAX_FRUITLESS_ATTEMPTS:
-                raise HankelboardError(f"{MAX_FRUITLESS_ATTEMPTS} attempts in a row reached no checkpoint")
             recorder.show(RunState.STARTING, Phase.RESTORING)
             session = open_session(paths, config, history, recorder, clock)
             changes = changes_since(session, accept_changes)

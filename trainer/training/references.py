@@ -1,11 +1,9 @@
 """What a run takes from other runs: state dimensions, weights, ranks, a teacher's predictions."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
 from torch import nn
 
 from hankelboard.settings.config import Config, parse_recorded
@@ -18,7 +16,7 @@ from hankelboard.storage.runs import read_run
 from hankelboard.storage.schema import Reference
 from hankelboard.storage.vocabulary import ProposalState
 from hankelboard.trainer.compression import generators, permission
-from hankelboard.trainer.compression.checkpoint import LOOP, MODEL, load_tensors
+from hankelboard.trainer.compression.checkpoint import MODEL, load_tensors, read_loop, read_tensors
 from hankelboard.trainer.data.task import Task
 from hankelboard.trainer.training.model import build_model
 
@@ -38,11 +36,11 @@ class Source:
         """Return parameters and buffers of its model. Raises CheckpointError when it is damaged."""
         for problem in checkpoints.problems(self.paths, self.name):
             raise CheckpointError(f"{self.paths.run_id}: {problem}")
-        return load_file(self.folder / MODEL)
+        return read_tensors(self.folder / MODEL)
 
     def record(self, key: str) -> Reference:
         """Return what run_started keeps: the run, the checkpoint and the seconds of training behind it."""
-        loop = json.loads((self.folder / LOOP).read_text(encoding="utf-8"))["loop"]
+        loop = read_loop(self.folder)["loop"]
         before = sum(float(item.get("train_s") or 0.0) for item in read_history(self.paths).references)
         return {
             "key": key, "run": self.paths.run_id, "checkpoint": str(self.name),

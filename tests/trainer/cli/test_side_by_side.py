@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -9,7 +10,9 @@ import time
 
 import pytest
 
+from hankelboard.storage import lifeline
 from hankelboard.trainer.cli import side_by_side
+from hankelboard.trainer.cli.port_holder import port_holder
 from hankelboard.trainer.cli.side_by_side import Kept, SideBySide
 from tests.waiting import PATIENCE_S, until
 
@@ -136,3 +139,44 @@ def test_nohup_outlives_its_terminal(tmp_path):
     process.terminate()
     assert process.wait(PATIENCE_S) == 0 and not lives(child)
     process.stdout.close()
+
+
+FOLLOWS = (
+    "import os, pathlib, signal, sys, time\n"
+    "from hankelboard.storage import lifeline\n"
+    "def note(what): pathlib.Path({folder!r}, what).write_text(str(os.getpid()))\n"
+    "def end(*_): note('saved'); os._exit(0)\n"
+    "signal.signal(signal.SIGTERM, end if {obeys} else signal.SIG_IGN)\n"
+    "lifeline.follow(0.2)\n"
+    "assert lifeline.VARIABLE not in os.environ\n"
+    "note('begun.tmp'); os.rename(os.path.join({folder!r}, 'begun.tmp'), os.path.join({folder!r}, 'begun'))\n"
+    "time.sleep(600)\n"
+)
+
+
+@pytest.mark.parametrize("obeys", [True, False])
+def test_when_it_is_killed_those_that_it_kept_end_as_if_asked_to(tmp_path, obeys):
+    script = SCRIPT.format(first="", web=FOLLOWS.format(folder=str(tmp_path), obeys=obeys))
+    process = subprocess.Popen([sys.executable, "-c", script])
+    until(lambda: (tmp_path / "begun").exists())
+    kept = int((tmp_path / "begun").read_text())
+    process.kill()
+    process.wait(PATIENCE_S)
+    until(lambda: not lives(kept))
+    assert (tmp_path / "saved").exists() == obeys
+
+
+def test_who_was_started_otherwise_does_not_end(monkeypatch):
+    threads = threading.active_count()
+    for number in ("", "x", "999", "-1"):
+        monkeypatch.setenv(lifeline.VARIABLE, number)
+        lifeline.follow(0.0)
+    assert threading.active_count() == threads
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux says who listens")
+def test_who_listens_on_a_port_is_named():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        assert port_holder(port).startswith(f"process {os.getpid()} (")
+    assert port_holder(port) == ""

@@ -1,0 +1,29 @@
+"""Which process listens on a port, where the system says so: Linux, of processes of the same user."""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+LISTENING = "0A"
+
+
+def port_holder(port: int, proc: Path = Path("/proc")) -> str:
+    """Return the process that listens on a port, as "process 123 (python -m …)"; nothing when unknown."""
+    sockets = {f"socket:[{inode}]" for inode in _listening(port, proc)}
+    for descriptor in proc.glob("[0-9]*/fd/*") if sockets else ():
+        with contextlib.suppress(OSError):
+            if str(descriptor.readlink()) in sockets:
+                process = descriptor.parents[1]
+                words = (process / "cmdline").read_bytes().decode(errors="replace").split("\0")
+                return f"process {process.name} ({' '.join(words).strip()[:100]})"
+    return ""
+
+
+def _listening(port: int, proc: Path) -> Iterator[str]:
+    """Yield the inodes of sockets that listen on this port, at whatever address."""
+    for table in ("tcp", "tcp6"):
+        with contextlib.suppress(OSError):
+            for line in (proc / "net" / table).read_text(encoding="ascii").splitlines()[1:]:
+                fields = line.split()
+                if fields[3] == LISTENING and fields[1].endswith(f":{port:04X}"):
+                    yield fields[9]
