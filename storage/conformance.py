@@ -82,7 +82,7 @@ def _records(paths: RunPaths, events: list[schema.Event]) -> Iterator[tuple[str,
         yield paths.events.name, schema.EVENT_TYPES.get(kind, schema.Event), of_kind
     yield paths.metrics.name, schema.Metrics, metrics_reader(paths).read_new()
     yield paths.spectra.name, schema.Spectrum, spectra_reader(paths).read_new()
-    claims = sorted(file for file in paths.attempts.glob("*.json") if NUMBERED_JSON.fullmatch(file.name))
+    claims = [file for file in _json_in(paths.attempts) if NUMBERED_JSON.fullmatch(file.name)]
     yield f"{paths.attempts.name}/", schema.AttemptRecord, _sound(claims, misfit_of_attempt)
     folders: tuple[tuple[Path, Any, Misfit], ...] = (
         (paths.proposals, schema.Proposal, misfit_of_proposal),

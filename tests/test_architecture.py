@@ -194,7 +194,7 @@ NOT_OF_A_RUN = {
     "storage/runs.py:creating": "the folder of all runs",
     "storage/workers.py": "files of workers, beside the runs",
     "storage/given_files.py": "files that people name",
-    "storage/status.py:_started_at": "the system's own files",
+    "storage/status.py": "the system's own files",
     "trainer/compression/provenance.py:_processor": "the system's own files",
     "trainer/compression/own_version.py:commit": "the distribution's own files",
     "trainer/training/cores.py:_text": "the system's own files",

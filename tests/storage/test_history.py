@@ -160,20 +160,22 @@ def test_unknown_and_incomplete_events_are_counted_not_fatal():
     assert history.unknown == 4 and history.state == "running"
 
 
-def died(fault):
-    return event("attempt_ended", reason="the process is gone", fault=fault)
+def died(fault, attempt=0):
+    return {**event("attempt_ended", reason="the process is gone", fault=fault), "attempt": attempt}
 
 
-def saved(step):
-    return {**event("checkpoint_published", checkpoint="x"), "step": step}
+def saved(step, attempt=0):
+    return {**event("checkpoint_published", checkpoint="x"), "step": step, "attempt": attempt}
 
 
 def test_deaths_in_a_row_are_counted_by_whose_fault_they_were_until_a_run_comes_further():
-    history = fold([start(), saved(0), died("own"), start(1), died("outside"), start(2), died("own")])
+    history = fold(
+        [start(), saved(0), died("own", 1), start(2), died("outside", 3), start(4), died("own", 5)]
+    )
     assert (history.deaths, history.kills, history.state) == (2, 1, "interrupted")
-    history.apply(saved(0))  # no further than before
+    history.apply(saved(0, 6))  # no further than before
     assert (history.deaths, history.kills) == (2, 1)
-    history.apply(saved(5))
+    history.apply(saved(5, 6))
     assert (history.deaths, history.kills) == (0, 0)
     assert fold([start(), died("own"), event("run_failed", reason="x")]).deaths == 0
     assert fold([start(), event("attempt_ended", reason="asked to")]).deaths == 0
