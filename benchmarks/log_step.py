@@ -45,13 +45,14 @@ def values(step: int) -> dict[str, float]:
 
 
 def ours(folder: Path) -> Callable[[], Cost]:
+    from hankelboard.storage.attempts import Fence
     from hankelboard.storage.layout import run_paths
     from hankelboard.storage.runs import create_run
     from hankelboard.trainer.compression.recorder import Recorder, Standing
 
     def measured() -> Cost:
         run = create_run(folder, name="log", config={"training": {}})
-        recorder = Recorder(run_paths(folder, run.id), total_steps=STEPS, attempt=0, tensorboard=False,
+        recorder = Recorder(Fence(run_paths(folder, run.id), 0), total_steps=STEPS, tensorboard=False,
                             keep_log=False)  # fmt: skip
 
         position = Standing()

@@ -64,6 +64,7 @@ class Loop:
         from hankelboard.settings.config import parse
         from hankelboard.settings.preset import find_preset
         from hankelboard.settings.toml import merge
+        from hankelboard.storage.attempts import Fence
         from hankelboard.storage.history import read_history
         from hankelboard.storage.layout import run_paths
         from hankelboard.storage.runs import create_run
@@ -77,7 +78,7 @@ class Loop:
 
         config = parse(merge(find_preset("digits-lru").tables, KEYS))
         paths = run_paths(folder, create_run(folder, name="overhead", config=config.as_dict()).id)
-        recorder = Recorder(paths, total_steps=100_000, attempt=0, tensorboard=False, keep_log=True)
+        recorder = Recorder(Fence(paths, 0), total_steps=100_000, tensorboard=False, keep_log=True)
         self.threads = contextlib.ExitStack()
         self.threads.enter_context(surroundings(config.training))
         self.train = train

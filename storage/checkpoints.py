@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 
 from hankelboard.storage import atomic, opening
 from hankelboard.storage.decoding import decode_manifest, misfit_of_manifest
-from hankelboard.storage.errors import CheckpointError
+from hankelboard.storage.errors import CheckpointError, Superseded
 from hankelboard.storage.layout import FORMAT_VERSION, STRAY_PREFIX, CheckpointName, RunPaths, manifest_in
 from hankelboard.storage.records import now, read_record
 from hankelboard.storage.schema import FileFacts, Manifest
@@ -45,6 +45,7 @@ def publish(
     state_dims: list[int],
     metrics: dict[str, Any],
     reductions: list[int],
+    guard: Callable[[], None] = lambda: None,
 ) -> Checkpoint:
     """Build a checkpoint beside, hash it, write its manifest last, and rename it into place.
 
@@ -54,6 +55,7 @@ def publish(
     Parameters
     ----------
     write : callable that writes the payload files into the folder it is given
+    guard : called right before it is published; raises where that may not be
     """
     building = paths.building(name)
     opening.make_folder(paths.checkpoints)
@@ -70,8 +72,9 @@ def publish(
             "state_dims": state_dims, "metrics": metrics, "reductions": reductions, "files": files,
         }  # fmt: skip
         atomic.create(manifest_in(building), manifest)
+        guard()
         opening.rename(building, paths.checkpoint(name))
-    except OSError:
+    except (OSError, Superseded):
         opening.remove(building)
         raise
     atomic.sync_folder(paths.checkpoints)
@@ -157,15 +160,26 @@ def remove(paths: RunPaths, name: CheckpointName) -> int:
     return freed
 
 
-def remove_strays(paths: RunPaths) -> None:
-    """Remove what a dead writer was still building. Only the holder of run.lock may call this."""
+def remove_strays(paths: RunPaths, attempt: int | None = None) -> None:
+    """Remove what a dead writer was still building. Only the holder of run.lock may call this.
+
+    What an attempt later than `attempt` builds stays: the caller may have been asleep.
+    """
     for folder in (paths.root, paths.checkpoints, paths.proposals):  # those that only the trainer writes
         for stray in opening.names_if_any(folder):
-            if stray.startswith(STRAY_PREFIX):
+            if stray.startswith(STRAY_PREFIX) and not _is_later(stray.removeprefix(STRAY_PREFIX), attempt):
                 opening.remove(folder / stray)
     for name in checkpoint_names(paths):
         if not opening.is_there(paths.manifest(name)):
             opening.remove(paths.checkpoint(name))
+    for proposal in opening.names_if_any(paths.proposals):
+        if proposal.endswith(".json") and atomic.is_unfinished(paths.proposals / proposal):
+            opening.remove(paths.proposals / proposal)
+
+
+def _is_later(name: str, attempt: int | None) -> bool:
+    parsed = CheckpointName.parse(name)
+    return parsed is not None and attempt is not None and parsed.attempt > attempt
 
 
 def _facts(path: Path) -> FileFacts:

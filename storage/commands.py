@@ -173,7 +173,7 @@ def _create_under_new_id(folder: Path, record: Mapping[str, object]) -> str:
     while True:
         new_id = new_ulid()
         with contextlib.suppress(FileExistsError):
-            atomic.create(folder / f"{new_id}.json", record)
+            atomic.create(folder / f"{new_id}.json", record, unique=True)
             return new_id
 
 

@@ -25,6 +25,7 @@ misfit_of_metrics: Misfit = shape_of(schema.Metrics).misfit
 misfit_of_status: Misfit = shape_of(schema.Status).misfit
 misfit_of_worker: Misfit = shape_of(schema.WorkerRecord).misfit
 misfit_of_manifest: Misfit = shape_of(schema.Manifest).misfit
+misfit_of_attempt: Misfit = shape_of(schema.AttemptRecord).misfit
 misfit_of_waited: Misfit = shape_of(schema.Waited).misfit
 _spectrum = shape_of(schema.Spectrum).misfit
 _run = shape_of(schema.RunRecord).misfit
@@ -110,6 +111,12 @@ def decode_run(record: Record, run_id: str) -> schema.RunRecord | None:
 def decode_status(record: Record | None) -> schema.Status | None:
     """Return a status, or None."""
     return cast(schema.Status, record) if _fits(record, misfit_of_status) else None
+
+
+def decode_attempt(record: Record | None, number: int) -> schema.AttemptRecord | None:
+    """Return the claim of this attempt, or None."""
+    fits = record is not None and not misfit_of_attempt(record) and record["attempt"] == number
+    return cast(schema.AttemptRecord, record) if fits else None
 
 
 def decode_worker(record: Record | None) -> schema.WorkerRecord | None:

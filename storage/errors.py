@@ -5,7 +5,9 @@ HankelboardError
 │   ├── RunNotFound        no such run, or a name that cannot be one
 │   ├── DamagedRun         run.json is missing or cannot be read
 │   ├── NewerFormat        written by a newer Hankelboard
-│   └── RunHeld            another trainer holds run.lock
+│   ├── RunHeld            another process trains the run
+│   ├── Superseded         a later attempt at the run has begun
+│   └── NotWritable        permission is missing
 ├── ProposalError
 │   ├── AlreadyDecided     somebody decided first: who and when
 │   └── NotDecidable       no such proposal, expired, superseded, or ranks that cannot be
@@ -39,6 +41,14 @@ class NewerFormat(RunError):
 
 class RunHeld(RunError):
     """Another process trains this run."""
+
+
+class Superseded(RunError):
+    """A later attempt at the run has begun: this one changes nothing more."""
+
+
+class NotWritable(RunError):
+    """What must be written may not be written by this user, or lies on a read-only file system."""
 
 
 class ProposalError(HankelboardError):

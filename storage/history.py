@@ -141,6 +141,8 @@ class History:
     noticed: list[str] = field(default_factory=list)
     """What the latest attempt found changed and went on with."""
     unknown: int = 0
+    outdated: int = 0
+    """Events that an attempt wrote after a later one had begun: they do not count."""
     _furthest: int = -1
     """Step of the checkpoint since which deaths are counted."""
     _paths: dict[int, dict[int, int | None]] = field(default_factory=dict, repr=False, compare=False)
@@ -149,8 +151,19 @@ class History:
         default_factory=dict, repr=False, compare=False
     )
 
-    def apply(self, event: Event) -> None:
-        """Fold one event in. Unknown kinds are counted, and what does not follow from events before."""
+    def apply(self, event: Event) -> bool:
+        """Fold one event in; return False for one that does not count, because a later attempt had begun.
+
+        Unknown kinds are counted, and what does not follow from events before.
+        """
+        attempt = event.get("attempt")
+        if isinstance(attempt, int) and attempt < self.attempt:
+            self.outdated += 1
+            return False
+        self._fold(event)
+        return True
+
+    def _fold(self, event: Event) -> None:
         self._paths.clear()
         self._turns.clear()
         kind = event.get("kind")

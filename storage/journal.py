@@ -18,6 +18,7 @@ from hankelboard.storage.decoding import (
     misfit_of_metrics,
     misfit_of_spectrum,
 )
+from hankelboard.storage.errors import Superseded
 from hankelboard.storage.layout import RunPaths
 from hankelboard.storage.opening import NotAFile, open_regular
 from hankelboard.storage.records import Record, decode_lines, encode, now
@@ -40,14 +41,27 @@ class Journal:
     is an OSError: nothing outside the run directory is ever written or healed.
     """
 
-    def __init__(self, path: Path, *, buffer_s: float = 0.0, clock: Callable[[], float] = time.monotonic):
+    def __init__(
+        self,
+        path: Path,
+        *,
+        buffer_s: float = 0.0,
+        clock: Callable[[], float] = time.monotonic,
+        guard: Callable[[], None] = lambda: None,
+    ):
+        """Open the file, and heal it. `guard` is called before each writing: it raises where none may be.
+
+        It is asked after the file was opened: a file that a later attempt goes on with is never written.
+        """
         self.trouble: str | None = None
+        self._guard = guard
         self._waiting: deque[bytes] = deque()
         self._buffer_s = buffer_s
         self._clock = clock
         self._written_at = clock()
         self._descriptor = open_regular(path, os.O_RDWR | os.O_CREAT)
         try:
+            guard()
             self._size = _drop_torn_tail(self._descriptor)
             if self._size == 0:
                 sync_folder(path.parent)  # the name is new: without this a durable record has none
@@ -75,6 +89,8 @@ class Journal:
     def flush(self, *, durable: bool = False) -> None:
         """Write what waits. With `durable` on disk when this returns, else OSError."""
         try:
+            if self._waiting:
+                self._guard()
             while self._waiting:
                 self._write(self._waiting[0])
                 self._waiting.popleft()
@@ -108,8 +124,12 @@ class Journal:
             os.ftruncate(self._descriptor, self._size)
 
     def close(self) -> None:
-        self.flush()
-        os.close(self._descriptor)
+        try:
+            self.flush()
+        except Superseded:
+            pass  # what waited is of an attempt that is over
+        finally:
+            os.close(self._descriptor)
 
     def __enter__(self) -> "Journal":
         return self
@@ -121,24 +141,30 @@ class Journal:
 
 
 def _drop_torn_tail(descriptor: int) -> int:
-    """Cut the bytes after the last newline: a record whose writer died. Returns the healed size.
+    """Cut the bytes after the last newline: a record whose writer died. Returns the healed size."""
+    size = os.fstat(descriptor).st_size
+    end = end_of_last_line(descriptor, size)
+    if end < size:
+        os.ftruncate(descriptor, end)
+        os.fsync(descriptor)
+    return end
 
-    Raises OSError when they are more than a record can be: that is no journal.
+
+def end_of_last_line(descriptor: int, size: int) -> int:
+    """Return where the last whole line of a file of this size ends.
+
+    Raises OSError when what comes after it is more than a record can be: that is no journal.
     """
-    size = end = os.fstat(descriptor).st_size
+    end = size
     while end > 0:
         if size - end > MAX_TAIL_BYTES:
             raise NotAFile(errno.EFBIG, "ends with more than one line can be: it is no journal")
         start = max(0, end - READ_CHUNK)
         newline = os.pread(descriptor, end - start, start).rfind(b"\n")
         if newline >= 0:
-            end = start + newline + 1
-            break
+            return start + newline + 1
         end = start
-    if end < size:
-        os.ftruncate(descriptor, end)
-        os.fsync(descriptor)
-    return end
+    return 0
 
 
 @dataclass

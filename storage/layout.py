@@ -1,5 +1,6 @@
 """Where everything lies in a run directory. No other module builds such a path."""
 
+import errno
 import os
 import re
 from dataclasses import dataclass
@@ -14,8 +15,10 @@ RUN_ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
 CHECKPOINT_NAME = re.compile(r"b(\d{1,6})-(\d{8,12})-a(\d{1,6})-(\d{4,9})", re.ASCII)
 SYSTEMS_NAME = re.compile(r"b(\d{1,6})-(\d{8,12})-a(\d{1,6})-r(\d{1,6})\.safetensors", re.ASCII)
 NUMBERED_JSON = re.compile(r"([0-9]{6}|[1-9][0-9]{6,8})\.json")  # one name per number
+ATTEMPT_FOLDER = re.compile(r"[0-9]{6}|[1-9][0-9]{6,8}")
 ULID = re.compile(r"[0-9A-HJKMNP-TV-Z]{26}")
 ULID_JSON = re.compile(rf"({ULID.pattern})\.json")
+JOURNALS = (EVENTS, METRICS, SPECTRA) = ("events.jsonl", "metrics.jsonl", "spectra.jsonl")
 ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
 """Of one slash, too: a path that went through pathlib has lost the other."""
 COPY_OR_MOUNT = (
@@ -112,16 +115,48 @@ class RunPaths:
         return self.root / "status.json"
 
     @property
+    def journals(self) -> Path:
+        """Return the folder of the journals: the run directory, or that of the latest attempt that took over.
+
+        An attempt takes over when it is not certain that the one before it writes no more.
+        """
+        numbers = (int(name) for name in self.attempt_files() if ATTEMPT_FOLDER.fullmatch(name))
+        folders = (self.taken_over(number) for number in sorted(numbers, reverse=True))
+        return next((folder for folder in folders if folder.is_dir() and not folder.is_symlink()), self.root)
+
+    @property
     def events(self) -> Path:
-        return self.root / "events.jsonl"
+        return self.journals / EVENTS
 
     @property
     def metrics(self) -> Path:
-        return self.root / "metrics.jsonl"
+        return self.journals / METRICS
 
     @property
     def spectra(self) -> Path:
-        return self.root / "spectra.jsonl"
+        return self.journals / SPECTRA
+
+    @property
+    def attempts(self) -> Path:
+        return self.root / "attempts"
+
+    def attempt_files(self) -> list[str]:
+        """Return the names in the folder of attempts as they are now, on a file server, too.
+
+        Opening a folder makes such a client ask again. Nothing is there, too, when it is a link.
+        """
+        try:
+            folder = os.open(self.attempts, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        except OSError as error:
+            if error.errno == errno.ELOOP:
+                return []
+            raise
+        try:
+            return os.listdir(folder)
+        finally:
+            os.close(folder)
 
     @property
     def log(self) -> Path:
@@ -162,6 +197,16 @@ class RunPaths:
     @property
     def tensorboard(self) -> Path:
         return self.root / "tensorboard"
+
+    def attempt(self, number: int) -> Path:
+        return self.attempts / f"{number:06d}.json"
+
+    def ended(self, number: int) -> Path:
+        return self.attempts / f"{number:06d}-ended.json"
+
+    def taken_over(self, number: int) -> Path:
+        """Return the folder of the journals that attempt `number` goes on with, if it took over."""
+        return self.attempts / f"{number:06d}"
 
     def proposal(self, number: int) -> Path:
         return self.proposals / f"{number:06d}.json"
@@ -208,18 +253,23 @@ class RunPaths:
 
     @property
     def all_folders(self) -> tuple[Path, ...]:
-        return (*self.folders, self.measurements, self.systems, self.analyses, self.tensorboard)
+        return (
+            *self.folders, self.measurements, self.systems, self.analyses, self.tensorboard, self.attempts,
+        )  # fmt: skip
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """Those that lie in the run directory itself."""
-        return (
-            self.run_json, self.lock, self.status, self.events, self.metrics, self.spectra, self.log,
-        )  # fmt: skip
+        """Those that lie in the run directory itself, the journals of the first attempt among them."""
+        journals = (self.root / name for name in JOURNALS)
+        return (self.run_json, self.lock, self.status, *journals, self.log)
 
 
 _FOLDERS = frozenset(path.name for path in RunPaths(Path()).all_folders)
-_IN_A_FOLDER = re.compile(rf"{CHECKPOINT_NAME.pattern}|branch-\d+", re.ASCII)
+_IN_FOLDERS = {
+    "checkpoints": CHECKPOINT_NAME,
+    "tensorboard": re.compile(r"branch-\d+", re.ASCII),
+    "attempts": re.compile(rf"{ATTEMPT_FOLDER.pattern}|{ULID.pattern}"),
+}
 """Names of folders that lie in one of those."""
 
 
@@ -233,7 +283,8 @@ def depth_of_folder(folder: Path) -> int:
     (2, 0)
     """
     *_, above, name = ("", "", *folder.parts)
-    if above in _FOLDERS and _IN_A_FOLDER.fullmatch(name.removeprefix(STRAY_PREFIX)):
+    inner = _IN_FOLDERS.get(above)
+    if inner is not None and inner.fullmatch(name.removeprefix(STRAY_PREFIX)):
         return 2
     return 1 if name in _FOLDERS else 0
 

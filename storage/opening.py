@@ -24,7 +24,7 @@ class NotAFile(OSError):
     """Something else lies where a plain file, or a folder, belongs."""
 
 
-def open_regular(path: Path, flags: int = os.O_RDONLY) -> int:
+def open_regular(path: Path, flags: int = os.O_RDONLY, mode: int = 0o644) -> int:
     """Open a plain file, without ever waiting, and return its descriptor; with O_CREAT an absent one is made.
 
     Raises OSError: FileNotFoundError when nothing is there, NotAFile when it is a link, a folder, a pipe or a
@@ -32,7 +32,7 @@ def open_regular(path: Path, flags: int = os.O_RDONLY) -> int:
     """
     with _place_of(path) as (name, folder):
         try:
-            descriptor = os.open(name, flags | _NEVER_WAIT, 0o644, dir_fd=folder)
+            descriptor = os.open(name, flags | _NEVER_WAIT, mode, dir_fd=folder)
         except OSError as error:
             if error.errno in _NO_FILE:
                 raise NotAFile(error.errno, "is not a plain file", str(path)) from None

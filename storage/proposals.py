@@ -168,7 +168,7 @@ def decide(
         there = ", ".join(map(str, proposal_numbers(paths))) or "none"
         raise NotDecidable(f"{paths.run_id} has no proposal {number} (there: {there})")
     _refuse_decided(paths, number)
-    _refuse_closed(history or read_history(paths), number)
+    _refuse_closed(history or read_history(paths), proposal)
     edited = None if ranks is None or verdict == Verdict.REJECT else check_ranks(proposal, ranks)
     record: DecisionRecord = {
         "decision_id": new_ulid(), "proposal": number, "verdict": verdict, "ranks": edited,
@@ -180,6 +180,7 @@ def decide(
         atomic.create(paths.decision(number), record)
     except FileExistsError:
         _refuse_decided(paths, number)
+        raise AlreadyDecided(f"proposal {number} is being decided by somebody else") from None
     return Decision(**record)
 
 
@@ -191,8 +192,11 @@ def _refuse_decided(paths: RunPaths, number: int) -> None:
         raise AlreadyDecided(f"proposal {number} was already {verb} by {winner.by} at {winner.t}{why}")
 
 
-def _refuse_closed(history: History, number: int) -> None:
+def _refuse_closed(history: History, proposal: Proposal) -> None:
+    number = proposal["proposal"]
     outcome = history.proposals.get(number)
+    if outcome is None and proposal.get("attempt", history.attempt) < history.attempt:
+        raise NotDecidable(f"proposal {number} is not open: the attempt that made it ended before it said so")
     if outcome is not None and outcome.state != ProposalState.PENDING:
         why = f": {outcome.reason}" if outcome.reason else ""
         raise NotDecidable(f"proposal {number} is no longer open, it is {outcome.state}{why}")

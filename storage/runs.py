@@ -1,26 +1,26 @@
 """Runs: creation, listing, identity, and the lock that one trainer holds."""
 
 import contextlib
-import fcntl
 import os
 import re
 import secrets
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from hankelboard.storage import atomic
+from hankelboard.storage import atomic, attempts
 from hankelboard.storage.decoding import decode_run, misfit_of_run
-from hankelboard.storage.errors import DamagedRun, NewerFormat, RunError, RunHeld, RunNotFound
+from hankelboard.storage.errors import DamagedRun, NewerFormat, RunError, RunNotFound
 from hankelboard.storage.layout import FORMAT_VERSION, RUN_ID, STRAY_PREFIX, RunPaths, run_paths
-from hankelboard.storage.opening import open_regular
+from hankelboard.storage.locks import RETRY_S, Answer, LockFile, look
 from hankelboard.storage.records import Record, new_ulid, now, read_record
 from hankelboard.storage.schema import Primary, RunRecord
 from hankelboard.storage.scores import PRIMARY_METRIC
+from hankelboard.storage.status import BeatWatch, process_identity, process_is_gone
 from hankelboard.storage.vocabulary import Better
 
 
@@ -178,33 +178,50 @@ def find_run(runs: Path, name: str) -> RunPaths:
 
 
 class RunLock:
-    """run.lock, held with flock by the one process that may write the trainer's files.
+    """The right to write the trainer's files of a run: run.lock where there are locks, and an attempt.
 
-    The kernel releases it when the holder dies, so a lock is never stale and never times out.
+    The kernel releases the lock when the holder dies, so a lock is never stale and never times out. Where
+    locks are not to be had, and for a holder that lost it and does not know, the attempt is the fence.
     """
 
-    def __init__(self, paths: RunPaths, *, patience_s: float = 1.0):
-        """Take the lock, with patience: `is_held` takes it for a moment, too.
+    def __init__(
+        self, paths: RunPaths, *, patience_s: float = 1.0, say: Callable[[str], None] = lambda text: None
+    ):
+        """Take the lock, with patience: `is_held` takes it for a moment, too. Then claim the next attempt.
+
+        That may wait for as long as the attempt before promised a beat; `say` gets a line about it.
 
         Raises
         ------
         RunHeld
-            If another process has it for longer than `patience_s`.
+            If another process has it.
+        NotWritable
+            If permission is missing.
+        RunError
+            If neither can be had.
         """
-        self._descriptor = open_regular(paths.lock, os.O_RDWR | os.O_CREAT)
-        deadline = time.monotonic() + patience_s
-        while not _try_lock(self._descriptor):
-            if time.monotonic() >= deadline:
-                holder = os.pread(self._descriptor, 64, 0).decode("ascii", "replace").strip() or "unknown"
-                os.close(self._descriptor)
-                raise RunHeld(f"{paths.run_id} is being trained by another process (pid {holder})")
-            time.sleep(0.05)
+        self._process = os.getpid()
+        try:
+            self._lock = LockFile(paths.lock)
+        except OSError as error:
+            raise RunError(f"{paths.run_id}: run.lock cannot be opened: {error.strerror or error}") from None
+        try:
+            self.fence = attempts.claim(paths, self._lock.wait(patience_s), say)
+        except BaseException as error:
+            self._lock.close()
+            if isinstance(error, OSError):
+                why = error.strerror or error
+                raise RunError(f"{paths.run_id}: run.lock cannot be locked: {why}") from None
+            raise
         with contextlib.suppress(OSError):  # for people only; a full disk does not matter here
-            os.ftruncate(self._descriptor, 0)
-            os.pwrite(self._descriptor, f"{os.getpid()}\n".encode(), 0)
+            os.ftruncate(self._lock.descriptor, 0)
+            os.pwrite(self._lock.descriptor, f"{os.getpid()}\n".encode(), 0)
 
     def release(self) -> None:
-        os.close(self._descriptor)
+        """Give both back. A forked child has neither."""
+        if os.getpid() == self._process:
+            attempts.end(self.fence)
+            self._lock.close()
 
     def __enter__(self) -> "RunLock":
         return self
@@ -228,36 +245,46 @@ def creating(runs: Path, *, patience_s: float = 30.0) -> Iterator[None]:
         If the other one takes longer than `patience_s`.
     """
     runs.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(runs / ".creating.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-    deadline = time.monotonic() + patience_s
+    lock = LockFile(runs / ".creating.lock", mode=0o666)
     try:
-        while not _try_lock(descriptor):
-            if time.monotonic() >= deadline:
+        answer = lock.wait(patience_s)
+        if answer is Answer.HELD:
+            raise RunError(
+                f"{runs}: another process has been creating runs here for {patience_s:g} s; "
+                "try again when it is done, or end it"
+            )
+        with contextlib.nullcontext() if answer is Answer.OURS else _creating_without_locks(runs, patience_s):
+            yield
+    finally:
+        lock.close()
+
+
+@contextlib.contextmanager
+def _creating_without_locks(runs: Path, patience_s: float) -> Iterator[None]:
+    """Hold a file that one process can create, and that goes when it is done or dead."""
+    mark, deadline = runs / ".creating.json", time.monotonic() + patience_s
+    while True:
+        try:
+            atomic.create(mark, {"t": now(), **process_identity()})
+            break
+        except FileExistsError:
+            if process_is_gone(read_record(mark) or {}):
+                mark.unlink(missing_ok=True)
+            elif time.monotonic() >= deadline:
                 raise RunError(
                     f"{runs}: another process has been creating runs here for {patience_s:g} s; "
-                    "try again when it is done, or end it"
-                )
-            time.sleep(0.05)
+                    f"try again when it is done, or remove {mark} if there is none"
+                ) from None
+            time.sleep(RETRY_S)
+    try:
         yield
     finally:
-        os.close(descriptor)
+        mark.unlink(missing_ok=True)
 
 
-def is_held(paths: RunPaths) -> bool:
-    """Return whether a trainer holds the run now. Writes nothing; a free lock is taken for a moment."""
-    try:
-        descriptor = open_regular(paths.lock)
-    except OSError:
-        return False  # no trainer has been here yet
-    try:
-        return not _try_lock(descriptor)
-    finally:
-        os.close(descriptor)
+def is_held(paths: RunPaths, watch: BeatWatch | None = None) -> bool:
+    """Return whether a trainer holds the run now. Writes nothing; a free lock is taken for a moment.
 
-
-def _try_lock(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
+    Where locks say nothing its beat does, which `watch` has followed: without one it is taken for alive.
+    """
+    return attempts.is_at_work(paths, look(paths.lock), watch)

@@ -121,6 +121,8 @@ class ProcessIdentity(TypedDict):
     pid: NotRequired[Annotated[int | None, Range(0, 2_147_483_647), SHOULD]]
     process_started_at: NotRequired[Annotated[str | None, SHOULD]]
     """Opaque; None where no process has this pid."""
+    pid_namespace: NotRequired[int | None]
+    """In which pids mean the same; None where there are none."""
 
 
 class Status(ProcessIdentity):
@@ -146,6 +148,16 @@ class Status(ProcessIdentity):
     best: NotRequired[Best | None]
     trouble: NotRequired[str | None]
     """What cannot be written now."""
+
+
+class AttemptRecord(ProcessIdentity):
+    """attempts/N.json: which process began attempt N."""
+
+    format_version: NotRequired[Annotated[int, Range(1, 1_000_000), SHOULD]]
+    t: NotRequired[Time]
+    attempt: Number
+    nonce: NotRequired[Annotated[str, SHOULD]]
+    """By which the process knows its own claim again."""
 
 
 class WorkerRecord(ProcessIdentity):

@@ -154,6 +154,7 @@ def combine(
     What a queued run waits for is known from `state_of`, or from the journals of the runs beside it.
     """
     pending, finished = history.pending(), history.finished
+    status = _of_latest(history, status)
     said: Record = {**(status or {})}
     ended = history.state in ENDED
     best = said.get("best") or (finished.get("best") if finished else None)
@@ -210,11 +211,18 @@ def live_state(history: History, status: Status | None) -> str:
     """
     if history.state in (*ENDED, RunState.RELEASED, RunState.UNREADABLE):
         return history.state
+    status = _of_latest(history, status)
     if not status:  # no sign of a process, and none that it ended
         return history.state if history.state == RunState.QUEUED else RunState.UNKNOWN
     if process_is_gone(status):
         return RunState.DEAD
     return status["state"]
+
+
+def _of_latest(history: History, status: Status | None) -> Status | None:
+    """Return the status, None when an attempt wrote it after a later one had begun."""
+    attempt = status.get("attempt") if status else None
+    return None if isinstance(attempt, int) and attempt < history.attempt else status
 
 
 def best_on_path(history: History, metrics: Iterable[Record], primary: Primary) -> Best | None:

@@ -45,7 +45,7 @@ def publish_analysis(paths: RunPaths, record: Analysis) -> str:
     """Add an analysis; returns its id. The newest one is shown."""
     opening.make_folder(paths.analyses)
     analysis_id = new_ulid()
-    atomic.create(paths.analysis(analysis_id), sound({"t": now(), **record}, misfit_of_analysis))
+    atomic.create(paths.analysis(analysis_id), sound({"t": now(), **record}, misfit_of_analysis), unique=True)
     return analysis_id
 
 

@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 import signal
 import socket
 import subprocess
@@ -15,14 +16,18 @@ from hankelboard.app.data import runs as data
 from hankelboard.settings.config import parse
 from hankelboard.settings.preset import find_preset
 from hankelboard.settings.toml import merge
-from hankelboard.storage import checkpoints, workers
+from hankelboard.storage import checkpoints
 from hankelboard.storage.history import read_history
 from hankelboard.storage.layout import run_paths
 from hankelboard.storage.runs import create_run
 from hankelboard.storage.verification import verify_run
+from hankelboard.storage.workers import present
 from tests import corruption_sweep
+from tests.trainer.frozen import KEYS as FREEZING
+from tests.trainer.frozen import KINDS, wake_after_another
 from tests.trainer.kill_sweep import Story
-from tests.waiting import until
+from tests.trainer.small_run import SmallRun
+from tests.waiting import PATIENCE_S, until
 from tests.wrong_types import ODD, Victim, each_fitting, look, odd_lines
 
 KILLS = 15
@@ -134,9 +139,59 @@ def test_up_that_is_killed_leaves_nothing_behind_and_its_runs_are_saved(tmp_path
         up.wait()
     until(lambda: read_history(run).state == "interrupted")
     assert read_history(run).reason == "the process was asked to end"
-    until(lambda: not listens(port) and not workers.present(tmp_path))
+    until(lambda: not listens(port) and not present(tmp_path))
 
 
 def listens(port):
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+# Several writers.
+
+
+@pytest.mark.parametrize(("kind", "nth"), KINDS)
+def test_frozen_before_a_write_of_any_kind_it_changes_nothing_that_counts(tmp_path, monkeypatch, kind, nth):
+    monkeypatch.setattr("hankelboard.trainer.compression.recorder.BEAT_S", 0.01)
+    wake_after_another(SmallRun(tmp_path, **FREEZING), kind, nth, monkeypatch)
+
+
+MACHINE = """
+import fcntl, os, socket
+if host := os.environ.get("TEST_HOST"):
+    socket.gethostname = lambda: host
+    def no_locks(descriptor, how):
+        raise OSError(37, "No locks available")
+    fcntl.flock = no_locks
+"""
+
+
+def workers(runs, *, hosts, jobs="1"):
+    """One worker a host, begun at the same time; the environment of each makes it a machine without locks."""
+    site = runs / ".site"
+    site.mkdir()
+    (site / "sitecustomize.py").write_text(MACHINE)
+    path = os.pathsep.join([str(site), os.environ.get("PYTHONPATH", "")])
+    command = [sys.executable, "-P", "-m", "hankelboard", "worker", "--once", "--jobs", jobs,
+               "--runs-dir", str(runs)]  # fmt: skip
+    started = [
+        subprocess.Popen(command, env={**os.environ, "PYTHONPATH": path, "TEST_HOST": host}) for host in hosts
+    ]
+    assert [worker.wait(PATIENCE_S) for worker in started] == [0] * len(hosts)
+
+
+def test_two_machines_without_locks_train_a_run_once(tmp_path):
+    run = SmallRun(tmp_path, training={"steps": 600})
+    workers(tmp_path, hosts=("one", "other"))
+    assert run.history.state == "finished"
+    assert len(run.events("attempt_started")) == len(run.events("run_finished")) == 1
+    assert not [finding for finding in verify_run(run.paths) if finding.damage]
+    log = run.paths.log.read_text()
+    assert re.search(r"is being trained by another process \(pid \d+ on (one|other)\)", log)
+
+
+def test_two_workers_on_three_short_runs_finish_each_once(tmp_path):
+    runs = [SmallRun(tmp_path, training={"steps": 5}, reduction={"steps": []}) for _ in range(3)]
+    workers(tmp_path, hosts=("", ""), jobs="2")
+    for run in runs:
+        assert (len(run.events("attempt_started")), len(run.events("run_finished"))) == (1, 1)

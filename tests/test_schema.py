@@ -21,7 +21,7 @@ TYPES = {
     "run": schema.RunRecord, "status": schema.Status, "metrics": schema.Metrics, "spectra": schema.Spectrum,
     "proposal": schema.Proposal, "decision": schema.DecisionRecord, "command": schema.CommandRecord,
     "measurement": schema.MeasurementRecord, "analysis": schema.Analysis, "note": schema.Note,
-    "manifest": schema.Manifest,
+    "manifest": schema.Manifest, "attempt": schema.AttemptRecord,
 }  # fmt: skip
 EVENT_TYPES = {
     EventKind.REDUCTION_APPLIED: schema.ReductionApplied,

@@ -137,6 +137,8 @@ class RunCache:
         self._open = set(PARTS) - ON_DEMAND
         self._files: dict[str, str] = {}
         self._marks: dict[str, Mark] = {}
+        self._attempts: Mark = None
+        self._journals = paths.root
         self._versions = dict.fromkeys(PARTS, 0)
         self._derived: dict[str, tuple[list[float], Any]] = {}
         self._run: Run | None = None
@@ -153,9 +155,11 @@ class RunCache:
             "status": self._read_status, "notes": self._read_notes, "inbox": self._read_inbox,
             "metrics": self._read_metrics, "spectra": self._read_spectra,
         }  # fmt: skip
-        self._begin_events()
-        self._begin_metrics()
-        self._begin_spectra()
+        self._begin: dict[str, Callable[[], None]] = {
+            "events": self._begin_events, "metrics": self._begin_metrics, "spectra": self._begin_spectra,
+        }  # fmt: skip
+        for begin in self._begin.values():
+            begin()
 
     def _begin_events(self) -> None:
         self._events_reader = events_reader(self.paths)
@@ -175,9 +179,20 @@ class RunCache:
     def refresh(self) -> None:
         """Take in what is new on disk."""
         with self._lock:
+            self._follow_journals()
             for part in PARTS:
                 if part in self._open:
                     self._refresh_part(part)
+
+    def _follow_journals(self) -> None:
+        """Begin anew where an attempt took the journals over."""
+        attempts, self._attempts = self._attempts, mark(self.paths.attempts)
+        if attempts != self._attempts and (journals := self.paths.journals) != self._journals:
+            self._journals = journals
+            for part, begin in self._begin.items():
+                self._files.pop(part, None)
+                self._marks.pop(part, None)
+                begin()
 
     def _refresh_part(self, part: str) -> None:
         if self._refused and part != "run_json":
@@ -244,8 +259,8 @@ class RunCache:
     def _read_events(self) -> None:
         for lines in self._new_pieces(lambda: self._events_reader, self._begin_events):
             for event in cast(list[Event], self._events_reader.decode(lines)):
-                self.history.apply(event)
-                self.events.append(event)
+                if self.history.apply(event):
+                    self.events.append(event)
 
     def _read_metrics(self) -> None:
         for lines in self._new_pieces(lambda: self._metrics_reader, self._begin_metrics):
@@ -313,11 +328,14 @@ class RunCache:
     def _row(self) -> RunRow:
         with self._lock:
             shown, status = self._summary(), self._status
-            living = shown["state"] not in (*NO_TRAINER, RunState.QUEUED)
+            state = shown["state"]
+            if status is not None and state == RunState.DEAD and self._watch.outlives(status):
+                state = status.get("state", state)  # its beat goes on: it is somewhere else
+            living = state not in (*NO_TRAINER, RunState.QUEUED)
             stale = status is not None and self._watch.is_stale(status) and living
             return {
                 **shown,
-                "state": RunState.STALE if stale else shown["state"],
+                "state": RunState.STALE if stale else state,
                 "living": living and not stale,
                 "trouble": str((status.get("trouble") if status else None) or ""),
                 "damaged": {reader.path.name: reader.damaged for reader in self._damaged()},

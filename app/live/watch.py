@@ -43,7 +43,7 @@ CHANGES: list[type[FileSystemEvent]] = [
 ]  # fmt: skip
 _IN_RUN = RunPaths(Path())
 HEARTBEAT, METRICS, LOG = _IN_RUN.status.name, _IN_RUN.metrics.name, _IN_RUN.log.name
-SPECTRA = _IN_RUN.spectra.name
+SPECTRA, ATTEMPTS = _IN_RUN.spectra.name, _IN_RUN.attempts.name
 """What changes every few seconds while a run lives, and more often."""
 ANYTHING = ""
 """In the place of a file's name: it is not known what changed."""
@@ -163,6 +163,8 @@ class Watch(FileSystemEventHandler):
             return None
         if not parts or not RUN_ID.fullmatch(parts[0]):
             return None
+        if len(parts) == 4 and parts[1] == ATTEMPTS:  # a journal that an attempt took over
+            return parts[0], parts[3]
         return parts[0], parts[1] if len(parts) > 1 else ANYTHING
 
     def notice(self, run_id: str, name: str = ANYTHING) -> None:

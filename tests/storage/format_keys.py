@@ -8,7 +8,8 @@ from hankelboard.storage.vocabulary import EventKind
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "KEYS.md"
 RECORDS = {
-    "run.json": schema.RunRecord, "status.json": schema.Status, "metrics.jsonl": schema.Metrics,
+    "run.json": schema.RunRecord, "status.json": schema.Status, "attempts/N.json": schema.AttemptRecord,
+    "metrics.jsonl": schema.Metrics,
     "spectra.jsonl": schema.Spectrum, "events.jsonl": schema.Event, "proposals/N.json": schema.Proposal,
     "proposals/N.waited.json": schema.Waited, "decisions/N.json": schema.DecisionRecord,
     "inbox/ID.json": schema.CommandRecord, "notes/ID.json": schema.Note,

@@ -150,10 +150,11 @@ class AtCall:
             self.calls += 1
             if self.calls == self.nth and self.when == "before":
                 kill()
-            result = call(*arguments, **more)
-            if self.calls == self.nth and self.when == "after":
-                kill()
-            return result
+            try:
+                return call(*arguments, **more)
+            finally:  # also when it found a folder that it was to make
+                if self.calls == self.nth and self.when == "after":
+                    kill()
 
         return counted
 

@@ -5,16 +5,18 @@ import importlib
 import os
 import socket
 import sys
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from hankelboard.access.state_folder import state_folder
 from hankelboard.storage import lifeline
-from hankelboard.storage.errors import CommandRefused, DamagedRun, HankelboardError
-from hankelboard.storage.history import read_history
+from hankelboard.storage.errors import CommandRefused, DamagedRun, HankelboardError, RunHeld
+from hankelboard.storage.history import History, read_history
+from hankelboard.storage.layout import RunPaths
 from hankelboard.storage.references import state_beside, waits_for
-from hankelboard.storage.runs import list_runs, read_run
+from hankelboard.storage.runs import Run, list_runs, read_run
 from hankelboard.storage.schema import Whose
 from hankelboard.storage.vocabulary import CommandKind, RunState
 from hankelboard.trainer.cli import entering
@@ -23,7 +25,10 @@ from hankelboard.trainer.cli.arguments import add_by, add_command, need, run_of,
 from hankelboard.trainer.cli.port_holder import port_holder
 from hankelboard.trainer.cli.side_by_side import Kept, SideBySide
 from hankelboard.trainer.compression.inbox import unanswered
+from hankelboard.trainer.compression.permission import CHILD_MARK
 from hankelboard.trainer.compression.terminal import say
+from hankelboard.trainer.work.orphans import wants_trainer
+from hankelboard.trainer.work.worker import JOBS_MARK, LEFT_ALONE
 
 DEMO_GROUP = "demo"
 # (preset, name, keys that differ). One CPU thread each: two runs train side by side on two cores.
@@ -205,14 +210,9 @@ def dashboard() -> Path:
 def run(options: argparse.Namespace) -> int:
     paths = run_of(options)
     identity, history = read_run(paths), read_history(paths)
-    kinds = {command.kind for command in unanswered(paths, history)}
-    if history.state == RunState.FINISHED and CommandKind.ROLLBACK not in kinds:
-        say(f"{identity.id} is finished; roll it back to train on from a checkpoint")
-        return 0
-    if history.state == RunState.CANCELLED and CommandKind.RESUME not in kinds:
-        raise CommandRefused(
-            f"{identity.id} was cancelled; `hankelboard send {identity.id} resume` revives it"
-        )
+    wanted = partial(_is_wanted, paths, identity)
+    if not wanted(history):
+        return _left_alone(identity, history)
     waits = waits_for(identity.config, state_beside(paths)) if history.state == RunState.QUEUED else ""
     if waits:
         raise CommandRefused(f"{identity.id} {waits}")
@@ -228,13 +228,41 @@ def run(options: argparse.Namespace) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from hankelboard.trainer.training.cores import take_share  # imports torch
     from hankelboard.trainer.training.loop import train_run
-    from hankelboard.trainer.work.worker import JOBS_MARK
 
     jobs = os.environ.get(JOBS_MARK, "")
     take_share(int(jobs) if jobs.isdecimal() else 1)
     accepts = whose(options) if options.accept_changes else None
-    outcome = train_run(paths, keep_log=not is_child, accept_changes=accepts)
+    try:
+        outcome = train_run(paths, keep_log=not is_child, accept_changes=accepts, wanted=wanted)
+    except RunHeld as error:
+        if not is_child:
+            raise
+        say(str(error), sys.stderr)
+        return LEFT_ALONE
+    if not outcome:
+        return _left_alone(identity, read_history(paths))
     return 0 if outcome in (RunState.FINISHED, RunState.STOPPED) else 1
+
+
+def _is_wanted(paths: RunPaths, identity: Run, history: History) -> bool:
+    """Return whether there is something to train: by a worker's rules for its child, else if possible."""
+    asked = list(unanswered(paths, history))
+    if CHILD_MARK in os.environ:
+        return wants_trainer(identity, history, asked)
+    revived_by = {RunState.FINISHED: CommandKind.ROLLBACK, RunState.CANCELLED: CommandKind.RESUME}
+    needed = revived_by.get(RunState(history.state))
+    return needed is None or any(command.kind == needed for command in asked)
+
+
+def _left_alone(identity: Run, history: History) -> int:
+    if CHILD_MARK in os.environ:
+        return LEFT_ALONE
+    if history.state != RunState.FINISHED:
+        raise CommandRefused(
+            f"{identity.id} was cancelled; `hankelboard send {identity.id} resume` revives it"
+        )
+    say(f"{identity.id} is finished; roll it back to train on from a checkpoint")
+    return 0
 
 
 def worker(options: argparse.Namespace) -> int:

@@ -41,6 +41,7 @@ class Deadline:
     def _decide(self, outcome: ProposalOutcome, verdict: str, reason: str) -> None:
         """Decide as a person would: of two decisions the first wins."""
         run = self._run
+        run.recorder.check()
         with contextlib.suppress(AlreadyDecided):
             proposals.decide(
                 run.paths, outcome.number, verdict, by=TIMEOUT, via="trainer", reason=reason,

@@ -1,9 +1,11 @@
 """A run that failed: why, and no to the commands for which a worker would start it again at once."""
 
+import contextlib
 import signal
 import sys
 import traceback
-from typing import Unpack
+from collections.abc import Callable, Iterator
+from typing import Unpack, cast
 
 from hankelboard.storage.commands import Command
 from hankelboard.storage.errors import HankelboardError, ResumeRefused
@@ -11,7 +13,7 @@ from hankelboard.storage.history import History, read_history
 from hankelboard.storage.journal import Journal
 from hankelboard.storage.layout import RunPaths
 from hankelboard.storage.runs import RunLock
-from hankelboard.storage.schema import EventFields, Place
+from hankelboard.storage.schema import Event, EventFields, Place
 from hankelboard.storage.vocabulary import ENDED, CommandKind, EventKind, Phase, RunState
 from hankelboard.trainer.compression.inbox import naming, unanswered
 from hankelboard.trainer.compression.recorder import Recorder
@@ -81,16 +83,27 @@ def _refuse(recorder: Recorder, paths: RunPaths, reason: str) -> None:
         recorder.event(EventKind.COMMAND_REFUSED, **naming(command), reason=reason)
 
 
-def give_up(paths: RunPaths, reason: str) -> None:
-    """Record that a run cannot even start; one that had finished stays so. Takes run.lock."""
-    with RunLock(paths), Journal(paths.events) as journal:
-        history = read_history(paths)
+def give_up(paths: RunPaths, reason: str, still: Callable[[History], bool] = lambda history: True) -> None:
+    """Record that a run cannot even start; one that had finished stays so. Takes run.lock.
+
+    `still` looks again once it is taken: what somebody else did to the run meanwhile stands.
+    """
+    with answering(paths) as (journal, history, attempt):
+        if not still(history):
+            return
         finished = history.state == RunState.FINISHED
         if not finished:
-            append(journal, history, EventKind.RUN_FAILED, reason=reason)
+            append(journal, history, attempt, EventKind.RUN_FAILED, reason=reason)
         why = f"{REFUSAL_OF_FINISHED}: {reason}" if finished else REFUSAL
         for command in waking(paths, history):
-            append(journal, history, EventKind.COMMAND_REFUSED, **naming(command), reason=why)
+            append(journal, history, attempt, EventKind.COMMAND_REFUSED, **naming(command), reason=why)
+
+
+@contextlib.contextmanager
+def answering(paths: RunPaths) -> Iterator[tuple[Journal, History, int]]:
+    """Yield the journal of a run that nobody trains, its history, and the attempt that answers."""
+    with RunLock(paths) as lock, Journal(paths.events, guard=lock.fence.check) as journal:
+        yield journal, read_history(paths), lock.fence.number
 
 
 def describe(error: BaseException) -> str:
@@ -104,7 +117,11 @@ def waking(paths: RunPaths, history: History) -> list[Command]:
     return [command for command in unanswered(paths, history) if command.kind in REVIVING]
 
 
-def append(journal: Journal, history: History, kind: EventKind, **fields: Unpack[EventFields]) -> None:
-    """Append an event to the journal of a run that nobody trains."""
-    where: Place = {"step": history.step, "branch": history.branch, "attempt": max(history.attempt, 0)}
-    journal.append({"kind": kind, **where, **fields}, durable=True)
+def append(
+    journal: Journal, history: History, attempt: int, kind: EventKind, **fields: Unpack[EventFields]
+) -> None:
+    """Append an event to the journal of a run that nobody trains, and fold it."""
+    where: Place = {"step": history.step, "branch": history.branch, "attempt": attempt}
+    event = cast(Event, {"kind": kind, **where, **fields})
+    journal.append(event, durable=True)
+    history.apply(event)

@@ -87,6 +87,7 @@ class Measurements:
             occasion = self._occasion(proposal["attempt_step"])
             measured = evidence.complete(run.model, self._workload, self._config, occasion, proposal, ranks)
             record = cast(MeasurementRecord, {"proposal": number, **measured})
+            run.recorder.check()
             proposals.publish_measurement(run.paths, command.id, record)
         except (ProposalError, ValueError) as error:
             return str(error)

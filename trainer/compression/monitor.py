@@ -114,8 +114,9 @@ class Monitor:
             attempt=run.recorder.attempt,
         )
         try:
-            systems = [layer.realisation(layer.extract()) for layer in layers]
-            publish_systems(run.paths, name, encode(systems))
+            content = encode([layer.realisation(layer.extract()) for layer in layers])
+            run.recorder.check()
+            publish_systems(run.paths, name, content)
         except (OSError, ValueError) as error:
             run.recorder.say(f"systems not kept: {error}")
 

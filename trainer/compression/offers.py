@@ -9,6 +9,7 @@ from math import inf
 
 from hankelboard.settings.config import ReductionConfig
 from hankelboard.storage import proposals
+from hankelboard.storage.atomic import is_unfinished
 from hankelboard.storage.commands import Command
 from hankelboard.storage.errors import AlreadyDecided, ProposalError
 from hankelboard.storage.figures import percent
@@ -48,6 +49,8 @@ DECIDES_ITSELF: dict[str, tuple[Verdict, str]] = {
 """Policies that need no person, with their verdict and its reason."""
 CUTS_BY_ITSELF = (Policy.AUTO, Policy.PRAGMATIC)
 RETRY_S = 5.0
+UNFINISHED_S = 10.0
+"""How long an empty file may still become a decision; then it is none (storage/atomic.py: create)."""
 
 
 class Offers:
@@ -69,6 +72,10 @@ class Offers:
         """Why something was put off; until it is done, or over."""
         self._swallowed = ""
         """Why there was no proposal at an opportunity, until that is in the journal."""
+        self._there = max(proposals.proposal_numbers(run.paths), default=0)
+        """The highest number when this attempt began."""
+        self._unfinished: dict[int, float] = {}
+        """Decisions whose file was empty when first looked at, and when that was."""
         self.opportunities = opportunity_steps(
             run.steps, count=config.attempts, window=config.window, explicit=config.steps
         )
@@ -231,7 +238,7 @@ class Offers:
             record = self._measurements.proposal(opportunity)
             if record is None:
                 return
-            proposals.publish_proposal(run.paths, number, record)
+            number = self._publish_numbered(number, record)
         state.pending_proposal, state.pending_s = number, 0.0
         run.event(
             EventKind.PROPOSAL_PUBLISHED,
@@ -241,12 +248,27 @@ class Offers:
             ranks=record["ranks"],
         )
 
+    def _publish_numbered(self, number: int, record: ProposalFields) -> int:
+        """Publish a proposal under the first number that is free, and return it."""
+        while True:
+            self._run.recorder.check()
+            try:
+                proposals.publish_proposal(self._run.paths, number, record)
+            except FileExistsError:  # of an attempt that did not know yet that it was over
+                number += 1
+            else:
+                return number
+
     def _unannounced(self, opportunity: int) -> tuple[int, ProposalFields | None]:
-        """Return the number of the next proposal, and its record if a death came between file and event."""
+        """Return the number of the next proposal, and its record if a death came between file and event.
+
+        What an attempt before this one publishes later is of weights that were left: it is passed over.
+        """
         run = self._run
         number = max(proposals.proposal_numbers(run.paths), default=0)
         record = proposals.read_proposal(run.paths, number) if number else None
-        if record is None or number in run.history.proposals:
+        late = number > self._there and record is not None and record.get("attempt") != run.recorder.attempt
+        if record is None or late or number in run.history.proposals:
             return number + 1, None
         key = (record.get("branch"), record.get("attempt_step"), record.get("step"))
         if key != (run.state.branch, opportunity, run.state.step):
@@ -276,6 +298,7 @@ class Offers:
         if verdict is not None and proposals.read_decision(run.paths, number) is None:
             why = "ranks of {0.ranks_as}" if self._config.ranks_as and verdict == Verdict.APPROVE else why
             reason = f"policy {policy}: {why.format(self._config)}"
+            run.recorder.check()
             try:
                 return proposals.decide(
                     run.paths, number, verdict, by=f"policy:{policy}", via="trainer", reason=reason,
@@ -283,7 +306,15 @@ class Offers:
                 )  # fmt: skip
             except AlreadyDecided:
                 pass  # a person was faster
-        return proposals.read_decision(run.paths, number)
+        decision = proposals.read_decision(run.paths, number)
+        return None if self._is_being_written(number) else decision
+
+    def _is_being_written(self, number: int) -> bool:
+        """Return whether the file of a decision is empty and has not been so for long."""
+        if not is_unfinished(self._run.paths.decision(number)):
+            return False
+        now = self._run.clock.monotonic()
+        return now - self._unfinished.setdefault(number, now) < UNFINISHED_S
 
     def _accept(self, outcome: ProposalOutcome, decision: Decision) -> None:
         run = self._run

@@ -1,5 +1,6 @@
 """Everything the trainer writes about a run: journals, status with heartbeat, TensorBoard."""
 
+import contextlib
 import math
 import resource
 import sys
@@ -9,6 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, Unpack, cast
 
 from hankelboard.storage import opening
+from hankelboard.storage.attempts import Fence
+from hankelboard.storage.errors import Superseded
 from hankelboard.storage.history import History
 from hankelboard.storage.journal import Journal
 from hankelboard.storage.layout import RunPaths
@@ -74,18 +77,21 @@ def _number(value: object) -> float:
 class Recorder:
     """The one writer of a run's journals and status, for the lifetime of one attempt."""
 
-    def __init__(self, paths: RunPaths, *, total_steps: int, attempt: int, tensorboard: bool, keep_log: bool):
+    def __init__(self, fence: Fence, *, total_steps: int, tensorboard: bool, keep_log: bool):
         """Open the journals. `keep_log`: write log.txt, where the output of a worker's child goes already."""
-        self.attempt = attempt
+        paths = fence.paths
+        self.attempt = fence.number
+        self.check = fence.check
+        """Called before anything is written or published: raises Superseded once a later attempt began."""
         self.trouble: str | None = None
         self.steps_per_s: float | None = None
         self._position: Position = Standing()
         self._started = time.monotonic()
         self._paths = paths
         self._total_steps = total_steps
-        self._events = Journal(paths.events)
-        self._metrics = Journal(paths.metrics, buffer_s=1.0)
-        self._spectra = Journal(paths.spectra, buffer_s=1.0)
+        self._events = Journal(paths.events, guard=self.check)
+        self._metrics = Journal(paths.metrics, buffer_s=1.0, guard=self.check)
+        self._spectra = Journal(paths.spectra, buffer_s=1.0, guard=self.check)
         self._identity = process_identity()
         self._beat = 0
         self._beat_at = -math.inf
@@ -173,6 +179,7 @@ class Recorder:
             journal.flush()
         self._note_trouble()
         try:
+            self.check()
             write_status(self._paths, self._status(state, phase))
         except OSError as error:
             self.say(f"status.json not written: {error.strerror or error}")
@@ -225,9 +232,10 @@ class Recorder:
             clock.sleep(RETRY_S)
 
     def close(self) -> None:
-        for journal in (self._events, self._metrics, self._spectra):
-            journal.flush()
-        self._note_trouble(calm_s=0.0)
+        with contextlib.suppress(Superseded):
+            for journal in (self._events, self._metrics, self._spectra):
+                journal.flush()
+            self._note_trouble(calm_s=0.0)
         self._metrics.close()
         self._spectra.close()
         self._events.close()

@@ -57,5 +57,10 @@ def _newer_one_is_sound(
     paths: RunPaths, history: History, oldest_gone: CheckpointName, there: list[Checkpoint]
 ) -> bool:
     path = history.segments()
-    newer = [c.name for c in there if c.name.sequence > oldest_gone.sequence and c.name.branch in path]
+    newer = [
+        c.name
+        for c in there
+        if c.name.sequence > oldest_gone.sequence and c.name.branch in path
+        if not history.is_replaced(vars(c.name))
+    ]
     return any(not list(checkpoints.problems(paths, name)) for name in reversed(newer))

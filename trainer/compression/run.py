@@ -56,8 +56,8 @@ class Run:
     """Called, in this order, when layers may have other state dimensions: see `reshaped`."""
     clock: Clock = time
     """By which training waits and deadlines pass; the heartbeat is of the machine always."""
-    _saved: tuple[Any, ...] | None = None
-    """What the newest checkpoint holds, so that the same state is not written twice."""
+    _saved: tuple[tuple[Any, ...], Checkpoint] | None = None
+    """What the newest checkpoint holds, and itself, so that the same state is not written twice."""
 
     def __post_init__(self) -> None:
         self.layers: list[tuple[str, ReducibleLayer]] = reducible_layers(self.model)
@@ -86,8 +86,8 @@ class Run:
         state = self.state
         waits = (state.pending_proposal, state.trial is not None)
         holds = (state.branch, state.step, tuple(state.reductions), waits, pinned)
-        if holds == self._saved and cause in UNREPEATED:
-            return checkpoints.read_checkpoint(self.paths, checkpoints.checkpoint_names(self.paths)[-1])
+        if self._saved is not None and self._saved[0] == holds and cause in UNREPEATED:
+            return self._saved[1]
         self.recorder.show_phase(Phase.CHECKPOINTING)
         try:
             published = checkpoints.publish(
@@ -99,13 +99,14 @@ class Run:
                 state_dims=self.state_dims,
                 metrics=state.last,
                 reductions=state.reductions,
+                guard=self.recorder.check,
             )
         except (OSError, CheckpointError) as error:  # the latter: what was written cannot be read
             reason = getattr(error, "strerror", None) or error
             self.recorder.trouble = f"checkpoint not written: {reason}"
             return None
         self.recorder.trouble = None
-        self._saved = holds
+        self._saved = holds, published
         self.event(EventKind.CHECKPOINT_PUBLISHED, checkpoint=str(published.name), cause=cause, pinned=pinned)
         self._prune()
         return published
@@ -121,6 +122,7 @@ class Run:
         for checkpoint in superfluous(self.paths, self.history, keep=self.keep_checkpoints):
             name = str(checkpoint.name)
             self.event(EventKind.CHECKPOINT_PRUNED, checkpoint=name, bytes=checkpoint.bytes)
+            self.recorder.check()
             try:
                 checkpoints.remove(self.paths, checkpoint.name)
             except OSError as error:
@@ -171,6 +173,7 @@ class Run:
             name
             for name in checkpoints.checkpoint_names(self.paths)
             if name.branch in path and (path[name.branch] is None or name.step <= (path[name.branch] or 0))
+            if not self.history.is_replaced(vars(name))
         ]
         return sorted(names, key=lambda n: (n.branch == branch.number, n == origin, n.sequence), reverse=True)
 
@@ -196,6 +199,8 @@ class Run:
         before, when the checkpoint is damaged.
         """
         left = self.state
+        if self.history.is_replaced(vars(name)):
+            raise CheckpointError(f"checkpoint {name}: a later attempt trained this step again")
         self.restore(name)
         undone = [number for number in left.reductions if number not in self.state.reductions]
         opportunities = [self.history.proposals[number].attempt_step for number in undone]

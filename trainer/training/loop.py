@@ -3,14 +3,17 @@
 import math
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
 
 import torch
 
 from hankelboard.settings.config import Config, parse_recorded
 from hankelboard.storage import checkpoints
-from hankelboard.storage.errors import ConfigError, DamagedRun
+from hankelboard.storage.attempts import Fence
+from hankelboard.storage.errors import ConfigError, DamagedRun, Superseded
 from hankelboard.storage.figures import percent
-from hankelboard.storage.history import read_history
+from hankelboard.storage.history import History, read_history
 from hankelboard.storage.layout import RunPaths
 from hankelboard.storage.opening import irregularities
 from hankelboard.storage.runs import RunLock, read_run
@@ -41,13 +44,18 @@ SMALLEST_RATE = 1e-7
 
 
 def train_run(
-    paths: RunPaths, *, keep_log: bool = True, accept_changes: Whose | None = None, clock: Clock = time
+    paths: RunPaths,
+    *,
+    keep_log: bool = True,
+    accept_changes: Whose | None = None,
+    clock: Clock = time,
+    wanted: Callable[[History], bool] = lambda history: True,
 ) -> str:
     """Train a run until it ends: fresh, or from its newest valid checkpoint.
 
     Hold run.lock meanwhile. Return finished, stopped, interrupted or failed; failed, too, when the settings
-    in run.json are refused. Handlers of signals, threads and generators of the process are afterwards what
-    they were.
+    in run.json are refused; interrupted, too, when a later attempt began elsewhere. Handlers of signals,
+    threads and generators of the process are afterwards what they were.
 
     Parameters
     ----------
@@ -57,6 +65,9 @@ def train_run(
         Who trains on although data, their split or the model's code changed.
     clock : Clock
         By which it waits and deadlines pass.
+    wanted : callable
+        Whether the run is still to be trained, asked once nobody else can change that: what was known before
+        may be over. If not, nothing is done and nothing returned.
 
     Raises
     ------
@@ -75,34 +86,54 @@ def train_run(
         config = parse_recorded(run.config)
     except ConfigError as error:  # edited by hand, or of another version
         say(f"{paths.run_id}: {error}", sys.stderr)
-        give_up(paths, describe(error))
+        give_up(paths, describe(error), wanted)
         return RunState.FAILED
-    with RunLock(paths), surroundings(config.training):
-        checkpoints.remove_strays(paths)
-        history = read_history(paths)
-        recorder = Recorder(
-            paths,
-            total_steps=config.training.steps,
-            attempt=history.attempt + 1,
-            tensorboard=config.output.tensorboard,
-            keep_log=keep_log,
-        )
-        stood = Standing.of(history, read_status(paths))
-        recorder.follow(stood)
-        with Signals() as signals:
-            try:
-                recorder.show(RunState.STARTING, Phase.RESTORING)
-                session = open_session(paths, config, history, recorder, clock)
-                changes = changes_since(session, accept_changes)
-                signals.hold()
-                return run_attempt(session, changes, signals)
-            except (Exception, AskedToEnd) as error:  # the process edge: whatever it is, the run says so
-                if history.attempt < recorder.attempt:  # it did not begin
-                    recorder.follow(stood)
-                    return not_begun(recorder, paths, history, error)
-                return fail(recorder, paths, error)
-            finally:
-                recorder.close()
+    try:
+        with RunLock(paths, say=partial(say, stream=sys.stderr)) as lock, surroundings(config.training):
+            return _train(lock.fence, config, keep_log, accept_changes, clock, wanted)
+    except Superseded as error:
+        say(str(error), sys.stderr)
+        return RunState.INTERRUPTED
+
+
+def _train(
+    fence: Fence,
+    config: Config,
+    keep_log: bool,
+    accept_changes: Whose | None,
+    clock: Clock,
+    wanted: Callable[[History], bool],
+) -> str:
+    paths = fence.paths
+    history = read_history(paths)
+    if not wanted(history):
+        return ""
+    fence.check()
+    checkpoints.remove_strays(paths, fence.number)
+    recorder = Recorder(
+        fence,
+        total_steps=config.training.steps,
+        tensorboard=config.output.tensorboard,
+        keep_log=keep_log,
+    )
+    stood = Standing.of(history, read_status(paths))
+    recorder.follow(stood)
+    with Signals() as signals:
+        try:
+            recorder.show(RunState.STARTING, Phase.RESTORING)
+            session = open_session(paths, config, history, recorder, clock)
+            changes = changes_since(session, accept_changes)
+            signals.hold()
+            return run_attempt(session, changes, signals)
+        except Superseded:
+            raise
+        except (Exception, AskedToEnd) as error:  # the process edge: whatever it is, the run says so
+            if history.attempt < recorder.attempt:  # it did not begin
+                recorder.follow(stood)
+                return not_begun(recorder, paths, history, error)
+            return fail(recorder, paths, error)
+        finally:
+            recorder.close()
 
 
 def run_attempt(session: Session, changes: Changes, signals: Signals) -> RunState:

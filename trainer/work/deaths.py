@@ -8,12 +8,10 @@ away) is no fault of the run: it is tried again for ever, after growing waits.
 import signal
 from dataclasses import dataclass
 
-from hankelboard.storage.history import History, read_history
-from hankelboard.storage.journal import Journal
+from hankelboard.storage.history import History
 from hankelboard.storage.layout import RunPaths
-from hankelboard.storage.runs import RunLock
 from hankelboard.storage.vocabulary import EventKind, Fault
-from hankelboard.trainer.compression.failure import append
+from hankelboard.trainer.compression.failure import answering, append
 
 MAX_DEATHS = 3
 FIRST_REST_S, LONGEST_REST_S = 10.0, 600.0
@@ -54,13 +52,12 @@ def record(paths: RunPaths, death: Death) -> History:
 
     Raises RunHeld when another process trains the run: then it was not this run's trainer that died.
     """
-    with RunLock(paths), Journal(paths.events) as journal:
-        history = read_history(paths)
+    with answering(paths) as (journal, history, attempt):
         reason = death.words
         if death.fault == Fault.OUTSIDE and (seconds := rest_s(history.kills + 1)):
             reason += f", {history.kills + 1} times in a row: it is tried again after {seconds:g} s"
-        append(journal, history, EventKind.ATTEMPT_ENDED, reason=reason, fault=death.fault)
-    return read_history(paths)
+        append(journal, history, attempt, EventKind.ATTEMPT_ENDED, reason=reason, fault=death.fault)
+        return history
 
 
 def rest_s(kills: int) -> float:

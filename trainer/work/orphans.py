@@ -1,13 +1,15 @@
 """Runs that have no trainer now: what is to become of them, and answers to commands sent to them."""
 
+from typing import cast
+
 from hankelboard.storage.commands import Command
-from hankelboard.storage.history import History, read_history
-from hankelboard.storage.journal import Journal
+from hankelboard.storage.history import History
 from hankelboard.storage.layout import RunPaths
-from hankelboard.storage.runs import Run, RunLock
+from hankelboard.storage.runs import Run
+from hankelboard.storage.schema import EventFields
 from hankelboard.storage.vocabulary import ENDED, CommandKind, EventKind, RunState
-from hankelboard.trainer.compression.failure import REVIVING, append
-from hankelboard.trainer.compression.inbox import naming
+from hankelboard.trainer.compression.failure import REVIVING, answering, append
+from hankelboard.trainer.compression.inbox import naming, unanswered
 
 ENDS = (CommandKind.STOP, CommandKind.KILL)
 """Commands that end a run for good."""
@@ -46,29 +48,36 @@ def refusal(state: str, kind: str, *, held: str = "") -> str | None:
 
 
 def answer(paths: RunPaths, history: History, asked: list[Command]) -> None:
-    """Answer what needs no trainer: cancel a queued run, refuse what makes no sense. Takes run.lock."""
-    with RunLock(paths), Journal(paths.events) as journal:
-        for command in asked:
-            if history.state == RunState.QUEUED and command.kind in (CommandKind.STOP, CommandKind.KILL):
-                _end(journal, history, command, EventKind.RUN_CANCELLED, f"cancelled by {command.by}")
-                history = read_history(paths)
-                continue
-            goes_on = history.state not in ENDED or history.state == RunState.INTERRUPTED
-            if goes_on and (command.kind == CommandKind.KILL or (history.held and command.kind in ENDS)):
-                _end(journal, history, command, EventKind.RUN_STOPPED, f"{_how(command)}, without saving")
-                history = read_history(paths)
-                continue
-            reason = refusal(history.state, command.kind, held=history.held)
-            if reason:
-                append(journal, history, EventKind.COMMAND_REFUSED, **naming(command), reason=reason)
+    """Answer what needs no trainer: cancel a queued run, refuse what makes no sense. Takes run.lock.
+
+    What is asked, and of a run in which state, is looked at again once the lock is taken.
+    """
+    if not any(_reply(history, command) for command in asked):
+        return
+    with answering(paths) as (journal, latest, attempt):
+        for command in list(unanswered(paths, latest)):
+            if reply := _reply(latest, command):
+                append(journal, latest, attempt, reply[0], **reply[1])
+
+
+def _reply(history: History, command: Command) -> tuple[EventKind, EventFields] | None:
+    """Return the event that answers a command to a run in this state; None where a trainer is to answer."""
+    if history.state == RunState.QUEUED and command.kind in ENDS:
+        return _end(EventKind.RUN_CANCELLED, command, f"cancelled by {command.by}")
+    goes_on = history.state not in ENDED or history.state == RunState.INTERRUPTED
+    if goes_on and (command.kind == CommandKind.KILL or (history.held and command.kind in ENDS)):
+        return _end(EventKind.RUN_STOPPED, command, f"{_how(command)}, without saving")
+    if reason := refusal(history.state, command.kind, held=history.held):
+        return EventKind.COMMAND_REFUSED, cast(EventFields, {**naming(command), "reason": reason})
+    return None
 
 
 def _how(command: Command) -> str:
     return f"{'killed' if command.kind == CommandKind.KILL else 'stopped'} by {command.by}"
 
 
-def _end(journal: Journal, history: History, command: Command, kind: EventKind, reason: str) -> None:
-    append(journal, history, kind, reason=reason, command_id=command.id)
+def _end(kind: EventKind, command: Command, reason: str) -> tuple[EventKind, EventFields]:
+    return kind, {"reason": reason, "command_id": command.id}
 
 
 def needs_nothing(history: History, asked: list[Command]) -> bool:

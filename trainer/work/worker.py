@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,12 +18,13 @@ from types import FrameType
 from hankelboard.access import tickets
 from hankelboard.access.tickets import Standing, Ticket
 from hankelboard.storage import workers
-from hankelboard.storage.errors import RunError, RunHeld
+from hankelboard.storage.errors import RunError, RunHeld, Superseded
 from hankelboard.storage.history import History, read_history
 from hankelboard.storage.layout import RunPaths
 from hankelboard.storage.opening import irregularities, size_of
 from hankelboard.storage.references import state_beside, waits_for
 from hankelboard.storage.runs import is_held, list_runs, read_run
+from hankelboard.storage.status import BeatWatch
 from hankelboard.storage.vocabulary import ENDED, CommandKind, Fault, RunState
 from hankelboard.trainer.compression.clock import Clock
 from hankelboard.trainer.compression.failure import REVIVING, describe, give_up
@@ -36,6 +37,8 @@ from hankelboard.trainer.work import deaths, log_keeper, orphans
 SCAN_S = 1.0
 PATIENCE_S = 20.0
 KILL_PATIENCE_S = 5.0
+LEFT_ALONE = 75
+"""Exit code of a child that found nothing to do, or the run in another's hands: no death."""
 JOBS_MARK = "HANKELBOARD_JOBS"
 """In the environment of a child: how many are trained at once."""
 LOG_PATIENCE_S = 2.0
@@ -70,10 +73,12 @@ class Worker:
         self._to_kill: dict[str, bool] = {}
         self._waits: set[str] = set()
         self._troubles: dict[str, str] = {}
+        self._watches: defaultdict[str, BeatWatch] = defaultdict(BeatWatch)
         self._unadopted: dict[str, tuple[object, ...]] = {}
         self._complaints: set[str] = set()
         self._beat = 0
         self._ending = False
+        self._judging = False
 
     def work(self, *, once: bool = False) -> None:
         """Work until a signal comes; with `once` until nothing is left to do."""
@@ -119,8 +124,12 @@ class Worker:
             say(f"worker heartbeat not written: {error}", sys.stderr)
 
     def _start_what_waits(self) -> bool:
-        """Start children while there is room; returns whether runs are left that wait for room or rest."""
-        waiting = False
+        """Start children while there is room; returns whether runs are left that wait for room or rest.
+
+        Or for a judgement: whether the beat of a trainer elsewhere, of which nothing else is known, goes on.
+        """
+        self._judging = False
+        rests = False
         for paths in reversed(self._list()):
             if paths.run_id in self._children:
                 continue
@@ -128,12 +137,12 @@ class Worker:
                 if not self._wants_child(paths):
                     continue
                 if self._clock.monotonic() < self._due.get(paths.run_id, 0.0):
-                    waiting = True
+                    rests = True
                 elif len(self._children) >= self._jobs:
                     return True
                 else:
                     self._start(paths)
-        return waiting
+        return rests or self._judging
 
     def _list(self) -> list[RunPaths]:
         try:
@@ -161,7 +170,7 @@ class Worker:
         if orphans.needs_nothing(history, asked):
             self._settled[paths.run_id] = mark
             return False
-        if is_held(paths):
+        if self._is_held(paths):
             return False  # somebody trains it, and answers its commands
         if orphans.wants_trainer(run, history, asked):
             if not self._has_ticket(paths, mark):
@@ -175,8 +184,15 @@ class Worker:
             self._say_what_waits(paths.run_id, waits)
             return not waits
         if asked:
-            orphans.answer(paths, history, asked)
+            with contextlib.suppress(RunHeld, Superseded):  # then another one answers
+                orphans.answer(paths, history, asked)
         return False
+
+    def _is_held(self, paths: RunPaths) -> bool:
+        watch = self._watches[paths.run_id]
+        held = is_held(paths, watch)
+        self._judging |= held and watch.beat is not None and not watch.advanced
+        return held
 
     def _is_unadopted_still(self, paths: RunPaths, mark: tuple[int, int, int]) -> bool:
         known = self._unadopted.get(paths.run_id)
@@ -229,10 +245,9 @@ class Worker:
 
     def _give_up(self, paths: RunPaths, history: History) -> None:
         how = f": {history.reason}" if history.deaths else ""
-        give_up(
-            paths,
-            f"{deaths.MAX_DEATHS} processes in a row died and came no further{how}; log.txt says more",
-        )
+        reason = f"{deaths.MAX_DEATHS} processes in a row died and came no further{how}; log.txt says more"
+        with contextlib.suppress(RunHeld, Superseded):  # then another one trains it
+            give_up(paths, reason, lambda latest: latest.state == history.state)
         self._deaths[paths.run_id] = 0
 
     def _command(self, run_id: str) -> list[str]:
@@ -264,7 +279,7 @@ class Worker:
             killed = self._kills.pop(run_id, None) is not None
             say(f"{run_id} ended with {code}")
             with self._contained(run_id):
-                if not killed:
+                if not killed and code != LEFT_ALONE:
                     self._note_end(RunPaths(self._runs / run_id), child, deaths.death_of(code))
 
     def _note_end(self, paths: RunPaths, child: Child, death: deaths.Death) -> None:
@@ -282,7 +297,7 @@ class Worker:
     def _record(self, paths: RunPaths, death: deaths.Death) -> None:
         try:
             history = deaths.record(paths, death)
-        except RunHeld:
+        except (RunHeld, Superseded):
             return  # another process trains it, so this one could not
         except OSError:
             self._deaths[paths.run_id] += death.fault == Fault.OWN  # where its journal cannot be written

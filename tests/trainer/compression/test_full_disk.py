@@ -58,17 +58,27 @@ class Disk:
         self._finds_room = None
 
     def _wrap_files(self, monkeypatch):
-        open_path = Path.open
+        open_path, create = Path.open, os.open
 
         def opened(path, mode="r", *more, **options):
-            if str(path).startswith(self._root) and set(mode) & set("wxa"):
-                if self.full:
-                    raise OSError(errno.ENOSPC, "No space left on device", str(path))
-                if self.read_only:
-                    raise OSError(errno.EACCES, "Permission denied", str(path))
+            if set(mode) & set("wxa"):
+                self._refuse_creation(path)
             return open_path(path, mode, *more, **options)
 
+        def created(path, flags, *more, **options):
+            if flags & os.O_EXCL:
+                self._refuse_creation(path)
+            return create(path, flags, *more, **options)
+
         monkeypatch.setattr(Path, "open", opened)
+        monkeypatch.setattr(os, "open", created)
+
+    def _refuse_creation(self, path):
+        if str(path).startswith(self._root):
+            if self.full:
+                raise OSError(errno.ENOSPC, "No space left on device", str(path))
+            if self.read_only:
+                raise OSError(errno.EACCES, "Permission denied", str(path))
 
 
 def grows(descriptor, data, at):
