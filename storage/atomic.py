@@ -74,7 +74,7 @@ def create_bytes(path: Path, content: bytes, *, unique: bool = False, mode: int 
     with opening.folder(path.parent) as place:
         temporary = _write_temporary(place, content, durable=True, mode=mode)
         try:
-            _publish(temporary, path.name, place, content, unique, mode)
+            _publish(place, temporary, path.name, content, unique, mode)
         finally:
             _remove(temporary, place)
         _sync(place)
@@ -86,7 +86,7 @@ NO_LINKS = frozenset(
 """What file systems say that have no hard links, or no more of them."""
 
 
-def _publish(temporary: str, name: str, place: int, content: bytes, unique: bool, mode: int) -> None:
+def _publish(place: int, temporary: str, name: str, content: bytes, unique: bool, mode: int) -> None:
     """Give a file its name, by a link; where there are none by a rename; else write it once more."""
     try:
         os.link(temporary, name, src_dir_fd=place, dst_dir_fd=place)
@@ -96,16 +96,16 @@ def _publish(temporary: str, name: str, place: int, content: bytes, unique: bool
     except OSError as error:
         if error.errno not in NO_LINKS:
             raise
-        if not _rename_to_free_name(temporary, name, place):
-            _publish_without_links(temporary, name, place, content, unique, mode)
+        if not _rename_to_free_name(place, temporary, name):
+            _publish_without_links(place, temporary, name, content, unique, mode)
 
 
 def _publish_without_links(
-    temporary: str, name: str, place: int, content: bytes, unique: bool, mode: int
+    place: int, temporary: str, name: str, content: bytes, unique: bool, mode: int
 ) -> None:
     if not unique:
-        _write_in_place(name, place, content, mode)
-    elif name in os.listdir(place):
+        _write_in_place(place, name, content, mode)
+    elif _is_there(name, place):
         raise FileExistsError(errno.EEXIST, "File exists", name)
     else:
         os.rename(temporary, name, src_dir_fd=place, dst_dir_fd=place)
@@ -114,12 +114,12 @@ def _publish_without_links(
 _RENAME_NOREPLACE, _RENAME_EXCL = 1, 4
 
 
-def _rename_to_free_name(source: str, target: str, place: int) -> bool:
+def _rename_to_free_name(place: int, source: str, target: str) -> bool:
     """Rename a file if nothing has the new name; return False where the system cannot do that.
 
     Raises FileExistsError when something has it.
     """
-    names = place, os.fsencode(source), place, os.fsencode(target)
+    names = (place, os.fsencode(source), place, os.fsencode(target))
     try:
         system = ctypes.CDLL(None, use_errno=True)
         if sys.platform == "darwin":
@@ -136,10 +136,9 @@ def _rename_to_free_name(source: str, target: str, place: int) -> bool:
     return not number
 
 
-def _write_in_place(name: str, place: int, content: bytes, mode: int) -> None:
+def _write_in_place(place: int, name: str, content: bytes, mode: int) -> None:
     """Create a file and write it at once."""
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-    descriptor = os.open(name, flags, mode, dir_fd=place)
+    descriptor = _create_in(place, name, mode)
     try:
         if os.write(descriptor, content) != len(content):
             raise OSError(errno.ENOSPC, "no space left on device", name)
@@ -149,6 +148,10 @@ def _write_in_place(name: str, place: int, content: bytes, mode: int) -> None:
         raise
     finally:
         os.close(descriptor)
+
+
+def _create_in(place: int, name: str, mode: int = 0o666) -> int:
+    return os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode, dir_fd=place)
 
 
 def is_unfinished(path: Path) -> bool:
@@ -163,9 +166,8 @@ def _line(record: Mapping[str, object], fill: int = 0) -> bytes:
 def _write_temporary(place: int, content: bytes, durable: bool, mode: int) -> str:
     """Write a new file into a folder and return its name."""
     temporary = f"{STRAY_PREFIX}{new_ulid()}"
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
     try:
-        with os.fdopen(os.open(temporary, flags, mode, dir_fd=place), "wb") as file:
+        with os.fdopen(_create_in(place, temporary, mode), "wb") as file:
             file.write(content)
             file.flush()
             if durable:
@@ -179,6 +181,14 @@ def _write_temporary(place: int, content: bytes, durable: bool, mode: int) -> st
 def _remove(temporary: str, place: int) -> None:
     with contextlib.suppress(OSError):  # it stays behind as a stray
         os.unlink(temporary, dir_fd=place)
+
+
+def _is_there(name: str, place: int) -> bool:
+    try:
+        os.stat(name, dir_fd=place, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _same_file(one: str, other: str, place: int) -> bool:
@@ -196,8 +206,7 @@ def copy_start(source: int, size: int, path: Path) -> None:
 
     Atomicity: none; it belongs into a folder that is being built. Durability: on disk when this returns.
     """
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
-    with os.fdopen(opening.open_regular(path, flags), "wb") as file:
+    with opening.folder(path.parent) as place, os.fdopen(_create_in(place, path.name), "wb") as file:
         for start in range(0, size, _PIECE):
             file.write(os.pread(source, min(_PIECE, size - start), start))
         file.flush()

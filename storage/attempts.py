@@ -21,7 +21,7 @@ from hankelboard.storage.decoding import decode_attempt
 from hankelboard.storage.errors import NotWritable, RunError, RunHeld, Superseded
 from hankelboard.storage.history import read_history
 from hankelboard.storage.journal import end_of_last_line
-from hankelboard.storage.layout import FORMAT_VERSION, NUMBERED_JSON, STRAY_PREFIX, RunPaths
+from hankelboard.storage.layout import FORMAT_VERSION, JOURNALS, NUMBERED_JSON, STRAY_PREFIX, RunPaths
 from hankelboard.storage.locks import PERMISSION, Answer
 from hankelboard.storage.records import new_ulid, now, read_record
 from hankelboard.storage.schema import AttemptRecord
@@ -242,7 +242,7 @@ def _take_over(fence: Fence) -> None:
     building = paths.attempts / f"{STRAY_PREFIX}{new_ulid()}"
     opening.make_folder(building, new=True)
     try:
-        for name in (paths.events.name, paths.metrics.name, paths.spectra.name):
+        for name in JOURNALS:
             _copy_whole_lines(source / name, building / name)
         atomic.sync_folder(building)
         fence.check()

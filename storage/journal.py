@@ -141,10 +141,7 @@ class Journal:
 
 
 def _drop_torn_tail(descriptor: int) -> int:
-    """Cut the bytes after the last newline: a record whose writer died. Returns the healed size.
-
-    Raises OSError when they are more than a record can be: that is no journal.
-    """
+    """Cut the bytes after the last newline: a record whose writer died. Returns the healed size."""
     size = os.fstat(descriptor).st_size
     end = end_of_last_line(descriptor, size)
     if end < size:
@@ -154,9 +151,14 @@ def _drop_torn_tail(descriptor: int) -> int:
 
 
 def end_of_last_line(descriptor: int, size: int) -> int:
-    """Return where the last whole line of a file of this size ends."""
+    """Return where the last whole line of a file of this size ends.
+
+    Raises OSError when what comes after it is more than a record can be: that is no journal.
+    """
     end = size
     while end > 0:
+        if size - end > MAX_TAIL_BYTES:
+            raise NotAFile(errno.EFBIG, "ends with more than one line can be: it is no journal")
         start = max(0, end - READ_CHUNK)
         newline = os.pread(descriptor, end - start, start).rfind(b"\n")
         if newline >= 0:

@@ -18,6 +18,7 @@ NUMBERED_JSON = re.compile(r"([0-9]{6}|[1-9][0-9]{6,8})\.json")  # one name per 
 ATTEMPT_FOLDER = re.compile(r"[0-9]{6}|[1-9][0-9]{6,8}")
 ULID = re.compile(r"[0-9A-HJKMNP-TV-Z]{26}")
 ULID_JSON = re.compile(rf"({ULID.pattern})\.json")
+JOURNALS = (EVENTS, METRICS, SPECTRA) = ("events.jsonl", "metrics.jsonl", "spectra.jsonl")
 ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
 """Of one slash, too: a path that went through pathlib has lost the other."""
 COPY_OR_MOUNT = (
@@ -125,15 +126,15 @@ class RunPaths:
 
     @property
     def events(self) -> Path:
-        return self.journals / "events.jsonl"
+        return self.journals / EVENTS
 
     @property
     def metrics(self) -> Path:
-        return self.journals / "metrics.jsonl"
+        return self.journals / METRICS
 
     @property
     def spectra(self) -> Path:
-        return self.journals / "spectra.jsonl"
+        return self.journals / SPECTRA
 
     @property
     def attempts(self) -> Path:
@@ -253,26 +254,22 @@ class RunPaths:
     @property
     def all_folders(self) -> tuple[Path, ...]:
         return (
-            *self.folders,
-            self.attempts,
-            self.measurements,
-            self.systems,
-            self.analyses,
-            self.tensorboard,
-        )
+            *self.folders, self.measurements, self.systems, self.analyses, self.tensorboard, self.attempts,
+        )  # fmt: skip
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """Those that lie in the run directory itself."""
-        return (
-            self.run_json, self.lock, self.status, self.events, self.metrics, self.spectra, self.log,
-        )  # fmt: skip
+        """Those that lie in the run directory itself, the journals of the first attempt among them."""
+        journals = (self.root / name for name in JOURNALS)
+        return (self.run_json, self.lock, self.status, *journals, self.log)
 
 
 _FOLDERS = frozenset(path.name for path in RunPaths(Path()).all_folders)
-_IN_A_FOLDER = re.compile(
-    rf"{CHECKPOINT_NAME.pattern}|branch-\d+|{ATTEMPT_FOLDER.pattern}|{ULID.pattern}", re.ASCII
-)
+_IN_FOLDERS = {
+    "checkpoints": CHECKPOINT_NAME,
+    "tensorboard": re.compile(r"branch-\d+", re.ASCII),
+    "attempts": re.compile(rf"{ATTEMPT_FOLDER.pattern}|{ULID.pattern}"),
+}
 """Names of folders that lie in one of those."""
 
 
@@ -286,7 +283,8 @@ def depth_of_folder(folder: Path) -> int:
     (2, 0)
     """
     *_, above, name = ("", "", *folder.parts)
-    if above in _FOLDERS and _IN_A_FOLDER.fullmatch(name.removeprefix(STRAY_PREFIX)):
+    inner = _IN_FOLDERS.get(above)
+    if inner is not None and inner.fullmatch(name.removeprefix(STRAY_PREFIX)):
         return 2
     return 1 if name in _FOLDERS else 0
 

@@ -8,8 +8,8 @@ import time
 from enum import Enum
 from pathlib import Path
 
+from hankelboard.storage import opening
 from hankelboard.storage.errors import NotWritable
-from hankelboard.storage.opening import is_there, open_regular
 
 RETRY_S = 0.05
 NO_LOCKS = frozenset({errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL})
@@ -45,7 +45,7 @@ class LockFile:
             If permission for that is missing.
         """
         try:
-            self.descriptor = open_regular(path, os.O_RDWR | os.O_CREAT, mode)
+            self.descriptor = opening.open_regular(path, os.O_RDWR | os.O_CREAT, mode)
         except OSError as error:
             if error.errno not in PERMISSION:
                 raise
@@ -101,7 +101,7 @@ def look(path: Path) -> Answer:
     """
     descriptor = _opened(path)
     if descriptor is None:
-        return Answer.NONE if is_there(path) else Answer.OURS
+        return Answer.NONE if os.path.lexists(path) else Answer.OURS
     _open.add(descriptor)
     try:
         return ask(descriptor)
@@ -116,7 +116,7 @@ def _opened(path: Path) -> int | None:
     """Open for writing where that is allowed, else for reading."""
     for access in (os.O_RDWR, os.O_RDONLY):
         with contextlib.suppress(OSError):
-            return open_regular(path, access)
+            return opening.open_regular(path, access)
     return None
 
 

@@ -8,7 +8,7 @@ away) is no fault of the run: it is tried again for ever, after growing waits.
 import signal
 from dataclasses import dataclass
 
-from hankelboard.storage.history import History, read_history
+from hankelboard.storage.history import History
 from hankelboard.storage.layout import RunPaths
 from hankelboard.storage.vocabulary import EventKind, Fault
 from hankelboard.trainer.compression.failure import answering, append
@@ -57,7 +57,7 @@ def record(paths: RunPaths, death: Death) -> History:
         if death.fault == Fault.OUTSIDE and (seconds := rest_s(history.kills + 1)):
             reason += f", {history.kills + 1} times in a row: it is tried again after {seconds:g} s"
         append(journal, history, attempt, EventKind.ATTEMPT_ENDED, reason=reason, fault=death.fault)
-    return read_history(paths)
+        return history
 
 
 def rest_s(kills: int) -> float:
