@@ -11,6 +11,8 @@ import time
 
 VARIABLE = "HANKELBOARD_LIFELINE"
 """Environment variable with the number of the descriptor. It is not handed on to further processes."""
+CHILD_MARK = "HANKELBOARD_CHILD"
+"""Environment variable of a process that a worker started for a run."""
 
 
 def follow(patience_s: float) -> None:

@@ -25,7 +25,9 @@ def ask(run_id: str, kind: CommandKind, **arguments: Any) -> bool:
     """Put a command into the run's inbox (for callbacks) and return whether it got there."""
     st.session_state.pop("command_error", None)
     try:
-        who = demand(visitor(), ACCEPTING if arguments.get("accept_changes") else Action.COMMAND)
+        who = demand(visitor(), Action.COMMAND)
+        if arguments.get("accept_changes"):
+            demand(who, ACCEPTING)
         send_command(runs.paths_of(run_id), kind, by=who.name, by_role=who.role, via="browser", **arguments)
     except HankelboardError as error:
         st.session_state["command_error"] = str(error)

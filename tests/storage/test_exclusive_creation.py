@@ -14,7 +14,7 @@ WITHOUT_LINKS = [errno.EPERM, errno.EACCES, errno.ENOSYS, errno.EOPNOTSUPP, errn
 
 
 def link_says(monkeypatch, number):
-    def refuse(source, target):
+    def refuse(source, target, **places):
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(os, "link", refuse)
@@ -23,7 +23,7 @@ def link_says(monkeypatch, number):
 @pytest.fixture(params=["a rename that replaces nothing", "neither"])
 def what_is_left(request, monkeypatch):
     if request.param == "neither":
-        monkeypatch.setattr(atomic, "_rename_to_free_name", lambda source, target: False)
+        monkeypatch.setattr(atomic, "_rename_to_free_name", lambda place, source, target: False)
 
 
 @pytest.mark.usefixtures("what_is_left")
@@ -73,7 +73,7 @@ def test_of_many_creators_one_wins_and_no_reader_sees_a_part(tmp_path, monkeypat
 @pytest.mark.parametrize("fails", ["write", "fsync"])
 def test_a_file_that_could_not_be_written_in_place_is_gone(tmp_path, monkeypatch, fails):
     link_says(monkeypatch, errno.EPERM)
-    monkeypatch.setattr(atomic, "_rename_to_free_name", lambda source, target: False)
+    monkeypatch.setattr(atomic, "_rename_to_free_name", lambda place, source, target: False)
     real, in_place = getattr(os, fails), []
 
     def full(descriptor, *more):

@@ -15,6 +15,7 @@ from hankelboard.storage import lifeline
 from hankelboard.storage.errors import CommandRefused, DamagedRun, HankelboardError, RunHeld
 from hankelboard.storage.history import History, read_history
 from hankelboard.storage.layout import RunPaths
+from hankelboard.storage.lifeline import CHILD_MARK
 from hankelboard.storage.references import state_beside, waits_for
 from hankelboard.storage.runs import Run, list_runs, read_run
 from hankelboard.storage.schema import Whose
@@ -25,7 +26,6 @@ from hankelboard.trainer.cli.arguments import add_by, add_command, need, run_of,
 from hankelboard.trainer.cli.port_holder import port_holder
 from hankelboard.trainer.cli.side_by_side import Kept, SideBySide
 from hankelboard.trainer.compression.inbox import unanswered
-from hankelboard.trainer.compression.permission import CHILD_MARK
 from hankelboard.trainer.compression.terminal import say
 from hankelboard.trainer.work.orphans import wants_trainer
 from hankelboard.trainer.work.worker import JOBS_MARK, LEFT_ALONE
@@ -218,7 +218,6 @@ def run(options: argparse.Namespace) -> int:
         raise CommandRefused(f"{identity.id} {waits}")
     if not os.access(paths.root, os.W_OK):
         raise DamagedRun(f"{identity.id}: the directory is read-only; copy it to a place that can be written")
-    from hankelboard.trainer.compression.permission import CHILD_MARK
     from hankelboard.trainer.work import log_keeper
 
     is_child = CHILD_MARK in os.environ

@@ -13,10 +13,8 @@ from hankelboard.settings.imports import import_object
 from hankelboard.settings.limits import check_paths
 from hankelboard.settings.own_code import check_allowed, check_object, own_code_named
 from hankelboard.storage.layout import RunPaths
+from hankelboard.storage.lifeline import CHILD_MARK
 from hankelboard.storage.runs import Run
-
-CHILD_MARK = "HANKELBOARD_CHILD"
-"""Set in the environment of processes that a worker starts."""
 
 
 def demand(paths: RunPaths, run: Run) -> None:

@@ -22,6 +22,7 @@ from hankelboard.storage import workers
 from hankelboard.storage.errors import RunError, RunHeld, Superseded
 from hankelboard.storage.history import History, read_history
 from hankelboard.storage.layout import RunPaths
+from hankelboard.storage.lifeline import CHILD_MARK
 from hankelboard.storage.opening import irregularities, size_of
 from hankelboard.storage.references import state_beside, waits_for
 from hankelboard.storage.runs import is_held, list_runs, read_run
@@ -30,7 +31,6 @@ from hankelboard.storage.vocabulary import ENDED, CommandKind, Fault, RunState
 from hankelboard.trainer.compression.clock import Clock
 from hankelboard.trainer.compression.failure import REVIVING, describe, give_up
 from hankelboard.trainer.compression.inbox import unanswered
-from hankelboard.trainer.compression.permission import CHILD_MARK
 from hankelboard.trainer.compression.signals import heard
 from hankelboard.trainer.compression.terminal import UTF8, say
 from hankelboard.trainer.work import deaths, log_keeper, orphans

@@ -27,16 +27,16 @@ class Disk:
         self._root = str(root)
         pwrite, link = os.pwrite, os.link
 
-        def refuse(*arguments, call, grows=lambda *_: True):
+        def refuse(*arguments, call, grows=lambda *_: True, **options):
             full = self.full or (call is pwrite and self._is_stuck(arguments[0]))
             if full and grows(*arguments):
                 raise OSError(errno.ENOSPC, "No space left on device")
             if self.read_only and call is not pwrite:
                 raise OSError(errno.EACCES, "Permission denied")
-            return call(*arguments)
+            return call(*arguments, **options)
 
         monkeypatch.setattr(os, "pwrite", lambda fd, data, at: refuse(fd, data, at, call=pwrite, grows=grows))
-        monkeypatch.setattr(os, "link", lambda a, b: refuse(a, b, call=link))
+        monkeypatch.setattr(os, "link", lambda *names, **places: refuse(*names, call=link, **places))
         self._wrap_files(monkeypatch)
 
     def _is_stuck(self, descriptor):

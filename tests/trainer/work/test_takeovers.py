@@ -9,9 +9,9 @@ from hankelboard.access import tickets
 from hankelboard.access.tickets import Limits, NoTicket
 from hankelboard.storage.journal import Journal
 from hankelboard.storage.layout import run_paths
+from hankelboard.storage.lifeline import CHILD_MARK
 from hankelboard.storage.runs import create_run
 from hankelboard.trainer.cli import main
-from hankelboard.trainer.compression.permission import CHILD_MARK
 from tests.trainer.small_run import SMALL, SmallRun
 from tests.trainer.work.test_worker import worker
 from tests.waiting import PATIENCE_S, until
