@@ -7,7 +7,7 @@ import socket
 from contextlib import contextmanager
 from pathlib import Path
 
-from hankelboard.storage import attempts, checkpoints, status
+from hankelboard.storage import attempts, checkpoints, opening, status
 from hankelboard.storage.journal import read_journal
 from hankelboard.storage.summary import summarise
 from hankelboard.storage.verification import verify_run
@@ -87,7 +87,7 @@ class Freezes:
         """Before its folder of journals gets its name: the attempt before was of a machine that is gone."""
         from hankelboard.storage import atomic
 
-        self._at(Path, "rename", lambda path, to: to.parent.name == "attempts")
+        self._at(opening, "rename", lambda path, to: to.parent.name == "attempts")
         status.GRACE_S = attempts.BEGINS_WITHIN_S = 0.1
         self.paths.attempts.mkdir()
         atomic.create(self.paths.attempt(0), {"attempt": 0, "host": "gone"})
@@ -102,7 +102,7 @@ class Freezes:
         self._at(status.atomic, "create", lambda path, *more: path.parent.name == "decisions")
 
     def _checkpoint(self):
-        self._at(Path, "rename", lambda path, to: to.parent.name == "checkpoints" and to.name[0] == "b")
+        self._at(opening, "rename", lambda path, to: to.parent.name == "checkpoints" and to.name[0] == "b")
 
     def _pruning(self):
         self._at(checkpoints, "remove", lambda *more: True)

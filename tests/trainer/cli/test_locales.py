@@ -90,6 +90,8 @@ def test_the_worker_s_children_speak_utf8(small_run, monkeypatch):
         started.append(rest["env"])
         return SimpleNamespace(pid=0)
 
+    keeper = SimpleNamespace(stdin=io.BytesIO())
+    monkeypatch.setattr(worker.log_keeper, "start", lambda log: keeper)
     monkeypatch.setattr(worker.subprocess, "Popen", popen)
     run = small_run()
     worker.Worker(run.paths.root.parent)._start(run.paths)

@@ -66,8 +66,8 @@ class Disk:
             return open_path(path, mode, *more, **options)
 
         def created(path, flags, *more, **options):
-            if flags & os.O_EXCL:
-                self._refuse_creation(path)
+            if flags & os.O_EXCL:  # a bare name is one in a folder of the run
+                self._refuse_creation(Path(self._root, path))
             return create(path, flags, *more, **options)
 
         monkeypatch.setattr(Path, "open", opened)

@@ -1,6 +1,8 @@
 """Cores: what a process may use, by affinity and control groups, is shared by the jobs of a worker."""
 
+import io
 import os
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -62,6 +64,7 @@ def test_a_child_is_told_how_many_jobs_there_are(small_run, monkeypatch):
         def __init__(self, command, **rest):
             started.append(rest["env"])
 
+    monkeypatch.setattr(worker.log_keeper, "start", lambda log: SimpleNamespace(stdin=io.BytesIO()))
     monkeypatch.setattr(worker.subprocess, "Popen", Process)
     worker.Worker(run.paths.root.parent, jobs=3)._start(run.paths)
     assert started[0][worker.JOBS_MARK] == "3"
