@@ -20,13 +20,13 @@ __all__ = ["SyntheticRun", "showcase", "with_history"]
 
 
 @pytest.fixture(autouse=True)
-def runs(tmp_path, monkeypatch):
+def runs(tmp_path, tmp_path_factory, monkeypatch):
     """An empty folder of runs; nothing is remembered of other tests, and reading ahead ends with its test."""
     folder = tmp_path / "runs"
     folder.mkdir()
     monkeypatch.setenv("HANKELBOARD_RUNS", str(folder))
     monkeypatch.setenv("HANKELBOARD_USER", "ada")
-    monkeypatch.setenv("HANKELBOARD_STATE", str(tmp_path / "state"))
+    monkeypatch.setenv("HANKELBOARD_STATE", str(tmp_path_factory.mktemp("state")))
     monkeypatch.setenv("HANKELBOARD_NO_TOKEN", "1")  # ada is the owner, without a cookie
     monkeypatch.setattr(data, "PATIENCE_S", 0.0)
     data._caches.clear()

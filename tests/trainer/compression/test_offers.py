@@ -101,7 +101,8 @@ def test_training_goes_on_while_one_thinks_and_a_stale_approval_is_offered_again
     refused = run.history.proposals[1]
     first, second = (read_proposal(run.paths, number) for number in (1, 2))
     assert refused.state == "refused"
-    assert re.match(r"stale: layer \d would lose [\d.]+ % at rank 1 now, [\d.]+ % when it was", refused.reason)
+    shares = r"would lose [\d.]+ % at rank 1 now, [\d.]+ % when it was"
+    assert re.match(rf"stale: layer \d {shares}", refused.reason)
     assert run.events("decision_accepted")[0]["step"] == second["step"] == 60
     assert second["attempt_step"] == first["attempt_step"] == 0
     assert second["layers"][0]["hsv"] != first["layers"][0]["hsv"]
