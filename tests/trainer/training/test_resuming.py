@@ -188,7 +188,7 @@ def test_changed_data_or_code_of_the_model_is_refused_and_named(own_run, package
     assert run.history.state == run.status["state"] == "stopped"  # as before; nobody's fault
     assert run.train(accept_changes=ADA) == "finished"
     (accepted,) = run.events("changes_accepted")
-    assert (accepted["by"], accepted["by_role"], accepted["attempt"]) == ("ada", "account", 1)
+    assert (accepted["by"], accepted["by_role"], accepted["attempt"]) == ("ada", "account", 2)
     assert named == ", ".join(accepted["changes"]) and not run.history.held
     assert not verify_run(run.paths)
 

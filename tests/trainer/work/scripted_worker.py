@@ -8,14 +8,17 @@ BEGIN = """
 import json, os, signal, sys
 from hankelboard.storage.journal import Journal
 from hankelboard.storage.layout import RunPaths
-from hankelboard.storage.history import read_history
+from hankelboard.storage.runs import RunLock
 from pathlib import Path
 paths = RunPaths(Path(sys.argv[1]))
-where = {"step": 0, "branch": 0, "attempt": read_history(paths).attempt + 1}
+where = {"step": 0, "branch": 0}
 def say(kind, **fields):
     with Journal(paths.events) as journal:
         journal.append({"kind": kind, **where, **fields}, durable=True)
 def start():
+    global lock
+    lock = RunLock(paths)
+    where["attempt"] = lock.fence.number
     say("attempt_started", state_dims=[4], policy="ask", checkpoint="x")
 """
 

@@ -51,7 +51,7 @@ def test_a_run_whose_process_dies_by_itself_fails_after_three_and_says_why(runs,
     for _ in range(8):
         worker.round()
     history = read_history(paths)
-    assert history.state == "failed" and history.attempt == (2 if begins else -1)
+    assert history.state == "failed" and (history.attempt >= 0) == begins
     assert "3 processes in a row died" in history.reason and word in history.reason
     assert [event["fault"] for event in ended(paths)] == ["own"] * 3
 
