@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 
 from hankelboard.settings.families import importance_of
-from hankelboard.storage.figures import fixed, significant
+from hankelboard.storage.figures import fixed, percent, significant
 from hankelboard.storage.schema import Badge, Evidence, Point, ProposalLayer
 from hankelboard.storage.spectrum import evenness, tail_sums
 from hankelboard.storage.vocabulary import BadgeColor
@@ -51,7 +51,7 @@ def _costs(proposal: Evidence) -> list[str]:
     if point is None:
         return ["the cut was not measured at these ranks"]
     reasons = [
-        f"layer {layer}: its output changes by {error:.0%}"
+        f"layer {layer}: its output changes by {percent(error, 0)}"
         for layer, error in enumerate(point["output_error"])
         if error is not None and error >= SMALL_ERROR
     ]

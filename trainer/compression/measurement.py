@@ -9,6 +9,7 @@ from hankelboard.settings.config import ReductionConfig
 from hankelboard.storage import proposals
 from hankelboard.storage.commands import Command
 from hankelboard.storage.errors import ProposalError
+from hankelboard.storage.figures import percent
 from hankelboard.storage.layout import RunPaths
 from hankelboard.storage.proposals import check_ranks
 from hankelboard.storage.schema import MeasurementRecord, Proposal, ProposalFields
@@ -56,7 +57,7 @@ class Measurements:
                 EventKind.REDUCTION_REFUSED,
                 attempt_step=opportunity,
                 reason=f"nothing to cut: at tolerance {self._config.tolerance:g} every layer keeps "
-                f"{self._config.gate:.0%} or more of its states{flat}",
+                f"{percent(self._config.gate, 0)} or more of its states{flat}",
             )
             return None
         left = run.steps - state.step

@@ -44,7 +44,7 @@ from hankelboard.trainer.reduction.reducible import RankTable
 DECIDES_ITSELF: dict[str, tuple[Verdict, str]] = {
     Policy.AUTO: (Verdict.APPROVE, "within the tolerance {0.tolerance:g}"),
     Policy.KEEP: (Verdict.REJECT, "measures only"),
-    Policy.PRAGMATIC: (Verdict.APPROVE, "cuts {0.share:.0%} of the states on trial"),
+    Policy.PRAGMATIC: (Verdict.APPROVE, "cuts {share} of the states on trial"),
 }
 """Policies that need no person, with their verdict and its reason."""
 CUTS_BY_ITSELF = (Policy.AUTO, Policy.PRAGMATIC)
@@ -297,7 +297,7 @@ class Offers:
         verdict, why = DECIDES_ITSELF.get(policy, (None, ""))
         if verdict is not None and proposals.read_decision(run.paths, number) is None:
             why = "ranks of {0.ranks_as}" if self._config.ranks_as and verdict == Verdict.APPROVE else why
-            reason = f"policy {policy}: {why.format(self._config)}"
+            reason = f"policy {policy}: {why.format(self._config, share=percent(self._config.share, 0))}"
             run.recorder.check()
             try:
                 return proposals.decide(

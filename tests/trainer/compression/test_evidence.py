@@ -149,7 +149,7 @@ def point(**more):
     ("of_layer", "measured", "color", "words"),
     [
         ({}, point(), "green", "does not fall significantly"),
-        ({}, point(output_error=[0.2]), "amber", "its output changes by 20%"),
+        ({}, point(output_error=[0.2]), "amber", "its output changes by 20 %"),
         ({}, point(accuracy_change=[-0.05, -0.01]), "amber", "falls by 1.0 to 5.0 points"),
         ({}, point(loss_change=[0.1, 0.2]), "amber", "loss rises by 0.1 to 0.2"),
         ({"null": (3, 4, 5)}, point(), "amber", "an untrained layer keeps 3 to 5 states"),
