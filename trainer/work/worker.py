@@ -1,6 +1,5 @@
 """The worker: claims queued runs, one child process per run, and outlives a child that dies.
 
-
 Whatever goes wrong with one run is said once, and the others go on.
 """
 
@@ -59,11 +58,10 @@ class Worker:
     """Watches a folder of runs. Either side may be killed: a child trains on without its worker, and a
     worker resumes what a dead child left, from its newest valid checkpoint."""
 
-    def __init__(self, runs: Path, *, jobs: int = 1, device: str | None = None, clock: Clock = time):
+    def __init__(self, runs: Path, *, jobs: int = 1, clock: Clock = time):
         self._runs = runs
         self._jobs = jobs
         self._clock = clock
-        self._device = device
         self._children: dict[str, Child] = {}
         self._keepers: list[subprocess.Popen[bytes]] = []
         self._settled: dict[str, tuple[int, int, int]] = {}
