@@ -346,7 +346,7 @@ class RunCache:
                 "last_seen": status.get("t") if status else None,
                 "noticed": self.history.noticed,
                 "loss_lost_at": self.derived("loss lost", lambda: loss_lost_at(self.history), "events"),
-                "not_adopted": self._why_not_adopted(shown),
+                "not_adopted": tickets.why_not_started(self.paths, shown),
             }
 
     def _unreadable(self, problem: str) -> RunRow:
@@ -355,10 +355,6 @@ class RunCache:
             "task": "", "family": "", "unknown_events": 0, "last_seen": None, "loss_lost_at": None,
             "not_adopted": "", "damage": {}, "noticed": [],
         }  # fmt: skip
-
-    def _why_not_adopted(self, row: SummaryRow) -> str:
-        waits = row["state"] in (RunState.QUEUED, RunState.INTERRUPTED, RunState.DEAD)
-        return tickets.look(self.paths).reason if waits and row["queued"] and not row["copy_of"] else ""
 
     def is_restless(self, row: RunRow) -> bool:
         """Return whether this summary may change although no file of the run does.

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import FrameType
 
 from hankelboard.access import tickets
-from hankelboard.access.tickets import Standing, Ticket
+from hankelboard.access.tickets import Ticket, Validity
 from hankelboard.storage import workers
 from hankelboard.storage.errors import RunError, RunHeld, Superseded
 from hankelboard.storage.history import History, read_history
@@ -207,7 +207,7 @@ class Worker:
 
     def _complain(self, run_id: str, ticket: Ticket) -> None:
         what = f"{run_id} is not adopted: {ticket.reason}. `hankelboard adopt {run_id}` lets workers start it"
-        if ticket.standing == Standing.UNKNOWN:  # as of all others: said once
+        if ticket.validity == Validity.UNKNOWN:  # as of all others: said once
             what = f"no run is started while tickets cannot be read: {ticket.reason}"
         if what not in self._complaints:
             self._complaints.add(what)
