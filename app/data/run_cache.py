@@ -31,7 +31,7 @@ from hankelboard.storage.layout import RunPaths
 from hankelboard.storage.references import references
 from hankelboard.storage.runs import Run, read_run
 from hankelboard.storage.schema import Best, Event, Note, Place, Spectrum, Status
-from hankelboard.storage.shapes import Range, hints_of, notes_on
+from hankelboard.storage.shapes import hints_of, range_on
 from hankelboard.storage.status import BeatWatch, read_status
 from hankelboard.storage.summary import SummaryRow, row_of
 from hankelboard.storage.vocabulary import ENDED, CommandState, RunState
@@ -462,10 +462,9 @@ def _spectra_in(lines: bytes) -> Sequence[SpectrumRow] | None:
 
 
 _PLACES = [
-    (key, note)
+    (key, allowed)
     for key in ("step", "branch", "attempt", "layer")
-    for note in notes_on(hints_of(Spectrum)[key])
-    if isinstance(note, Range)
+    if (allowed := range_on(hints_of(Spectrum)[key]))
 ]
 
 
