@@ -14,10 +14,3 @@ def state_folder() -> Path:
         return Path(given)
     home = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
     return Path(home) / "hankelboard"
-
-
-def made_state_folder() -> Path:
-    """Return the folder of tokens, sessions and tickets, made if it was missing, for its owner alone."""
-    folder = state_folder()
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return folder

@@ -26,11 +26,13 @@ from hankelboard.storage.errors import HankelboardError
 from hankelboard.storage.layout import RunPaths
 from hankelboard.storage.opening import open_regular
 from hankelboard.storage.records import MAX_FILE_BYTES, decode, encode, now
+from hankelboard.storage.summary import SummaryRow
+from hankelboard.storage.vocabulary import RunState
 
 MOST_REMEMBERED = 50_000
 
 
-class Standing(StrEnum):
+class Validity(StrEnum):
     """Whether a run may be started by a worker."""
 
     VALID = "adopted"
@@ -61,7 +63,7 @@ class Limits:
 class Ticket:
     """What is known of the right to start a run."""
 
-    standing: Standing
+    validity: Validity
     reason: str = ""
     """Why there is none, in words."""
     limits: Limits | None = None
@@ -69,7 +71,7 @@ class Ticket:
 
     @property
     def is_valid(self) -> bool:
-        return self.standing == Standing.VALID
+        return self.validity == Validity.VALID
 
 
 class NoTicket(HankelboardError):
@@ -118,7 +120,7 @@ def look(paths: RunPaths) -> Ticket:
     asked = (real, paths.run_id, str(_folder()))
     marks = tuple(map(_mark, (paths.run_json, _file(paths, real), _key_file())))
     if marks[1] == errno.ENOENT:  # of ten thousand runs from before none is read
-        return Ticket(standing=Standing.NONE, reason=FROM_ELSEWHERE)
+        return Ticket(validity=Validity.NONE, reason=FROM_ELSEWHERE)
     kept = _looked_at.get(asked)
     if kept is not None and kept[0] == marks:
         return kept[1]
@@ -146,12 +148,18 @@ def _mark(path: Path) -> object:
     return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
+def why_not_started(paths: RunPaths, row: SummaryRow) -> str:
+    """Return why no worker starts a run that would be its turn; empty where one may, or has nothing to do."""
+    waits = row["state"] in (RunState.QUEUED, RunState.INTERRUPTED, RunState.DEAD)
+    return look(paths).reason if waits and row["queued"] and not row["copy_of"] else ""
+
+
 def look_inside(paths: RunPaths) -> tuple[Ticket, object]:
     """Return the ticket of a run, read anew, and the configuration in the run.json that was looked at."""
     try:
         content = _content(paths)
     except OSError:
-        return Ticket(standing=Standing.NONE, reason=UNREADABLE), None
+        return Ticket(validity=Validity.NONE, reason=UNREADABLE), None
     return _look(paths, _facts(paths, content)), (decode(content) or {}).get("config")
 
 
@@ -159,15 +167,15 @@ def _look(paths: RunPaths, facts: dict[str, str]) -> Ticket:
     try:
         key = _key(paths)
     except FileNotFoundError:
-        return Ticket(standing=Standing.NONE, reason=FROM_ELSEWHERE)
+        return Ticket(validity=Validity.NONE, reason=FROM_ELSEWHERE)
     except (OSError, NotPrivate) as error:
-        return Ticket(standing=Standing.UNKNOWN, reason=str(error))
+        return Ticket(validity=Validity.UNKNOWN, reason=str(error))
     try:
         record = private_files.read_record(_file(paths))
     except FileNotFoundError:
-        return Ticket(standing=Standing.NONE, reason=FROM_ELSEWHERE)
+        return Ticket(validity=Validity.NONE, reason=FROM_ELSEWHERE)
     except (OSError, NotPrivate) as error:
-        return Ticket(standing=Standing.NONE, reason=f"its ticket cannot be used: {error}")
+        return Ticket(validity=Validity.NONE, reason=f"its ticket cannot be used: {error}")
     return _judge(record, key, facts)
 
 
@@ -175,15 +183,15 @@ def _judge(record: dict[str, Any], key: bytes, facts: dict[str, str]) -> Ticket:
     """Return what a record says of a run whose facts are these now."""
     mac = record.pop("mac", None)
     if not isinstance(mac, str) or not hmac.compare_digest(mac.encode(), _mac(key, record).encode()):
-        return Ticket(standing=Standing.NONE, reason=OTHER_KEY)
+        return Ticket(validity=Validity.NONE, reason=OTHER_KEY)
     said = {name: record.get(name) for name in facts}
     if said != facts:
         only_changed = said == {**facts, "sha256": said["sha256"]}
-        standing, reason = (
-            (Standing.CHANGED, CHANGED_SINCE) if only_changed else (Standing.NONE, FROM_ELSEWHERE)
+        validity, reason = (
+            (Validity.CHANGED, CHANGED_SINCE) if only_changed else (Validity.NONE, FROM_ELSEWHERE)
         )
-        return Ticket(standing=standing, reason=reason)
-    return Ticket(standing=Standing.VALID, limits=_from_record(record["limits"]))
+        return Ticket(validity=validity, reason=reason)
+    return Ticket(validity=Validity.VALID, limits=_from_record(record["limits"]))
 
 
 def _facts(paths: RunPaths, content: bytes) -> dict[str, str]:

@@ -48,14 +48,14 @@ def ours(folder: Path) -> Callable[[], Cost]:
     from hankelboard.storage.attempts import Fence
     from hankelboard.storage.layout import run_paths
     from hankelboard.storage.runs import create_run
-    from hankelboard.trainer.compression.recorder import Recorder, Standing
+    from hankelboard.trainer.compression.recorder import Recorder, StoodAt
 
     def measured() -> Cost:
         run = create_run(folder, name="log", config={"training": {}})
         recorder = Recorder(Fence(run_paths(folder, run.id), 0), total_steps=STEPS, tensorboard=False,
                             keep_log=False)  # fmt: skip
 
-        position = Standing()
+        position = StoodAt()
         recorder.follow(position)
 
         def log(step: int) -> None:

@@ -77,9 +77,7 @@ def section(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 def check_allowed(named: Named, allowed: Sequence[str]) -> None:
     """Raise ConfigError unless the name, its module or a package around that is among those allowed."""
-    parts = named.module.split(".")
-    around = {".".join(parts[: count + 1]) for count in range(len(parts))}
-    if not {named.name, *around} & set(allowed):
+    if not {named.name, *_prefixes(named.module)} & set(allowed):
         raise named.refusal(f"code of your own is not started from a browser here; {ALLOW} {named.module}")
 
 

@@ -26,7 +26,6 @@ misfit_of_status: Misfit = shape_of(schema.Status).misfit
 misfit_of_worker: Misfit = shape_of(schema.WorkerRecord).misfit
 misfit_of_manifest: Misfit = shape_of(schema.Manifest).misfit
 misfit_of_attempt: Misfit = shape_of(schema.AttemptRecord).misfit
-misfit_of_waited: Misfit = shape_of(schema.Waited).misfit
 _spectrum = shape_of(schema.Spectrum).misfit
 _run = shape_of(schema.RunRecord).misfit
 _sections = shape_of(schema.RunConfig).misfit
@@ -65,22 +64,12 @@ def misfit_of_event(record: Record) -> str:
     return _EVENTS[kind].misfit(record)
 
 
-def decode_event(record: Record) -> schema.Event | None:
-    """Return a line of events.jsonl as an event, or None."""
-    return None if misfit_of_event(record) else cast(schema.Event, record)
-
-
 def misfit_of_spectrum(record: Record) -> str:
     """Return what does not fit in a line of spectra.jsonl."""
     problem = _spectrum(record)
     if not problem and len(record["hsv"]) != record["state_dim"]:
         return f"hsv: must be a list of {record['state_dim']} numbers, as many as state_dim says"
     return problem
-
-
-def decode_spectrum(record: Record) -> schema.Spectrum | None:
-    """Return a spectrum of a layer at a step, or None."""
-    return None if misfit_of_spectrum(record) else cast(schema.Spectrum, record)
 
 
 # Whole files.
@@ -230,9 +219,7 @@ def misfit_of_command(record: Record) -> str:
 
 def decode_command(record: Record | None) -> schema.CommandRecord | None:
     """Return a command of a kind that there is, or None."""
-    return (
-        cast(schema.CommandRecord, record) if record is not None and not misfit_of_command(record) else None
-    )
+    return cast(schema.CommandRecord, record) if _fits(record, misfit_of_command) else None
 
 
 def misfit_of_note(record: Record) -> str:

@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from hankelboard.storage.schema import Event, Fingerprints
 from hankelboard.storage.vocabulary import EventKind
@@ -14,12 +13,7 @@ SPLITS = {"train": "the training data", "val": "the validation data", "test": "t
 
 def fingerprints_of(event: Event) -> Fingerprints:
     """Return the fingerprints in an attempt_started; empty ones where an older program recorded none."""
-    found = _mapping(event.get("fingerprints"))
-    sources = _mapping(found.get("sources"))
-    return {
-        "data": dict(_mapping(found.get("data"))),
-        "sources": {key: dict(_mapping(files)) for key, files in sources.items()},
-    }
+    return event.get("fingerprints", no_fingerprints())
 
 
 def no_fingerprints() -> Fingerprints:
@@ -82,19 +76,13 @@ def digest(data: Mapping[str, str]) -> str:
 
 def unaccepted(events: list[Event]) -> Iterator[tuple[int, list[str]]]:
     """Yield the attempts that went on with something decisive changed and nobody accepting it."""
-    accepted = {
-        str(event.get("attempt")) for event in events if event.get("kind") == EventKind.CHANGES_ACCEPTED
-    }
+    accepted = {event["attempt"] for event in events if event["kind"] == EventKind.CHANGES_ACCEPTED}
     before: Fingerprints | None = None
     for event in events:
-        if event.get("kind") != EventKind.ATTEMPT_STARTED:
+        if event["kind"] != EventKind.ATTEMPT_STARTED:
             continue
         now = fingerprints_of(event)
         changes = decisive(before, now) if before and event.get("checkpoint") else []
-        if changes and str(event.get("attempt")) not in accepted:
-            yield event.get("attempt", 0), changes
+        if changes and event["attempt"] not in accepted:
+            yield event["attempt"], changes
         before = now if now["data"] or now["sources"] else before
-
-
-def _mapping(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, dict) else {}

@@ -280,10 +280,9 @@ class History:
         self._note_fingerprints(event)
 
     def _note_fingerprints(self, event: Event) -> None:
-        versions, found = event.get("versions"), fingerprints.fingerprints_of(event)
-        self.versions = versions if isinstance(versions, dict) else {}
-        if isinstance(data_seed := event.get("data_seed"), int):
-            self.data_seed = data_seed
+        found = fingerprints.fingerprints_of(event)
+        self.versions = event.get("versions", {})
+        self.data_seed = event.get("data_seed", self.data_seed)
         if found["data"] or found["sources"]:
             self.fingerprints = found
         if (data := fingerprints.digest(found["data"])) and data not in self.data:
@@ -291,19 +290,16 @@ class History:
 
     def _resume_refused(self, event: Event) -> None:
         """Wait for a person. A run that had ended stays so; one that was to go on is interrupted."""
-        self.held = str(event["reason"])
+        self.held = event["reason"]
         if self.state not in ENDED or self.state == RunState.INTERRUPTED:
             self.state, self.reason = RunState.INTERRUPTED, self.held
 
     def _changes_noticed(self, event: Event) -> None:
-        self.noticed = [str(change) for change in event["changes"]]
+        self.noticed = event["changes"]
 
     def _run_started(self, event: Event) -> None:
-        references = event.get("references")
-        listed = references if isinstance(references, list) else []
-        self.references = [item for item in listed if isinstance(item, dict)]
-        text = event.get("text")
-        self.text = text if isinstance(text, dict) else {}
+        self.references = event.get("references", [])
+        self.text = event.get("text", {})
 
     def _attempt_ended(self, event: Event) -> None:
         fault = event.get("fault")
@@ -354,8 +350,8 @@ class History:
             event["branch"],
             event["step"],
             event["attempt_step"] if "attempt_step" in event else event["step"],
-            state_dims=_whole_numbers(event.get("state_dims")),
-            ranks=_whole_numbers(event.get("ranks")),
+            state_dims=event.get("state_dims", []),
+            ranks=event.get("ranks") or [],
         )
 
     def _proposal_superseded(self, event: Event) -> None:
@@ -485,7 +481,3 @@ def _number(event: Event) -> int:
     if number is None:
         raise KeyError("proposal")
     return number
-
-
-def _whole_numbers(values: object) -> list[int]:
-    return [value for value in values if isinstance(value, int)] if isinstance(values, list) else []

@@ -15,6 +15,11 @@ CHILD_MARK = "HANKELBOARD_CHILD"
 """Environment variable of a process that a worker started for a run."""
 
 
+def is_held() -> bool:
+    """Return whether another process keeps this one, and says what people are to read."""
+    return VARIABLE in os.environ
+
+
 def follow(patience_s: float) -> None:
     """Have this process end when the one that started it is gone: as at SIGTERM, after `patience_s` at once.
 

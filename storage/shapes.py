@@ -110,6 +110,11 @@ def notes_on(hint: Any) -> tuple[Any, ...]:
     return getattr(hint, "__metadata__", ())
 
 
+def range_on(hint: Any) -> Range | None:
+    """Return the numbers that a type is noted to allow, if it says."""
+    return next((note for note in notes_on(hint) if isinstance(note, Range)), None)
+
+
 def _annotated(hint: Any, *notes: object) -> Shape:
     shape = shape_of(hint)
     allowed = next((note for note in notes if isinstance(note, Range)), None)

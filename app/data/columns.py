@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from hankelboard.app.data import journal_tables
 from hankelboard.storage.records import Record
 from hankelboard.storage.schema import Best, Metrics, Place, Primary
-from hankelboard.storage.shapes import Range, hints_of, notes_on
+from hankelboard.storage.shapes import hints_of, range_on
 from hankelboard.storage.vocabulary import Better
 
 NOT_METRICS = {"t", "step", "branch", "attempt"}
@@ -171,7 +171,7 @@ def _fit(table: pa.Table) -> bool:
 def _fits(table: pa.Table, key: str) -> bool:
     if not journal_tables.is_numeric(table, key):
         return False
-    allowed = next((note for note in notes_on(_KEYS[key]) if isinstance(note, Range)), None)
+    allowed = range_on(_KEYS[key])
     if allowed is None:
         return True
     ends = pc.min_max(table.column(key)).as_py()  # null stands as a number far below

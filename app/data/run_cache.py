@@ -31,7 +31,7 @@ from hankelboard.storage.layout import RunPaths
 from hankelboard.storage.references import references
 from hankelboard.storage.runs import Run, read_run
 from hankelboard.storage.schema import Best, Event, Note, Place, Spectrum, Status
-from hankelboard.storage.shapes import Range, hints_of, notes_on
+from hankelboard.storage.shapes import hints_of, range_on
 from hankelboard.storage.status import BeatWatch, read_status
 from hankelboard.storage.summary import SummaryRow, row_of
 from hankelboard.storage.vocabulary import ENDED, CommandState, RunState
@@ -346,7 +346,7 @@ class RunCache:
                 "last_seen": status.get("t") if status else None,
                 "noticed": self.history.noticed,
                 "loss_lost_at": self.derived("loss lost", lambda: loss_lost_at(self.history), "events"),
-                "not_adopted": self._why_not_adopted(shown),
+                "not_adopted": tickets.why_not_started(self.paths, shown),
             }
 
     def _unreadable(self, problem: str) -> RunRow:
@@ -355,10 +355,6 @@ class RunCache:
             "task": "", "family": "", "unknown_events": 0, "last_seen": None, "loss_lost_at": None,
             "not_adopted": "", "damage": {}, "noticed": [],
         }  # fmt: skip
-
-    def _why_not_adopted(self, row: SummaryRow) -> str:
-        waits = row["state"] in (RunState.QUEUED, RunState.INTERRUPTED, RunState.DEAD)
-        return tickets.look(self.paths).reason if waits and row["queued"] and not row["copy_of"] else ""
 
     def is_restless(self, row: RunRow) -> bool:
         """Return whether this summary may change although no file of the run does.
@@ -466,10 +462,9 @@ def _spectra_in(lines: bytes) -> Sequence[SpectrumRow] | None:
 
 
 _PLACES = [
-    (key, note)
+    (key, allowed)
     for key in ("step", "branch", "attempt", "layer")
-    for note in notes_on(hints_of(Spectrum)[key])
-    if isinstance(note, Range)
+    if (allowed := range_on(hints_of(Spectrum)[key]))
 ]
 
 

@@ -1,6 +1,7 @@
 """Buttons that ask the trainer for something, and what became of earlier requests."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import streamlit as st
@@ -23,21 +24,26 @@ TRAINS_NOT = (*ENDED, RunState.QUEUED, RunState.UNREADABLE)
 
 def ask(run_id: str, kind: CommandKind, **arguments: Any) -> bool:
     """Put a command into the run's inbox (for callbacks) and return whether it got there."""
-    st.session_state.pop("command_error", None)
-    try:
+    with _writing(run_id, kind):
         who = demand(visitor(), Action.COMMAND)
         if arguments.get("accept_changes"):
             demand(who, ACCEPTING)
         send_command(runs.paths_of(run_id), kind, by=who.name, by_role=who.role, via="browser", **arguments)
+    return "command_error" not in st.session_state
+
+
+@contextlib.contextmanager
+def _writing(run_id: str, kind: CommandKind | NoteKind) -> Iterator[None]:
+    """Keep why a command or note was not written, for `say_error`."""
+    st.session_state.pop("command_error", None)
+    try:
+        yield
     except HankelboardError as error:
         st.session_state["command_error"] = str(error)
-        return False
     except OSError as error:
         st.session_state["command_error"] = f"{kind} could not be written: {error.strerror}"
-        return False
     finally:
         runs.forget(run_id)
-    return True
 
 
 def request(run_id: str, kind: CommandKind, **arguments: Any) -> None:
@@ -169,19 +175,10 @@ def _tag(run_id: str) -> None:
 
 def _note(run_id: str, kind: NoteKind, value: Any) -> bool:
     """Write a note (for callbacks) and return whether it was written."""
-    st.session_state.pop("command_error", None)
-    try:
+    with _writing(run_id, kind):
         who = demand(visitor(), Action.NOTE)
         add_note(runs.paths_of(run_id), kind, value, by=who.name, by_role=who.role, via="browser")
-    except HankelboardError as error:
-        st.session_state["command_error"] = str(error)
-        return False
-    except OSError as error:
-        st.session_state["command_error"] = f"{kind} could not be written: {error.strerror}"
-        return False
-    finally:
-        runs.forget(run_id)
-    return True
+    return "command_error" not in st.session_state
 
 
 def _ask_policy(run_id: str) -> None:

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from hankelboard.access import tickets
-from hankelboard.access.tickets import Limits, NoTicket, Standing
+from hankelboard.access.tickets import Limits, NoTicket, Validity
 from hankelboard.storage.layout import run_paths
 from hankelboard.storage.runs import create_run
 
@@ -29,12 +29,12 @@ def paths(runs):
     return run_paths(runs, create_run(runs, name="one", config={"training": {"steps": 5}}).id)
 
 
-def standing(paths):
-    return tickets.look(paths).standing
+def validity(paths):
+    return tickets.look(paths).validity
 
 
 def test_a_run_has_a_ticket_when_somebody_made_one(paths):
-    assert standing(paths) == Standing.NONE and not tickets.holds(paths)
+    assert validity(paths) == Validity.NONE and not tickets.holds(paths)
     tickets.issue(paths)
     ticket, config = tickets.look_inside(paths)
     assert ticket.is_valid and ticket.limits is None and config == {"training": {"steps": 5}}
@@ -67,7 +67,7 @@ def test_a_changed_run_json_has_none_until_it_is_as_it_was(paths):
     tickets.issue(paths)
     before = paths.run_json.read_bytes()
     paths.run_json.write_bytes(before.replace(b'"steps":5', b'"steps":6'))
-    assert standing(paths) == Standing.CHANGED
+    assert validity(paths) == Validity.CHANGED
     paths.run_json.write_bytes(before)  # restored from a backup
     assert tickets.holds(paths)
 
@@ -80,7 +80,7 @@ def test_a_change_that_keeps_size_and_time_is_seen(paths):
     paths.run_json.unlink()
     paths.run_json.write_bytes(changed)
     os.utime(paths.run_json, ns=(found.st_atime_ns, found.st_mtime_ns))
-    assert standing(paths) == Standing.CHANGED
+    assert validity(paths) == Validity.CHANGED
 
 
 @pytest.mark.parametrize("how", ["copied", "moved"])
@@ -105,7 +105,7 @@ def test_a_link_to_the_runs_is_the_same_place_and_a_link_in_place_of_a_run_is_no
     foreign = run_paths(other, create_run(other, name="foreign", config={}).id)
     moved = paths.root.rename(tmp_path / "kept")
     paths.root.symlink_to(foreign.root)
-    assert standing(paths) == Standing.NONE
+    assert validity(paths) == Validity.NONE
     paths.root.unlink()
     moved.rename(paths.root)
     assert tickets.holds(paths)
@@ -122,7 +122,7 @@ def test_a_run_json_that_is_no_file_has_none(paths, tmp_path):
 def test_a_lost_key_makes_tickets_worthless_and_a_new_one_is_made(paths, state):
     tickets.issue(paths)
     (state / "tickets.key").unlink()
-    assert standing(paths) == Standing.NONE
+    assert validity(paths) == Validity.NONE
     other = run_paths(paths.root.parent, create_run(paths.root.parent, name="two", config={}).id)
     tickets.issue(other)
     assert tickets.holds(other) and tickets.look(paths).reason == tickets.OTHER_KEY
@@ -133,7 +133,7 @@ def test_a_damaged_key_is_said_and_never_replaced(paths, state, content):
     tickets.issue(paths)
     (state / "tickets.key").write_bytes(content)
     ticket = tickets.look(paths)
-    assert ticket.standing == Standing.UNKNOWN and "tickets.key is damaged" in ticket.reason
+    assert ticket.validity == Validity.UNKNOWN and "tickets.key is damaged" in ticket.reason
     with pytest.raises(NoTicket, match=r"tickets\.key is damaged"):
         tickets.issue(paths)
     with pytest.raises(NoTicket, match=r"tickets\.key is damaged"):
@@ -144,14 +144,14 @@ def test_a_damaged_key_is_said_and_never_replaced(paths, state, content):
 def test_a_key_that_others_may_read_is_not_believed(paths, state):
     tickets.issue(paths)
     (state / "tickets.key").chmod(0o644)
-    assert standing(paths) == Standing.UNKNOWN
+    assert validity(paths) == Validity.UNKNOWN
 
 
 def test_a_folder_of_state_that_cannot_be_used_is_said(paths, state):
     tickets.issue(paths)
     shutil.rmtree(state)
     state.write_text("a file in its place")
-    assert standing(paths) == Standing.UNKNOWN
+    assert validity(paths) == Validity.UNKNOWN
     with pytest.raises(NoTicket, match="no ticket could be written"):
         tickets.issue(paths)
 
@@ -187,6 +187,6 @@ def test_a_damaged_ticket_is_of_one_run_and_adopting_mends_it(paths, state):
     (file,) = (state / "tickets").glob("*.json")
     file.write_text("{")
     ticket = tickets.look(paths)
-    assert ticket.standing == Standing.NONE and "is damaged" in ticket.reason
+    assert ticket.validity == Validity.NONE and "is damaged" in ticket.reason
     tickets.issue(paths)
     assert tickets.holds(paths)

@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from hankelboard.storage import runs
-from hankelboard.storage.errors import DamagedRun, NewerFormat, RunError, RunHeld, RunNotFound
+from hankelboard.storage.errors import DamagedRun, NewerFormat, RunHeld, RunNotFound
 from hankelboard.storage.layout import FORMAT_VERSION, CheckpointName, RunPaths, run_paths
 from hankelboard.storage.summary import summarise
 
@@ -69,17 +69,6 @@ def test_the_second_trainer_is_refused_and_the_lock_dies_with_its_holder(paths):
         holder.kill()
         holder.wait()
     assert not runs.is_held(paths)
-
-
-def test_who_creates_runs_is_waited_for_but_not_for_ever(tmp_path):
-    with (
-        runs.creating(tmp_path),
-        pytest.raises(RunError, match=r"another process has been creating runs here for 0\.1 s; try again"),
-        runs.creating(tmp_path, patience_s=0.1),
-    ):
-        pass
-    with runs.creating(tmp_path, patience_s=0.0):
-        pass
 
 
 def test_a_checkpoint_name_parses_back_and_orders_by_sequence():

@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from hankelboard.access import tickets
-from hankelboard.access.tickets import NoTicket, Standing
+from hankelboard.access.tickets import NoTicket, Validity
 from hankelboard.storage.errors import CommandRefused, DamagedRun, NewerFormat
 from hankelboard.storage.layout import RunPaths
 from hankelboard.storage.runs import find_run, is_held, list_runs, read_run
-from hankelboard.storage.summary import Summary
-from hankelboard.storage.vocabulary import RunState
+from hankelboard.storage.summary import Summary, row_of
 from hankelboard.trainer.cli.arguments import add_command, runs_of
 
 
@@ -64,7 +63,7 @@ def adopt_for_command(paths: RunPaths) -> None:
     if ticket.is_valid or is_held(paths):
         return
     why = f"{paths.run_id}: {ticket.reason}; look at it, then: hankelboard adopt {paths.run_id}"
-    if ticket.standing == Standing.NONE and not read_run(paths).copy_of:
+    if ticket.validity == Validity.NONE and not read_run(paths).copy_of:
         try:
             tickets.issue(paths)
             return
@@ -83,5 +82,4 @@ def offer(runs: Path) -> None:
 
 def why_not_adopted(paths: RunPaths, summary: Summary) -> str:
     """Return why no worker starts a run that would be its turn; empty where one may, or has nothing to do."""
-    waits = summary.state in (RunState.QUEUED, RunState.INTERRUPTED, RunState.DEAD)
-    return tickets.look(paths).reason if waits and summary.queued and not summary.copy_of else ""
+    return tickets.why_not_started(paths, row_of(summary))

@@ -177,7 +177,8 @@ def web(options: argparse.Namespace) -> int:
     folder = dashboard()
     command = [sys.executable, "-P", "-m", "hankelboard.app", options.host, str(options.port)]
     environment = {**entering.environment(options), **_places(options), **_allowed(options)}
-    say(f"the dashboard: {entering.address_with_token(options)}")
+    if not lifeline.is_held():
+        say(f"the dashboard: {entering.address_with_token(options)}")
     os.chdir(folder)
     os.execve(sys.executable, command, environment)
 

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from hankelboard.storage import lifeline
+from hankelboard.trainer.compression.signals import heard
 from hankelboard.trainer.compression.terminal import say
 
 LOOK_S = 0.2
@@ -57,9 +58,8 @@ class SideBySide:
 
     def stop_at_signals(self) -> None:
         """End all at Ctrl-C, at SIGTERM and when the terminal is closed, unless nohup said not to listen."""
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
-                signal.signal(number, lambda *_: self.stop())
+        for number in heard():
+            signal.signal(number, lambda *_: self.stop())
 
     def run(self) -> int:
         """Run until `stop`, or until a process cannot even start. Return the exit code: 0, or 1."""

@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from hankelboard.storage import atomic, opening
 from hankelboard.storage.errors import CheckpointError, CheckpointMisfit
-from hankelboard.storage.layout import CheckpointName, RunPaths
 from hankelboard.storage.records import Record, read_record
 from hankelboard.trainer.compression import generators
 from hankelboard.trainer.compression.loop_state import LoopState
@@ -175,11 +174,3 @@ def _load_moments(model: nn.Module, optimizer: torch.optim.Optimizer, tensors: d
     for name, tensor in tensors.items():
         parameter, _, key = name.rpartition("/")
         optimizer.state[parameters[parameter]][key] = tensor
-
-
-def checkpoint_folder(paths: RunPaths, name: str) -> Path:
-    """Return the folder of a checkpoint by its name. Raises CheckpointError when that is no name."""
-    parsed = CheckpointName.parse(name)
-    if parsed is None:
-        raise CheckpointError(f"{name!r} is not a checkpoint's name")
-    return paths.checkpoint(parsed)

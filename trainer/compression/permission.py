@@ -6,6 +6,8 @@
 import os
 from typing import Any
 
+from torch import nn
+
 from hankelboard.access import tickets
 from hankelboard.access.tickets import Limits, NoTicket
 from hankelboard.settings.config import parse_recorded
@@ -46,8 +48,6 @@ def demand_for_code(paths: RunPaths, run: Run) -> None:
 
 def check_within(config: dict[str, Any], limits: Limits, paths: RunPaths) -> None:
     """Raise ConfigError for code or a path that the limits of a ticket leave out."""
-    from torch import nn  # the worker reads a word of this module, and has no need of torch
-
     check_paths(config, limits, paths.root.parent)
     for named in own_code_named(config):
         check_allowed(named, limits.code)

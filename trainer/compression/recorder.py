@@ -52,14 +52,14 @@ class Position(Protocol):
 
 
 @dataclass
-class Standing:
+class StoodAt:
     """The position before an attempt begins: where the run stood before."""
 
     state: LoopState = field(default_factory=LoopState)
     state_dims: list[int] = field(default_factory=list)
 
     @classmethod
-    def of(cls, history: History, status: Status | None) -> "Standing":
+    def of(cls, history: History, status: Status | None) -> "StoodAt":
         """Return where the journal and the last status leave the run."""
         state = LoopState(step=history.step, branch=history.branch)
         said: Record = {**(status or {})}
@@ -85,7 +85,7 @@ class Recorder:
         """Called before anything is written or published: raises Superseded once a later attempt began."""
         self.trouble: str | None = None
         self.steps_per_s: float | None = None
-        self._position: Position = Standing()
+        self._position: Position = StoodAt()
         self._started = time.monotonic()
         self._paths = paths
         self._total_steps = total_steps

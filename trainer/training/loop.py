@@ -27,7 +27,7 @@ from hankelboard.trainer.compression.control import POLL_S, Control, Ending
 from hankelboard.trainer.compression.failure import describe, fail, give_up, not_begun
 from hankelboard.trainer.compression.offers import Offers
 from hankelboard.trainer.compression.provenance import machine, versions
-from hankelboard.trainer.compression.recorder import Recorder, Standing, memory_mb
+from hankelboard.trainer.compression.recorder import Recorder, StoodAt, memory_mb
 from hankelboard.trainer.compression.run import Run
 from hankelboard.trainer.compression.signals import AskedToEnd, Signals
 from hankelboard.trainer.compression.terminal import say
@@ -116,7 +116,7 @@ def _train(
         tensorboard=config.output.tensorboard,
         keep_log=keep_log,
     )
-    stood = Standing.of(history, read_status(paths))
+    stood = StoodAt.of(history, read_status(paths))
     recorder.follow(stood)
     with Signals() as signals:
         try:

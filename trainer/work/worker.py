@@ -1,6 +1,5 @@
 """The worker: claims queued runs, one child process per run, and outlives a child that dies.
 
-
 Whatever goes wrong with one run is said once, and the others go on.
 """
 
@@ -17,7 +16,7 @@ from pathlib import Path
 from types import FrameType
 
 from hankelboard.access import tickets
-from hankelboard.access.tickets import Standing, Ticket
+from hankelboard.access.tickets import Ticket, Validity
 from hankelboard.storage import workers
 from hankelboard.storage.errors import RunError, RunHeld, Superseded
 from hankelboard.storage.history import History, read_history
@@ -59,11 +58,10 @@ class Worker:
     """Watches a folder of runs. Either side may be killed: a child trains on without its worker, and a
     worker resumes what a dead child left, from its newest valid checkpoint."""
 
-    def __init__(self, runs: Path, *, jobs: int = 1, device: str | None = None, clock: Clock = time):
+    def __init__(self, runs: Path, *, jobs: int = 1, clock: Clock = time):
         self._runs = runs
         self._jobs = jobs
         self._clock = clock
-        self._device = device
         self._children: dict[str, Child] = {}
         self._keepers: list[subprocess.Popen[bytes]] = []
         self._settled: dict[str, tuple[int, int, int]] = {}
@@ -209,7 +207,7 @@ class Worker:
 
     def _complain(self, run_id: str, ticket: Ticket) -> None:
         what = f"{run_id} is not adopted: {ticket.reason}. `hankelboard adopt {run_id}` lets workers start it"
-        if ticket.standing == Standing.UNKNOWN:  # as of all others: said once
+        if ticket.validity == Validity.UNKNOWN:  # as of all others: said once
             what = f"no run is started while tickets cannot be read: {ticket.reason}"
         if what not in self._complaints:
             self._complaints.add(what)

@@ -11,7 +11,8 @@ import pytest
 from hankelboard.access import tokens
 from hankelboard.access.entrance import Entrance, entrance
 from hankelboard.access.roles import Role, Visitor
-from hankelboard.trainer.cli import build_parser, entering, main
+from hankelboard.storage import lifeline
+from hankelboard.trainer.cli import build_parser, entering, main, serving
 
 
 @pytest.fixture(autouse=True)
@@ -54,6 +55,17 @@ def test_without_a_token_is_said_aloud(capsys):
     assert "everybody who reaches this port acts as you" in capsys.readouterr().err
     entering.check(asked())
     assert capsys.readouterr().err == ""
+
+
+def test_web_says_its_address_and_that_nobody_is_asked_unless_up_has_said_it(capsys, monkeypatch):
+    monkeypatch.setattr(os, "execve", lambda *_: None)
+    monkeypatch.setattr(os, "chdir", lambda folder: None)
+    serving.web(asked("--port", "0", "--no-token"))
+    said = capsys.readouterr()
+    assert "the dashboard: http://127.0.0.1:0/" in said.out and "acts as you" in said.err
+    monkeypatch.setenv(lifeline.VARIABLE, "3")
+    serving.web(asked("--port", "0", "--no-token"))
+    assert capsys.readouterr() == ("", "")
 
 
 def test_up_hands_on_all_that_it_was_asked_and_no_token():
