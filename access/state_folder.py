@@ -7,17 +7,10 @@ from pathlib import Path
 def state_folder() -> Path:
     """Return the folder of tokens, sessions and tickets; it need not be there yet.
 
-    `$HANKELBOARD_STATE` (shared with a team or a cluster), else `$XDG_STATE_HOME/hankelboard`, else
+    `$HANKELBOARD_STATE` (one for all nodes of a cluster), else `$XDG_STATE_HOME/hankelboard`, else
     `~/.local/state/hankelboard`.
     """
     if given := os.environ.get("HANKELBOARD_STATE"):
         return Path(given)
     home = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
     return Path(home) / "hankelboard"
-
-
-def made_state_folder() -> Path:
-    """Return the folder of tokens, sessions and tickets, made if it was missing, for its owner alone."""
-    folder = state_folder()
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return folder
