@@ -43,9 +43,16 @@ def read_record(path: Path) -> dict[str, Any]:
     return record
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder that is missing, and those that it lies in, for this account alone."""
+    if not folder.parent.is_dir():
+        make_folder(folder.parent)
+    folder.mkdir(mode=0o700, exist_ok=True)
+
+
 def create(path: Path, content: bytes) -> None:
     """Put bytes at `path` for this account alone; raise FileExistsError if something is there."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_folder(path.parent)
     atomic.create_bytes(path, content, mode=MODE)
 
 
@@ -56,7 +63,7 @@ def create_record(path: Path, record: Mapping[str, object]) -> None:
 
 def replace(path: Path, content: bytes) -> None:
     """Put bytes at `path` for this account alone, whatever was there."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_folder(path.parent)
     atomic.replace_bytes(path, content, mode=MODE)
 
 

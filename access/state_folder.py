@@ -7,7 +7,7 @@ from pathlib import Path
 def state_folder() -> Path:
     """Return the folder of tokens, sessions and tickets; it need not be there yet.
 
-    `$HANKELBOARD_STATE` (shared with a team or a cluster), else `$XDG_STATE_HOME/hankelboard`, else
+    `$HANKELBOARD_STATE` (one for all nodes of a cluster), else `$XDG_STATE_HOME/hankelboard`, else
     `~/.local/state/hankelboard`.
     """
     if given := os.environ.get("HANKELBOARD_STATE"):

@@ -252,7 +252,7 @@ def _key_or_new(paths: RunPaths) -> bytes:
     """Return the key, made if there was none; exclusively, so that two who need one get the same."""
     with contextlib.suppress(FileNotFoundError):
         return _key(paths)
-    _folder().mkdir(mode=0o700, parents=True, exist_ok=True)
+    private_files.make_folder(_folder())
     with contextlib.suppress(FileExistsError):  # made by another process just now
         private_files.create(_key_file(), f"{secrets.token_hex(32)}\n".encode())
     return _key(paths)

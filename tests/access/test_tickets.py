@@ -60,6 +60,7 @@ def test_the_key_and_tickets_are_of_the_account_alone_and_lie_outside_the_runs(p
     files = [path for path in state.rglob("*") if path.is_file()]
     assert {path.name for path in files} >= {"tickets.key"} and len(files) == 2
     assert {path.stat().st_mode & 0o777 for path in files} == {0o600}
+    assert {path.stat().st_mode & 0o777 for path in (state, state / "tickets")} == {0o700}
     assert sorted(path.name for path in paths.root.iterdir() if path.is_file()) == ["run.json"]
 
 

@@ -32,7 +32,9 @@ def add_commands(commands: Any) -> None:
 def _add_kind(
     kinds: Any, name: str, command: Callable[[argparse.Namespace], int], help: str
 ) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = kinds.add_parser(name, help=help, description=f"{help}.")
+    parser: argparse.ArgumentParser = kinds.add_parser(
+        name, help=help, description=f"{help[0].upper()}{help[1:]}."
+    )
     parser.set_defaults(token_command=command)
     return parser
 
