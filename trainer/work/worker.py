@@ -39,7 +39,10 @@ SCAN_S = 1.0
 PATIENCE_S = 20.0
 KILL_PATIENCE_S = 5.0
 LEFT_ALONE = 75
-"""Exit code of a child that found nothing to do, or the run in another's hands: no death."""
+"""Exit code of a child that found nothing to do, or the run in another's hands: no death where that is so.
+
+Code of the user's own can end with it, too.
+"""
 JOBS_MARK = "HANKELBOARD_JOBS"
 """In the environment of a child: how many are trained at once."""
 LOG_PATIENCE_S = 2.0
@@ -279,8 +282,9 @@ class Worker:
             killed = self._kills.pop(run_id, None) is not None
             say(f"{run_id} ended with {code}")
             with self._contained(run_id):
-                if not killed and code != LEFT_ALONE:
-                    self._note_end(RunPaths(self._runs / run_id), child, deaths.death_of(code))
+                paths = RunPaths(self._runs / run_id)
+                if not killed and not (code == LEFT_ALONE and self._is_held(paths)):
+                    self._note_end(paths, child, deaths.death_of(code))
 
     def _note_end(self, paths: RunPaths, child: Child, death: deaths.Death) -> None:
         """Note a process that died: that recorded no end, and left a run that wants a trainer as before."""

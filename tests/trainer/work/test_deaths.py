@@ -42,6 +42,7 @@ def ended(paths):
     [
         ("pass", "exit code 0"),
         ("sys.exit(7)", "exit code 7"),
+        ("sys.exit(75)", "exit code 75"),  # what a child says that leaves a run alone, said by a user's code
         ("os.kill(os.getpid(), signal.SIGSEGV)", "SIGSEGV"),
     ],
 )
