@@ -5,6 +5,7 @@ Whatever goes wrong with one run is said once, and the others go on.
 """
 
 import contextlib
+import math
 import os
 import signal
 import subprocess
@@ -46,6 +47,8 @@ Code of the user's own can end with it, too.
 JOBS_MARK = "HANKELBOARD_JOBS"
 """In the environment of a child: how many are trained at once."""
 LOG_PATIENCE_S = 2.0
+TROUBLE_REST_S = 60.0
+"""How long a run is left alone that could not be looked after: each try may claim an attempt."""
 
 
 @dataclass
@@ -79,6 +82,7 @@ class Worker:
         self._watches: defaultdict[str, BeatWatch] = defaultdict(BeatWatch)
         self._troubles: dict[str, str] = {}
         self._unadopted: dict[str, tuple[object, ...]] = {}
+        self._rests: dict[str, float] = {}
         self._complaints: set[str] = set()
         self._beat = 0
         self._ending = False
@@ -134,9 +138,9 @@ class Worker:
         """
         waiting = self._judging = False
         for paths in reversed(self._list()):
-            if paths.run_id in self._children:
+            if paths.run_id in self._children or self._rests_from_trouble(paths.run_id):
                 continue
-            with self._contained(paths.run_id):
+            with self._contained(paths.run_id), self._resting_after_trouble(paths.run_id):
                 if not self._wants_child(paths):
                     continue
                 if self._clock.monotonic() < self._due.get(paths.run_id, 0.0):
@@ -146,6 +150,17 @@ class Worker:
                 else:
                     self._start(paths)
         return waiting or self._judging
+
+    def _rests_from_trouble(self, run_id: str) -> bool:
+        return self._clock.monotonic() < self._rests.get(run_id, -math.inf)
+
+    @contextlib.contextmanager
+    def _resting_after_trouble(self, run_id: str) -> Iterator[None]:
+        try:
+            yield
+        except Exception:
+            self._rests[run_id] = self._clock.monotonic() + TROUBLE_REST_S
+            raise
 
     def _list(self) -> list[RunPaths]:
         try:
