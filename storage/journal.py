@@ -19,7 +19,7 @@ from hankelboard.storage.decoding import (
     misfit_of_spectrum,
 )
 from hankelboard.storage.errors import Superseded
-from hankelboard.storage.layout import RunPaths
+from hankelboard.storage.layout import EVENTS, METRICS, SPECTRA, RunPaths
 from hankelboard.storage.opening import NotAFile, open_regular
 from hankelboard.storage.records import Record, decode_lines, encode, now
 from hankelboard.storage.schema import Event
@@ -330,19 +330,19 @@ def _in_line(problem: str) -> str:
 _NO_FILE = -1
 
 
-def events_reader(paths: RunPaths) -> JournalReader:
-    """Return the reader of a run's events."""
-    return JournalReader(paths.events, misfit_of_event)
+def events_reader(paths: RunPaths, journals: Path | None = None) -> JournalReader:
+    """Return the reader of a run's events; give the folder of its journals where that is known."""
+    return JournalReader((journals or paths.journals) / EVENTS, misfit_of_event)
 
 
-def metrics_reader(paths: RunPaths) -> JournalReader:
+def metrics_reader(paths: RunPaths, journals: Path | None = None) -> JournalReader:
     """Return the reader of a run's metrics."""
-    return JournalReader(paths.metrics, misfit_of_metrics)
+    return JournalReader((journals or paths.journals) / METRICS, misfit_of_metrics)
 
 
-def spectra_reader(paths: RunPaths) -> JournalReader:
+def spectra_reader(paths: RunPaths, journals: Path | None = None) -> JournalReader:
     """Return the reader of a run's spectra."""
-    return JournalReader(paths.spectra, misfit_of_spectrum)
+    return JournalReader((journals or paths.journals) / SPECTRA, misfit_of_spectrum)
 
 
 def read_events(paths: RunPaths) -> list[Event]:

@@ -118,7 +118,9 @@ def summarise(paths: RunPaths, history: History | None = None) -> Summary:
         history = history or read_history(paths)
     except OSError as error:
         history = History(state=RunState.UNREADABLE, reason=str(error))
-    combined = combine(run, history, read_status(paths), read_notes(paths), paths)
+    unknown = history.state == RunState.UNREADABLE
+    find_best = (lambda: None) if unknown else None
+    combined = combine(run, history, read_status(paths), read_notes(paths), paths, find_best)
     return replace(combined, problem=problem_of(paths))
 
 

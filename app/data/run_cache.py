@@ -144,6 +144,7 @@ class RunCache:
         self._run: Run | None = None
         self._problem = ""
         self._oddities = ""
+        self._unlisted = ""
         self._refused = False
         self._status: Status | None = None
         self._notes: list[Note] = []
@@ -162,16 +163,16 @@ class RunCache:
             begin()
 
     def _begin_events(self) -> None:
-        self._events_reader = events_reader(self.paths)
+        self._events_reader = events_reader(self.paths, self._journals)
         self.history = History()
         self.events: list[Event] = []
 
     def _begin_metrics(self) -> None:
-        self._metrics_reader = metrics_reader(self.paths)
+        self._metrics_reader = metrics_reader(self.paths, self._journals)
         self._columns = Columns()
 
     def _begin_spectra(self) -> None:
-        self._spectra_reader = spectra_reader(self.paths)
+        self._spectra_reader = spectra_reader(self.paths, self._journals)
         self._spectra: list[SpectrumRow] = []
 
     # Reading.
@@ -186,8 +187,15 @@ class RunCache:
 
     def _follow_journals(self) -> None:
         """Begin anew where an attempt took the journals over."""
-        attempts, self._attempts = self._attempts, mark(self.paths.attempts)
-        if attempts != self._attempts and (journals := self.paths.journals) != self._journals:
+        attempts = mark(self.paths.attempts)
+        if attempts == self._attempts:
+            return
+        try:
+            journals, self._attempts, self._unlisted = self.paths.journals, attempts, ""
+        except OSError as error:  # which journals count is not known: the page of this run says so
+            self._unlisted = f"attempts cannot be read: {error.strerror or error}"
+            return
+        if journals != self._journals:
             self._journals = journals
             for part, begin in self._begin.items():
                 self._files.pop(part, None)
@@ -199,7 +207,7 @@ class RunCache:
             return  # a newer format: what these files mean is not known
         file = self._files.get(part)
         if file is None:
-            file = self._files[part] = str(getattr(self.paths, part))
+            file = self._files[part] = str(self._path_of(part))
         mark_now = mark(file, is_root=part == "root")
         if part in self._marks and self._marks[part] == mark_now:
             return
@@ -211,7 +219,11 @@ class RunCache:
             self._read[part]()
         except Exception as error:  # whatever is in it: the page of this run says so, others go on
             why = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
-            self._problem = f"{getattr(self.paths, part).name} cannot be read: {why}"
+            self._problem = f"{self._path_of(part).name} cannot be read: {why}"
+
+    def _path_of(self, part: str) -> Path:
+        path: Path = self._journals / f"{part}.jsonl" if part in self._begin else getattr(self.paths, part)
+        return path
 
     def state_now(self) -> str:
         """Return the state by the events, for a run that waits for this one.
@@ -378,7 +390,7 @@ class RunCache:
             self._run, self.history, self._status, self._notes, self.paths,
             find_best=self._best, state_of=self._state_of,
         )  # fmt: skip
-        return {**row_of(combined), "problem": self._problem or self._oddities}
+        return {**row_of(combined), "problem": self._problem or self._unlisted or self._oddities}
 
     def name(self) -> str:
         """Return the run's name as last read, without looking at the disk."""

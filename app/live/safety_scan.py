@@ -11,7 +11,7 @@ from pathlib import Path
 
 from hankelboard.app.data.run_cache import Mark, mark
 from hankelboard.app.data.run_list import RunList
-from hankelboard.storage.layout import RunPaths
+from hankelboard.storage.layout import EVENTS, METRICS, RunPaths
 
 LOOKS = 200
 """Runs that are looked at in one round: about 3 ms."""
@@ -82,8 +82,12 @@ class SafetyScan:
 
 def marks_of(paths: RunPaths) -> tuple[Mark, ...]:
     """Return marks of what changes while a run lives, and of what people create."""
+    try:
+        journals = paths.journals
+    except OSError:  # its attempts cannot be listed: other runs are looked at all the same
+        journals = paths.root
     return tuple(
         mark(path, is_root=path is paths.root)
-        for path in (paths.root, paths.status, paths.events, paths.metrics, paths.proposals, paths.decisions,
-                     paths.inbox, paths.notes)
+        for path in (paths.root, paths.status, journals / EVENTS, journals / METRICS, paths.proposals,
+                     paths.decisions, paths.inbox, paths.notes)
     )  # fmt: skip

@@ -1,11 +1,16 @@
 """A run whose journals a later attempt took over: pages follow it."""
 
+import errno
+
 from hankelboard.app.data.run_cache import RunCache
+from hankelboard.app.data.run_index import RunIndex
+from hankelboard.app.live.safety_scan import SafetyScan
 from hankelboard.app.live.watch import METRICS, Watch
 from hankelboard.storage.journal import Journal
-from hankelboard.storage.layout import run_paths
+from hankelboard.storage.layout import RunPaths, run_paths
 from hankelboard.storage.runs import create_run
 from hankelboard.storage.status import process_identity, write_status
+from hankelboard.storage.summary import summarise
 
 
 def write(paths, *records, to="events"):
@@ -61,3 +66,30 @@ def test_changes_of_such_journals_are_called_by_their_names(tmp_path):
     run = tmp_path.resolve() / "a-run"
     assert watch._place_of(str(run / "attempts" / "000001" / "metrics.jsonl")) == ("a-run", METRICS)
     assert watch._place_of(str(run / "attempts" / "000001.json")) == ("a-run", "attempts")
+
+
+def test_attempts_that_cannot_be_listed_are_said_and_other_runs_are_shown(tmp_path, monkeypatch):
+    paths, other = new_run(tmp_path), new_run(tmp_path)
+    paths.attempts.mkdir(exist_ok=True)
+    listed = RunPaths.attempt_files
+
+    def refused(self):
+        if self.run_id == paths.run_id:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return listed(self)
+
+    monkeypatch.setattr(RunPaths, "attempt_files", refused)
+    index = RunIndex(refreshed)
+    rows, left = index.rows({each.run_id: each for each in (paths, other)})
+    assert left == 0 and [row["problem"] for row in rows] == [
+        "attempts cannot be read: Permission denied", ""
+    ]  # fmt: skip
+    scan = SafetyScan(tmp_path, lambda run_id: False).round(0.0, all_living=True)
+    assert {paths.run_id, other.run_id} <= set(scan.first_seen)
+    assert summarise(paths).state == "unreadable" and summarise(other).state != "unreadable"
+
+
+def refreshed(paths):
+    cache = RunCache(paths)
+    cache.refresh()
+    return cache

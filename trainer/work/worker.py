@@ -4,6 +4,7 @@ Whatever goes wrong with one run is said once, and the others go on.
 """
 
 import contextlib
+import math
 import os
 import signal
 import subprocess
@@ -38,10 +39,15 @@ SCAN_S = 1.0
 PATIENCE_S = 20.0
 KILL_PATIENCE_S = 5.0
 LEFT_ALONE = 75
-"""Exit code of a child that found nothing to do, or the run in another's hands: no death."""
+"""Exit code of a child that found nothing to do, or the run in another's hands: no death where that is so.
+
+Code of the user's own can end with it, too.
+"""
 JOBS_MARK = "HANKELBOARD_JOBS"
 """In the environment of a child: how many are trained at once."""
 LOG_PATIENCE_S = 2.0
+TROUBLE_REST_S = 60.0
+"""How long a run is left alone that could not be looked after: each try may claim an attempt."""
 
 
 @dataclass
@@ -74,6 +80,7 @@ class Worker:
         self._watches: defaultdict[str, BeatWatch] = defaultdict(BeatWatch)
         self._troubles: dict[str, str] = {}
         self._unadopted: dict[str, tuple[object, ...]] = {}
+        self._rests: dict[str, float] = {}
         self._complaints: set[str] = set()
         self._beat = 0
         self._ending = False
@@ -129,9 +136,9 @@ class Worker:
         """
         waiting = self._judging = False
         for paths in reversed(self._list()):
-            if paths.run_id in self._children:
+            if paths.run_id in self._children or self._rests_from_trouble(paths.run_id):
                 continue
-            with self._contained(paths.run_id):
+            with self._contained(paths.run_id), self._resting_after_trouble(paths.run_id):
                 if not self._wants_child(paths):
                     continue
                 if self._clock.monotonic() < self._due.get(paths.run_id, 0.0):
@@ -141,6 +148,17 @@ class Worker:
                 else:
                     self._start(paths)
         return waiting or self._judging
+
+    def _rests_from_trouble(self, run_id: str) -> bool:
+        return self._clock.monotonic() < self._rests.get(run_id, -math.inf)
+
+    @contextlib.contextmanager
+    def _resting_after_trouble(self, run_id: str) -> Iterator[None]:
+        try:
+            yield
+        except Exception:
+            self._rests[run_id] = self._clock.monotonic() + TROUBLE_REST_S
+            raise
 
     def _list(self) -> list[RunPaths]:
         try:
@@ -277,8 +295,9 @@ class Worker:
             killed = self._kills.pop(run_id, None) is not None
             say(f"{run_id} ended with {code}")
             with self._contained(run_id):
-                if not killed and code != LEFT_ALONE:
-                    self._note_end(RunPaths(self._runs / run_id), child, deaths.death_of(code))
+                paths = RunPaths(self._runs / run_id)
+                if not killed and not (code == LEFT_ALONE and self._is_held(paths)):
+                    self._note_end(paths, child, deaths.death_of(code))
 
     def _note_end(self, paths: RunPaths, child: Child, death: deaths.Death) -> None:
         """Note a process that died: that recorded no end, and left a run that wants a trainer as before."""

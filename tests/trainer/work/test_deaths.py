@@ -42,6 +42,7 @@ def ended(paths):
     [
         ("pass", "exit code 0"),
         ("sys.exit(7)", "exit code 7"),
+        ("sys.exit(75)", "exit code 75"),  # what a child says that leaves a run alone, said by a user's code
         ("os.kill(os.getpid(), signal.SIGSEGV)", "SIGSEGV"),
     ],
 )
@@ -234,3 +235,21 @@ def test_the_writer_of_a_log_ends_with_the_run(runs):
     keeper.stdin.write(b"x\n")
     keeper.stdin.close()
     assert keeper.wait() in (0, -signal.SIGTERM)  # the latter: it came before it listened
+
+
+def test_a_journal_that_nobody_can_write_is_not_tried_again_at_once(runs):
+    """Each try claims an attempt: a worker that looks every second would fill the folder."""
+    paths = new_run(runs)
+    paths.attempts.mkdir()
+    paths.taken_over(0).mkdir()
+    os.mkfifo(paths.taken_over(0) / "events.jsonl")
+    worker = Scripted(runs, "sys.exit(1)")
+    for _ in range(5):
+        worker.round()
+    claimed = len(paths.attempt_files())
+    for _ in range(20):
+        worker.round()
+    assert len(paths.attempt_files()) == claimed, "it rests"
+    worker.now += worker_module.TROUBLE_REST_S
+    worker.round()
+    assert len(paths.attempt_files()) > claimed, "it is looked at again, should that be put right"
