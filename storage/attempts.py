@@ -21,7 +21,14 @@ from hankelboard.storage.decoding import decode_attempt
 from hankelboard.storage.errors import NotWritable, RunError, RunHeld, Superseded
 from hankelboard.storage.history import read_history
 from hankelboard.storage.journal import end_of_last_line
-from hankelboard.storage.layout import FORMAT_VERSION, JOURNALS, NUMBERED_JSON, STRAY_PREFIX, RunPaths
+from hankelboard.storage.layout import (
+    ATTEMPT_JSON,
+    FORMAT_VERSION,
+    JOURNALS,
+    LAST_ATTEMPT,
+    STRAY_PREFIX,
+    RunPaths,
+)
 from hankelboard.storage.locks import PERMISSION, Answer
 from hankelboard.storage.records import new_ulid, now, read_record
 from hankelboard.storage.schema import AttemptRecord
@@ -87,7 +94,7 @@ class Standing(Enum):
 
 
 def _claimed(paths: RunPaths) -> list[int]:
-    return [int(match[1]) for match in map(NUMBERED_JSON.fullmatch, paths.attempt_files()) if match]
+    return [int(match[1]) for match in map(ATTEMPT_JSON.fullmatch, paths.attempt_files()) if match]
 
 
 def latest(paths: RunPaths) -> Latest | None:
@@ -124,7 +131,10 @@ def is_at_work(paths: RunPaths, answer: Answer, watch: BeatWatch | None = None) 
 
     Where nothing but the beat says it, yes until `watch` has seen it silent for longer than promised.
     """
-    attempt = latest(paths)
+    try:
+        attempt = latest(paths)
+    except OSError:  # attempts that cannot be listed: unknown is not free
+        return True
     known = standing(attempt, answer)
     if attempt is None or known is not Standing.UNCERTAIN:
         return known is Standing.AT_WORK
@@ -139,10 +149,16 @@ def is_silent(paths: RunPaths, attempt: Latest, watch: BeatWatch) -> bool:
     return watch.is_stale(status)
 
 
-def claim(paths: RunPaths, answer: Answer, say: Callable[[str], None] = lambda text: None) -> Fence:
+def claim(
+    paths: RunPaths,
+    answer: Answer,
+    say: Callable[[str], None] = lambda text: None,
+    watch: BeatWatch | None = None,
+) -> Fence:
     """Begin the next attempt, once the latest one is over or silent.
 
-    `answer` is what the run's lock said. Of several processes one gets the number.
+    `answer` is what the run's lock said. Of several processes one gets the number. Where only its beat can
+    say it, this waits for that; not with a `watch`, which has followed the beat: then it says it at once.
 
     Raises
     ------
@@ -154,8 +170,13 @@ def claim(paths: RunPaths, answer: Answer, say: Callable[[str], None] = lambda t
         If the claim cannot be written.
     """
     before = _before(paths)
-    certain = _wait_until_over(paths, before, answer, say)
+    certain = _wait_until_over(paths, before, answer, say, watch)
     fence = Fence(paths, before.number + 1 if before else 0)
+    if fence.number > LAST_ATTEMPT:
+        raise RunError(
+            f"{paths.run_id}: there is an attempt {LAST_ATTEMPT}, which is the last one; "
+            f"remove {paths.attempt(LAST_ATTEMPT)} if no trainer wrote it"
+        )
     with _saying_why(fence):
         _create(fence)
     try:
@@ -191,15 +212,21 @@ def _before(paths: RunPaths) -> Latest | None:
 
 
 def _wait_until_over(
-    paths: RunPaths, before: Latest | None, answer: Answer, say: Callable[[str], None]
+    paths: RunPaths,
+    before: Latest | None,
+    answer: Answer,
+    say: Callable[[str], None],
+    watched: BeatWatch | None,
 ) -> bool:
     """Return when the next attempt may begin: True when this one is over for certain, False by its beat."""
-    watch, said = BeatWatch(), False
+    watch, said = watched or BeatWatch(), False
     while (known := standing(before, answer)) is not Standing.OVER:
-        if before is None or known is Standing.AT_WORK or watch.advanced:
+        if before is None or known is Standing.AT_WORK or (watch.advanced and not watched):
             raise RunHeld(_held(paths, before))
         if is_silent(paths, before, watch):
             return False
+        if watched:
+            raise RunHeld(_held(paths, before))
         if not said:
             who = f"attempt {before.number} {_where(before)}".rstrip()
             say(f"{paths.run_id}: waiting to see whether {who} still beats")

@@ -24,7 +24,7 @@ from hankelboard.storage.decoding import (
 )
 from hankelboard.storage.history import ENDINGS, History
 from hankelboard.storage.journal import metrics_reader, read_events, spectra_reader
-from hankelboard.storage.layout import NUMBERED_JSON, RunPaths
+from hankelboard.storage.layout import ATTEMPT_JSON, RunPaths
 from hankelboard.storage.opening import names_if_any
 from hankelboard.storage.records import Record, read_record
 from hankelboard.storage.shapes import SHOULD, hints_of, notes_on, types_in, vocabulary_on
@@ -82,7 +82,7 @@ def _records(paths: RunPaths, events: list[schema.Event]) -> Iterator[tuple[str,
         yield paths.events.name, schema.EVENT_TYPES.get(kind, schema.Event), of_kind
     yield paths.metrics.name, schema.Metrics, metrics_reader(paths).read_new()
     yield paths.spectra.name, schema.Spectrum, spectra_reader(paths).read_new()
-    claims = [file for file in _json_in(paths.attempts) if NUMBERED_JSON.fullmatch(file.name)]
+    claims = [file for file in _json_in(paths.attempts) if ATTEMPT_JSON.fullmatch(file.name)]
     yield f"{paths.attempts.name}/", schema.AttemptRecord, _sound(claims, misfit_of_attempt)
     folders: tuple[tuple[Path, Any, Misfit], ...] = (
         (paths.proposals, schema.Proposal, misfit_of_proposal),

@@ -15,7 +15,9 @@ RUN_ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
 CHECKPOINT_NAME = re.compile(r"b(\d{1,6})-(\d{8,12})-a(\d{1,6})-(\d{4,9})", re.ASCII)
 SYSTEMS_NAME = re.compile(r"b(\d{1,6})-(\d{8,12})-a(\d{1,6})-r(\d{1,6})\.safetensors", re.ASCII)
 NUMBERED_JSON = re.compile(r"([0-9]{6}|[1-9][0-9]{6,8})\.json")  # one name per number
-ATTEMPT_FOLDER = re.compile(r"[0-9]{6}|[1-9][0-9]{6,8}")
+ATTEMPT_FOLDER = re.compile(r"[0-9]{6}")
+ATTEMPT_JSON = re.compile(rf"({ATTEMPT_FOLDER.pattern})\.json")
+LAST_ATTEMPT = 999_999  # records and names of checkpoints have no room for more
 ULID = re.compile(r"[0-9A-HJKMNP-TV-Z]{26}")
 ULID_JSON = re.compile(rf"({ULID.pattern})\.json")
 JOURNALS = (EVENTS, METRICS, SPECTRA) = ("events.jsonl", "metrics.jsonl", "spectra.jsonl")

@@ -10,10 +10,10 @@ import errno
 import os
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from hankelboard.storage.layout import RunPaths, depth_of_folder
+from hankelboard.storage.layout import ATTEMPT_FOLDER, ATTEMPT_JSON, RunPaths, depth_of_folder
 
 _NEVER_WAIT = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _NO_FILE = (errno.ELOOP, errno.EMLINK, errno.ENXIO, errno.EOPNOTSUPP, errno.EISDIR, errno.ENODEV)
@@ -201,14 +201,30 @@ def irregularities(paths: RunPaths) -> list[str]:
     """
     files = {path.name for path in paths.files}
     folders = {path.name for path in paths.all_folders}
-    found = []
-    with os.scandir(paths.root) as entries:
-        for entry in entries:
-            if entry.name in files and not entry.is_file(follow_symlinks=False):
-                found.append(f"{entry.name} is {_kind(entry)}, not a plain file")
-            elif entry.name in folders and not entry.is_dir(follow_symlinks=False):
-                found.append(f"{entry.name} is {_kind(entry)}, not a folder")
+    found = _odd_in(paths.root, "", files.__contains__, folders.__contains__)
+    attempts = paths.attempts.name
+    try:
+        if is_real_folder(paths.attempts):
+            found += _odd_in(paths.attempts, f"{attempts}/", ATTEMPT_JSON.fullmatch, ATTEMPT_FOLDER.fullmatch)
+        if (journals := paths.journals) != paths.root:
+            found += _odd_in(journals, f"{attempts}/{journals.name}/", files.__contains__, lambda name: False)
+    except OSError as error:
+        found.append(f"{attempts} cannot be listed: {error.strerror or error}")
     return sorted(found)
+
+
+def _odd_in(
+    folder: Path, prefix: str, is_file: Callable[[str], object], is_folder: Callable[[str], object]
+) -> list[str]:
+    """Return what in a folder has the name of a file or folder of the format, and is none."""
+    found = []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if is_file(entry.name) and not entry.is_file(follow_symlinks=False):
+                found.append(f"{prefix}{entry.name} is {_kind(entry)}, not a plain file")
+            elif is_folder(entry.name) and not entry.is_dir(follow_symlinks=False):
+                found.append(f"{prefix}{entry.name} is {_kind(entry)}, not a folder")
+    return found
 
 
 def _kind(entry: os.DirEntry[str]) -> str:

@@ -185,11 +185,17 @@ class RunLock:
     """
 
     def __init__(
-        self, paths: RunPaths, *, patience_s: float = 1.0, say: Callable[[str], None] = lambda text: None
+        self,
+        paths: RunPaths,
+        *,
+        patience_s: float = 1.0,
+        say: Callable[[str], None] = lambda text: None,
+        watch: BeatWatch | None = None,
     ):
         """Take the lock, with patience: `is_held` takes it for a moment, too. Then claim the next attempt.
 
-        That may wait for as long as the attempt before promised a beat; `say` gets a line about it.
+        That may wait for as long as the attempt before promised a beat; `say` gets a line about it. With a
+        `watch`, which has followed its beat, it never waits.
 
         Raises
         ------
@@ -206,7 +212,7 @@ class RunLock:
         except OSError as error:
             raise RunError(f"{paths.run_id}: run.lock cannot be opened: {error.strerror or error}") from None
         try:
-            self.fence = attempts.claim(paths, self._lock.wait(patience_s), say)
+            self.fence = attempts.claim(paths, self._lock.wait(patience_s), say, watch)
         except BaseException as error:
             self._lock.close()
             if isinstance(error, OSError):

@@ -18,6 +18,8 @@ from hankelboard.storage.records import now, read_record
 from hankelboard.storage.schema import ProcessIdentity, Status
 
 GRACE_S = 10.0
+LONGEST_PROMISE_S = 3600.0
+"""No trainer needs longer to its next beat, whatever its status says."""
 BLOCK_BYTES = 4096
 
 
@@ -158,7 +160,7 @@ class BeatWatch:
             self.advanced = self.beat is not None
             self.beat, self.changed_at = beat, clock
         promised = status.get("expect_next_s")
-        promised = float(promised) if isinstance(promised, int | float) else 5.0
+        promised = min(float(promised), LONGEST_PROMISE_S) if isinstance(promised, int | float) else 5.0
         return clock - self.changed_at > promised + GRACE_S
 
     def outlives(self, status: Mapping[str, Any]) -> bool:

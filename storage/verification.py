@@ -1,5 +1,6 @@
 """`hankelboard verify`: is everything in a run directory what it says it is?"""
 
+import contextlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -43,8 +44,10 @@ class Finding:
 def verify_run(paths: RunPaths, *, strict: bool = False) -> list[Finding]:
     """Return all that is wrong or worth knowing; a run is sound when no finding is damage."""
     findings = list(_findings(paths))
-    remarks = remarks_on(paths) if strict and paths.root.is_dir() else []
-    return findings + [Finding(where, what, damage=False, missing=True) for where, what in remarks]
+    with contextlib.suppress(OSError):  # that attempts cannot be listed is among the findings
+        remarks = list(remarks_on(paths)) if strict and paths.root.is_dir() else []
+        findings += [Finding(where, what, damage=False, missing=True) for where, what in remarks]
+    return findings
 
 
 def _findings(paths: RunPaths) -> Iterator[Finding]:
@@ -55,7 +58,10 @@ def _findings(paths: RunPaths) -> Iterator[Finding]:
         return
     for oddity in irregularities(paths):
         yield Finding(oddity.partition(" ")[0], oddity)
-    first, *others = events_reader(paths), metrics_reader(paths), spectra_reader(paths)
+    try:
+        first, *others = events_reader(paths), metrics_reader(paths), spectra_reader(paths)
+    except OSError:
+        return  # attempts cannot be listed: where the journals lie is not known
     events = cast(list[Event], first.read_new())
     for reader in (first, *others):
         for _ in reader.batches():

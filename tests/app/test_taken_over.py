@@ -8,9 +8,10 @@ from hankelboard.app.live.safety_scan import SafetyScan
 from hankelboard.app.live.watch import METRICS, Watch
 from hankelboard.storage.journal import Journal
 from hankelboard.storage.layout import RunPaths, run_paths
-from hankelboard.storage.runs import create_run
+from hankelboard.storage.runs import create_run, is_held
 from hankelboard.storage.status import process_identity, write_status
 from hankelboard.storage.summary import summarise
+from hankelboard.storage.verification import verify_run
 
 
 def write(paths, *records, to="events"):
@@ -87,6 +88,11 @@ def test_attempts_that_cannot_be_listed_are_said_and_other_runs_are_shown(tmp_pa
     scan = SafetyScan(tmp_path, lambda run_id: False).round(0.0, all_living=True)
     assert {paths.run_id, other.run_id} <= set(scan.first_seen)
     assert summarise(paths).state == "unreadable" and summarise(other).state != "unreadable"
+    assert is_held(paths), "what is not known is not free"
+    findings = verify_run(paths, strict=True)
+    assert [finding.what for finding in findings if finding.damage] == [
+        "attempts cannot be listed: Permission denied"
+    ]
 
 
 def refreshed(paths):

@@ -370,3 +370,19 @@ def test_a_beat_that_goes_on_outweighs_a_pid_that_is_not_seen():
     assert not watch.outlives({"attempt": 0, "beat": 4}) and not watch.outlives({"attempt": 0, "beat": 4})
     assert watch.outlives({"attempt": 0, "beat": 5})
     assert not watch.outlives({"attempt": 1, "beat": 6})
+
+
+def test_who_followed_the_beat_is_answered_at_once(paths, elsewhere, monkeypatch):
+    elsewhere(paths)
+    monkeypatch.delattr(attempts.time, "sleep")
+    watch = BeatWatch()
+    with pytest.raises(RunHeld):
+        claim(paths, Answer.NONE, watch=watch)
+    watch.changed_at -= 2 * attempts.BEGINS_WITHIN_S
+    assert claim(paths, Answer.NONE, watch=watch).number == 1
+
+
+def test_no_promise_of_a_beat_lasts_for_ever():
+    watch = BeatWatch()
+    record = {"attempt": 0, "beat": 1, "expect_next_s": 1e12}
+    assert not watch.is_stale(record, 0.0) and watch.is_stale(record, 2 * status.LONGEST_PROMISE_S)

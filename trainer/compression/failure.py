@@ -14,6 +14,7 @@ from hankelboard.storage.journal import Journal
 from hankelboard.storage.layout import RunPaths
 from hankelboard.storage.runs import RunLock
 from hankelboard.storage.schema import Event, EventFields, Place
+from hankelboard.storage.status import BeatWatch
 from hankelboard.storage.vocabulary import ENDED, CommandKind, EventKind, Phase, RunState
 from hankelboard.trainer.compression.inbox import naming, unanswered
 from hankelboard.trainer.compression.recorder import Recorder
@@ -83,12 +84,17 @@ def _refuse(recorder: Recorder, paths: RunPaths, reason: str) -> None:
         recorder.event(EventKind.COMMAND_REFUSED, **naming(command), reason=reason)
 
 
-def give_up(paths: RunPaths, reason: str, still: Callable[[History], bool] = lambda history: True) -> None:
+def give_up(
+    paths: RunPaths,
+    reason: str,
+    still: Callable[[History], bool] = lambda history: True,
+    watch: BeatWatch | None = None,
+) -> None:
     """Record that a run cannot even start; one that had finished stays so. Takes run.lock.
 
     `still` looks again once it is taken: what somebody else did to the run meanwhile stands.
     """
-    with answering(paths) as (journal, history, attempt):
+    with answering(paths, watch) as (journal, history, attempt):
         if not still(history):
             return
         finished = history.state == RunState.FINISHED
@@ -100,9 +106,12 @@ def give_up(paths: RunPaths, reason: str, still: Callable[[History], bool] = lam
 
 
 @contextlib.contextmanager
-def answering(paths: RunPaths) -> Iterator[tuple[Journal, History, int]]:
-    """Yield the journal of a run that nobody trains, its history, and the attempt that answers."""
-    with RunLock(paths) as lock, Journal(paths.events, guard=lock.fence.check) as journal:
+def answering(paths: RunPaths, watch: BeatWatch | None = None) -> Iterator[tuple[Journal, History, int]]:
+    """Yield the journal of a run that nobody trains, its history, and the attempt that answers.
+
+    A worker gives the `watch` of the run: it has others to look after, and waits for no beat.
+    """
+    with RunLock(paths, watch=watch) as lock, Journal(paths.events, guard=lock.fence.check) as journal:
         yield journal, read_history(paths), lock.fence.number
 
 

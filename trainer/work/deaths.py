@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from hankelboard.storage.history import History
 from hankelboard.storage.layout import RunPaths
+from hankelboard.storage.status import BeatWatch
 from hankelboard.storage.vocabulary import EventKind, Fault
 from hankelboard.trainer.compression.failure import answering, append
 
@@ -47,12 +48,12 @@ def death_of(code: int) -> Death:
     return Death(Fault.OUTSIDE, f"the process was killed from outside ({name})")
 
 
-def record(paths: RunPaths, death: Death) -> History:
+def record(paths: RunPaths, death: Death, watch: BeatWatch | None = None) -> History:
     """Record a death in the journal, and return the history with it. Takes run.lock.
 
     Raises RunHeld when another process trains the run: then it was not this run's trainer that died.
     """
-    with answering(paths) as (journal, history, attempt):
+    with answering(paths, watch) as (journal, history, attempt):
         reason = death.words
         if death.fault == Fault.OUTSIDE and (seconds := rest_s(history.kills + 1)):
             reason += f", {history.kills + 1} times in a row: it is tried again after {seconds:g} s"

@@ -7,6 +7,7 @@ from hankelboard.storage.history import History
 from hankelboard.storage.layout import RunPaths
 from hankelboard.storage.runs import Run
 from hankelboard.storage.schema import EventFields
+from hankelboard.storage.status import BeatWatch
 from hankelboard.storage.vocabulary import ENDED, CommandKind, EventKind, RunState
 from hankelboard.trainer.compression.failure import REVIVING, answering, append
 from hankelboard.trainer.compression.inbox import naming, unanswered
@@ -47,14 +48,14 @@ def refusal(state: str, kind: str, *, held: str = "") -> str | None:
     return None
 
 
-def answer(paths: RunPaths, history: History, asked: list[Command]) -> None:
+def answer(paths: RunPaths, history: History, asked: list[Command], watch: BeatWatch | None = None) -> None:
     """Answer what needs no trainer: cancel a queued run, refuse what makes no sense. Takes run.lock.
 
     What is asked, and of a run in which state, is looked at again once the lock is taken.
     """
     if not any(_reply(history, command) for command in asked):
         return
-    with answering(paths) as (journal, latest, attempt):
+    with answering(paths, watch) as (journal, latest, attempt):
         for command in list(unanswered(paths, latest)):
             if reply := _reply(latest, command):
                 append(journal, latest, attempt, reply[0], **reply[1])

@@ -201,7 +201,7 @@ class Worker:
             return not waits
         if asked:
             with contextlib.suppress(RunHeld, Superseded):  # then another one answers
-                orphans.answer(paths, history, asked)
+                orphans.answer(paths, history, asked, self._watches[paths.run_id])
         return False
 
     def _is_held(self, paths: RunPaths) -> bool:
@@ -263,7 +263,7 @@ class Worker:
         how = f": {history.reason}" if history.deaths else ""
         reason = f"{deaths.MAX_DEATHS} processes in a row died and came no further{how}; log.txt says more"
         with contextlib.suppress(RunHeld, Superseded):  # then another one trains it
-            give_up(paths, reason, lambda latest: latest.state == history.state)
+            give_up(paths, reason, lambda now: now.state == history.state, self._watches[paths.run_id])
         self._deaths[paths.run_id] = 0
 
     def _command(self, run_id: str) -> list[str]:
@@ -313,10 +313,10 @@ class Worker:
 
     def _record(self, paths: RunPaths, death: deaths.Death) -> None:
         try:
-            history = deaths.record(paths, death)
+            history = deaths.record(paths, death, self._watches[paths.run_id])
         except (RunHeld, Superseded):
             return  # another process trains it, so this one could not
-        except OSError:
+        except (OSError, RunError):
             self._deaths[paths.run_id] += death.fault == Fault.OWN  # where its journal cannot be written
             raise
         say(f"{paths.run_id}: {history.reason}")

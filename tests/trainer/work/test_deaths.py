@@ -9,10 +9,11 @@ import signal
 import pytest
 
 from hankelboard.access import tickets
-from hankelboard.storage import commands, log, workers
+from hankelboard.storage import atomic, attempts, commands, log, workers
 from hankelboard.storage.history import read_history
 from hankelboard.storage.journal import Journal, read_journal
-from hankelboard.storage.layout import run_paths
+from hankelboard.storage.layout import LAST_ATTEMPT, run_paths
+from hankelboard.storage.records import now
 from hankelboard.storage.runs import RunLock, create_run
 from hankelboard.trainer.work import deaths, log_keeper
 from hankelboard.trainer.work import worker as worker_module
@@ -242,7 +243,8 @@ def test_a_journal_that_nobody_can_write_is_not_tried_again_at_once(runs):
     paths = new_run(runs)
     paths.attempts.mkdir()
     paths.taken_over(0).mkdir()
-    os.mkfifo(paths.taken_over(0) / "events.jsonl")
+    (paths.taken_over(0) / "events.jsonl").touch()
+    os.truncate(paths.taken_over(0) / "events.jsonl", 10**9)  # sparse; no line ends in it
     worker = Scripted(runs, "sys.exit(1)")
     for _ in range(5):
         worker.round()
@@ -253,3 +255,48 @@ def test_a_journal_that_nobody_can_write_is_not_tried_again_at_once(runs):
     worker.now += worker_module.TROUBLE_REST_S
     worker.round()
     assert len(paths.attempt_files()) > claimed, "it is looked at again, should that be put right"
+
+
+@pytest.mark.parametrize("odd", ["000001.json", "000003", "000002/events.jsonl"])
+def test_what_lies_oddly_among_the_attempts_is_named_and_nothing_is_written(runs, odd, capfd):
+    paths, healthy = new_run(runs, "odd"), new_run(runs, "healthy")
+    place = paths.attempts / odd
+    place.parent.mkdir(parents=True)
+    place.symlink_to("/dev/zero")
+    there = sorted(paths.attempts.rglob("*"))
+    worker = Scripted(runs, "start()\nsay('run_finished', best=None)")
+    in_time(lambda: [worker.round() for _ in range(3)])
+    assert read_history(healthy).state == "finished" and sorted(paths.attempts.rglob("*")) == there
+    assert f"{paths.run_id} left alone: attempts/{odd} is a link" in capfd.readouterr().out
+
+
+def test_a_forged_attempt_holds_up_its_own_run_only(runs):
+    """The last number that there is, of a process that nobody knows: no other one can follow."""
+    forged, healthy = new_run(runs, "forged"), new_run(runs, "healthy")
+    forged.attempts.mkdir()
+    for number in (LAST_ATTEMPT, 10**7):
+        atomic.create(forged.attempts / f"{number}.json", {"attempt": number, "nonce": "x", "host": "gone"})
+    commands.send_command(forged, "stop", by="ada", via="test")
+    worker = Scripted(runs, "start()\nsay('run_finished', best=None)")
+    in_time(lambda: [worker.round() for _ in range(3)])
+    assert read_history(healthy).state == "finished" and read_history(forged).state == "queued"
+    atomic.create(forged.ended(LAST_ATTEMPT), {"attempt": LAST_ATTEMPT})
+    worker.now += worker_module.TROUBLE_REST_S
+    in_time(lambda: [worker.round() for _ in range(3)])
+    assert "which is the last one" in worker._troubles[forged.run_id]
+
+
+def test_a_worker_waits_for_no_beat_of_a_trainer_elsewhere(runs, monkeypatch):
+    """It follows the beat in its rounds, and answers once that was silent for as long as promised."""
+    paths = new_run(runs)
+    paths.attempts.mkdir()
+    claim = {"format_version": 2, "t": now(), "attempt": 0, "nonce": "x", "host": "elsewhere", "pid": 7}
+    atomic.create(paths.attempt(0), claim)
+    commands.send_command(paths, "stop", by="ada", via="test")
+    worker = Scripted(runs, "sys.exit(1)")
+    monkeypatch.setattr(attempts.time, "sleep", lambda seconds: pytest.fail("it waits"))
+    worker.round()
+    assert read_history(paths).state == "queued"
+    worker._watches[paths.run_id].changed_at -= 2 * attempts.BEGINS_WITHIN_S
+    worker.round()
+    assert read_history(paths).state == "cancelled" and worker._troubles == {}
