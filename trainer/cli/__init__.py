@@ -16,6 +16,7 @@ from hankelboard.trainer.cli import (
     reading,
     serving,
     suites,
+    worth,
 )
 from hankelboard.trainer.cli.arguments import Command
 from hankelboard.trainer.cli.version import PrintVersion
@@ -74,6 +75,7 @@ def build_parser() -> argparse.ArgumentParser:
     entering.add_commands(commands)
     admitting.add_commands(commands)
     acting.add_commands(commands)
+    worth.add_commands(commands)
     suites.add_commands(commands)
     adopting.add_commands(commands)
     comparing.add_commands(commands)
