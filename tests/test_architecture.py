@@ -28,7 +28,8 @@ WINGS = {  # what each wing may import of its package besides itself
         "training": {"reduction", "layers", "data", "compression"},
         "export": {"layers", "data"},
         "work": {"compression"},
-        "cli": {"compression", "training", "work", "data", "export"},
+        "worth": {"reduction", "data", "compression", "training"},
+        "cli": {"compression", "training", "work", "worth", "data", "export"},
     },
 }
 FORBIDDEN_NAMES = {"utils", "common", "helpers", "base"}

@@ -10,7 +10,7 @@ import streamlit as st
 from hankelboard.access import sessions, tokens
 from hankelboard.access.roles import SIGNED_OUT, Role
 from hankelboard.app import pages
-from hankelboard.app.data import analyses, command_line, visitors
+from hankelboard.app.data import analyses, command_line, visitors, worth
 from hankelboard.app.data.command_line import CreationRefused
 from hankelboard.app.panels import rights
 from hankelboard.settings.new_run import NewRun
@@ -66,6 +66,7 @@ CONTROLS = [
     Control("checkpoints", "confirm_rollback", ("rollback",)),
     Control("spectra", "analyse"),
     Control("new_run", "create"),
+    Control("new_run", "worth"),
     Control("new_run", "create_suite", query=(("kind", "A suite"), ("suite", "smnist-wide"))),
 ]  # fmt: skip
 IDS = [f"{control.page} {control.first}" for control in CONTROLS]

@@ -15,7 +15,7 @@ from hankelboard.trainer.compression.terminal import say
 
 if TYPE_CHECKING:
     from hankelboard.settings.config import Config
-    from hankelboard.trainer.worth.search import Search
+    from hankelboard.trainer.worth.findings import Findings
     from hankelboard.trainer.worth.verdict import ShortRun
 
 PATIENCE_S = 5.0
@@ -45,26 +45,42 @@ def add_commands(commands: Any) -> None:
 
 def worth(options: argparse.Namespace) -> int:
     """Make the short runs, saying each on stderr, and print the answer."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: nothing is left behind
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: nothing is left behind
     lifeline.follow(PATIENCE_S)
-    config = _config(options)
-    from hankelboard.trainer.worth.findings import find, in_words  # torch: only once the settings are right
-
     try:
-        search = _search(options, config)
-        say(_plan(search), sys.stderr)
-        findings = find(search)
+        findings = _ask(options, _config(options))
     except KeyboardInterrupt:
         say("stopped: no answer, and nothing is kept", sys.stderr)
         raise
+    finally:
+        signal.signal(signal.SIGTERM, before)
     if options.json:
         from hankelboard.trainer.cli.reading import print_json
 
         print_json(findings.record())
     else:
-        for line in in_words(findings):
-            say(line)
+        say("\n".join(findings.words()))
     return 0
+
+
+def _ask(options: argparse.Namespace, config: "Config") -> "Findings":
+    from hankelboard.trainer.data import load_task  # torch: only once the settings are right
+    from hankelboard.trainer.worth.findings import find
+    from hankelboard.trainer.worth.search import Search, default_budget
+
+    steps = config.training.steps
+    budget = default_budget(steps) if options.budget is None else options.budget
+    search = Search(
+        config=config,
+        task=load_task(config.data),
+        budget=round(budget * steps),
+        seeds=options.seeds,
+        margin=config.reduction.threshold if options.margin is None else options.margin,
+        tell=_tell,
+    )
+    say(f"at most {search.budget:,} updates, {budget:.3g} times those of the training itself; Ctrl-C ends it",
+        sys.stderr)  # fmt: skip
+    return find(search)
 
 
 def _config(options: argparse.Namespace) -> "Config":
@@ -91,23 +107,6 @@ def _config(options: argparse.Namespace) -> "Config":
         if value is not None and not 0 < value < float("inf"):
             raise ConfigError(f"--{name} {value}: must be a number above 0")
     return config
-
-
-def _search(options: argparse.Namespace, config: "Config") -> "Search":
-    from hankelboard.trainer.data import load_task
-    from hankelboard.trainer.worth.search import Search, default_budget
-
-    steps = config.training.steps
-    budget = default_budget(steps) if options.budget is None else options.budget
-    margin = config.reduction.threshold if options.margin is None else options.margin
-    return Search(config=config, task=load_task(config.data), budget=round(budget * steps),
-                  seeds=options.seeds, margin=margin, tell=_tell)  # fmt: skip
-
-
-def _plan(search: "Search") -> str:
-    trainings = search.budget / search.total_steps
-    return (f"at most {search.budget:,} updates, {trainings:.3g} times those of the training itself; "
-            "Ctrl-C ends it")  # fmt: skip
 
 
 def _tell(run: "ShortRun") -> None:

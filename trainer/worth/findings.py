@@ -47,13 +47,21 @@ class Findings:
         large, small = self.step_s.get(1, 0.0), self.step_s.get(divisor, 0.0)
         return 1.0 - small / large if large and small else 0.0
 
+    def words(self) -> list[str]:
+        """Return the answer, what it rests on, what it cost and what would tell more, a line each."""
+        said = {Verdict.SMALL: _small, Verdict.GAIN: _gain, Verdict.UNKNOWN: _unknown}[self.answer.verdict](
+            self
+        )
+        verdict = self.answer.verdict
+        return [f"{verdict[0].upper()}{verdict[1:]}: {said}", *_gaps(self), _cost(self)]
+
     def record(self) -> dict[str, Any]:
         """Return everything as JSON takes it."""
         record = asdict(self)
         answer = record.pop("answer")
         return {
             **answer, **record, "training_s": self.training_s, "trainings": self.trainings,
-            "words": in_words(self),
+            "words": self.words(),
         }  # fmt: skip
 
 
@@ -83,13 +91,6 @@ def find(search: Search) -> Findings:
         seconds=time.monotonic() - started,
         more=more / search.total_steps,
     )
-
-
-def in_words(found: Findings) -> list[str]:
-    """Return the answer, what it rests on, what it cost and what would tell more, a line each."""
-    answer = found.answer
-    told = {Verdict.SMALL: _small, Verdict.GAIN: _gain, Verdict.UNKNOWN: _unknown}[answer.verdict](found)
-    return [f"{answer.verdict[0].upper()}{answer.verdict[1:]}: {told}", *_gaps(found), _cost(found)]
 
 
 def _small(found: Findings) -> str:

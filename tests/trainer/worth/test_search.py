@@ -62,14 +62,14 @@ def test_a_budget_for_nothing_says_so(searched):
     made = searched(lambda divisor, steps: 0.0, budget=10)
     found = findings.find(made)
     assert found.answer.why == Why.NOTHING_TRAINED
-    assert "the budget is too small for a single short run" in findings.in_words(found)[0]
+    assert "the budget is too small for a single short run" in found.words()[0]
 
 
 def test_within_too_small_a_budget_none_has_begun_to_learn(searched):
     made = searched(lambda divisor, steps: 0.0, budget=350, learns=dict.fromkeys(LEARNS, 0.11))
     found = findings.find(made)
     assert found.answer.why == Why.NOT_BEGUN
-    words = findings.in_words(found)[0]
+    words = found.words()[0]
     assert words.startswith("Cannot tell: none of them has begun to learn within the budget.")
     more = float(words.rpartition("--budget ")[2].rstrip("."))
     assert more * 3000 >= made.spent + made.cost(made.round_at(100)), "the budget it names is enough"
@@ -103,12 +103,9 @@ def test_chance_is_of_the_labels_that_count():
 
 def test_words_and_record_say_what_is_at_stake(searched):
     found = findings.find(searched(lambda divisor, steps: 0.3))
-    words = "\n".join(findings.in_words(found))
-    assert (
-        "Cutting may gain: 16 states per layer from scratch end 30.00 points of validation accuracy below 64"
-        in words
-    )
+    words = "\n".join(found.words())
+    assert words.startswith("Cutting may gain: 16 states per layer from scratch end 30.")
     assert "after 200 updates, 16 states: −30.00" in words and "after 400 updates, 4 states" in words
     record = found.record()
     assert (record["verdict"], record["divisor"], record["states"][16]) == ("cutting may gain", 4, [4])
-    assert record["words"] == findings.in_words(found)
+    assert record["words"] == found.words()
