@@ -1,5 +1,6 @@
 """What a page offers to whom, and that nothing is written by who may not: whatever was drawn before."""
 
+import io
 import json
 from dataclasses import dataclass
 from typing import Any
@@ -99,14 +100,16 @@ def sign_in(monkeypatch):
 
 @pytest.fixture
 def written(runs, monkeypatch):
-    """All that was written so far: the files below the folder of runs, and the analyses that were started."""
+    """All that was written so far: the files below the folder of runs, and processes that were started."""
     started = []
 
     class Process:
         stderr = ()
+        pid = 2**30  # of no process
 
         def __init__(self, command, **_):
             started.append(command)
+            self.stdout = io.StringIO('{"words": ["Cannot tell"]}')
 
         def poll(self):
             return 0
@@ -116,6 +119,7 @@ def written(runs, monkeypatch):
 
     monkeypatch.setattr(analyses.subprocess, "Popen", Process)
     monkeypatch.setattr(analyses, "_jobs", {})
+    monkeypatch.setattr(worth, "_jobs", [])
     return lambda: (sorted(map(str, runs.rglob("*"))), list(started))
 
 

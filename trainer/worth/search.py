@@ -88,6 +88,7 @@ class Search:
             if answer.verdict != Verdict.UNKNOWN or longer == steps or not self._fits(self.round_at(longer)):
                 break
             steps = longer
+        self._look_at_shorter(steps)
         self._add_seeds(steps)
         self._look_at_smaller(steps)
         return self.answer()
@@ -110,6 +111,12 @@ class Search:
         """Return the runs of a comparison with the first smaller size, seed by seed."""
         pairs = zip(*(self._keys(divisor, steps) for divisor in self.divisors[:2]), strict=True)
         return [key for pair in pairs for key in pair]
+
+    def _look_at_shorter(self, steps: int) -> None:
+        """Compare at half the length, too, where longer runs do not fit: one length does not say what stays."""
+        shorter = steps // 2
+        if self.answer().why == Why.TOO_EARLY and (1, self.config.training.seed, shorter) in self.runs:
+            self._train(self.round_at(shorter))
 
     def _add_seeds(self, steps: int) -> None:
         """Add seeds while the difference is uncertain and they fit into the budget."""

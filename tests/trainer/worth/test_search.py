@@ -75,6 +75,12 @@ def test_within_too_small_a_budget_none_has_begun_to_learn(searched):
     assert more * 3000 >= made.spent + made.cost(made.round_at(100)), "the budget it names is enough"
 
 
+def test_where_longer_runs_do_not_fit_shorter_ones_say_whether_a_gap_stays(searched):
+    made = searched(lambda divisor, steps: 0.3, budget=3750, learns={50: 0.1, 100: 0.2, 200: 0.5, 400: 0.95})
+    assert made.go().verdict == Verdict.GAIN
+    assert lengths_of(made) >= {(200, 4), (400, 4)} and made.spent <= 3750
+
+
 def test_seeds_are_added_where_longer_runs_do_not_fit(searched):
     made = searched(lambda divisor, steps: 0.019, budget=3000, learns=dict.fromkeys(LEARNS, 0.85))
     made.go()
