@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from benchmarks import families, headline
+from benchmarks import families, headline, worth
 
 NAMES = sorted(path.stem for path in headline.RESULTS.glob("*.csv"))
 
@@ -27,6 +27,11 @@ def test_every_table_of_output_errors_is_made_from_the_committed_measurements():
     assert families.with_tables(page) == page, "run: python -m benchmarks.families --tables"
     shown = set(re.findall(r"<!-- errors: ([a-z0-9]+) -->", page))
     assert shown == {row["series"] for row in families.read_rows()}
+
+
+def test_the_table_of_answers_is_made_from_the_committed_ones():
+    page = worth.PAGE.read_text()
+    assert worth.with_table(page) == page, "run: python -m benchmarks.worth --table"
 
 
 @pytest.mark.parametrize("name", NAMES)

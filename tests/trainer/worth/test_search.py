@@ -76,7 +76,8 @@ def test_within_too_small_a_budget_none_has_begun_to_learn(searched):
 
 
 def test_where_longer_runs_do_not_fit_shorter_ones_say_whether_a_gap_stays(searched):
-    made = searched(lambda divisor, steps: 0.3, budget=3750, learns={50: 0.1, 100: 0.2, 200: 0.5, 400: 0.95})
+    learns = {50: 0.1, 100: 0.2, 200: 0.5, 400: 0.95}
+    made = searched(lambda divisor, steps: 0.3 if steps == 200 else 0.5, budget=3750, learns=learns)
     assert made.go().verdict == Verdict.GAIN
     assert lengths_of(made) >= {(200, 4), (400, 4)} and made.spent <= 3750
 
