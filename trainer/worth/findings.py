@@ -5,7 +5,7 @@ import time
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from hankelboard.storage.figures import percent, points, seconds, significant
+from hankelboard.storage.figures import fixed, percent, points, seconds, significant
 from hankelboard.trainer.worth.search import Search
 from hankelboard.trainer.worth.short_runs import divided
 from hankelboard.trainer.worth.verdict import Answer, Verdict, Why
@@ -140,7 +140,7 @@ def _gaps(found: Findings) -> list[str]:
     return [
         f"  after {gap.steps:,} updates, {_states(found, gap.divisor)} states: "
         f"{points(-gap.accuracy)} [{points(-gap.high)}, {points(-gap.low)}] points (90 %, "
-        f"{len(gap.by_seed)} seeds), loss {significant(gap.loss, 3)} higher"
+        f"{len(gap.by_seed)} seeds), loss {fixed(gap.loss, 3, signed=True)}"
         for gap in found.answer.gaps
     ] + [
         f"  {_states(found, 1)} states: validation {percent(found.accuracy)} (chance "

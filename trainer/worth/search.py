@@ -113,7 +113,7 @@ class Search:
         return [key for pair in pairs for key in pair]
 
     def _look_at_shorter(self, steps: int) -> None:
-        """Compare at half the length, too, where longer runs do not fit: one alone does not say what stays."""
+        """Compare at half the length, too, where longer runs do not fit: does a gap last?"""
         shorter = steps // 2
         if self.answer().why == Why.TOO_EARLY and (1, self.config.training.seed, shorter) in self.runs:
             self._train(self.round_at(shorter))
