@@ -207,13 +207,25 @@ def _gap(large: Mapping[int, ShortRun], small: Mapping[int, ShortRun]) -> Gap:
 def _half(differences: FloatArray) -> float:
     """Return half of the interval of the mean: over seeds by Student's t, over samples by a paired bootstrap.
 
-    Samples are the same for all seeds, so that seeds alone would not show what is due to these samples.
+    Samples are the same for all seeds, so that seeds alone do not show what is due to these samples. What is
+    of one seed and sample only is in both, and counted once.
+
+    Parameters
+    ----------
+    differences : (seeds, samples)
     """
-    seeds = len(differences)
-    spread = statistics.stdev(float(value) for value in differences.mean(axis=1)) / math.sqrt(seeds)
-    low, high = (value or 0.0 for value in paired_interval(differences.mean(axis=0)))
-    normal, wide = float(special.ndtri(LEVEL)), float(special.ndtri(0.975))
-    return math.hypot(float(special.stdtrit(seeds - 1, LEVEL)) * spread, (high - low) / 2 * normal / wide)
+    seeds, samples = differences.shape
+    of_seeds, of_samples = differences.mean(axis=1), differences.mean(axis=0)
+    spread = statistics.stdev(float(value) for value in of_seeds) / math.sqrt(seeds)
+    low, high = (value or 0.0 for value in paired_interval(of_samples))
+    rest = differences - of_seeds[:, None] - of_samples + differences.mean()
+    both = float((rest**2).sum()) / max(1, (seeds - 1) * (samples - 1)) / differences.size
+    shared = max(0.0, ((high - low) / 2 / float(special.ndtri(0.975))) ** 2 - both)
+    return math.hypot(_student(seeds) * spread, float(special.ndtri(LEVEL)) * math.sqrt(shared))
+
+
+def _student(seeds: int) -> float:
+    return float(special.stdtrit(seeds - 1, LEVEL))
 
 
 def learned_by(runs: Sequence[ShortRun], steps: int, chance_loss: float, divisor: int = 1) -> float:

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from hankelboard.trainer.worth.verdict import ShortRun, Verdict, Why, all_gaps, verdict
+from hankelboard.trainer.worth.verdict import ShortRun, Verdict, Why, _half, verdict
 
 CHANCE = math.log(10)
 SAMPLES = 500
@@ -107,14 +107,17 @@ def test_a_loss_that_is_no_number_is_not_learning():
     assert judged(found).why == Why.NOT_BEGUN
 
 
-def test_the_interval_is_student_s_over_seeds_with_the_bootstrap_over_samples():
-    found = runs({400: {1: 0.9, 4: 0.8}})
-    (gap,) = all_gaps(found)
-    spread = np.std(gap.by_seed, ddof=1) / math.sqrt(3)
-    by_sample = np.mean([found[i].accuracy - found[i + 3].accuracy for i in range(3)], axis=0)
-    error = by_sample.std() / math.sqrt(SAMPLES)
-    expected = math.hypot(
-        2.919986 * spread, 1.644854 * error
-    )  # quantiles at 0.95 of t (2 degrees) and normal
-    assert gap.high - gap.accuracy == pytest.approx(expected, rel=0.05)
-    assert gap.accuracy - gap.low == pytest.approx(expected, rel=0.05)
+@pytest.mark.parametrize(
+    ("of_seed", "of_sample", "of_both"), [(0.05, 0.0, 0.3), (0.0, 0.6, 0.0), (0.04, 0.5, 0.2)]
+)
+def test_the_interval_holds_as_often_as_it_says(of_seed, of_sample, of_both):
+    """Of differences drawn for seeds, samples and both, each bound of the mean holds in 95 of 100 cases."""
+    generator = np.random.default_rng(0)
+
+    def half_and_mean():
+        drawn = of_seed * generator.normal(size=(4, 1)) + of_sample * generator.normal(size=200)
+        drawn = drawn + of_both * generator.normal(size=(4, 200))
+        return _half(drawn), drawn.mean()
+
+    held = [mean <= half for half, mean in (half_and_mean() for _ in range(200))]
+    assert 0.91 <= np.mean(held) <= 0.985
