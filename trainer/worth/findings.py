@@ -48,7 +48,7 @@ class Findings:
         return 1.0 - small / large if large and small else 0.0
 
     def words(self) -> list[str]:
-        """Return the answer, what it rests on, what it cost and what would tell more, a line each."""
+        """Return the answer, what it rests on, what would help to know more and what it cost, a line each."""
         said = {Verdict.SMALL: _small, Verdict.GAIN: _gain, Verdict.UNKNOWN: _unknown}[self.answer.verdict](
             self
         )
@@ -127,7 +127,7 @@ def _unknown(found: Findings) -> str:
     }
     assert found.answer.why is not None
     what = "More seeds (--seeds) or longer runs" if found.answer.why == Why.UNCERTAIN else "Longer runs"
-    would = f" {what} would tell more: --budget {_rounded_up(found.more)}." if found.more else ""
+    would = f" {what} would say more: --budget {_rounded_up(found.more)}." if found.more else ""
     return reasons[found.answer.why] + would
 
 

@@ -80,7 +80,7 @@ class Search:
         )
 
     def go(self) -> Answer:
-        """Find a length at which the large network learns, compare there, and double it until it is clear."""
+        """Train where the large network learns, and twice as long each time until the answer is clear."""
         steps = self._first_length()
         while self._train(self.round_at(steps)):
             answer = self.answer()

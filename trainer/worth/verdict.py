@@ -1,4 +1,4 @@
-"""What follows from short runs: train the small one, cutting may gain, or it cannot be told. Pure functions.
+"""What follows from short runs: train the small one, cutting may gain, or nothing yet. Pure functions.
 
 Accuracies are compared by seed, with 90 % intervals: each bound holds at 95 %, which is what a claim that
 something is, or is not, worse than a margin needs. A short run sees the beginning of learning only. So
@@ -40,7 +40,7 @@ class Verdict(StrEnum):
 
 
 class Why(StrEnum):
-    """Why it cannot be told."""
+    """Why nothing is claimed."""
 
     NOTHING_TRAINED = "nothing trained"
     NOT_BEGUN = "not begun"
@@ -90,7 +90,7 @@ class Answer:
     why: Why | None = None
     """Of `cannot tell`."""
     divisor: int = 0
-    """Of the smallest network that does as well; of one that does not, 4; 0 where it cannot be told."""
+    """Of the smallest network that does as well; of one that does not, 4; 0 where nothing is claimed."""
     steps: int = 0
     """Updates of the longest runs that were compared."""
     learned: float = 0.0
