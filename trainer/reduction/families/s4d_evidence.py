@@ -18,7 +18,8 @@ def inspect(parameters: Arrays, reduction: S4dReduction) -> dict[str, Any]:
     evidence : dict
         `gain`: ‖G‖_H∞ on the grid; `response`: over `omega` in [0, π] the largest modulus of a channel of the
         layer (`full`), of the reduced layer (`reduced`) and of their difference (`error`); and for balanced
-        truncation `error_interval`: [max_h σ_{m+1}, 2 max_h Σ_{i>m} σ_i], between which ‖G − G_r‖_H∞ lies.
+        truncation `error_interval`: [max_h σ_{m+1}, 2 max_h Σ_{i>m} σ_i], between which ‖G − G_r‖_H∞ lies,
+        with what rounding adds.
     """
     own = frequencies(parameters)  # (H, F)
     grid = _shown(own)  # (F',)
@@ -28,9 +29,8 @@ def inspect(parameters: Arrays, reduction: S4dReduction) -> dict[str, Any]:
     response = {name: np.abs(G).max(axis=0).tolist() for name, G in curves.items()}
     gain = float(np.abs(responses(parameters, own)).max())
     seen = {"gain": gain, "response": {"omega": grid.tolist(), **response}}
-    if reduction.method.name != "balanced":
-        return seen
-    return seen | {"error_interval": [float(reduction.next_hsv.max()), 2.0 * float(reduction.tails.max())]}
+    within = reduction.error_interval
+    return seen if within is None else seen | {"error_interval": within}
 
 
 def _shown(own: FloatArray) -> FloatArray:

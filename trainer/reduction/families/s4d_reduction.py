@@ -19,14 +19,14 @@ from hankelboard.trainer.reduction.linear.conjugate_pairs import (
     Gradients,
     Modes,
     balance_pairs,
+    consequences,
+    estimated_shares,
     importances,
+    interval,
     monitoring_importances,
-    quick_order,
     ranks_to_check,
     realisable_where,
-    shares_of,
     shuffled,
-    tails_of_ranks,
     transport_first,
     transport_second,
     truncate_pairs,
@@ -34,6 +34,7 @@ from hankelboard.trainer.reduction.linear.conjugate_pairs import (
 from hankelboard.trainer.reduction.linear.hankel import ComplexArray, DiagonalSystem
 from hankelboard.trainer.reduction.linear.kept_modes import MODAL, importances_of_modes, strongest_modes
 from hankelboard.trainer.reduction.linear.real_symmetry import RealBalance
+from hankelboard.trainer.reduction.linear.rounding import finite
 from hankelboard.trainer.reduction.linear.zero_order_hold import (
     Hold,
     HoldGradients,
@@ -64,10 +65,8 @@ class S4dReduction:
     rank: int
     channels: Sequence[Modes]
     """Of every channel, with B = 1; none at rank N."""
-    tails: FloatArray
-    """(H,) Σ of the Hankel singular values that each channel loses."""
-    next_hsv: FloatArray
-    """(H,) the largest of them."""
+    error_interval: list[float] | None
+    """Between what ‖G − G_r‖_H∞ lies: the largest of the channels'; of balanced truncation."""
     parameters: dict[str, FloatArray]
     """All parameters of the layer after the cut."""
     method: Method = BALANCED
@@ -125,12 +124,12 @@ def propose(parameters: Arrays, method: Method = BALANCED) -> RankTable:
         raise ValueError("all Hankel singular values are 0: the layer passes nothing on")
     channels, n = parameters["A_im"].shape
     checked = ranks_to_check(n, channels)
-    tails = tails_of_ranks(balances, checked)
+    shares, bounds = consequences(balances, checked)
     ranks = range(n + 1)
     return RankTable(
         hsv=hsv,
-        discarded_share=shares_of(tails),
-        error_bound=[2.0 * float(tail.max()) for tail in tails] if method.name == "balanced" else None,
+        discarded_share=shares,
+        error_bound=finite(bounds) if method.name == "balanced" else None,
         realisable=realisable_where(checked, n),
         condition=[*(None for _ in range(n)), 1.0],
         realised_modes=list(ranks),
@@ -155,7 +154,7 @@ def estimate(parameters: Arrays, method: Method = BALANCED) -> tuple[list[float]
     some = {name: values[:ESTIMATED_CHANNELS] for name, values in parameters.items()}
     checked = ranks_to_check(n, channels)
     balances = _balances(some, method)
-    return shares_of(tails_of_ranks(balances, checked, quick_order(balances))), realisable_where(checked, n)
+    return estimated_shares(balances, checked), realisable_where(checked, n)
 
 
 def _balances(parameters: Arrays, method: Method) -> list[RealBalance]:
@@ -173,15 +172,14 @@ def reduce(parameters: Arrays, rank: int, method: Method = BALANCED) -> S4dReduc
     ValueError
         If the rank is outside 1..N, the layer passes nothing on, is unstable or not finite.
     """
-    channels, n = parameters["A_im"].shape
+    n = parameters["A_im"].shape[1]
     check_rank(rank, n)
     kept = {name: values.copy() for name, values in parameters.items()}
     if rank == n:
-        return S4dReduction(rank, [], np.zeros(channels), np.zeros(channels), kept, method)
+        return S4dReduction(rank, [], [0.0, 0.0] if method.name == "balanced" else None, kept, method)
     if method.name in MODAL:
         stay = strongest_modes(channel_systems(parameters), method.name, rank)  # (H, r)
-        nothing = np.zeros(channels)
-        return S4dReduction(rank, [], nothing, nothing, _taken(parameters, stay), method, stay)
+        return S4dReduction(rank, [], None, _taken(parameters, stay), method, stay)
     balances = _balances(parameters, method)
     if not any(balanced.hsv.any() for balanced in balances):
         raise ValueError("all Hankel singular values are 0: the layer passes nothing on")
@@ -189,12 +187,11 @@ def reduce(parameters: Arrays, rank: int, method: Method = BALANCED) -> S4dReduc
         _with_unit_input(truncate_pairs(balanced, rank, system))
         for balanced, system in zip(balances, channel_systems(parameters), strict=True)
     ]
-    lost = [balanced.hsv[one.order :] for balanced, one in zip(balances, modes, strict=True)]
+    errors = [interval(balanced, one.corner) for balanced, one in zip(balances, modes, strict=True)]
     return S4dReduction(
         rank=rank,
         channels=modes,
-        tails=np.array([part.sum() for part in lost]),
-        next_hsv=np.array([part.max() for part in lost]),
+        error_interval=finite(np.max(errors, axis=0).tolist()) if method.name == "balanced" else None,
         parameters=kept | parameters_of(modes, np.exp(parameters["log_dt"])),
         method=method,
     )

@@ -86,6 +86,11 @@ class DiagonalSystem:
         assert self.log_eigenvalues is not None
         return self.log_eigenvalues
 
+    @property
+    def gap(self) -> float:
+        """1 − max |λ|, the distance to the circle, to all its digits."""
+        return float(-np.expm1(self.logarithms.real.max()))
+
 
 def gramians(system: DiagonalSystem, *, horizon: int | None = None) -> tuple[ComplexArray, ComplexArray]:
     """Return controllability and observability Gramian in closed form.
