@@ -21,6 +21,7 @@ import numpy.typing as npt
 from hankelboard.trainer.reduction.measured.compensation import Samples, eliminate_compensated, shares_of
 from hankelboard.trainer.reduction.measured.elimination import lost_energy, order_of, regression, table_of
 from hankelboard.trainer.reduction.method import Method
+from hankelboard.trainer.reduction.moments import squares, variances
 from hankelboard.trainer.reduction.reducible import Arrays, FloatArray, RankTable, check_rank
 
 CUT = ("W_q", "W_k", "W_up", "gate_bias")
@@ -149,13 +150,14 @@ def transport_moments(
     S that stay do not change, compensation or not. A kept key is now also read in the place of those that
     are gone, so the gradient of W_k is mixingᵀ of the old one, up to the differences of decays (cosine with
     the true one .95 after a cut to a half, .89 without). That of the gate is taken as it is (.81 to .84).
-    An average square is never below the square of the average: the second moment of W_k is raised to that.
+    What varies of W_k about its average goes by the squared weights (moments.py).
     """
     average, square = _kept(reduction.kept, first), _kept(reduction.kept, second)
     if "W_k" in first:
         average["W_k"] = reduction.mixing.transpose(0, 2, 1) @ first["W_k"]  # (heads, r, H)
-        raised = (reduction.mixing**2).transpose(0, 2, 1) @ second["W_k"]  # (heads, r, H)
-        square["W_k"] = np.maximum(raised, average["W_k"] ** 2)
+    if "W_k" in second:
+        varied = (reduction.mixing**2).transpose(0, 2, 1) @ variances(first, second)["W_k"]  # (heads, r, H)
+        square |= squares(average, {"W_k": varied})
     return average, square
 
 

@@ -47,6 +47,7 @@ from hankelboard.trainer.reduction.linear.truncation import (
     truncate,
 )
 from hankelboard.trainer.reduction.method import BALANCED, Method
+from hankelboard.trainer.reduction.moments import squares, variances
 from hankelboard.trainer.reduction.reducible import Arrays, FloatArray, RankTable, check_rank
 
 VERIFIED_UNIFORM = 64
@@ -200,9 +201,7 @@ def transport_moments(
 ) -> tuple[Parameters, Parameters]:
     """Return Adam's moments in the coordinates of the reduction, by parameter name.
 
-    An average square is never below the square of the average. The second moments are raised to that, because
-    weights that add up coherently in the first moments do not in the second: without it |m|/√v reached 8
-    after a cut, a step of 8 learning rates, where the true ratio stays below 1.
+    What varies about the average goes by the squared weights, the average itself by the weights (moments.py).
 
     Parameters
     ----------
@@ -218,13 +217,12 @@ def transport_moments(
         The same names; shapes of the reduced layer; second finite and >= 0.
     """
     average = transport_first_moments(parameters, reduction.truncation, first)
-    square = transport_second_moments(parameters, reduction.truncation, second)
     if reduction.rank == parameters["nu_log"].size:
-        return average, square
-    for name in SYSTEM_NAMES:
-        if name in square and name in average:
-            square[name] = np.maximum(square[name], average[name] ** 2)
-    return average, square
+        return average, transport_second_moments(parameters, reduction.truncation, second)
+    varied = transport_second_moments(parameters, reduction.truncation, variances(first, second))
+    return average, dict(second) | squares(
+        average, {name: varied[name] for name in SYSTEM_NAMES if name in varied}
+    )
 
 
 def verify(parameters_now: Arrays, reduction: LruReduction) -> float:

@@ -47,6 +47,7 @@ from hankelboard.trainer.reduction.linear.zero_order_hold import (
 )
 from hankelboard.trainer.reduction.measured.elimination import table_of
 from hankelboard.trainer.reduction.method import BALANCED, Method
+from hankelboard.trainer.reduction.moments import squares, variances
 from hankelboard.trainer.reduction.reducible import Arrays, FloatArray, RankTable, check_rank
 
 S4dSystem = Arrays
@@ -233,8 +234,7 @@ def transport_moments(
     """Return Adam's moments in the coordinates of the reduction, by parameter name; channel by channel.
 
     Δ and D do not change and keep theirs. B is 1 and no parameter; what its gradient would be follows from
-    the free scale of a mode: G_B,n = ρ̄_n G_ρ,n. Second moments are raised to the square of the first where
-    they would be smaller.
+    the free scale of a mode: G_B,n = ρ̄_n G_ρ,n. Second moments: moments.py.
 
     Parameters
     ----------
@@ -248,7 +248,8 @@ def transport_moments(
         return _taken(first, reduction.kept), _taken(second, reduction.kept)
     if not reduction.channels:
         return dict(first), dict(second)
-    given = [_continuous(parameters, moments, power) for moments, power in ((first, 1), (second, 2))]
+    varied = variances(first, second)
+    given = [_continuous(parameters, moments, power) for moments, power in ((first, 1), (varied, 2))]
     before, after = _channels(parameters), _channels(reduction.parameters)
     systems = channel_systems(parameters)
     average, square = (
@@ -257,7 +258,7 @@ def transport_moments(
         )], power)
         for carry, moments, power in ((_carry_first, given[0], 1), (_carry_second, given[1], 2))
     )  # fmt: skip
-    square = {name: np.maximum(values, average[name] ** 2) for name, values in square.items()}
+    square = squares(average, square)
     return (
         {name: average.get(name, values) for name, values in first.items()},
         {name: square.get(name, values) for name, values in second.items()},

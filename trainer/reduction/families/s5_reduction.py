@@ -61,6 +61,7 @@ from hankelboard.trainer.reduction.linear.zero_order_hold import (
 )
 from hankelboard.trainer.reduction.measured.elimination import table_of
 from hankelboard.trainer.reduction.method import BALANCED, Method
+from hankelboard.trainer.reduction.moments import squares, variances
 from hankelboard.trainer.reduction.reducible import Arrays, FloatArray, RankTable, check_rank
 
 MODE_PARAMETERS = ("log_dt", "A_re_log", "A_im", "B_re", "B_im", "C_re", "C_im")
@@ -220,7 +221,7 @@ def transport_moments(
 ) -> tuple[dict[str, FloatArray], dict[str, FloatArray]]:
     """Return Adam's moments in the coordinates of the reduction, by parameter name.
 
-    Second moments are raised to the square of the first where they would be smaller. D keeps its own.
+    Second moments: moments.py. D keeps its own.
 
     Parameters
     ----------
@@ -245,14 +246,15 @@ def transport_moments(
     steps = step_gradients(*after, reached)
     average = _named(reduction.parameters, continuous_gradients(*after, reached), moved.C, steps, 1)
 
-    given = discrete_squares(before[0], _continuous(parameters, second, 2))
-    of_C = _of(parameters, second, "C")
+    varied = variances(first, second)
+    given = discrete_squares(before[0], _continuous(parameters, varied, 2))
+    of_C = _of(parameters, varied, "C")
     moved = transport_second(Gradients(given.eigenvalues, given.carried, of_C), modes)
     reached = HoldGradients(moved.eigenvalues, moved.B)
     steps = step_squares(*after, reached)
     square = _named(reduction.parameters, continuous_squares(after[0], reached), moved.C, steps, 2)
 
-    square = {name: np.maximum(values, average[name] ** 2) for name, values in square.items()}
+    square = squares(average, square)
     return (
         {name: average.get(name, values) for name, values in first.items()},
         {name: square.get(name, values) for name, values in second.items()},

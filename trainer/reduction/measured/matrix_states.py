@@ -25,6 +25,7 @@ from hankelboard.trainer.reduction.linear.hankel import factor
 from hankelboard.trainer.reduction.linear.truncation import NUMERICAL_RANK
 from hankelboard.trainer.reduction.measured.elimination import lost_energy, order_of
 from hankelboard.trainer.reduction.method import Method
+from hankelboard.trainer.reduction.moments import squares, variances
 from hankelboard.trainer.reduction.reducible import Arrays, FloatArray, RankTable, check_rank
 
 UNUSED = 1e-6
@@ -163,7 +164,7 @@ def balance(P: FloatArray, Q: FloatArray) -> tuple[FloatArray, FloatArray]:
 def scaled(V: FloatArray, W: FloatArray, keys: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Return the same truncation with rows of K' = Wᵀ K as long as the median row of K; R' takes the inverse.
 
-    The scale of each state is free, but Adam and weight decay depend on it.
+    The scale of each state is free, but Adam depends on it.
 
     Parameters
     ----------
@@ -184,15 +185,17 @@ def transport_moments(
 
         ∂K' = Vᵀ ∂K,   ∂R' = Wᵀ ∂R      exactly, but for the error that the cut makes in the output
 
-    since the gradient of k[t] is a sum of queries, and that of q[t] a sum of states. Variances go by the
-    squared weights, and are at least the squares of the averages.
+    since the gradient of k[t] is a sum of queries, and that of q[t] a sum of states. Second moments: moments.py.
     """
-    first, second = dict(first), dict(second)
-    for name, basis in ((keys, reduction.V), (queries, reduction.W)):
+    average, varied = dict(first), variances(first, second)
+    bases = {keys: reduction.V, queries: reduction.W}
+    for name, basis in bases.items():
         if name in first:
-            first[name] = _transposed(basis) @ first[name]  # (G, r, D)
-            second[name] = np.maximum(_transposed(basis**2) @ second[name], first[name] ** 2)
-    return first, second
+            average[name] = _transposed(basis) @ first[name]  # (G, r, D)
+        if name in second:
+            varied[name] = _transposed(basis**2) @ varied[name]
+    moved = {name: varied[name] for name in bases if name in second}
+    return average, dict(second) | squares(average, moved)
 
 
 def verify(keys_now: FloatArray, queries_now: FloatArray, reduction: MatrixReduction) -> float:

@@ -20,7 +20,7 @@ from hankelboard.trainer.reduction.linear.hankel import (
     monitoring_spectrum,
     peak_gain,
 )
-from hankelboard.trainer.reduction.linear.truncation import balance, realisable_ranks, truncate
+from hankelboard.trainer.reduction.linear.truncation import balance, realisations, truncate
 
 
 def random_system(n, inputs, outputs, seed=0, moduli=(0.1, 0.99), phase=2 * np.pi):
@@ -256,7 +256,7 @@ def blas_threads():
         (monitoring_spectrum, "eigvalsh"),
         (balance, "svd"),
         (lambda system: truncate(balance(system), 2), "eig"),
-        (lambda system: realisable_ranks(balance(system)), "eig"),
+        (lambda system: realisations(balance(system)), "eig"),
     ],
 )
 def test_one_thread_of_blas_decomposes_whatever_the_process_has(monkeypatch, analyse, name):
