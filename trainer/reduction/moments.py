@@ -2,8 +2,9 @@
 
     v' = m'² + Σ_i w_i² (v_i − m_i²)₊,   m' = Σ_i w_i m_i
 
-Averages add up coherently, and m' knows that; what varies about them does not, as far as it is independent. Of v
-itself the squared weights would make Σ w² m² + …, where weights of many old parameters make less than m'², or more.
+Averages add up coherently, and m' knows that; what varies about them does not, as far as it is independent.
+With the larger of Σ w² v and m'² instead, what varies would be lost wherever m'² is larger: there
+|m'|/√v' = 1, as at a first step, where the true ratio stays far below.
 """
 
 import numpy as np

@@ -19,6 +19,7 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from hankelboard.trainer.reduction.linear.blas_threads import one_blas_thread
 from hankelboard.trainer.reduction.linear.hankel import ComplexArray, DiagonalSystem, factor
 from hankelboard.trainer.reduction.linear.real_symmetry import (
     RealBalance,
@@ -121,6 +122,7 @@ def doubled(system: DiagonalSystem) -> DiagonalSystem:
     )
 
 
+@one_blas_thread
 def balance_pairs(system: DiagonalSystem) -> RealBalance:
     """Return the real system u -> 2 Re(C x) in balanced coordinates; of order 0 if its output is 0."""
     if not system.C.any() or not system.B.any():
@@ -242,6 +244,7 @@ def tails_of_ranks(balances: Sequence[RealBalance], orders: Sequence[Sequence[in
     return [np.array(here) for here in (*tails, [0.0] * len(balances))]
 
 
+@one_blas_thread
 def consequences(
     balances: Sequence[RealBalance], checked: Collection[int]
 ) -> tuple[list[float], list[float]]:
@@ -256,6 +259,7 @@ def consequences(
     return shares_of(tails), [*bounds, 0.0]
 
 
+@one_blas_thread
 def estimated_shares(balances: Sequence[RealBalance], checked: Collection[int]) -> list[float]:
     """Return the shares as in `consequences`, in little time: of large layers as if no pole were real.
 
@@ -287,6 +291,7 @@ def _kept(eigenvalues: npt.NDArray[np.inexact]) -> npt.NDArray[np.bool_]:
     return kept
 
 
+@one_blas_thread
 def truncate_pairs(balanced: RealBalance, rank: int, system: DiagonalSystem) -> Modes:
     """Return the layer with `rank` stored modes, padding included.
 

@@ -9,7 +9,7 @@ complex one and from their unconjugated twins,
     P_z = ½ [[Re(P + P'), Im(P' − P)], [Im(P' + P), Re(P − P')]]
     Q_z = ½ [[Re(Q + Q'), −Im(Q + Q')], [−Im(Q' − Q), Re(Q − Q')]]
 
-A real order m has conjugate pairs of eigenvalues and real ones: conjugate_pairs.py makes stored modes of them.
+A real order m has conjugate pairs of eigenvalues and real ones: conjugate_pairs.py stores them as modes.
 """
 
 from dataclasses import dataclass

@@ -185,7 +185,8 @@ def transport_moments(
 
         ∂K' = Vᵀ ∂K,   ∂R' = Wᵀ ∂R      exactly, but for the error that the cut makes in the output
 
-    since the gradient of k[t] is a sum of queries, and that of q[t] a sum of states. Second moments: moments.py.
+    since the gradient of k[t] is a sum of queries, and that of q[t] a sum of states. Second moments go as in
+    moments.py.
     """
     average, varied = dict(first), variances(first, second)
     bases = {keys: reduction.V, queries: reduction.W}

@@ -147,7 +147,8 @@ def test_a_silent_channel_is_padded_and_others_are_cut():
     assert (reduction.parameters["C_re"][1] == 0.0).all()
     assert verify(reduction.parameters, reduction) < 1e-12
     first = {name: np.ones_like(values) for name, values in parameters.items()}
-    average, square = transport_moments(parameters, reduction, first, first)
+    second = {name: 2.0 * values for name, values in first.items()}
+    average, square = transport_moments(parameters, reduction, first, second)
     assert all(np.isfinite(part[name]).all() for part in (average, square) for name in first)
     assert (average["A_im"][1] == 0.0).all() and (square["A_im"][1] > 0.0).all()
 

@@ -9,7 +9,7 @@ from hankelboard.trainer.reduction.families.lru_evidence import inspect
 from hankelboard.trainer.reduction.families.lru_parameters import system_from_parameters
 from hankelboard.trainer.reduction.families.lru_reduction import balance_halves, propose, reduce, verify
 from hankelboard.trainer.reduction.linear.conjugate_pairs import order_for
-from hankelboard.trainer.reduction.linear.hankel import DiagonalSystem, frequency_response
+from hankelboard.trainer.reduction.linear.hankel import frequency_response
 from hankelboard.trainer.reduction.linear.real_symmetry import balance_real, real_gramians
 from hankelboard.trainer.reduction.method import Method
 from tests.trainer.reduction.families.test_lru_parameters import random_parameters
