@@ -15,7 +15,7 @@ from hankelboard.storage import checkpoints, proposals, runs, workers
 from hankelboard.storage.journal import Journal
 from hankelboard.storage.layout import CheckpointName, RunPaths, run_paths
 from hankelboard.storage.records import now
-from hankelboard.storage.spectrum import discarded_shares, error_bounds
+from hankelboard.storage.spectrum import discarded_shares, tail_sums
 from hankelboard.storage.status import process_identity, write_status
 
 CONFIG = {
@@ -157,7 +157,7 @@ class SyntheticRun:
             layers.append({
                 "layer": number, "name": f"blocks.{number}.mixer", "state_dim": state_dim, "hsv": hsv,
                 "discarded_share": discarded_shares(hsv),
-                "error_bound": error_bounds(hsv) if self.importance == "hsv" else None,
+                "error_bound": [2.0 * tail for tail in tail_sums(hsv)] if self.importance == "hsv" else None,
                 "realisable": realisable, "condition": [1.0 + 0.3 * r for r in range(state_dim + 1)],
                 "realised_modes": list(range(state_dim + 1)),
                 "parameters": [130 * r for r in range(state_dim + 1)], "importance": self.importance,

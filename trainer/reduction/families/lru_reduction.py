@@ -188,8 +188,8 @@ def _reduce_real(parameters: Arrays, system: DiagonalSystem, rank: int, method: 
     modes = truncate_pairs(paired, rank, halves(system))
     nothing: ComplexArray = np.zeros((system.state_dim, rank), np.complex128)
     truncation = Truncation(
-        eigenvalues=modes.eigenvalues, B=modes.B, C=2.0 * modes.C, A_r=np.diag(modes.eigenvalues), B_r=modes.B,
-        C_r=2.0 * modes.C, V_n=nothing, W_n=nothing, condition=modes.condition, hsv=importances(paired),
+        eigenvalues=modes.eigenvalues, B=modes.B, C=2.0 * modes.C, A_r=np.diag(modes.eigenvalues),
+        B_r=modes.B, C_r=2.0 * modes.C, V_n=nothing, W_n=nothing, condition=modes.condition, hsv=importances(paired),
     )  # fmt: skip
     truncation = with_lru_scale(parameters, truncation)
     within = finite(interval(paired, modes.corner))

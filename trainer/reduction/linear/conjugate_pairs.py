@@ -36,8 +36,8 @@ REALNESS = 1e-12
 EIGENVALUE_GAP = 1e-4
 """|λ_j − λ_i| below which off-diagonal gradients are those of states that move alike."""
 CHECKED_WORK = 1.5e8
-"""Σ over systems of N⁴ up to which every rank is checked: the eigenvalues of all their corners take about 5 s
-on one core."""
+"""Σ over systems of N⁴ up to which every rank is checked: the eigenvalues of all their corners, and the
+eigenvectors of those that are kept, take some seconds on one core."""
 QUICK_WORK = 2e7
 """The same up to which orders of a layer that is not to be cut are found exactly: about half a second."""
 FEW_RANKS = 40
