@@ -32,7 +32,7 @@ class RankTable:
     discarded_share: list[float]
     """Σ_{i>r} importance_i / Σ importance."""
     error_bound: list[float] | None
-    """2 Σ_{i>r} σ_i, of the order that is cut and with what rounding adds, where the family has such a bound."""
+    """2 Σ_{i>r} σ_i of the order that is cut, with what rounding adds, where the family has such a bound."""
     realisable: list[bool | None]
     """Whether the rank can be written back; None = not checked, cannot be chosen. [0] is always False."""
     condition: list[float | None]

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from hankelboard.trainer.reduction.moments import squares, variances
 from hankelboard.trainer.compression.calibration import calibrate
+from hankelboard.trainer.reduction.moments import squares, variances
 from tests.trainer.layers.test_cuts_of_every_family import WIDTH, calibrated, cut, inputs
 
 STEPS = 100

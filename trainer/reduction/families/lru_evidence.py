@@ -39,7 +39,8 @@ def inspect(parameters: Arrays, reduction: LruReduction, earlier: Arrays | None)
     -------
     evidence : dict
         `gain`: ‖G‖_H∞; `error_interval`: [σ_{r+1}, 2 Σ_{i>r} σ_i] with what rounding adds, between which
-        ‖G − G_r‖_H∞ lies; `response`: `omega` in [0, π] (radians per step) and the largest singular values there of G (`full`),
+        ‖G − G_r‖_H∞ lies;
+        `response`: `omega` in [0, π] (radians per step) and the largest singular values there of G (`full`),
         of G_r (`reduced`) and of their difference (`error`); `stability`: `overlap` of the kept subspaces
         in [0, 1] and `weyl`, the largest Hankel singular value of G' − G, or None. G is the map that the
         symmetry names. The interval is that of balanced truncation, stability of the complex map's.

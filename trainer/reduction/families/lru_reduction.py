@@ -174,8 +174,8 @@ def reduce(parameters: Arrays, rank: int, method: Method = BALANCED) -> LruReduc
         return LruReduction(truncation, reduced_parameters(parameters, truncation), method)
     balanced = reordered(balance(system), method.name, method.seed)
     truncation = with_lru_scale(parameters, truncate(balanced, rank))
-    within = balanced.bounds.interval(rank, truncation.condition, truncation.gap)
-    within = finite(within) if method.name == "balanced" else None
+    errors = balanced.bounds.interval(rank, truncation.condition, truncation.gap)
+    within = finite(errors) if method.name == "balanced" else None
     return LruReduction(truncation, reduced_parameters(parameters, truncation), method, within)
 
 
@@ -189,7 +189,8 @@ def _reduce_real(parameters: Arrays, system: DiagonalSystem, rank: int, method: 
     nothing: ComplexArray = np.zeros((system.state_dim, rank), np.complex128)
     truncation = Truncation(
         eigenvalues=modes.eigenvalues, B=modes.B, C=2.0 * modes.C, A_r=np.diag(modes.eigenvalues),
-        B_r=modes.B, C_r=2.0 * modes.C, V_n=nothing, W_n=nothing, condition=modes.condition, hsv=importances(paired),
+        B_r=modes.B, C_r=2.0 * modes.C, V_n=nothing, W_n=nothing, condition=modes.condition,
+        hsv=importances(paired),
     )  # fmt: skip
     truncation = with_lru_scale(parameters, truncation)
     within = finite(interval(paired, modes.corner))

@@ -372,8 +372,8 @@ def _summit(system: DiagonalSystem, omega: float, reach: FloatArray) -> tuple[fl
         gains = np.linalg.norm(frequency_response(system, omega + offsets), ord=2, axis=(1, 2))
         best = int(np.argmax(gains))
         found, gain = float(omega + offsets[best]), float(gains[best])
-        around = offsets[[max(best - 1, 0), min(best + 1, len(offsets) - 1)]]
-        offsets = np.linspace(*around, 17)
+        low, high = offsets[max(best - 1, 0)], offsets[min(best + 1, len(offsets) - 1)]
+        offsets = np.linspace(low, high, 17)
     return found, gain
 
 

@@ -65,9 +65,9 @@ def balance_real(system: DiagonalSystem) -> RealBalance:
     ValueError
         If the layer passes nothing on.
     """
-    P, Q = gramians(system)  # of the complex map: what entries of the real ones are rounded to
-    scales = [np.tile(np.sqrt(G.diagonal().real), 2) for G in (P, Q)]  # (2N,) each
-    P, Q = _real_gramians(system, P, Q)
+    whole = gramians(system)  # of the complex map: what entries of the real ones are rounded to
+    scales = [np.tile(np.sqrt(G.diagonal().real), 2) for G in whole]  # (2N,) each
+    P, Q = _real_gramians(system, *whole)
     L_c, L_o = (factor(G.astype(np.complex128)).real for G in (P, Q))  # (2N, 2N) each
     U, hsv, Zt = np.linalg.svd(L_o.T @ L_c)
     if hsv[0] == 0.0:

@@ -10,11 +10,11 @@ Balancing, the way to diagonal form and the last digits of parameters change A_r
 
     ‖Σ^{-½} (z − A_r)⁻¹ B_r‖² <= 2 κ / δ + 1,   κ = cond(E),   δ = 1 − max |λ|
 
-and so for ‖C_r (z − A_r)⁻¹ Σ^{-½}‖²: the response moves by at most ε Π κ (2 / δ + 1). To first order: no proof
-where that is not small. A pole 1e-9 from the circle costs about 7
-digits of the gain, however little is discarded. σ_{r+1} and 2 Σ_{i>r} σ_i, between which the H∞ error of exact
-arithmetic lies, are given with these allowances. Attacks with poles up to 1e-13 from the circle and clusters
-down to 1e-12 needed a third of ε. What a layer of single precision rounds is not in them: see its `verify`.
+and so for ‖C_r (z − A_r)⁻¹ Σ^{-½}‖²: the response moves by at most ε Π κ (2 / δ + 1), where that is small. A
+pole 1e-9 from the circle costs 7 digits of the gain, however little is discarded. σ_{r+1} and 2 Σ_{i>r} σ_i,
+between which the H∞ error of exact arithmetic lies, are given with these allowances. Attacks with poles up to
+1e-13 from the circle and clusters down to 1e-12 needed a third of ε. What a layer of single precision rounds
+is not in them: see its `verify`.
 """
 
 from collections.abc import Sequence

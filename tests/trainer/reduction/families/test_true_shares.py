@@ -1,7 +1,7 @@
 """What a proposal states of every rank is true of the cut that is made: shares, and H∞ bounds with rounding.
 
-Systems are hostile: real and repeated poles, clusters, conjugate pairs, poles up to 1e-12 from the circle, one
-state. Kept order, σ and error are computed here from the parameters before and after, by other formulas.
+Systems are hostile: real and repeated poles, clusters, conjugate pairs, poles up to 1e-12 from the circle,
+one state. Kept order, σ and error are computed here from the parameters before and after, by other formulas.
 """
 
 import numpy as np
@@ -162,7 +162,7 @@ def kept_scores(family, method, parameters):
 
 
 def kept_energy(family, method, parameters, reduction):
-    """Σσ of the states that a choice of balanced ones keeps: √λ(WᴴPW VᴴQV), which no change of basis alters."""
+    """Σσ of the states that a choice of balanced ones keeps: √λ(WᴴPW VᴴQV), the same in any basis."""
     if family != "lru":
         balances = s4d_reduction._balances(parameters, method) if family == "s4d" else None
         balances = balances or [s5_reduction._balanced(s5_reduction.system_of(parameters), method)]
@@ -268,7 +268,7 @@ def gla_share(system, method, rank):
 
 
 MEASURED_SHARES = {"mamba": mamba_share, "gla": gla_share}
-"""By family, the true share of a system, a method without compensation, and a rank: where it is an identity."""
+"""By family, the true share of a system, a method without compensation, and a rank."""
 
 
 @pytest.mark.parametrize(

@@ -343,7 +343,7 @@ def test_the_frequency_response_is_that_of_python_control():
 
 
 def reaches(system, level):
-    """Whether σ_max(G(e^{iω})) is this level somewhere: a symplectic pencil has an eigenvalue on the circle."""
+    """Whether σ_max(G) is this level somewhere: a symplectic pencil has an eigenvalue on the circle."""
     A, B, C = np.diag(system.eigenvalues), system.B, system.C
     identity, zero = np.eye(len(A)), np.zeros_like(A)
     left = np.block([[A, B @ B.conj().T / level**2], [zero, identity]])
