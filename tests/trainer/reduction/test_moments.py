@@ -70,7 +70,8 @@ def test_they_are_nearer_to_the_true_ones_than_the_larger_of_both_parts(family):
     assert errors
     for name, found in errors.items():
         ours, former = np.mean(found, axis=0)
-        assert ours < former, (name, ours, former)
+        kept_as_it_is = max(ours, former) < 1e-12  # as GLA's queries
+        assert ours < former or kept_as_it_is, (name, ours, former)
 
 
 def test_of_gradients_that_do_not_vary_the_square_is_that_of_the_average():
