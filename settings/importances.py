@@ -55,8 +55,8 @@ OUTPUT_ENERGY = Importance(
     total="the energy of its output",
     short="the output energy",
     meaning="How much of the layer's output, squared and summed over training sequences that the choice of "
-    "states was not fitted to, is lost without a state. The square root of the discarded share is the relative "
-    "error, where states do not act on each other; there is no bound.",
+    "states was not fitted to, is lost without a state. The square root of the discarded share is the "
+    "relative error, where states do not act on each other; there is no bound.",
     squared=True,
 )
 KEY_QUERY_ENERGY = Importance(

@@ -47,7 +47,7 @@ class MeasuredStates(ReducibleLayer, nn.Module, Generic[Statistics]):
 
     observer: type[Any]
     sampler: type[Any] | None = None
-    """A `Sampler`, of families whose statistics are `Measured`: what a rank loses is judged by its samples."""
+    """A `Sampler`, of families whose statistics are `Measured`: its samples say what a rank loses."""
 
     def __init__(self, method: Method) -> None:
         super().__init__()
@@ -70,7 +70,7 @@ class MeasuredStates(ReducibleLayer, nn.Module, Generic[Statistics]):
 
     @contextmanager
     def holding_out(self) -> Iterator[None]:
-        """Keep samples of forward passes meanwhile, to judge a choice by that is fitted to what was observed."""
+        """Keep samples of forward passes meanwhile, which judge what was fitted to those observed."""
         if self.sampler is None:
             yield
             return

@@ -149,7 +149,7 @@ class ReducibleLayer:
         return nullcontext()
 
     def holding_out(self) -> AbstractContextManager[None]:
-        """Judge what a choice costs on other sequences: what forward passes meanwhile compute is for `propose`.
+        """Judge on other sequences what a choice costs: forward passes meanwhile are for `propose`.
 
         After `observing`, to whose sequences the choice is fitted. By default there is nothing to judge.
         """

@@ -11,8 +11,8 @@ that key is repeated the state grows by 1 + β |kᵀ V Wᵀ k| in every step. So
 
 from one pass over training sequences: directions in which states are large and queries read. The eigenvalue
 of a direction is its `key_query_energy`, which orders directions and says nothing of an error. What a rank
-loses is measured on other sequences, on S[t] and q[t] that met: the error of the projection at a step. What is
-projected away is missing from the next erasure too, so the cut layer errs more; how much more on trained
+loses is measured on other sequences, on S[t] and q[t] that met: the error of the projection at a step. What
+is projected away is missing from the next erasure too, so the cut layer errs more; how much more on trained
 layers is in docs/FAMILIES.md.
 
 Baselines: coordinates by the diagonal of G, and a random orthonormal basis. U is inserted behind the
@@ -74,9 +74,9 @@ class DeltaNetReduction:
 
 
 def spectrum(system: DeltaNetSystem, method: Method) -> FloatArray:
-    """Return energies of keys and queries in the directions that are kept first, over all heads, (N,) descending.
+    """Return shares of tr G, over all heads, in the directions of a method, (N,) descending.
 
-    Shares of tr G, which sum to 1. Raise ValueError if the output is 0 or not finite.
+    Raise ValueError if the output is 0 or not finite.
     """
     G, U = energy(system), directions(system, method)  # (heads, N, N) each
     of_each = np.maximum(np.einsum("hni,hnm,hmi->i", U, G, U), 0.0)  # (N,)

@@ -85,9 +85,7 @@ def shares_of(errors: FloatArray) -> FloatArray:
     return falling
 
 
-def shares_over_parts(
-    parts: Sequence[Samples], bases: Sequence[tuple[FloatArray, FloatArray]]
-) -> FloatArray:
+def shares_over_parts(parts: Sequence[Samples], bases: Sequence[tuple[FloatArray, FloatArray]]) -> FloatArray:
     """Return `shares_of` all parts of an output together, each with V and W of its own: heads, groups.
 
     Raises

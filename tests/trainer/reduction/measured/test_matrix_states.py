@@ -109,7 +109,7 @@ def test_shares_are_squares_of_the_measured_error(method):
         table, full = layer.propose(layer.extract()), outputs(layer, x)
         for rank in (2, 4, 6, 9):
             measured = np.linalg.norm(outputs(cut(layer, rank)[0], x) - full) / np.linalg.norm(full)
-            told = np.sqrt(table.discarded_share[rank])  # made to fall with the rank, which random errors need not
+            told = np.sqrt(table.discarded_share[rank])  # falls with the rank, as random errors need not
             assert told == pytest.approx(measured, rel=0.05 if method == "random" else 1e-6)
 
 

@@ -1,4 +1,4 @@
-"""What every rank loses is measured on what was seen together, and on sequences that no basis was fitted to."""
+"""What every rank loses is measured on what was seen together, where no basis was fitted."""
 
 import copy
 from dataclasses import replace
@@ -125,7 +125,7 @@ def of_deltanet():
 def test_a_state_and_a_query_that_meet_in_few_steps_are_seen_to_meet(measured):
     statistics, table = measured()
     first, second = np.diag(statistics.P[0]) * np.diag(statistics.Q[0])
-    assert second / (first + second) == pytest.approx(0.161, abs=0.02)  # as if they knew nothing of each other
+    assert second / (first + second) == pytest.approx(0.161, abs=0.02)  # as if they were independent
     q, k, _, _ = (part.numpy() for part in meeting(1))
     first, second = np.square(q * k).sum((0, 1, 2))
     true = second / (first + second)
