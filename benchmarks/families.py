@@ -52,7 +52,7 @@ DELETION = "deletion"
 """The family's own choice without compensation, which is what the shares predict."""
 SEQUENCES = 256
 MEASURED_ON = 64
-"""Validation sequences on which accuracy, and errors of outputs, are measured."""
+"""Validation sequences on which accuracy, and of which errors of outputs, are measured."""
 CALIBRATION = 128
 Row = dict[str, Any]
 

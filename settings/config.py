@@ -175,8 +175,8 @@ class ReductionConfig:
     )
     calibration: int = setting(
         32,
-        "training sequences on which states that depend on data are measured: a choice of states is fitted to "
-        "half of them, what it costs is measured on the other half",
+        "training sequences on which states that depend on data are measured: a choice is fitted to half of "
+        "them, what it costs is measured on the other half",
         minimum=1,
     )
     symmetry: str = setting(
