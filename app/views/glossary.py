@@ -89,7 +89,7 @@ TERMS = {
         "could move the change that was measured. Where 0 lies inside, no change was shown.",
         "output change": "How far a layer's output differs when it alone is cut and is fed what the uncut "
         "network gives it, relative to what its states put out. Measured on calibration sequences that were "
-        "held out: no choice of states was fitted to them. It goes with what a cut costs better than a share.",
+        "held out: no choice of states was fitted to them. It says better than a share what a cut costs.",
         "divergence of predictions": "Mean Kullback-Leibler divergence of the class probabilities, cut "
         "against uncut, "
         "in nats. It sees changes that accuracy does not.",
