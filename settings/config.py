@@ -174,7 +174,10 @@ class ReductionConfig:
         choices=("layer", "global"),
     )
     calibration: int = setting(
-        32, "training sequences on which families with data-dependent states measure them", minimum=1
+        32,
+        "training sequences on which states that depend on data are measured: a choice is fitted to half of "
+        "them, what it costs is measured on the other half",
+        minimum=1,
     )
     symmetry: str = setting(
         "complex",

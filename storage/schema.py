@@ -365,8 +365,27 @@ class Stability(TypedDict):
     """Bound on the change of every singular value."""
 
 
+class LayerError(TypedDict):
+    """Measured relative error of a layer's output, by rank.
+
+    Only this layer is cut, and it is fed what the uncut network gives it.
+    """
+
+    split: str
+    """Sequences that it was measured on."""
+    sequences: Count
+    relative_to: str
+    """The output (y), or what of it comes from states (y - D*u)."""
+    ranks: list[States]
+    """Ascending, below N; what is not among them was not measured."""
+    errors: list[float | None]
+    """None: the states give no output, or the error is not finite."""
+
+
 class LayerFigures(TypedDict, total=False):
     """What the family and the time allowed, at the rank as proposed."""
+
+    output_error: LayerError
 
     gain: float | None
     error_interval: list[float | None] | None
@@ -409,7 +428,7 @@ class Effects(Scores):
     accuracy_change: NotRequired[list[float | None]]
     kl: NotRequired[float | None]
     output_error: NotRequired[list[float | None]]
-    """Of each layer, relative."""
+    """Of each layer at these ranks, measured as `output_error` of the layers."""
 
 
 class Point(Effects):
@@ -442,6 +461,10 @@ class Badge(TypedDict):
 
     color: Annotated[str, BadgeColor]
     reasons: list[str]
+    amber_from: NotRequired[float]
+    """Relative error of a layer's output from which on the colour is amber."""
+    red_above: NotRequired[float]
+    """The same above which it is red."""
 
 
 class SecondsPerStep(TypedDict):

@@ -161,6 +161,7 @@ class SyntheticRun:
                 "realisable": realisable, "condition": [1.0 + 0.3 * r for r in range(state_dim + 1)],
                 "realised_modes": list(range(state_dim + 1)),
                 "parameters": [130 * r for r in range(state_dim + 1)], "importance": self.importance,
+                "output_error": self.output_error(state_dim, realisable),
             })  # fmt: skip
         record = {**self.where(), "attempt_step": self.step,
                   "policy": "ask", "waiting": "pause", "tolerance": tolerance, "gate": gate,
@@ -169,6 +170,12 @@ class SyntheticRun:
         for layer, rank in zip(layers, record["ranks"], strict=True):
             layer |= {"rank": rank, "gated": rank == layer["state_dim"]}
         return record
+
+    def output_error(self, state_dim, realisable):
+        """Measured at the first of every six ranks that can be chosen."""
+        ranks = [rank for rank in range(1, state_dim) if realisable[rank]][::6]
+        return {"split": "calibration, held out", "sequences": 16, "relative_to": "y - D*u", "ranks": ranks,
+                "errors": [math.exp(-rank / 9.0) for rank in ranks]}  # fmt: skip
 
     def propose(self, **changes):
         number = max(proposals.proposal_numbers(self.paths), default=0) + 1

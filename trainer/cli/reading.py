@@ -10,10 +10,18 @@ from typing import Any
 from hankelboard.storage import checkpoints
 from hankelboard.storage.figures import percent, points, seconds, significant
 from hankelboard.storage.history import History, read_history
-from hankelboard.storage.proposals import problem_of_proposal, proposal_numbers, read_decision, read_proposal
+from hankelboard.storage.layout import RunPaths
+from hankelboard.storage.proposals import (
+    measured_error,
+    problem_of_proposal,
+    proposal_numbers,
+    read_decision,
+    read_evidence,
+    read_proposal,
+)
 from hankelboard.storage.records import Record
 from hankelboard.storage.runs import list_runs
-from hankelboard.storage.schema import Best, Point
+from hankelboard.storage.schema import Best, Point, Proposal
 from hankelboard.storage.scores import PRIMARY_METRIC, bits_in_words
 from hankelboard.storage.summary import Summary, summarise
 from hankelboard.storage.verification import verify_run
@@ -156,6 +164,7 @@ def show_run(options: argparse.Namespace) -> int:
         ("step", f"{summary.step} of {summary.total_steps}"),
         ("branch", f"{summary.branch} of {len(history.branches)}"), ("policy", summary.policy),
         ("state dimension N", dims_in_words(summary)),
+        ("proposal", _pending(paths, summary)),
         ("best", best and f"{_best(best)} on validation at step {best['step']}"),
         ("test", test and _score(test.get("accuracy"), test)),
         ("training", summary.train_s and
@@ -203,6 +212,7 @@ def show_proposals(options: argparse.Namespace) -> int:
                 "tolerance": proposal and proposal["tolerance"],
                 "importance": proposal and proposal.get("importance", "hsv"),
                 "badge": proposal and proposal.get("badge"),
+                "output_error": proposal and _output_errors(proposal),
                 "decision": decision and asdict(decision),
                 "applied": outcome and outcome.applied,
             }
@@ -216,6 +226,8 @@ def show_proposals(options: argparse.Namespace) -> int:
               _who(r["decision"])) for r in rows],
         )  # fmt: skip
         for row in rows:
+            if row["output_error"]:
+                print(f"proposal {row['proposal']}: {_changes(row['output_error'])}")
             for reason in row["badge"]["reasons"] if row["badge"] else []:
                 print(f"proposal {row['proposal']}, {row['badge']['color']}: {reason}")
     damaged = {
@@ -224,6 +236,29 @@ def show_proposals(options: argparse.Namespace) -> int:
     for number, problem in damaged.items():
         print(f"damaged: proposals/{number:06d}.json: {problem}", file=sys.stderr)
     return 1 if damaged else 0
+
+
+def _output_errors(proposal: Proposal) -> list[float | None]:
+    """Return the measured error of each layer's output at the ranks as proposed; None: not measured."""
+    found = [measured_error(layer, layer["rank"]) for layer in proposal["layers"]]
+    at_ranks = zip(found, proposal["layers"], strict=True)
+    return [near[1] if near and near[0] == layer["rank"] else None for near, layer in at_ranks]
+
+
+def _changes(errors: Sequence[float | None]) -> str:
+    each = ", ".join("not measured" if error is None else percent(error, 1) for error in errors)
+    return f"output changes per layer: {each} (measured, held out)"
+
+
+def _pending(paths: RunPaths, summary: Summary) -> str:
+    """Return what a decision is waited for on: the ranks, the badge, and how far outputs change."""
+    number = summary.pending_proposal
+    proposal = None if number is None else read_evidence(paths, number)
+    if proposal is None:
+        return ""
+    color = proposal["badge"]["color"] if "badge" in proposal else "not judged"
+    ranks = ",".join(map(str, proposal["ranks"]))
+    return f"{number}: to {ranks}, {color}; {_changes(_output_errors(proposal))}"
 
 
 def _who(decision: Mapping[str, Any] | None) -> str:

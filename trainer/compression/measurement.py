@@ -104,6 +104,7 @@ class Measurements:
             ranks=self.followed_ranks(opportunity),
             opportunities=sum(step <= opportunity for step in self._opportunities),
             fresh=self._untrained,
+            position=state.position,
             earlier=self._monitor.earlier_systems(),
             limit_s=max(LEAST_MEASURING_S, config.measure_share * projected),
         )

@@ -8,7 +8,13 @@ import pytest
 from hankelboard.storage import atomic, commands
 from hankelboard.storage.errors import CommandRefused
 from hankelboard.storage.figures import percent, points
-from hankelboard.storage.proposals import publish_measurement, read_evidence, read_proposal, what_if
+from hankelboard.storage.proposals import (
+    measured_error,
+    publish_measurement,
+    read_evidence,
+    read_proposal,
+    what_if,
+)
 from hankelboard.trainer.compression import measurement
 from tests.waiting import PATIENCE_S
 
@@ -73,7 +79,7 @@ def test_the_command_line_says_what_was_measured(hurried):
         hurried.wait_pending(1)
         one, more = call(*measure, "--ranks", "7,9"), call(*measure)
         refused = call(*measure, "--ranks", "7,99")
-        told = call("proposals", hurried.paths.run_id)
+        told, shown = call("proposals", hurried.paths.run_id), call("show", hurried.paths.run_id)
         hurried.decide(1, "reject")
     evidence = read_evidence(hurried.paths, 1)
     point = what_if(evidence, [7, 9])["measured"]
@@ -87,6 +93,11 @@ def test_the_command_line_says_what_was_measured(hurried):
     assert sum(said.startswith("N ") for said in more[1]) == len(evidence["measured"]["points"]) > 1
     assert refused[0] == 1 and not any(said.startswith("N ") for said in refused[1])
     color, reasons = evidence["badge"]["color"], evidence["badge"]["reasons"]
+    errors = [measured_error(*each)[1] for each in zip(evidence["layers"], evidence["ranks"], strict=True)]
+    changes = ", ".join(percent(error, 1) for error in errors)
+    said = f"output changes per layer: {changes} (measured, held out)"
+    assert f"proposal 1: {said}" in told[1]
+    assert any(line.startswith("proposal ") and line.endswith(f"{color}; {said}") for line in shown[1])
     assert reasons and {f"proposal 1, {color}: {reason}" for reason in reasons} <= set(told[1])
 
 
