@@ -144,6 +144,8 @@ class Status(ProcessIdentity):
     eta_s: NotRequired[float | None]
     train_s: NotRequired[Annotated[Seconds, SHOULD]]
     waiting_s: NotRequired[Seconds]
+    cutting_s: NotRequired[Seconds]
+    """Spent on cuts on the live path: evidence, their spectra, checkpoints and validations."""
     pending_proposal: NotRequired[Proposed | None]
     best: NotRequired[Best | None]
     trouble: NotRequired[str | None]
@@ -236,6 +238,13 @@ class Fingerprints(TypedDict):
     """By configuration key that names own code, by file."""
 
 
+class SecondsPerStep(TypedDict):
+    """Of training, measured in turns: of a model before a cut and after it."""
+
+    now: float
+    after: float
+
+
 StateDimsBefore = TypedDict("StateDimsBefore", {"from": list[States]}, total=False)
 """Apart, because `from` is no name of Python."""
 
@@ -268,6 +277,7 @@ class _Fields(StateDimsBefore, total=False):
     best: Best | None
     test: Scores
     train_s: Seconds
+    cutting_s: Seconds
     # Checkpoints.
     cause: Annotated[str, Cause]
     pinned: bool
@@ -285,6 +295,7 @@ class _Fields(StateDimsBefore, total=False):
     after: Scores
     predicted: Scores | None
     write_back_error: float | None
+    seconds_per_step: SecondsPerStep
     now: float | None
     threshold: float
     kept: bool
@@ -442,11 +453,6 @@ class Badge(TypedDict):
 
     color: Annotated[str, BadgeColor]
     reasons: list[str]
-
-
-class SecondsPerStep(TypedDict):
-    now: float
-    after: float
 
 
 class ParameterCounts(TypedDict):
@@ -679,7 +685,7 @@ EVENT_KEYS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     ),
     EventKind.ATTEMPT_ENDED: ((), ("reason", "fault", *_ANSWER)),
     EventKind.RUN_STARTED: ((), ("references", "text")),
-    EventKind.RUN_FINISHED: ((), ("best", "test", "train_s")),
+    EventKind.RUN_FINISHED: ((), ("best", "test", "train_s", "cutting_s")),
     EventKind.RUN_STOPPED: ((), ("reason", *_ANSWER)),
     EventKind.RUN_FAILED: ((), ("reason",)),
     EventKind.RUN_CANCELLED: ((), ("reason", *_ANSWER)),
@@ -700,7 +706,8 @@ EVENT_KEYS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     EventKind.DECISION_REFUSED: (("proposal",), ("decision_id", "reason", "offered_again")),
     EventKind.REDUCTION_APPLIED: (
         ("proposal", "to"),
-        ("from", "discarded_share", "before", "after", "predicted", "write_back_error", "checkpoint"),
+        ("from", "discarded_share", "before", "after", "predicted", "write_back_error", "checkpoint",
+         "seconds_per_step", "train_s"),
     ),
     EventKind.REDUCTION_REFUSED: ((), ("proposal", "attempt_step", "reason", "offered_again")),
     EventKind.REDUCTION_JUDGED: (("proposal", "before"), ("now", "threshold", "kept")),

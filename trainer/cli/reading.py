@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from hankelboard.storage import checkpoints
+from hankelboard.storage import checkpoints, savings
 from hankelboard.storage.figures import percent, points, seconds, significant
 from hankelboard.storage.history import History, read_history
 from hankelboard.storage.proposals import problem_of_proposal, proposal_numbers, read_decision, read_proposal
@@ -148,7 +148,7 @@ def show_run(options: argparse.Namespace) -> int:
     if summary.problem:
         print(summary.problem)
         return 1
-    best, test = summary.best, summary.test
+    best, test, saved = summary.best, summary.test, summary.savings
     lines = [
         ("run", summary.run), ("name", summary.name), ("state", _state(summary)), ("phase", summary.phase),
         ("why", summary.held or summary.reason),
@@ -160,6 +160,7 @@ def show_run(options: argparse.Namespace) -> int:
         ("test", test and _score(test.get("accuracy"), test)),
         ("training", summary.train_s and
          f"{seconds(summary.train_s)}, waiting {seconds(summary.waiting_s or 0)}"),
+        ("cuts", saved and f"{savings.in_words(saved)} ({savings.parts_in_words(saved)})"),
     ]  # fmt: skip
     for name, value in lines:
         if value:

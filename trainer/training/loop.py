@@ -340,6 +340,8 @@ def finish(session: Session) -> RunState:
     run.recorder.show(RunState.RUNNING, Phase.EVALUATING)
     test = session.workload.test(run.model)
     said = f"test accuracy {percent(test['accuracy'])}" if "accuracy" in test else "no test data is scored"
-    run.event(EventKind.RUN_FINISHED, best=state.best, test=test, train_s=state.train_s)
+    run.event(
+        EventKind.RUN_FINISHED, best=state.best, test=test, train_s=state.train_s, cutting_s=state.cutting_s
+    )
     run.recorder.say(f"finished: {said}, N {run.state_dims}, {state.train_s:.1f} s of training")
     return RunState.FINISHED
