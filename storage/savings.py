@@ -1,4 +1,4 @@
-"""What the cuts of a run saved: seconds that the model as it was would have trained longer, net of their cost.
+"""What the cuts of a run saved: seconds that the uncut model would have trained longer, less what they cost.
 
 At each cut seconds per training step were measured before and after it, in turns. A second of training since
 then would have taken the uncut model as many seconds as the ratio says; of several cuts the ratios multiply.
@@ -113,7 +113,8 @@ def total(of_runs: Iterable[Savings | None]) -> Savings | None:
 def in_words(savings: Savings) -> str:
     """Return savings as a sentence.
 
-    >>> saved = Savings(net_s=2460.0, share=0.31, uncut_s=8000.0, steps_s=2520.0, cutting_s=60.0, to_come_s=1320.0)
+    >>> parts = dict(uncut_s=8000.0, steps_s=2520.0, cutting_s=60.0)
+    >>> saved = Savings(net_s=2460.0, share=0.31, to_come_s=1320.0, **parts)
     >>> in_words(saved)
     'saved 41 min 00 s (31 %) against uncut so far, 22 min 00 s more to come'
     >>> in_words({**saved, "net_s": -180.0, "share": -0.04, "to_come_s": 0.0})

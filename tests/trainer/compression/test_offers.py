@@ -26,7 +26,8 @@ def test_auto_is_a_decision_like_any_other(small_run):
     assert outcome.applied["seconds_per_step"] == read_proposal(run.paths, 1)["cost"]["seconds_per_step"]
     summary = summarise(run.paths)
     assert 0 < outcome.applied["train_s"] < summary.train_s
-    assert summary.savings["cutting_s"] == run.history.finished["cutting_s"] > 0
+    assert summary.savings["cutting_s"] > 0
+    assert summary.savings["cutting_s"] == pytest.approx(run.history.finished["cutting_s"], abs=1e-3)
 
 
 def test_keep_records_what_would_have_been_cut_and_cuts_nothing(small_run):
