@@ -10,9 +10,11 @@ import io
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+
+from torch import nn
 
 from hankelboard.settings.config import parse
 from hankelboard.settings.preset import find_preset
@@ -23,6 +25,7 @@ from hankelboard.storage.layout import run_paths
 from hankelboard.storage.runs import create_run
 from hankelboard.storage.vocabulary import Cause, SnapshotCause
 from hankelboard.trainer.compression import evidence
+from hankelboard.trainer.compression.calibration import calibrate
 from hankelboard.trainer.compression.evidence import Occasion
 from hankelboard.trainer.compression.opportunities import opportunity_steps
 from hankelboard.trainer.compression.recorder import Recorder
@@ -32,14 +35,18 @@ from hankelboard.trainer.training.resumption import Changes
 from hankelboard.trainer.training.surroundings import surroundings
 
 PRESETS = ("digits-lru", "tones-lru", "text-mamba")
-WARM, ROUNDS = 12, 5
+WARM, ROUNDS = 12, 3
 KEYS: dict[str, Any] = {"training": {"threads": 1}, "output": {"tensorboard": False}}
 Row = tuple[str, ...]
 
 
 def rows() -> list[Row]:
-    head = ("preset", "steps", "step, ms", "spectra", "checkpoints", "required", "optional, all of it")
-    return [head, *map(row, PRESETS)]
+    return list(found())
+
+
+def found() -> Iterator[Row]:
+    yield ("preset", "steps", "step, ms", "spectra", "checkpoints", "required", "optional, all of it")
+    yield from map(row, PRESETS)
 
 
 def row(preset: str) -> Row:
@@ -59,8 +66,11 @@ def measured(preset: str, folder: Path) -> Row:
             loop.optimizer_step(session)
         run, monitor, workload = session.run, session.monitor, session.workload
 
+        def untrained() -> nn.Module:
+            return calibrate(workload.untrained(), workload.calibration_inputs(run.state.position))
+
         def gathered(limit_s: float) -> object:
-            occasion = Occasion(limit_s=limit_s, fresh=workload.untrained, opportunities=1)
+            occasion = Occasion(limit_s=limit_s, fresh=untrained, opportunities=1)
             monitor.calibrate()
             return evidence.gather(run.model, workload, reduction, occasion)
 
@@ -110,5 +120,5 @@ def cpu_s(work: Callable[[], object]) -> float:
 
 
 if __name__ == "__main__":
-    for line in rows():
+    for line in found():
         print(" | ".join(line), flush=True)

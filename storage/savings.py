@@ -133,6 +133,24 @@ def to_come(seconds: float) -> str:
     return f"{figures.duration(abs(seconds))} {'more' if seconds > 0 else 'to be lost'} to come"
 
 
+def energy_in_words(energy_j: float, train_s: float | None, savings: Savings | None) -> str:
+    """Return the energy of training, and what cuts made of it at the power that it took.
+
+    >>> energy_in_words(7200.0, 100.0, None)
+    '2 Wh'
+    >>> parts = dict(share=0.3, uncut_s=160.0, steps_s=60.0, cutting_s=10.0, to_come_s=0.0)
+    >>> energy_in_words(7200.0, 100.0, Savings(net_s=50.0, **parts))
+    '2 Wh, about 1 Wh less than uncut'
+    """
+    said = f"{figures.significant(energy_j / 3600, 3)} Wh"
+    if not (savings and train_s):
+        return said
+    less = energy_j / 3600 * savings["net_s"] / train_s
+    return (
+        f"{said}, about {figures.significant(abs(less), 2)} Wh {'less' if less >= 0 else 'more'} than uncut"
+    )
+
+
 def parts_in_words(savings: Savings) -> str:
     """Return of what a net saving is made: for steps, and for the cuts themselves."""
     less = "less" if savings["steps_s"] >= 0 else "more"

@@ -146,6 +146,8 @@ class Status(ProcessIdentity):
     waiting_s: NotRequired[Seconds]
     cutting_s: NotRequired[Seconds]
     """Spent on cuts on the live path: evidence, their spectra, checkpoints and validations."""
+    energy_j: NotRequired[Annotated[float, Range(0, 1_000_000_000_000_000)] | None]
+    """Joules of training on the live path, where the machine says them."""
     pending_proposal: NotRequired[Proposed | None]
     best: NotRequired[Best | None]
     trouble: NotRequired[str | None]

@@ -45,6 +45,8 @@ class Summary:
     waiting_s: float | None = None
     savings: Savings | None = None
     """What its cuts saved; None without a cut that was timed."""
+    energy_j: float | None = None
+    """Of training; None where the machine does not say it."""
     test: Scores | None = None
     created: str = ""
     preset: str = ""
@@ -89,6 +91,7 @@ class SummaryRow(TypedDict):
     train_s: float | None
     waiting_s: float | None
     savings: Savings | None
+    energy_j: float | None
     test: Scores | None
     created: str
     preset: str
@@ -194,6 +197,7 @@ def combine(
         savings=savings_of(
             history, step=step, steps_left=steps_left, train_s=train_s, cutting_s=cutting_s or 0.0
         ),
+        energy_j=_number(said.get("energy_j")),
         test=finished.get("test") if finished else None,
         created=run.created,
         preset=run.preset,

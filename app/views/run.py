@@ -108,6 +108,9 @@ def figures(row: RunRow) -> None:
                      help="Seconds spent paused or waiting for a decision")  # fmt: skip
         if row["savings"]:
             saved_figure(row["savings"])
+        if row["energy_j"]:
+            said = savings.energy_in_words(row["energy_j"], row["train_s"], row["savings"])
+            frame.figure("Energy", *said.split(", "), help="Of training, of the whole processor and GPU")
         if row["steps_per_s"] and row["living"]:
             frame.figure("Speed", f"{labels.number(row['steps_per_s'], 3)} steps/s")
 

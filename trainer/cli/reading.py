@@ -146,6 +146,7 @@ def show_run(options: argparse.Namespace) -> int:
         ("test", test and score(test.get("accuracy"), test)),
         ("training", summary.train_s and
          f"{seconds(summary.train_s)}, waiting {seconds(summary.waiting_s or 0)}"),
+        ("energy", summary.energy_j and savings.energy_in_words(summary.energy_j, summary.train_s, saved)),
         ("cuts", saved and f"{savings.in_words(saved)} ({savings.parts_in_words(saved)})"),
     ]  # fmt: skip
     for name, value in lines:

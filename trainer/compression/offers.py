@@ -39,7 +39,7 @@ from hankelboard.storage.vocabulary import (
 )
 from hankelboard.trainer.compression import evidence
 from hankelboard.trainer.compression.deadline import Deadline
-from hankelboard.trainer.compression.measurement import Measurements, evidence_of
+from hankelboard.trainer.compression.measurement import CUTS_BY_ITSELF, Measurements, evidence_of
 from hankelboard.trainer.compression.monitor import Monitor
 from hankelboard.trainer.compression.opportunities import (
     least_distance,
@@ -59,7 +59,6 @@ DECIDES_ITSELF: dict[str, tuple[Verdict, str]] = {
     Policy.PRAGMATIC: (Verdict.APPROVE, "cuts {share} of the states on trial"),
 }
 """Policies that need no person, with their verdict and its reason."""
-CUTS_BY_ITSELF = (Policy.AUTO, Policy.PRAGMATIC)
 RETRY_S = 5.0
 UNFINISHED_S = 10.0
 """How long an empty file may still become a decision; then it is none (storage/atomic.py: create)."""

@@ -208,6 +208,7 @@ class Recorder:
             "train_s": round(loop.train_s, 3),
             "waiting_s": round(loop.waiting_s, 3),
             "cutting_s": round(loop.cutting_s, 3),
+            "energy_j": loop.energy_j and round(loop.energy_j, 1),
             "pending_proposal": loop.pending_proposal,
             "best": loop.best,
             "trouble": self._trouble_now,

@@ -316,6 +316,7 @@ def note_speed(session: Session, steps: int) -> None:
 def log(session: Session, values: dict[str, float]) -> None:
     """Record metrics, with the learning rate and what the process uses."""
     run, recorder = session.run, session.run.recorder
+    session.energy.note(run.state)
     extra: dict[str, float] = {"lr": learning_rate(session.config, run.state.step)}
     if recorder.steps_per_s:
         extra["steps_per_s"] = round(recorder.steps_per_s, 3)
