@@ -40,7 +40,7 @@ class LazyParser(argparse.ArgumentParser):
     command = ""
     """Its name, until its arguments were added."""
 
-    def parse_known_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def, override]
+    def parse_known_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def]
         name, self.command = self.command, ""
         if name:
             self.add_argument("-h", "--help", action="help", help="show this help message and exit")
