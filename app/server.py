@@ -38,7 +38,7 @@ IMPORTED_BY_PAGES = (charts, data, live, panels, words, comparison)
 async def push(socket: WebSocket) -> None:
     """Send `changed` whenever the run (`?run=`), or without one any run, changed on disk.
 
-    Changes of these files alone (`&ignore=`, their names with commas) are not said. After so many silent
+    Changes of these files alone (`&ignore=`, their names with commas) are not said. After some silent
     milliseconds (`&look=`; 0: never) it is said, too, if what there is to be shown is not what the page was
     drawn with (`&seen=`, its number).
     """
@@ -79,7 +79,7 @@ async def _send_changes(socket: WebSocket, run_id: str | None, ignored: frozense
 
 
 async def _heard(changed: asyncio.Event, patience_s: float | None) -> bool:
-    """Return whether there was a change; wait no longer than so many seconds for it."""
+    """Return whether there was a change; wait no longer than `patience_s` for it."""
     try:
         await asyncio.wait_for(changed.wait(), patience_s)
     except TimeoutError:

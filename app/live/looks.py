@@ -1,4 +1,4 @@
-"""What pages show beyond what events tell: looked at again now and then, in the server, for who has it open.
+"""What pages show beyond what events say: looked at again now and then, in the server, for who has it open.
 
 A trainer dies without a word, one on another machine falls silent, an hour passes, an event of the file
 system is lost. Pages need not ask for that: the server looks, and notifies those alone whose page would be

@@ -1,11 +1,12 @@
 """Energy that training takes, where the machine says it: RAPL of the processors, NVML of the GPU.
 
-Both count what the whole device takes, whoever uses it. Often neither can be read: then there is none.
+Both count what the whole device takes, for all who use it. Often neither can be read: then there is none.
 """
 
 import contextlib
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -51,13 +52,17 @@ def counters_of(device: torch.device, powercap: Path = POWERCAP) -> list[Counter
 
 
 def _packages(powercap: Path) -> list[Counter]:
-    counters = []
+    counters: list[Counter] = []
     for file in sorted(powercap.glob("intel-rapl:[0-9]*/energy_uj")):
         if file.parent.name.count(":") == 1:  # parts of a package are in it
             with contextlib.suppress(OSError, ValueError):
-                int(file.read_text())
-                counters.append(lambda file=file: int(file.read_text()) / 1e6)
+                _joules(file)
+                counters.append(partial(_joules, file))
     return counters
+
+
+def _joules(file: Path) -> float:
+    return int(file.read_bytes()) / 1e6
 
 
 def _gpu(device: torch.device) -> list[Counter]:
