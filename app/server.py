@@ -30,6 +30,8 @@ from hankelboard.storage.layout import RUN_ID, runs_directory
 
 PUSH_PATH = "/api/push"
 PUSH_PAUSE_S = 0.2
+LEAST_LOOK_S = 1.0
+"""More often nobody has the server look."""
 END_PATIENCE_S = 5.0
 """How long it may take to end once `up` is gone."""
 IMPORTED_BY_PAGES = (charts, data, live, panels, words, comparison)
@@ -62,7 +64,8 @@ async def push(socket: WebSocket) -> None:
 
 async def _send_changes(socket: WebSocket, run_id: str | None, ignored: frozenset[str]) -> None:
     watch: Watch = app.state["watch"]
-    look_s = _whole(socket.query_params.get("look"), EVERY_MS) / 1000 or None
+    look_ms = _whole(socket.query_params.get("look"), EVERY_MS)
+    look_s = max(LEAST_LOOK_S, look_ms / 1000) if look_ms else None
     seen = _whole(socket.query_params.get("seen"), 0)
     with watch.subscribe(run_id, ignored) as changed, contextlib.suppress(WebSocketDisconnect, RuntimeError):
         while True:

@@ -5,6 +5,7 @@ system is lost. Pages need not ask for that: the server looks, and notifies thos
 another one. A page that was drawn carries the number of what it showed.
 """
 
+import contextlib
 import threading
 
 from hankelboard.app.data import compared_runs, installation, runs
@@ -27,7 +28,11 @@ class Looks:
 
     def number(self, run_id: str | None) -> int:
         """Return the number of what is there to be shown now."""
-        shown = all_shown() if run_id is None else shown_of(run_id)
+        shown: object = None
+        with contextlib.suppress(
+            OSError
+        ):  # a file server that does not answer now: that is another page, too
+            shown = all_shown() if run_id is None else shown_of(run_id)
         with self._lock:
             number, before = self._numbers.get(run_id, (0, None))
             if shown != before:

@@ -134,6 +134,7 @@ def test_the_folder_of_the_dashboard_is_not_searched_for_packages():
 def watch(runs, monkeypatch):
     watch = Watch(runs, debounce_s=0.01, scan_s=0.1)
     monkeypatch.setitem(server.app.state, "watch", watch)
+    monkeypatch.setattr(server, "LEAST_LOOK_S", 0.01)
     return watch
 
 
