@@ -214,7 +214,8 @@ class ReductionConfig:
     )
     measure_share: float = setting(
         0.02,
-        "share of the run's training time that measuring for one proposal may take, at least 2 s",
+        "share of the run's training time that all its cuts may take; beyond it proposals hold only what a "
+        "decision needs (where a person decides, each may take 2 s)",
         minimum=0.0,
         maximum=1.0,
     )

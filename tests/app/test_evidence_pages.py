@@ -7,13 +7,13 @@ from hankelboard.app.charts import analysis, metric_tables, outcomes
 from hankelboard.app.data import (
     analyses,
     columns,
+    compared_runs,
     interventions,
     proposals,
 )
 from hankelboard.app.data import (
     runs as data,
 )
-from hankelboard.app.panels import baseline as uncut
 from hankelboard.storage import atomic, commands
 from hankelboard.storage.figures import percent
 from hankelboard.storage.history import History
@@ -180,7 +180,7 @@ def test_a_cut_run_stands_beside_the_baseline_of_its_group(open_page, runs, wait
     baseline.train(400)
     SyntheticRun(runs, "elsewhere", role="baseline", group="other").start().train(100)
     row = data.summary(waiting.id)
-    assert uncut.baseline_of(row, data.summaries())["run"] == baseline.id
+    assert compared_runs.baseline_of(row, data.summaries())["run"] == baseline.id
     page = open_page("run", run=waiting.id)
     assert "As if uncut" in str([s.value for s in page.subheader])
     assert "up to step 400" in text_of(page)

@@ -13,8 +13,7 @@ from functools import partial
 from itertools import zip_longest
 from typing import Any, cast
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from hankelboard.settings.config import ReductionConfig
 from hankelboard.storage.proposals import ranks_at, ranks_of_share
@@ -29,18 +28,16 @@ from hankelboard.storage.schema import (
     ProposalLayer,
     RankTables,
 )
-from hankelboard.trainer.compression import generators
 from hankelboard.trainer.compression.badge import badge
 from hankelboard.trainer.compression.calibration import held_out
 from hankelboard.trainer.compression.null_ranks import LEARNED, add_null_ranks
 from hankelboard.trainer.compression.output_errors import OutputErrors, rank_grid
+from hankelboard.trainer.compression.timing import seconds_per_step
 from hankelboard.trainer.compression.what_if import Comparison, cut_copy
 from hankelboard.trainer.compression.workload import Workload
 from hankelboard.trainer.reduction.linear.kept_modes import MODAL, allocate
 from hankelboard.trainer.reduction.reducible import RankTable, ReducibleLayer
 from hankelboard.trainer.reduction.surgery import reducible_layers
-
-TIMING_ROUNDS = 5
 
 
 def rank_tables(model: nn.Module) -> list[RankTable]:
@@ -136,7 +133,7 @@ def complete(
     if ranks is not None:
         trial = cut_copy(model, ranks)
         models = [copy.deepcopy(model), trial]
-        now, after = _seconds_per_step(models, workload)
+        now, after = seconds_per_step(models, workload)
         share = max(
             layer["discarded_share"][rank] for layer, rank in zip(proposal["layers"], ranks, strict=True)
         )
@@ -314,7 +311,7 @@ def _cost(model: nn.Module, proposal: Evidence, workload: Workload) -> Cost:
     layers, ranks = proposal["layers"], proposal["ranks"]
     elsewhere = proposal["parameters_elsewhere"]
     models = [copy.deepcopy(model), cut_copy(model, ranks)]
-    now, after = _seconds_per_step(models, workload)
+    now, after = seconds_per_step(models, workload)
     return {
         "seconds_per_step": {"now": now, "after": after},
         "parameters": {
@@ -323,31 +320,3 @@ def _cost(model: nn.Module, proposal: Evidence, workload: Workload) -> Cost:
             + sum(layer["parameters"][rank] for layer, rank in zip(layers, ranks, strict=True)),
         },
     }
-
-
-def _seconds_per_step(models: Sequence[nn.Module], workload: Workload) -> list[float]:
-    """Return the median seconds of forward and backward, the models interleaved against noise."""
-    seconds: list[list[float]] = [[] for _ in models]
-    with generators.kept():
-        for _ in range(TIMING_ROUNDS + 1):  # the first round warms up
-            for model, times in zip(models, seconds, strict=True):
-                times.append(_timed(partial(_forward_backward, model, workload), next(model.parameters())))
-    return [sorted(times[1:])[TIMING_ROUNDS // 2] for times in seconds]
-
-
-def _forward_backward(model: nn.Module, workload: Workload) -> None:
-    model.train()
-    workload.forward_backward(model)
-
-
-def _timed(work: Callable[[], None], tensor: Tensor) -> float:
-    _synchronise(tensor)
-    started = time.perf_counter()
-    work()
-    _synchronise(tensor)
-    return time.perf_counter() - started
-
-
-def _synchronise(tensor: Tensor) -> None:
-    if tensor.device.type == "cuda":
-        torch.cuda.synchronize(tensor.device)
