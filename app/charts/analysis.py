@@ -59,44 +59,46 @@ def _points(points: list[tuple[int, float, str, bool]]) -> pa.Table:
 def regret_spec() -> Spec:
     """Return the chart of regret over steps, with its baselines, the knee and a tenth of the tolerance."""
     x = alt.X("step:Q", title="step of the choice", axis=STEPS)
-    y = log_y("regret", "regret, share of the sum of σ", tick="format(datum.value, '~%')")
+    y = alt.Y(
+        "regret:Q",
+        title="regret, share of the sum of σ",
+        scale=alt.Scale(type="log"),
+        axis=alt.Axis(format="~%", tickCount=6),
+    )
     color = alt.Color(
         "kind:N", scale=kinds(KINDS, [colors.POINT, colors.POINT, colors.QUIET, colors.CUT]), legend=LEGEND
     )
     dash = alt.StrokeDash("kind:O", scale=kinds(KINDS, [[1, 0], [5, 3], [5, 3], [2, 2]]), legend=LEGEND)
     line = table("lines").mark_line(clip=True, strokeWidth=2).encode(x, y, color, dash).add_params(ZOOM)
+    told = tooltip(
+        ("kind", "of"), ("step", "chosen at step", ",d"), ("regret", "loses beyond the best", ".2~%")
+    )
     dots = (
         table("lines")
         .mark_point(clip=True, filled=True, size=36, color=colors.POINT, opacity=1)
-        .encode(
-            x,
-            y,
-            tooltip=tooltip(
-                ("kind", "of"), ("step", "chosen at step", ",d"), ("regret", "loses beyond the best", ".2~%")
-            ),
-        )
+        .encode(x, y, tooltip=told)
         .transform_filter("datum.spot")
     )
-    return specification(alt.layer(_small(), _knee(x), line, dots), 300)
+    return specification(alt.layer(*_small(), *_knee(), line, dots), 300)
 
 
-def _small() -> alt.LayerChart:
+def _small() -> tuple[alt.Chart, alt.Chart]:
     """Return the line of a tenth of the tolerance, with its name."""
     at = table("small").encode(y="value:Q")
     named = at.mark_text(
         text="a tenth of the tolerance", align="right", baseline="bottom", dx=-4, color=colors.QUIET
     ).encode(x=alt.value("width"))
-    return at.mark_rule(color=colors.QUIET, strokeWidth=1) + named
+    return at.mark_rule(color=colors.QUIET, strokeWidth=1), named
 
 
-def _knee(x: alt.X) -> alt.LayerChart:
+def _knee() -> tuple[alt.Chart, alt.Chart]:
     """Return the vertical line of the knee, with its step."""
-    at = table("knee").encode(x)
+    at = table("knee").encode(x="step:Q")
     named = at.mark_text(align="left", baseline="top", dx=5, color=colors.CUT, fontWeight="bold").encode(
         text=alt.Text("label:N"), y=alt.value(2)
     )
     label = named.transform_calculate(label="'knee: step ' + format(datum.step, ',d')")
-    return at.mark_rule(clip=True, color=colors.CUT, strokeWidth=2) + label
+    return at.mark_rule(clip=True, color=colors.CUT, strokeWidth=2), label
 
 
 def between_table(layer: AnalysedLayer) -> pa.Table:

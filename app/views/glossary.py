@@ -102,9 +102,9 @@ TERMS = {
         "regret": "What a cut made at an earlier step would lose of the final layer beyond what the best "
         "cut to as many states loses, as a share of the sum of σ. Beside it: the same for the orthogonal "
         "projection onto the subspace, for a cut at the start, and for states drawn by lot.",
-        "knee": "The first step from which on regret stays below a tenth of the tolerance. Attempts before it "
-        "may keep other states than training will need. The default window, the first 10 % of the steps, was "
-        "published for longer runs; on tones the knee lies later (docs/NUMERICS.md).",
+        "knee": "The first step from which on regret stays below a tenth of the tolerance. Attempts "
+        "before it may keep other states than training will need. The default window, the first 10 % "
+        "of the steps, was published for longer runs; on tones the knee lies later (docs/NUMERICS.md).",
         "canonical scale": "A mode may be scaled in B and back in C without a change of the layer. Regret, "
         "overlap and order are computed with both of one size, so that they depend on the layer alone.",
         "overlap": "How much of the subspace kept at one snapshot is kept at the next: 1 all of it, 0 "
