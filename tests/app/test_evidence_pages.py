@@ -189,16 +189,10 @@ def test_the_knee_is_shown_with_what_it_says_about_the_window(open_page, waiting
 def test_the_chart_of_regret_marks_the_knee_and_a_tenth_of_the_tolerance():
     layer = analysis_with()["layers"][0]
     drawn = analysis.regret_tables(layer, layer["regret"][0])
-    assert drawn["knee"].to_pylist() == [{"step": 20}] and drawn["small"].to_pylist()[0][
-        "value"
-    ] == pytest.approx(0.005)
+    assert drawn["knee"].to_pylist() == [{"step": 20}]
+    assert drawn["small"].column("value").to_pylist() == pytest.approx([0.005])
     kinds = drawn["lines"].column("kind").to_pylist()
-    assert [kinds.count(kind) for kind in analysis.KINDS] == [
-        2,
-        2,
-        2,
-        2,
-    ]  # without the 0 of the last snapshot
+    assert {kinds.count(kind) for kind in analysis.KINDS} == {2}  # without the 0 of the last snapshot
     older = ANALYSIS["layers"][0]
     drawn = analysis.regret_tables(older, older["regret"][0])
     assert drawn["knee"].num_rows == 0 and analysis.OF_CUT not in drawn["lines"].column("kind").to_pylist()
