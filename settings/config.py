@@ -140,7 +140,13 @@ class ReductionConfig:
         below=1.0,
     )
     attempts: int = setting(4, "proposals, evenly spaced through the window; 0 = never cut", minimum=0)
-    window: float = setting(0.1, "share of the steps in which the attempts lie", above=0.0, maximum=1.0)
+    window: float = setting(
+        0.1,
+        "share of the steps in which the attempts lie; 0.1 as published may end too early: "
+        "look at the knee of the regret of a run like yours, page Spectra",
+        above=0.0,
+        maximum=1.0,
+    )
     steps: list[int] = setting(
         [], "explicit steps of the attempts instead of attempts and window; 0 is before training", minimum=0
     )

@@ -255,7 +255,8 @@ def misfit_of_analysis(record: Record) -> str:
         return problem
     for place, layer in enumerate(record["layers"]):
         for row in layer["regret"]:
-            if len(row["regret"]) != len(layer["steps"]) or not row["random"]:
+            curves = (row["regret"], row.get("cut_regret", row["regret"]))
+            if any(len(curve) != len(layer["steps"]) for curve in curves) or not row["random"]:
                 return f"layers[{place}].regret: must have one value a step, and random ones"
     return ""
 

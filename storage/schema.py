@@ -374,6 +374,8 @@ class Stability(TypedDict):
 
     overlap: float | None
     """Of the subspace that the cut would keep, 0 to 1."""
+    overlap_random: NotRequired[float]
+    """What two subspaces of this dimension drawn by lot would have."""
     weyl: float | None
     """Bound on the change of every singular value."""
 
@@ -661,9 +663,13 @@ class Regret(TypedDict):
     rank: States
     """That the last spectrum leaves at the tolerance."""
     regret: list[float]
-    """At each snapshot."""
+    """Of the subspace chosen at each snapshot: its orthogonal projector."""
+    cut_regret: NotRequired[list[float]]
+    """Of the cut at each snapshot: its oblique projector V Wᴴ."""
     random: list[float]
-    """Of states chosen by chance, one value a seed."""
+    """Of states drawn by lot: the expected value, or one value a seed in older records."""
+    knee: NotRequired[Step | None]
+    """First snapshot from which on the regret of the cut stays below a tenth of the tolerance."""
 
 
 class Between(TypedDict):
@@ -672,9 +678,15 @@ class Between(TypedDict):
     since: Step
     step: Step
     overlap: float
+    overlap_start: NotRequired[float]
+    """With the first snapshot instead of the one before."""
+    overlap_random: NotRequired[float]
+    """Expected of two subspaces drawn by lot."""
     drift: float
     weyl: float
     order: float | None
+    order_start: NotRequired[float | None]
+    """With the first snapshot instead of the one before; an order drawn by lot has 0."""
 
 
 class AnalysedLayer(TypedDict):

@@ -9,6 +9,9 @@ the same.
 import math
 from collections.abc import Sequence
 
+SMALL_REGRET = 0.1
+"""Share of the tolerance below which the regret of an early choice is small beside what a cut may discard."""
+
 
 def discarded_shares(importances: Sequence[float]) -> list[float]:
     """Return the share of the total importance that each rank would discard.

@@ -11,7 +11,7 @@ from hankelboard.app.data import proposals
 from hankelboard.app.panels import frame
 from hankelboard.app.words import labels
 from hankelboard.storage.proposals import measured_error
-from hankelboard.storage.schema import Point, Proposal, ProposalLayer, Scores
+from hankelboard.storage.schema import Point, Proposal, ProposalLayer, Scores, Stability
 
 
 def advice(record: Proposal) -> None:
@@ -265,10 +265,15 @@ def _as_proposed(layer: ProposalLayer) -> list[str]:
     if stability:
         overlap, weyl = labels.percent(stability["overlap"], 1), labels.number(stability["weyl"], 3)
         lines.append(
-            f"Since the last snapshot the kept subspace overlaps by {overlap}; no singular value can have "
-            f"moved by more than {weyl}."
+            f"Since the last snapshot the kept subspace overlaps by {overlap}{_by_lot(stability)}; no "
+            f"singular value can have moved by more than {weyl}."
         )
     return lines
+
+
+def _by_lot(stability: Stability) -> str:
+    chance = stability.get("overlap_random")
+    return "" if chance is None else f" (two drawn by lot: {labels.percent(chance, 1)})"
 
 
 def _layer_figures(layer: ProposalLayer, rank: int, total: str) -> str:

@@ -102,13 +102,18 @@ TERMS = {
         "at the end.",
     },
     "Is it too early to cut?": {
-        "regret": "Of what the final layer carries, the share that states chosen at an earlier step would "
-        "miss, "
-        "compared with the best choice of as many. Flat and low from 10 % of the run on: cutting there "
-        "lost nothing.",
+        "regret": "What a cut made at an earlier step would lose of the final layer beyond what the best "
+        "cut to as many states loses, as a share of the sum of σ. Beside it: the same for the orthogonal "
+        "projection onto the subspace, for a cut at the start, and for states drawn by lot.",
+        "knee": "The first step from which on regret stays below a tenth of the tolerance. Attempts "
+        "before it may keep other states than training will need. The default window, the first 10 % "
+        "of the steps, was published for longer runs; on tones the knee lies later (docs/NUMERICS.md).",
+        "canonical scale": "A mode may be scaled in B and back in C without a change of the layer. Regret, "
+        "overlap and order are computed with both of one size, so that they depend on the layer alone.",
         "overlap": "How much of the subspace kept at one snapshot is kept at the next: 1 all of it, 0 "
-        "nothing.",
-        "Kendall τ": "Whether matched directions keep their order of strength: 1 all do, −1 it is reversed.",
+        "nothing. Two subspaces of r of N states drawn by lot have r / N.",
+        "Kendall τ": "Whether matched directions keep their order of strength: 1 all do, 0 is chance, "
+        "−1 it is reversed.",
         "Weyl's bound": "No σ can have moved by more than this between two snapshots, whatever training did.",
     },
     "Families of layers": {

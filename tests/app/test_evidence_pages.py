@@ -1,5 +1,7 @@
 """What the evidence pages do besides showing: budget, measuring, smoothing, baseline, analyses."""
 
+import copy
+
 import numpy as np
 import pytest
 
@@ -190,10 +192,41 @@ def test_an_analysis_is_shown_with_what_it_is_not(open_page, waiting):
     publish_analysis(waiting.paths, ANALYSIS)
     told = text_of(open_page("spectra", run=waiting.id))
     assert "Provisional" in told and "3 snapshots from before it" in told
-    assert "Chosen at step 20, 30 of 64 states would miss 0.50 %" in told and "at random 25.00 %" in told
+    assert "at step 20: 0.50 %" in told and "drawn by lot: 25.00 %" in told and "knows no knee" in told
     drift = analysis.drift_table(ANALYSIS["layers"][0])
     assert drift.num_rows == 3  # a drift of 0 has no place on a log axis
     assert analysis.stability_table(ANALYSIS["layers"][0]).num_rows == 3
+
+
+def analysis_with(**newer):
+    """An analysis as it is written now, of a run that ended."""
+    record = copy.deepcopy(ANALYSIS) | {"provisional": False, "left_out_before_cut": 0}
+    for layer in record["layers"]:
+        layer["regret"][0].update({"cut_regret": [0.03, 0.004, 0.0], "knee": 20, "random": [0.3]} | newer)
+    return record
+
+
+def test_the_knee_is_shown_with_what_it_says_about_the_window(open_page, waiting):
+    publish_analysis(waiting.paths, analysis_with())
+    told = text_of(open_page("spectra", run=waiting.id))
+    assert "Knee at step 20, 10 % of the 200 steps" in told.replace("*", "")
+    assert "reaches it" in told and "at step 20: 0.40 %" in told and "drawn by lot: 30.00 %" in told
+    publish_analysis(waiting.paths, analysis_with(knee=60))
+    assert "0.3 puts the last attempt there" in text_of(open_page("spectra", run=waiting.id))
+    publish_analysis(waiting.paths, analysis_with(knee=None))
+    assert "No knee" in text_of(open_page("spectra", run=waiting.id))
+
+
+def test_the_chart_of_regret_marks_the_knee_and_a_tenth_of_the_tolerance():
+    layer = analysis_with()["layers"][0]
+    drawn = analysis.regret_tables(layer, layer["regret"][0])
+    assert drawn["knee"].to_pylist() == [{"step": 20}]
+    assert drawn["small"].column("value").to_pylist() == pytest.approx([0.005])
+    kinds = drawn["lines"].column("kind").to_pylist()
+    assert {kinds.count(kind) for kind in analysis.KINDS} == {2}  # without the 0 of the last snapshot
+    older = ANALYSIS["layers"][0]
+    drawn = analysis.regret_tables(older, older["regret"][0])
+    assert drawn["knee"].num_rows == 0 and analysis.OF_CUT not in drawn["lines"].column("kind").to_pylist()
 
 
 @pytest.mark.parametrize(

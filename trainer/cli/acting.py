@@ -196,17 +196,19 @@ def analyse(options: argparse.Namespace) -> int:
 
 def _print_regret(record: Analysis) -> None:
     until = "so far" if record["provisional"] else "at the end"
-    print(f"share of the summed importance that an earlier choice misses, of what is best {until} "
-          f"(step {record['until_step']})")  # fmt: skip
+    print(f"regret of a cut at an earlier step: share of the summed importance that it loses beyond what is "
+          f"best {until} (step {record['until_step']}); knee: the step from which on it stays below a tenth "
+          "of the tolerance")  # fmt: skip
     for layer in record["layers"]:
         for row in layer["regret"]:
             regrets = "  ".join(
                 f"{step}: {percent(regret, 1)}"
-                for step, regret in zip(layer["steps"], row["regret"], strict=True)
+                for step, regret in zip(layer["steps"], row["cut_regret"], strict=True)
             )
             chance = sum(row["random"]) / len(row["random"])
+            knee = "none" if row["knee"] is None else row["knee"]
             print(f"layer {layer['layer']}  r = {row['rank']} ({percent(row['tolerance'], 0)})  {regrets}  "
-                  f"at random: {percent(chance, 1)}")  # fmt: skip
+                  f"by lot: {percent(chance, 1)}  knee: {knee}")  # fmt: skip
 
 
 def decide_proposal(options: argparse.Namespace) -> int:

@@ -16,8 +16,11 @@ from hankelboard.trainer.reduction.linear.hankel import (
     monitoring_spectrum,
     peak_gain,
 )
-from hankelboard.trainer.reduction.linear.subspaces import kept_subspace, overlap
-from hankelboard.trainer.reduction.linear.truncation import balance
+from hankelboard.trainer.reduction.linear.subspaces import (
+    balanced_in_canonical_scale,
+    overlap,
+    random_overlap,
+)
 from hankelboard.trainer.reduction.reducible import Arrays, FloatArray
 
 UNIFORM_FREQUENCIES = 64
@@ -90,12 +93,16 @@ def stability(before: Arrays, now: Arrays, rank: int) -> dict[str, float] | None
     """Return how far the spectrum of a layer moved: subspace overlap at a rank, and Weyl's bound.
 
     `overlap` is ‖orth(V)ᴴ orth(V')‖²_F / r of the dominant controllable-and-observable subspaces, in the
-    coordinates of the layer's own modes (γ folded into B). `weyl` bounds every |σ_i' − σ_i|. None when the
-    shapes differ: a cut lies between the two.
+    coordinates of the layer's modes in canonical scale; `overlap_random` what two drawn by lot would have.
+    `weyl` bounds every |σ_i' − σ_i|. None when the shapes differ: a cut lies between the two.
     """
     if before["nu_log"].shape != now["nu_log"].shape:
         return None
     systems = [system_from_parameters(parameters) for parameters in (before, now)]
-    kept = [kept_subspace(balance(system), rank) for system in systems]  # (N, r) each
+    then, later = (balanced_in_canonical_scale(system) for system in systems)
     weyl = float(monitoring_spectrum(difference(*systems))[0])
-    return {"overlap": overlap(*kept), "weyl": weyl}
+    return {
+        "overlap": overlap(then, later, rank),
+        "overlap_random": random_overlap(rank, later.system.state_dim),
+        "weyl": weyl,
+    }

@@ -45,8 +45,12 @@ from hankelboard.trainer.reduction.linear.hankel import (
 from hankelboard.trainer.reduction.linear.kept_modes import MODAL, importances_of_modes, strongest_modes
 from hankelboard.trainer.reduction.linear.real_symmetry import RealBalance
 from hankelboard.trainer.reduction.linear.rounding import finite
-from hankelboard.trainer.reduction.linear.subspaces import kept_subspace, overlap
-from hankelboard.trainer.reduction.linear.truncation import balance, median_row_norm
+from hankelboard.trainer.reduction.linear.subspaces import (
+    balanced_in_canonical_scale,
+    overlap,
+    random_overlap,
+)
+from hankelboard.trainer.reduction.linear.truncation import median_row_norm
 from hankelboard.trainer.reduction.linear.zero_order_hold import (
     Hold,
     HoldGradients,
@@ -333,8 +337,12 @@ def _stability(before: DiagonalSystem, now: DiagonalSystem, order: int) -> dict[
     """Return overlap of the kept subspaces and Weyl's bound; None where a cut lies between."""
     if before.state_dim != now.state_dim:
         return None
-    kept = [kept_subspace(balance(system), order) for system in (before, now)]  # (2N, m) each
-    return {"overlap": overlap(*kept), "weyl": float(monitoring_spectrum(difference(now, before))[0])}
+    then, later = balanced_in_canonical_scale(before), balanced_in_canonical_scale(now)
+    return {
+        "overlap": overlap(then, later, order),
+        "overlap_random": random_overlap(order, now.state_dim),
+        "weyl": float(monitoring_spectrum(difference(now, before))[0]),
+    }
 
 
 def _of(parameters: Arrays, moments: Arrays, name: str) -> ComplexArray:
