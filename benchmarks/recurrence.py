@@ -9,7 +9,7 @@ import time
 import torch
 
 from hankelboard.trainer.layers.lru import LRU
-from hankelboard.trainer.layers.recurrences.diagonal import choose_form
+from hankelboard.trainer.layers.recurrences.diagonal_forms import choose_form
 
 # (name, batch, length, width, state_dim)
 SHAPES = (

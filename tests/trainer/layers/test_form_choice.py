@@ -3,7 +3,7 @@
 import pytest
 
 from hankelboard.trainer.layers import diagonal_layer
-from hankelboard.trainer.layers.recurrences.diagonal import lru_recurrence
+from hankelboard.trainer.layers.recurrences.diagonal_forms import FORMS, lru_recurrence
 
 
 def other_than(form):
@@ -56,7 +56,7 @@ def test_going_back_before_a_cut_goes_back_to_its_form(small_run, monkeypatch):
     assert run.history.state_dims == [12, 12] and set(used) == {"scan"}
 
 
-@pytest.mark.parametrize("form", ["scan", "kernel"])
+@pytest.mark.parametrize("form", FORMS)
 def test_a_form_that_is_asked_for_is_the_one_recorded(small_run, form):
     run = small_run(model={"form": form}, training={"steps": 5}, reduction={"attempts": 0, "steps": []})
     run.train()

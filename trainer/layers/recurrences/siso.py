@@ -75,4 +75,4 @@ def siso_convolution(u: Tensor, K: Tensor) -> Tensor:
     K_hat = torch.fft.rfft(K, n=2 * length)  # (H, L+1)
     u_hat = torch.fft.rfft(u.transpose(1, 2), n=2 * length)  # (batch, H, L+1)
     y = torch.fft.irfft(u_hat * K_hat, n=2 * length)  # (batch, H, 2L)
-    return y[..., :length].transpose(1, 2)  # (batch, L, H)
+    return y[..., :length].transpose(1, 2).contiguous()  # (batch, L, H)

@@ -1,0 +1,158 @@
+"""The recurrence of a diagonal complex system in chunks of T steps, for narrow layers with few states.
+
+    y[t] = Σ_{s=0}^{t} K[t−s] u[s] + Re(C Λ^{t+1} x[k]),   t = 0 … T−1 within chunk k,   K[l] = Re(C Λ^l B)
+    x[k+1] = λ^T ∘ x[k] + Σ_{s=0}^{T−1} Λ^{T−1−s} B u[s],   x[0] = 0,   the states before each chunk
+
+Within a chunk all of it is one product with a block Toeplitz matrix; the scan in time sees L/T steps in place
+of L. Products cost T times what the equation needs, so T · H is bounded. λ = 0 is nothing special here either.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from hankelboard.trainer.layers.recurrences.diagonal import (
+    _complex,
+    _conjugate,
+    _pairs,
+    _powers,
+    _rows,
+    _scan_in_place,
+)
+
+STEPS = 16
+"""Most steps of a chunk."""
+BLOCK = 128
+"""Most rows of the block Toeplitz matrix, T · H."""
+
+
+def lru_chunks(u: Tensor, eigenvalues: Tensor, B: Tensor, C: Tensor) -> Tensor:
+    """Return output of the system, chunk by chunk; arguments as `lru_scan`.
+
+    >>> one = torch.ones(1, 1, dtype=torch.complex64)
+    >>> lru_chunks(torch.ones(1, 3, 1), torch.tensor([0.5 + 0j]), one, one).flatten()
+    tensor([1.0000, 1.5000, 1.7500])
+    """
+    return _Chunks.apply(u, eigenvalues, B, C)
+
+
+def chunk_steps(length: int, width: int) -> int:
+    """Return T."""
+    return min(length, STEPS, max(1, BLOCK // width))
+
+
+class _Chunks(torch.autograd.Function):
+    """`lru_chunks`: products of all chunks with tables of one, and a scan from chunk to chunk.
+
+    The backward pass of the sequence is the same computation in reverse: q[k], the gradient of what chunk k
+    adds to the states, is conj(λ^T) ∘ q[k+1] and what the outputs of chunk k+1 add. Complex numbers are pairs
+    of neighbouring reals, as in `lru_scan`.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, u: Tensor, eigenvalues: Tensor, B: Tensor, C: Tensor) -> Tensor:
+        steps = chunk_steps(*u.shape[1:])
+        powers = _powers(eigenvalues, steps + 1)  # (T+1, N)
+        driven = _scaled(powers[:-1], B.T)  # (T, H in, 2N) λ^l B
+        within = _toeplitz(driven @ _pairs(C.conj()).T)  # (T·H in, T·H out)
+        into = driven.flip(0).flatten(0, 1)  # (T·H in, 2N)
+        out_of = _scaled(powers[1:].conj(), C.conj()).flatten(0, 1)  # (T·H out, 2N)
+        chunks = _cut(u, steps)  # (n, batch, T·H)
+        x = _carried(chunks, into, powers[-1])  # (n, batch, 2N)
+        y = _rows(chunks) @ within  # (n·batch, T·H)
+        y.addmm_(_rows(x), out_of.T)
+        ctx.save_for_backward(B, C, powers, chunks, x, within, into, out_of)
+        return _joined(y.view_as(chunks), u.shape)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, ...]:
+        B, C, powers, chunks, x, within, into, out_of = ctx.saved_tensors
+        g_chunks = _cut(g, len(powers) - 1)  # (n, batch, T·H)
+        q = _carried(g_chunks, out_of, powers[-1].conj().resolve_conj(), reverse=True)  # (n, batch, 2N)
+        grad_u = _rows(g_chunks) @ within.T  # (n·batch, T·H)
+        grad_u.addmm_(_rows(q), into.T)
+        from_u, from_g = _rows(chunks).T, _rows(g_chunks)
+        grad_powers, grad_B, grad_C = _through_tables(
+            (B, C, powers), from_u @ from_g, from_u @ _rows(q), from_g.T @ _rows(x)
+        )
+        grad_powers[-1] += (_complex(q) * _complex(x).conj()).sum(0).view(chunks.shape[1], -1).sum(0)
+        exponents = torch.arange(1, len(powers), dtype=g.dtype, device=g.device)  # (T,)
+        return (
+            _joined(grad_u.view_as(g_chunks), g.shape),  # (batch, L, H)
+            (exponents[:, None] * powers[:-1].conj() * grad_powers[1:]).sum(0),  # (N,), d λ^l = l λ^(l−1) dλ
+            grad_B,  # (N, H)
+            grad_C,  # (H, N)
+        )
+
+
+def _through_tables(
+    system: tuple[Tensor, Tensor, Tensor], grad_within: Tensor, grad_into: Tensor, grad_out_of: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return gradients of powers (T+1, N), B (N, H) and C (H, N) from those of the tables of a chunk."""
+    B, C, powers = system
+    steps, width = len(powers) - 1, B.shape[1]
+    grad_K = _diagonals(grad_within, steps)  # (T, H in, H out)
+    grad_driven = grad_into.view(steps, width, -1).flip(0) + grad_K @ _pairs(C.conj())  # (T, H in, 2N)
+    driven = _scaled(powers[:-1], B.T)  # (T, H in, 2N)
+    grad_C = driven.flatten(0, 1).T @ grad_K.flatten(0, 1)  # (2N, H out)
+    by_powers, grad_B = _unscaled(grad_driven, powers[:-1], B.T)
+    later, rest = _unscaled(grad_out_of.view(steps, width, -1), powers[1:].conj(), C.conj())
+    grad_powers = torch.zeros_like(powers)  # (T+1, N)
+    grad_powers[:-1] = by_powers
+    grad_powers[1:] += later.conj()
+    return grad_powers, grad_B.T.contiguous(), rest.conj() + _conjugate(grad_C.T)
+
+
+def _scaled(powers: Tensor, matrix: Tensor) -> Tensor:
+    """Return powers (T, N) times matrix (H, N) as pairs, (T, H, 2N)."""
+    return torch.view_as_real((powers[:, None] * matrix).resolve_conj()).flatten(2)
+
+
+def _unscaled(g: Tensor, powers: Tensor, matrix: Tensor) -> tuple[Tensor, Tensor]:
+    """Return gradients of powers and matrix from that of `_scaled`."""
+    gradient = torch.view_as_complex(g.unflatten(2, (-1, 2)))  # (T, H, N)
+    return (gradient * matrix.conj()).sum(1), (gradient * powers[:, None].conj()).sum(0)
+
+
+def _carried(chunks: Tensor, table: Tensor, decay: Tensor, *, reverse: bool = False) -> Tensor:
+    """Return (n, batch, 2N): before each chunk the states from earlier ones, or behind it from later ones."""
+    x = chunks.new_zeros(*chunks.shape[:2], table.shape[1])  # (n, batch, 2N)
+    if len(chunks) > 1:
+        source, reached = (chunks[1:], x[:-1]) if reverse else (chunks[:-1], x[1:])
+        torch.mm(_rows(source), table, out=_rows(reached))
+        _scan_in_place(_complex(reached), decay.repeat(chunks.shape[1]), None, reverse=reverse)
+    return x
+
+
+def _toeplitz(K: Tensor) -> Tensor:
+    """Return the matrix (T·H in, T·H out) whose block of steps s and t is K[t−s], from K (T, H in, H out)."""
+    steps, _, outputs = K.shape
+    strip = functional.pad(K.transpose(0, 1).flatten(1), ((steps - 1) * outputs, 0))  # (H in, (2T−1)·H out)
+    windows = strip.unfold(1, steps * outputs, outputs)  # (H in, T, T·H out), of the last step first
+    return windows.flip(1).transpose(0, 1).flatten(0, 1)
+
+
+def _diagonals(matrix: Tensor, steps: int) -> Tensor:
+    """Return the sums of blocks s and s+l, (T, H in, H out): what K[l] has from the gradient of `_toeplitz`."""
+    blocks = matrix.view(steps, -1, matrix.shape[1])  # (T, H in, T·H out)
+    padded = functional.pad(blocks, (0, matrix.shape[1]))  # (T, H in, 2T·H out)
+    outputs, (row, inner, _) = matrix.shape[1] // steps, padded.stride()
+    shape = (steps, steps, blocks.shape[1], outputs)  # l, s, H in, H out
+    return padded.as_strided(shape, (outputs, row + outputs, inner, 1)).sum(1)
+
+
+def _cut(u: Tensor, steps: int) -> Tensor:
+    """Map (batch, L, H) to contiguous (n, batch, T·H), zeros after the end."""
+    short = -u.shape[1] % steps
+    if short:
+        u = functional.pad(u, (0, 0, 0, short))
+    return u.reshape(u.shape[0], -1, steps * u.shape[2]).transpose(0, 1).contiguous()
+
+
+def _joined(chunks: Tensor, shape: torch.Size) -> Tensor:
+    """Map (n, batch, T·H) back to contiguous (batch, L, H)."""
+    whole = chunks.transpose(0, 1).reshape(shape[0], -1, shape[2])  # (batch, n·T, H)
+    return whole[:, : shape[1]].contiguous()
