@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from hankelboard.trainer.layers.parameters import parameters64, replace_parameters
-from hankelboard.trainer.layers.recurrences.diagonal_forms import FORMS, Form, choose_form, lru_recurrence
+from hankelboard.trainer.layers.recurrences.diagonal_forms import FORMS, Form, choose_form, lru_output
 from hankelboard.trainer.layers.sequence_layer import SequenceLayer
 from hankelboard.trainer.reduction.linear.kept_modes import IMPORTANCE
 from hankelboard.trainer.reduction.method import BALANCED, Method
@@ -175,8 +175,7 @@ class SharedStates(DiagonalLayer):
     def forward(self, u: Tensor) -> Tensor:
         """Map (batch, L, H) to (batch, L, H)."""
         self.form_used = self.form_for(*u.shape[:2])
-        y = lru_recurrence(u, *self.modes(), self.form_used)  # (batch, L, H)
-        return torch.addcmul(y, self.D, u)  # (batch, L, H)
+        return lru_output(u, *self.modes(), self.D, self.form_used)  # (batch, L, H)
 
     def write_back(self, reduction: Any) -> None:
         """Replace the parameters of the modes; the next form is chosen anew."""

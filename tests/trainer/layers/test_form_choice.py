@@ -3,7 +3,7 @@
 import pytest
 
 from hankelboard.trainer.layers import diagonal_layer
-from hankelboard.trainer.layers.recurrences.diagonal_forms import FORMS, lru_recurrence
+from hankelboard.trainer.layers.recurrences.diagonal_forms import FORMS, lru_output
 
 
 def other_than(form):
@@ -48,7 +48,7 @@ def test_going_back_before_a_cut_goes_back_to_its_form(small_run, monkeypatch):
     before = next(c for c in run.checkpoints() if c.cause == "before_reduction")
     monkeypatch.setattr(diagonal_layer, "choose_form", lambda *shape: "kernel")
     used = []
-    monkeypatch.setattr(diagonal_layer, "lru_recurrence", lambda *a: used.append(a[-1]) or lru_recurrence(*a))
+    monkeypatch.setattr(diagonal_layer, "lru_output", lambda *a: used.append(a[-1]) or lru_output(*a))
     run.send("resume")
     run.send("rollback", checkpoint=str(before.name))
     run.train()

@@ -22,25 +22,28 @@ from hankelboard.trainer.layers.recurrences.diagonal import (
     _scan_in_place,
 )
 
-STEPS = 16
-"""Most steps of a chunk."""
-BLOCK = 128
-"""Most rows of the block Toeplitz matrix, T · H."""
+STEPS = (8, 16)
+"""Fewest and most steps of a chunk of a narrow layer."""
+ROWS = (64, 128)
+"""Rows of the block Toeplitz matrix, T · H: wanted, and at most."""
 
 
-def lru_chunks(u: Tensor, eigenvalues: Tensor, B: Tensor, C: Tensor) -> Tensor:
+def lru_chunks(u: Tensor, eigenvalues: Tensor, B: Tensor, C: Tensor, D: Tensor | None = None) -> Tensor:
     """Return output of the system, chunk by chunk; arguments as `lru_scan`.
+
+    D ∘ u with D (H,) costs nothing here: it is the diagonal of K[0].
 
     >>> one = torch.ones(1, 1, dtype=torch.complex64)
     >>> lru_chunks(torch.ones(1, 3, 1), torch.tensor([0.5 + 0j]), one, one).flatten()
     tensor([1.0000, 1.5000, 1.7500])
     """
-    return _Chunks.apply(u, eigenvalues, B, C)
+    return _Chunks.apply(u, eigenvalues, B, C, D)
 
 
 def chunk_steps(length: int, width: int) -> int:
     """Return T."""
-    return min(length, STEPS, max(1, BLOCK // width))
+    (fewest, most), (wanted, at_most) = STEPS, ROWS
+    return min(length, most, max(fewest, wanted // width), max(1, at_most // width))
 
 
 class _Chunks(torch.autograd.Function):
@@ -52,11 +55,16 @@ class _Chunks(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, u: Tensor, eigenvalues: Tensor, B: Tensor, C: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, u: Tensor, eigenvalues: Tensor, B: Tensor, C: Tensor, D: Tensor | None
+    ) -> Tensor:
         steps = chunk_steps(*u.shape[1:])
         powers = _powers(eigenvalues, steps + 1)  # (T+1, N)
         driven = _scaled(powers[:-1], B.T)  # (T, H in, 2N) λ^l B
-        within = _toeplitz(driven @ _pairs(C.conj()).T)  # (T·H in, T·H out)
+        K = driven @ _pairs(C.conj()).T  # (T, H in, H out)
+        if D is not None:
+            K[0].diagonal().add_(D)
+        within = _toeplitz(K)  # (T·H in, T·H out)
         into = driven.flip(0).flatten(0, 1)  # (T·H in, 2N)
         out_of = _scaled(powers[1:].conj(), C.conj()).flatten(0, 1)  # (T·H out, 2N)
         chunks = _cut(u, steps)  # (n, batch, T·H)
@@ -68,15 +76,16 @@ class _Chunks(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, ...]:
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
         B, C, powers, chunks, x, within, into, out_of = ctx.saved_tensors
         g_chunks = _cut(g, len(powers) - 1)  # (n, batch, T·H)
         q = _carried(g_chunks, out_of, powers[-1].conj().resolve_conj(), reverse=True)  # (n, batch, 2N)
         grad_u = _rows(g_chunks) @ within.T  # (n·batch, T·H)
         grad_u.addmm_(_rows(q), into.T)
         from_u, from_g = _rows(chunks).T, _rows(g_chunks)
+        grad_K = _diagonals(from_u @ from_g, len(powers) - 1)  # (T, H in, H out)
         grad_powers, grad_B, grad_C = _through_tables(
-            (B, C, powers), from_u @ from_g, from_u @ _rows(q), from_g.T @ _rows(x)
+            (B, C, powers), grad_K, from_u @ _rows(q), from_g.T @ _rows(x)
         )
         grad_powers[-1] += (_complex(q) * _complex(x).conj()).sum(0).view(chunks.shape[1], -1).sum(0)
         exponents = torch.arange(1, len(powers), dtype=g.dtype, device=g.device)  # (T,)
@@ -85,16 +94,16 @@ class _Chunks(torch.autograd.Function):
             (exponents[:, None] * powers[:-1].conj() * grad_powers[1:]).sum(0),  # (N,), d λ^l = l λ^(l−1) dλ
             grad_B,  # (N, H)
             grad_C,  # (H, N)
+            grad_K[0].diagonal() if ctx.needs_input_grad[4] else None,  # (H,)
         )
 
 
 def _through_tables(
-    system: tuple[Tensor, Tensor, Tensor], grad_within: Tensor, grad_into: Tensor, grad_out_of: Tensor
+    system: tuple[Tensor, Tensor, Tensor], grad_K: Tensor, grad_into: Tensor, grad_out_of: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return gradients of powers (T+1, N), B (N, H) and C (H, N) from those of the tables of a chunk."""
+    """Return gradients of powers (T+1, N), B (N, H) and C (H, N) from those of K and the tables of a chunk."""
     B, C, powers = system
     steps, width = len(powers) - 1, B.shape[1]
-    grad_K = _diagonals(grad_within, steps)  # (T, H in, H out)
     grad_driven = grad_into.view(steps, width, -1).flip(0) + grad_K @ _pairs(C.conj())  # (T, H in, 2N)
     driven = _scaled(powers[:-1], B.T)  # (T, H in, 2N)
     grad_C = driven.flatten(0, 1).T @ grad_K.flatten(0, 1)  # (2N, H out)
@@ -119,7 +128,8 @@ def _unscaled(g: Tensor, powers: Tensor, matrix: Tensor) -> tuple[Tensor, Tensor
 
 def _carried(chunks: Tensor, table: Tensor, decay: Tensor, *, reverse: bool = False) -> Tensor:
     """Return (n, batch, 2N): before each chunk the states from earlier ones, or behind it from later ones."""
-    x = chunks.new_zeros(*chunks.shape[:2], table.shape[1])  # (n, batch, 2N)
+    x = chunks.new_empty(*chunks.shape[:2], table.shape[1])  # (n, batch, 2N)
+    x[-1 if reverse else 0] = 0.0
     if len(chunks) > 1:
         source, reached = (chunks[1:], x[:-1]) if reverse else (chunks[:-1], x[1:])
         torch.mm(_rows(source), table, out=_rows(reached))

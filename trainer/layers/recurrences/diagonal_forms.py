@@ -6,6 +6,7 @@ Forms differ by rounding only. Which one a run uses is recorded, and kept until 
 import math
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 from hankelboard.trainer.layers.recurrences.diagonal import lru_kernel, lru_scan
@@ -14,12 +15,13 @@ from hankelboard.trainer.layers.recurrences.precision import recurrence
 
 Form = Literal["scan", "kernel", "chunks"]
 FORMS: tuple[Form, ...] = ("scan", "kernel", "chunks")
-_FORMS = {"scan": lru_scan, "kernel": lru_kernel, "chunks": lru_chunks}
 
 
 @recurrence
-def lru_recurrence(u: Tensor, eigenvalues: Tensor, B: Tensor, C: Tensor, form: Form) -> Tensor:
-    """Return output of the system in the given form; arguments as `lru_scan`.
+def lru_recurrence(
+    u: Tensor, eigenvalues: Tensor, B: Tensor, C: Tensor, form: Form, D: Tensor | None = None
+) -> Tensor:
+    """Return output of the system in the given form; arguments as `lru_scan`, D for chunks alone.
 
     Raises
     ------
@@ -29,7 +31,16 @@ def lru_recurrence(u: Tensor, eigenvalues: Tensor, B: Tensor, C: Tensor, form: F
     _check_shapes(u, eigenvalues, B, C)
     if form not in FORMS:
         raise ValueError(f"form is {form!r}; allowed are {', '.join(FORMS)}")
-    return _FORMS[form](u, eigenvalues, B, C)
+    if form == "chunks":
+        return lru_chunks(u, eigenvalues, B, C, D)
+    return lru_scan(u, eigenvalues, B, C) if form == "scan" else lru_kernel(u, eigenvalues, B, C)
+
+
+def lru_output(u: Tensor, eigenvalues: Tensor, B: Tensor, C: Tensor, D: Tensor, form: Form) -> Tensor:
+    """Return y + D ∘ u, of y in the given form and D (H,); chunks have D in their tables."""
+    if form == "chunks":
+        return lru_recurrence(u, eigenvalues, B, C, form, D)
+    return torch.addcmul(lru_recurrence(u, eigenvalues, B, C, form), D, u)
 
 
 def choose_form(batch: int, length: int, width: int, state_dim: int) -> Form:
