@@ -15,7 +15,6 @@ from torch.nn import functional
 
 from hankelboard.trainer.layers.recurrences.diagonal import (
     _complex,
-    _conjugate,
     _pairs,
     _powers,
     _rows,
@@ -37,7 +36,14 @@ def lru_chunks(u: Tensor, eigenvalues: Tensor, B: Tensor, C: Tensor, D: Tensor |
     >>> lru_chunks(torch.ones(1, 3, 1), torch.tensor([0.5 + 0j]), one, one).flatten()
     tensor([1.0000, 1.5000, 1.7500])
     """
-    return _Chunks.apply(u, eigenvalues, B, C, D)
+    steps = chunk_steps(*u.shape[1:])
+    powers = _PowersOf.apply(eigenvalues, steps + 1)  # (T+1, N)
+    driven = _pairs_of(powers[:-1], B.T)  # (T, H in, 2N) λ^l B
+    K = driven @ _pairs(C.conj()).T  # (T, H in, H out)
+    if D is not None:
+        K[0].diagonal().add_(D)
+    out_of = _pairs_of(powers[1:].conj(), C.conj())  # (T, H out, 2N)
+    return _Chunks.apply(u, K, driven.flip(0).flatten(0, 1), out_of.flatten(0, 1), powers[-1])
 
 
 def chunk_steps(length: int, width: int) -> int:
@@ -47,83 +53,61 @@ def chunk_steps(length: int, width: int) -> int:
 
 
 class _Chunks(torch.autograd.Function):
-    """`lru_chunks`: products of all chunks with tables of one, and a scan from chunk to chunk.
+    """Products of all chunks with tables of one, and a scan from chunk to chunk; autograd sees tables alone.
 
-    The backward pass of the sequence is the same computation in reverse: q[k], the gradient of what chunk k
-    adds to the states, is conj(λ^T) ∘ q[k+1] and what the outputs of chunk k+1 add. Complex numbers are pairs
-    of neighbouring reals, as in `lru_scan`.
+    The backward pass is the same computation in reverse: q[k], the gradient of what chunk k adds to the
+    states, is conj(λ^T) ∘ q[k+1] and what the outputs of chunk k+1 add. Complex numbers are pairs of
+    neighbouring reals, as in `lru_scan`.
     """
 
     @staticmethod
-    def forward(
-        ctx: Any, u: Tensor, eigenvalues: Tensor, B: Tensor, C: Tensor, D: Tensor | None
-    ) -> Tensor:
-        steps = chunk_steps(*u.shape[1:])
-        powers = _powers(eigenvalues, steps + 1)  # (T+1, N)
-        driven = _scaled(powers[:-1], B.T)  # (T, H in, 2N) λ^l B
-        K = driven @ _pairs(C.conj()).T  # (T, H in, H out)
-        if D is not None:
-            K[0].diagonal().add_(D)
-        within = _toeplitz(K)  # (T·H in, T·H out)
-        into = driven.flip(0).flatten(0, 1)  # (T·H in, 2N)
-        out_of = _scaled(powers[1:].conj(), C.conj()).flatten(0, 1)  # (T·H out, 2N)
-        chunks = _cut(u, steps)  # (n, batch, T·H)
-        x = _carried(chunks, into, powers[-1])  # (n, batch, 2N)
+    def forward(ctx: Any, u: Tensor, K: Tensor, into: Tensor, out_of: Tensor, decay: Tensor) -> Tensor:
+        chunks, within = _cut(u, len(K)), _toeplitz(K)  # (n, batch, T·H), (T·H in, T·H out)
+        x = _carried(chunks, into, decay)  # (n, batch, 2N)
         y = _rows(chunks) @ within  # (n·batch, T·H)
         y.addmm_(_rows(x), out_of.T)
-        ctx.save_for_backward(B, C, powers, chunks, x, within, into, out_of)
+        ctx.steps = len(K)
+        ctx.save_for_backward(chunks, x, within, into, out_of, decay)
         return _joined(y.view_as(chunks), u.shape)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
-        B, C, powers, chunks, x, within, into, out_of = ctx.saved_tensors
-        g_chunks = _cut(g, len(powers) - 1)  # (n, batch, T·H)
-        q = _carried(g_chunks, out_of, powers[-1].conj().resolve_conj(), reverse=True)  # (n, batch, 2N)
-        grad_u = _rows(g_chunks) @ within.T  # (n·batch, T·H)
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, ...]:
+        chunks, x, within, into, out_of, decay = ctx.saved_tensors
+        outputs = _cut(g, ctx.steps)  # (n, batch, T·H)
+        q = _carried(outputs, out_of, decay.conj().resolve_conj(), reverse=True)  # (n, batch, 2N)
+        grad_u = _rows(outputs) @ within.T  # (n·batch, T·H)
         grad_u.addmm_(_rows(q), into.T)
-        from_u, from_g = _rows(chunks).T, _rows(g_chunks)
-        grad_K = _diagonals(from_u @ from_g, len(powers) - 1)  # (T, H in, H out)
-        grad_powers, grad_B, grad_C = _through_tables(
-            (B, C, powers), grad_K, from_u @ _rows(q), from_g.T @ _rows(x)
-        )
-        grad_powers[-1] += (_complex(q) * _complex(x).conj()).sum(0).view(chunks.shape[1], -1).sum(0)
-        exponents = torch.arange(1, len(powers), dtype=g.dtype, device=g.device)  # (T,)
+        from_u, from_g = _rows(chunks).T, _rows(outputs).T  # (T·H, n·batch)
         return (
-            _joined(grad_u.view_as(g_chunks), g.shape),  # (batch, L, H)
-            (exponents[:, None] * powers[:-1].conj() * grad_powers[1:]).sum(0),  # (N,), d λ^l = l λ^(l−1) dλ
-            grad_B,  # (N, H)
-            grad_C,  # (H, N)
-            grad_K[0].diagonal() if ctx.needs_input_grad[4] else None,  # (H,)
+            _joined(grad_u.view_as(outputs), g.shape),  # (batch, L, H)
+            _diagonals(from_u @ from_g.T, ctx.steps),  # (T, H in, H out)
+            from_u @ _rows(q),  # (T·H in, 2N)
+            from_g @ _rows(x),  # (T·H out, 2N)
+            (_complex(q) * _complex(x).conj()).sum(0).view(-1, len(decay)).sum(0),  # (N,)
         )
 
 
-def _through_tables(
-    system: tuple[Tensor, Tensor, Tensor], grad_K: Tensor, grad_into: Tensor, grad_out_of: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Return gradients of powers (T+1, N), B (N, H) and C (H, N) from those of K and the tables of a chunk."""
-    B, C, powers = system
-    steps, width = len(powers) - 1, B.shape[1]
-    grad_driven = grad_into.view(steps, width, -1).flip(0) + grad_K @ _pairs(C.conj())  # (T, H in, 2N)
-    driven = _scaled(powers[:-1], B.T)  # (T, H in, 2N)
-    grad_C = driven.flatten(0, 1).T @ grad_K.flatten(0, 1)  # (2N, H out)
-    by_powers, grad_B = _unscaled(grad_driven, powers[:-1], B.T)
-    later, rest = _unscaled(grad_out_of.view(steps, width, -1), powers[1:].conj(), C.conj())
-    grad_powers = torch.zeros_like(powers)  # (T+1, N)
-    grad_powers[:-1] = by_powers
-    grad_powers[1:] += later.conj()
-    return grad_powers, grad_B.T.contiguous(), rest.conj() + _conjugate(grad_C.T)
+class _PowersOf(torch.autograd.Function):
+    """`_powers` with d λ^l = l λ^(l−1) dλ, and nothing for l = 0."""
+
+    @staticmethod
+    def forward(ctx: Any, base: Tensor, count: int) -> Tensor:
+        powers = _powers(base, count)  # (count, N)
+        ctx.save_for_backward(powers)
+        return powers
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None]:
+        (powers,) = ctx.saved_tensors
+        exponents = torch.arange(1, len(powers), device=g.device)[:, None]  # (count − 1, 1)
+        return (exponents * powers[:-1].conj() * g[1:]).sum(0), None
 
 
-def _scaled(powers: Tensor, matrix: Tensor) -> Tensor:
-    """Return powers (T, N) times matrix (H, N) as pairs, (T, H, 2N)."""
+def _pairs_of(powers: Tensor, matrix: Tensor) -> Tensor:
+    """Return λ^l ∘ each row of a matrix (H, N), for powers (T, N), as pairs of reals: (T, H, 2N)."""
     return torch.view_as_real((powers[:, None] * matrix).resolve_conj()).flatten(2)
-
-
-def _unscaled(g: Tensor, powers: Tensor, matrix: Tensor) -> tuple[Tensor, Tensor]:
-    """Return gradients of powers and matrix from that of `_scaled`."""
-    gradient = torch.view_as_complex(g.unflatten(2, (-1, 2)))  # (T, H, N)
-    return (gradient * matrix.conj()).sum(1), (gradient * powers[:, None].conj()).sum(0)
 
 
 def _carried(chunks: Tensor, table: Tensor, decay: Tensor, *, reverse: bool = False) -> Tensor:
