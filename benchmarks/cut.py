@@ -17,7 +17,7 @@ from torch.nn import functional
 from benchmarks.repetitions import alternating, spent
 from hankelboard.trainer.layers.lru import LRU
 from hankelboard.trainer.layers.network import SequenceModel
-from hankelboard.trainer.layers.recurrences.diagonal_forms import choose_form
+from hankelboard.trainer.layers.recurrences.diagonal_forms import FORMS, choose_form
 from hankelboard.trainer.layers.s4d import S4D
 
 Shape = tuple[int, int, int]
@@ -79,14 +79,20 @@ def cut_rows(name: str, shape: Shape, full: int, rank: int, least: str) -> list[
     width = shape[2]
     forms = {states: choose_form(*shape, states) for states in (full, rank)}
     steps = {"full": training_step(shape, lambda: LRU(width, full, form=forms[full]))}
-    for form in ("scan", "kernel", "chunks"):
+    for form in FORMS:
         steps[form] = training_step(shape, partial(LRU, width, rank, form=form))
     found = measured(steps)
     chosen, where = found[forms[rank]], f"{name} {shape[0]}×{shape[1]}, H {width}"
     other = min({"scan", "kernel"} - {forms[rank]}, key=lambda form: statistics.median(found[form]))
     return [
-        compared(f"{where}, N {rank}, {forms[rank]}", chosen, f"N {full}, {forms[full]}", found["full"], least),
-        *(compared("", chosen, f"N {rank}, {form}", found[form]) for form in found if form not in (forms[rank], "full")),
+        compared(
+            f"{where}, N {rank}, {forms[rank]}", chosen, f"N {full}, {forms[full]}", found["full"], least
+        ),
+        *(
+            compared("", chosen, f"N {rank}, {form}", found[form])
+            for form in found
+            if form not in (forms[rank], "full")
+        ),
     ]
 
 
@@ -118,9 +124,7 @@ def training_step(shape: Shape, layer: Callable[[], nn.Module]) -> Callable[[], 
     """One update of a network of one layer; all networks begin with the same numbers."""
     torch.manual_seed(0)
     batch, length, width = shape
-    network = SequenceModel(
-        input_dim=1, classes=CLASSES, width=width, layers=1, mixer=layer, dropout=0.1
-    )
+    network = SequenceModel(input_dim=1, classes=CLASSES, width=width, layers=1, mixer=layer, dropout=0.1)
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, fused=True)
     inputs, labels = torch.randn(batch, length, 1), torch.randint(0, CLASSES, (batch,))
 

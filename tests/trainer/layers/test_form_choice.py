@@ -37,6 +37,23 @@ def test_a_resumed_run_keeps_the_form_although_it_would_choose_another_now(small
     assert halved.live_path() == whole.live_path()
 
 
+def test_a_cut_chooses_the_form_anew_and_a_run_resumed_after_it_keeps_that(small_run, monkeypatch):
+    monkeypatch.setattr(
+        diagonal_layer, "choose_form", lambda b, length, h, n: "scan" if n == 12 else "chunks"
+    )
+    whole, halved = (small_run(reduction={"steps": [20]}) for _ in range(2))
+    whole.train()
+    halved.send("stop", at_step=30)
+    halved.train()
+    monkeypatch.setattr(diagonal_layer, "choose_form", lambda *shape: "kernel")
+    halved.send("resume")
+    assert halved.train() == "finished"
+    for run in (whole, halved):
+        assert [event["forms"] for event in run.events("kernel_chosen")] == [["scan"] * 2, ["chunks"] * 2]
+    assert halved.final_weights() == whole.final_weights()
+    assert halved.live_path() == whole.live_path()
+
+
 def test_going_back_before_a_cut_goes_back_to_its_form(small_run, monkeypatch):
     """Full layers are scanned here and cut ones not; after resuming, full ones would not be either."""
     monkeypatch.setattr(

@@ -15,7 +15,9 @@ from hankelboard.trainer.layers.network import SequenceModel
 from hankelboard.trainer.layers.recurrences.diagonal_forms import FORMS
 
 BATCH, LENGTH, WIDTH, STATES = 5, 71, 8, 6
-LAYERS = [(family, "") for family in FAMILIES] + [(family, form) for family in ("lru", "s5") for form in FORMS]
+LAYERS = [(family, "") for family in FAMILIES] + [
+    (family, form) for family in ("lru", "s5") for form in FORMS
+]
 COPIES = {"aten::clone"}
 BESIDES = {"aten::glu", "aten::glu_backward", "aten::native_dropout"}
 """Elementwise, though torch does not say so."""
@@ -42,7 +44,9 @@ def is_activation(value):
 
 def in_order(tensor):
     """Whether strides descend to 1; those of what is repeated are 0, and one index has no stride."""
-    strides = [stride for stride, size in zip(tensor.stride(), tensor.shape, strict=True) if stride and size > 1]
+    strides = [
+        stride for stride, size in zip(tensor.stride(), tensor.shape, strict=True) if stride and size > 1
+    ]
     return strides == sorted(strides, reverse=True) and (tensor.stride(-1) in (0, 1) or tensor.shape[-1] == 1)
 
 
