@@ -1,4 +1,4 @@
-"""Elementwise code gets activations in the order of their indices: else it is not vectorised, and much slower.
+"""Elementwise code gets activations in the order of their indices; else it is not vectorised, but slow.
 
 GELU's backward pass took 9 times as long on a transposed tensor, a seventh of a whole step.
 """
@@ -24,7 +24,7 @@ BESIDES = {"aten::glu", "aten::glu_backward", "aten::native_dropout"}
 
 
 class OutOfOrder(TorchDispatchMode):
-    """Collects elementwise operations on an activation, (batch, L, …), whose last index is not the fastest."""
+    """Collects elementwise operations on activations (batch, L, …) whose last index is not the fastest."""
 
     def __init__(self):
         super().__init__()

@@ -3,8 +3,8 @@
     y[t] = Σ_{s=0}^{t} K[t−s] u[s] + Re(C Λ^{t+1} x[k]),   t = 0 … T−1 within chunk k,   K[l] = Re(C Λ^l B)
     x[k+1] = λ^T ∘ x[k] + Σ_{s=0}^{T−1} Λ^{T−1−s} B u[s],   x[0] = 0,   the states before each chunk
 
-Within a chunk all of it is one product with a block Toeplitz matrix; the scan in time sees L/T steps in place
-of L. Products cost T times what the equation needs, so T · H is bounded. λ = 0 is nothing special here either.
+Within a chunk all of it is one product with a block Toeplitz matrix; the scan in time sees L/T steps in
+place of L. The product costs ∝ T, so T · H is bounded. λ = 0 is nothing special here either.
 """
 
 from typing import Any
@@ -130,7 +130,7 @@ def _toeplitz(K: Tensor) -> Tensor:
 
 
 def _diagonals(matrix: Tensor, steps: int) -> Tensor:
-    """Return the sums of blocks s and s+l, (T, H in, H out): what K[l] has from the gradient of `_toeplitz`."""
+    """Return Σ_s of blocks (s, s+l), (T, H in, H out): gradient of K from that of `_toeplitz`."""
     blocks = matrix.view(steps, -1, matrix.shape[1])  # (T, H in, T·H out)
     padded = functional.pad(blocks, (0, matrix.shape[1]))  # (T, H in, 2T·H out)
     outputs, (row, inner, _) = matrix.shape[1] // steps, padded.stride()

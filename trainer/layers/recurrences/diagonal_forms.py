@@ -51,11 +51,11 @@ def choose_form(batch: int, length: int, width: int, state_dim: int) -> Form:
         chunks    3e5 + L/T (min(64000, 64 batch N) + batch T H (0.11 T H + 0.53 N))
 
     In words: calls, passes over the states, matrix products; calls, FFTs, products of K and of transforms,
-    powers of λ; calls, the scan between chunks, products within them and with the states. Narrow layers with
-    many states want the kernel, with few states chunks, wide ones the scan. The constants of the first two are
-    a fit to 28 shapes (L 64 to 4096, H 1 to 128, N 8 to 384; Xeon with AVX-512, torch 2.13, single precision,
-    processor time, 1 thread); those of chunks are relative to the better of these, from 35 shapes up to H = 16
-    on a busier machine, for which the choice was never more than 24 % slower than the best. A layer so wide
+    powers of λ; calls, the scan between chunks, products within them and with the states. Narrow layers
+    with many states want the kernel, with few states chunks; wide ones want the scan. Constants of the first
+    two are a fit to 28 shapes (L 64 to 4096, H 1 to 128, N 8 to 384; Xeon with AVX-512, torch 2.13, single
+    precision, processor time, 1 thread). Those of chunks are relative to the better of the two, a fit to 35
+    shapes up to H = 16, for which the choice was never more than 24 % slower than the best. A layer so wide
     that `chunk_steps` are few gains nothing by chunks. No GPU was measured.
 
     >>> choose_form(batch=50, length=784, width=8, state_dim=256)
