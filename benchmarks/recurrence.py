@@ -1,4 +1,4 @@
-"""Claim: at width 8 the kernel form is the fastest with many states and chunks with few; at width 256 the scan.
+"""Claim: at width 8 the kernel form is fastest with many states, chunks with few; at width 256 the scan is.
 
 Forward and backward of one LRU layer, float32, the forms interleaved in one process; medians of processor
 time.

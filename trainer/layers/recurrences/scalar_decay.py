@@ -20,7 +20,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from hankelboard.trainer.layers.recurrences.layout import ordered
 from hankelboard.trainer.layers.recurrences.precision import in_float32, recurrence
 
 CHUNK = 64
@@ -87,8 +86,7 @@ def scalar_decay_scan(q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor) -> Ten
         decay = _chunked(log_decay[..., None], groups, chunks, size)[..., 0]  # (batch, G, R, n, C)
     parts = (_chunked(part, groups, chunks, size) for part in (q, k, v))
     o: Tensor = _Scan.apply(*parts, decay)  # (batch, G, R, n, C, P)
-    o = o.permute(0, 3, 4, 1, 2, 5).reshape(batch, chunks * size, -1, o.shape[-1])
-    return o[:, :length].contiguous()
+    return o.permute(0, 3, 4, 1, 2, 5).reshape(batch, chunks * size, -1, o.shape[-1])[:, :length]
 
 
 def scalar_decay_states(k: Tensor, v: Tensor, log_decay: Tensor) -> Iterator[tuple[slice, Tensor]]:
@@ -108,7 +106,7 @@ def scalar_decay_states(k: Tensor, v: Tensor, log_decay: Tensor) -> Iterator[tup
 
 def _chunked(part: Tensor, groups: int, chunks: int, size: int) -> Tensor:
     """Map (batch, L, heads, D) to (batch, G, heads / G, n, C, D); padded with zeros at the end."""
-    part = functional.pad(ordered(part), (0, 0, 0, 0, 0, chunks * size - part.shape[1]))
+    part = functional.pad(part, (0, 0, 0, 0, 0, chunks * size - part.shape[1]))
     shape = (part.shape[0], chunks, size, groups, -1, part.shape[-1])
     return part.reshape(shape).permute(0, 3, 4, 1, 2, 5).contiguous()
 
