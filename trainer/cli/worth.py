@@ -36,7 +36,7 @@ def add_commands(commands: Any) -> None:
                         help="one key; see `hankelboard presets --fields`")  # fmt: skip
     parser.add_argument("--budget", type=float, metavar="X",
                         help="updates to spend, in trainings (default: 0.1, a tenth of one; where a training "
-                        "has at most 3,000 updates, 10)")  # fmt: skip
+                        "has at most 3,000 updates, 5)")  # fmt: skip
     parser.add_argument("--seeds", type=int, default=3, metavar="N",
                         help="from training.seed on (default: 3, the fewest)")  # fmt: skip
     parser.add_argument("--margin", type=float, metavar="X", help="difference in validation accuracy that "

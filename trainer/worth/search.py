@@ -26,7 +26,7 @@ SHARE = 0.1
 """Default budget, as a share of the training's updates."""
 SHORT_TRAINING = 3000
 """Trainings of at most this length are over in minutes, and hardly longer than learning takes at all."""
-SHARE_OF_SHORT = 10.0
+SHARE_OF_SHORT = 5.0
 """Default budget of those."""
 FIRST = 50
 """Updates of the shortest runs."""
@@ -41,7 +41,7 @@ def default_budget(steps: int) -> float:
     """Return the default budget in trainings.
 
     >>> default_budget(200_000), default_budget(1200)
-    (0.1, 10.0)
+    (0.1, 5.0)
     """
     return SHARE_OF_SHORT if steps <= SHORT_TRAINING else SHARE
 
