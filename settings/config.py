@@ -111,6 +111,13 @@ class TrainingConfig:
         False,
         "record what is compiled as CUDA graphs and replay them (mode reduce-overhead of torch.compile)",
     )
+    kernels: str = setting(
+        "auto",
+        "what computes recurrences: a kernel for the device where it agrees with our code in PyTorch (on CPUs ours "
+        "in C where there is a C compiler, on CUDA those of installed packages), or our code in PyTorch always "
+        "(own). They round differently; HANKELBOARD_KERNELS in the environment wins",
+        choices=("auto", "own"),
+    )
     threads: int = setting(
         0,
         "CPU threads; 0: the cores there are, shared by the runs that a worker trains at once",

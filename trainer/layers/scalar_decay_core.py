@@ -5,7 +5,7 @@ from torch import Tensor
 
 from hankelboard.trainer.layers.kernel_choice import KernelChoice
 from hankelboard.trainer.layers.measured_states import MeasuredStates, Sums
-from hankelboard.trainer.layers.recurrences.installed_kernels import SCALAR_DECAY
+from hankelboard.trainer.layers.recurrences.installed_kernels import C_SCALAR_DECAY, SCALAR_DECAY
 from hankelboard.trainer.layers.recurrences.scalar_decay import scalar_decay_states
 from hankelboard.trainer.reduction.measured import matrix_states
 from hankelboard.trainer.reduction.measured.matrix_states import MatrixReduction, MatrixSystem
@@ -45,7 +45,7 @@ class ScalarDecayCore(KernelChoice, MeasuredStates[Moments]):
     these (trainer/reduction/measured/matrix_states.py).
     """
 
-    kernel = SCALAR_DECAY
+    kernels = (SCALAR_DECAY, C_SCALAR_DECAY)
     importance = "hsv_squared"
     observer = StateMoments
     keys: str
