@@ -55,54 +55,53 @@ int delta_rule_backward(
     const float *d_o, float *dq, float *dk, float *dv, float *db, float *d_log
 ) {
     const int64_t blocks = blocks_of(P), stretches = (length + every - 1) / every;
-    vec *memory = vectors(N * (blocks + 3 * every + 1) + 3 * every);
+    vec *memory = vectors(N * (blocks * (every + 2) + 2) + blocks * every);
     if (!memory) return 1;
-    vec *S = memory, *sums_q = S + (every + 1) * N, *sums_k = sums_q + every * N;
-    vec *sums_b = sums_k + every * N, *sums_a = sums_b + every, *errors = sums_a + every, *Gs = errors + every;
+    vec *Gs = memory, *states = Gs + blocks * N, *sums_q = states + blocks * (every + 1) * N, *sums_k = sums_q + N;
+    vec *errors = sums_k + N; /* (blocks, every) */
     for (int64_t task = first; task < last; task++) {
         memset(Gs, 0, blocks * N * sizeof(vec));
         for (int64_t stretch = stretches - 1; stretch >= 0; stretch--) {
             const int64_t row = task / heads * length + stretch * every;
             const int64_t steps = least(every, length - stretch * every);
-            memset(sums_q, 0, (2 * N + 2) * every * sizeof(vec)); /* those of k, b and a behind them, too */
             for (int64_t j = 0; j < blocks; j++) {
-                const int64_t from = j * LANES, wide = P - from;
-                vec *G = Gs + j * N;
+                vec *S = states + j * (every + 1) * N;
                 memcpy(S, begins + ((task * blocks + j) * stretches + stretch) * N * LANES, N * sizeof(vec));
-                for (int64_t s = 0; s < steps; s++) {
+                for (int64_t s = 0; s < steps; s++, S += N) {
                     const int64_t at = (row + s) * heads + task % heads;
-                    const vec value = load(v + at * P + from, wide);
-                    errors[s] = step(S + (s + 1) * N, S + s * N, k + at * N, value, b[at], a[at], N);
+                    const vec value = load(v + at * P + j * LANES, P - j * LANES);
+                    errors[j * every + s] = step(S + N, S, k + at * N, value, b[at], a[at], N);
                 }
-                for (int64_t s = steps - 1; s >= 0; s--) {
-                    const int64_t at = (row + s) * heads + task % heads;
-                    const float *query = q + at * N, *key = k + at * N, strength = b[at], decay = a[at];
-                    const vec out = load(d_o + at * P + from, wide), written = errors[s] * strength;
-                    const vec *before = S + s * N, *now = before + N;
-                    vec *sum_q = sums_q + s * N, *sum_k = sums_k + s * N, by_written = {0}, by_decay = {0};
+            }
+            for (int64_t s = steps - 1; s >= 0; s--) {
+                const int64_t at = (row + s) * heads + task % heads;
+                const float *query = q + at * N, *key = k + at * N, strength = b[at], decay = a[at];
+                vec sum_b = {0}, sum_a = {0};
+                memset(sums_q, 0, 2 * N * sizeof(vec)); /* those of k behind them, too */
+                for (int64_t j = 0; j < blocks; j++) {
+                    const int64_t from = j * LANES, wide = P - from;
+                    const vec out = load(d_o + at * P + from, wide), error = errors[j * every + s];
+                    const vec *before = states + (j * (every + 1) + s) * N, *now = before + N;
+                    vec *G = Gs + j * N, by_written = {0};
                     for (int64_t n = 0; n < N; n++) {
                         G[n] += out * query[n];
                         by_written += G[n] * key[n];
                     }
-                    const vec by_value = by_written * strength;
+                    const vec by_value = by_written * strength, written = error * strength;
                     for (int64_t n = 0; n < N; n++) {
                         const vec kept = before[n] * decay, g = G[n] - by_value * key[n];
-                        sum_q[n] += now[n] * out;
-                        sum_k[n] += G[n] * written - kept * by_value;
-                        by_decay += g * kept;
+                        sums_q[n] += now[n] * out;
+                        sums_k[n] += G[n] * written - kept * by_value;
+                        sum_a += g * kept;
                         G[n] = g * decay;
                     }
-                    sums_b[s] += errors[s] * by_written;
-                    sums_a[s] += by_decay;
+                    sum_b += error * by_written;
                     store(dv + at * P + from, by_value, wide);
                 }
-            }
-            for (int64_t s = 0; s < steps; s++) {
-                const int64_t at = (row + s) * heads + task % heads;
-                row_sums(sums_q + s * N, N, dq + at * N);
-                row_sums(sums_k + s * N, N, dk + at * N);
-                db[at] = sum_of(sums_b[s]);
-                d_log[at] = sum_of(sums_a[s]);
+                row_sums(sums_q, N, dq + at * N);
+                row_sums(sums_k, N, dk + at * N);
+                db[at] = sum_of(sum_b);
+                d_log[at] = sum_of(sum_a);
             }
         }
     }

@@ -47,66 +47,61 @@ static inline __attribute__((always_inline)) int backward(
     const float *q, const float *k, const float *v, const float *a, const float *begins, const float *d_o,
     float *dq, float *dk, float *dv, float *d_log, const int per_channel, const int decays
 ) {
-    const int64_t blocks = blocks_of(P), stretches = (length + every - 1) / every, of_group = heads / groups;
-    vec *memory = vectors(N * (of_group * blocks + 4 * every + 1) + every);
+    const int64_t blocks = blocks_of(P), stretches = (length + every - 1) / every;
+    const int64_t of_group = heads / groups, parts = of_group * blocks;
+    vec *memory = vectors(N * (parts * (every + 2) + 3));
     if (!memory) return 1;
-    vec *S = memory, *sums_q = S + (every + 1) * N, *sums_k = sums_q + every * N, *sums_a = sums_k + every * N;
-    vec *Gs = sums_a + every * N + every; /* those of a are one to a step where it is per head */
+    vec *Gs = memory, *states = Gs + parts * N; /* of each head and block; the states of each step */
+    vec *sums_q = states + parts * (every + 1) * N, *sums_k = sums_q + N, *sums_a = sums_k + N;
     for (int64_t task = first; task < last; task++) {
-        const int64_t group = task % groups, first_head = group * of_group;
-        memset(Gs, 0, of_group * blocks * N * sizeof(vec));
+        const int64_t sequence = task / groups, group = task % groups, first_head = group * of_group;
+        memset(Gs, 0, parts * N * sizeof(vec));
         for (int64_t stretch = stretches - 1; stretch >= 0; stretch--) {
-            const int64_t row = task / groups * length + stretch * every;
+            const int64_t row = sequence * length + stretch * every;
             const int64_t steps = least(every, length - stretch * every);
-            memset(sums_q, 0, 2 * every * N * sizeof(vec)); /* those of k behind them, too */
-            for (int64_t head = first_head; head < first_head + of_group; head++) {
-                memset(sums_a, 0, every * (per_channel ? N : 1) * sizeof(vec));
-                for (int64_t j = 0; j < blocks; j++) {
-                    const int64_t from = j * LANES, wide = P - from;
-                    const int64_t place = (task / groups * heads + head) * blocks + j;
-                    vec *G = Gs + ((head - first_head) * blocks + j) * N;
-                    memcpy(S, begins + (place * stretches + stretch) * N * LANES, N * sizeof(vec));
-                    for (int64_t s = 0; s < steps; s++) {
-                        const int64_t at = (row + s) * heads + head;
-                        const float *key = k + ((row + s) * groups + group) * N;
-                        const float *decay = a + (per_channel ? at * N : at);
-                        const vec value = load(v + at * P + from, wide);
-                        const vec *before = S + s * N;
-                        vec *now = S + (s + 1) * N;
-                        for (int64_t n = 0; n < N; n++)
-                            now[n] = before[n] * decay[per_channel ? n : 0] + value * key[n];
-                    }
-                    for (int64_t s = steps - 1; s >= 0; s--) {
-                        const int64_t at = (row + s) * heads + head, shared = ((row + s) * groups + group) * N;
-                        const float *key = k + shared, *query = q + shared, *decay = a + (per_channel ? at * N : at);
+            for (int64_t part = 0; part < parts; part++) {
+                const int64_t head = first_head + part / blocks, from = part % blocks * LANES, wide = P - from;
+                const int64_t place = (sequence * heads + first_head) * blocks + part;
+                vec *S = states + part * (every + 1) * N;
+                memcpy(S, begins + (place * stretches + stretch) * N * LANES, N * sizeof(vec));
+                for (int64_t s = 0; s < steps; s++, S += N) {
+                    const int64_t at = (row + s) * heads + head;
+                    const float *key = k + ((row + s) * groups + group) * N, *decay = a + (per_channel ? at * N : at);
+                    const vec value = load(v + at * P + from, wide);
+                    for (int64_t n = 0; n < N; n++)
+                        S[n + N] = S[n] * decay[per_channel ? n : 0] + value * key[n];
+                }
+            }
+            for (int64_t s = steps - 1; s >= 0; s--) {
+                const int64_t shared = ((row + s) * groups + group) * N;
+                const float *key = k + shared, *query = q + shared;
+                memset(sums_q, 0, 2 * N * sizeof(vec)); /* those of k behind them, too */
+                for (int64_t head = first_head; head < first_head + of_group; head++) {
+                    const int64_t at = (row + s) * heads + head;
+                    const float *decay = a + (per_channel ? at * N : at);
+                    vec by_decay = {0};
+                    if (per_channel) memset(sums_a, 0, N * sizeof(vec));
+                    for (int64_t j = 0; j < blocks; j++) {
+                        const int64_t from = j * LANES, wide = P - from, part = (head - first_head) * blocks + j;
                         const vec value = load(v + at * P + from, wide), out = load(d_o + at * P + from, wide);
-                        const vec *before = S + s * N, *now = before + N;
-                        vec *sum_q = sums_q + s * N, *sum_k = sums_k + s * N, *sum_a = sums_a + s * N;
-                        vec by_value = {0}, by_decay = {0};
+                        const vec *before = states + (part * (every + 1) + s) * N, *now = before + N;
+                        vec *G = Gs + part * N, by_value = {0};
                         for (int64_t n = 0; n < N; n++) {
                             const vec g = G[n] + out * query[n];
-                            sum_q[n] += now[n] * out;
-                            sum_k[n] += g * value;
+                            sums_q[n] += now[n] * out;
+                            sums_k[n] += g * value;
                             by_value += g * key[n];
                             G[n] = g * decay[per_channel ? n : 0];
-                            if (per_channel) sum_a[n] += G[n] * before[n];
+                            if (per_channel) sums_a[n] += G[n] * before[n];
                             else if (decays) by_decay += G[n] * before[n];
                         }
-                        if (!per_channel) sums_a[s] += by_decay;
                         store(dv + at * P + from, by_value, wide);
                     }
+                    if (per_channel) row_sums(sums_a, N, d_log + at * N);
+                    else if (decays) d_log[at] = sum_of(by_decay);
                 }
-                if (decays)
-                    for (int64_t s = 0; s < steps; s++) {
-                        const int64_t at = (row + s) * heads + head;
-                        if (per_channel) row_sums(sums_a + s * N, N, d_log + at * N);
-                        else d_log[at] = sum_of(sums_a[s]);
-                    }
-            }
-            for (int64_t s = 0; s < steps; s++) {
-                const int64_t shared = ((row + s) * groups + group) * N;
-                row_sums(sums_q + s * N, N, dq + shared);
-                row_sums(sums_k + s * N, N, dk + shared);
+                row_sums(sums_q, N, dq + shared);
+                row_sums(sums_k, N, dk + shared);
             }
         }
     }

@@ -68,45 +68,47 @@ int selective_backward(
     const float *dy, float *dx, float *d_delta, float *dA, float *dB, float *dC
 ) {
     const int64_t blocks = blocks_of(channels), stretches = (length + every - 1) / every;
-    vec *memory = vectors(N * (3 * blocks + 4 * every + 1));
+    vec *memory = vectors(N * (blocks * (2 * every + 4) + 2));
     if (!memory) return 1;
     vec *rates = memory, *gs = rates + blocks * N, *d_rates = gs + blocks * N;
-    vec *h = d_rates + blocks * N, *a = h + (every + 1) * N, *sums_B = a + every * N, *sums_C = sums_B + every * N;
-    for (int64_t n = 0; n < N; n++)
-        for (int64_t j = 0; j < blocks; j++)
+    vec *states = d_rates + blocks * N, *decays = states + blocks * (every + 1) * N;
+    vec *sums_B = decays + blocks * every * N, *sums_C = sums_B + N;
+    for (int64_t j = 0; j < blocks; j++)
+        for (int64_t n = 0; n < N; n++)
             rates[j * N + n] = load(A + n * channels + j * LANES, channels - j * LANES);
     for (int64_t sequence = first; sequence < last; sequence++) {
         memset(gs, 0, 2 * blocks * N * sizeof(vec)); /* those of A behind them, too */
         for (int64_t stretch = stretches - 1; stretch >= 0; stretch--) {
             const int64_t row = sequence * length + stretch * every;
             const int64_t steps = least(every, length - stretch * every);
-            memset(sums_B, 0, 2 * every * N * sizeof(vec)); /* those of C behind them, too */
             for (int64_t j = 0; j < blocks; j++) {
                 const int64_t from = j * LANES, wide = channels - from;
                 const vec *rate = rates + j * N;
-                vec *g = gs + j * N, *d_rate = d_rates + j * N;
+                vec *h = states + j * (every + 1) * N, *decay = decays + j * every * N;
                 memcpy(h, begins + ((sequence * blocks + j) * stretches + stretch) * N * LANES, N * sizeof(vec));
-                for (int64_t s = 0; s < steps; s++) {
+                for (int64_t s = 0; s < steps; s++, h += N, decay += N) {
                     const int64_t at = (row + s) * channels + from;
                     const vec d = load(delta + at, wide), driven = d * load(x + at, wide);
                     const float *b = B + (row + s) * N;
-                    vec *before = h + s * N, *now = before + N, *decay = a + s * N;
                     for (int64_t n = 0; n < N; n++) {
                         decay[n] = exponential(d * rate[n]);
-                        now[n] = decay[n] * before[n] + driven * b[n];
+                        h[n + N] = decay[n] * h[n] + driven * b[n];
                     }
                 }
-                for (int64_t s = steps - 1; s >= 0; s--) {
-                    const int64_t at = (row + s) * channels + from;
+            }
+            for (int64_t s = steps - 1; s >= 0; s--) {
+                const float *b = B + (row + s) * N, *c = C + (row + s) * N;
+                memset(sums_B, 0, 2 * N * sizeof(vec)); /* those of C behind them, too */
+                for (int64_t j = 0; j < blocks; j++) {
+                    const int64_t from = j * LANES, wide = channels - from, at = (row + s) * channels + from;
                     const vec d = load(delta + at, wide), u = load(x + at, wide), out = load(dy + at, wide);
-                    const vec driven = d * u;
-                    const float *b = B + (row + s) * N, *c = C + (row + s) * N;
-                    const vec *before = h + s * N, *now = before + N, *decay = a + s * N;
-                    vec *sum_B = sums_B + s * N, *sum_C = sums_C + s * N, by_driven = {0}, by_delta = {0};
+                    const vec driven = d * u, *rate = rates + j * N, *decay = decays + (j * every + s) * N;
+                    const vec *before = states + (j * (every + 1) + s) * N, *now = before + N;
+                    vec *g = gs + j * N, *d_rate = d_rates + j * N, by_driven = {0}, by_delta = {0};
                     for (int64_t n = 0; n < N; n++) {
                         const vec gn = g[n] + out * c[n];
-                        sum_C[n] += out * now[n];
-                        sum_B[n] += driven * gn;
+                        sums_C[n] += out * now[n];
+                        sums_B[n] += driven * gn;
                         by_driven += gn * b[n];
                         g[n] = decay[n] * gn;
                         const vec by_exponent = g[n] * before[n];
@@ -116,12 +118,12 @@ int selective_backward(
                     store(dx + at, by_driven * d, wide);
                     store(d_delta + at, by_delta + by_driven * u, wide);
                 }
+                row_sums(sums_B, N, dB + (row + s) * N);
+                row_sums(sums_C, N, dC + (row + s) * N);
             }
-            row_sums(sums_B, steps * N, dB + row * N);
-            row_sums(sums_C, steps * N, dC + row * N);
         }
-        for (int64_t n = 0; n < N; n++)
-            for (int64_t j = 0; j < blocks; j++)
+        for (int64_t j = 0; j < blocks; j++)
+            for (int64_t n = 0; n < N; n++)
                 store(dA + (sequence * N + n) * channels + j * LANES, d_rates[j * N + n], channels - j * LANES);
     }
     free(memory);

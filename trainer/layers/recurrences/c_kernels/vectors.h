@@ -3,15 +3,17 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Of each four neighbouring lanes of two vectors, as indices into both: the even and odd ones of the first, then of the
+   second; and all lanes of one vector with neighbours exchanged. */
 #if defined(__AVX512F__)
 #define LANES 16
-#define EVEN 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30
-#define ODD 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31
+#define EVEN 0, 2, 16, 18, 4, 6, 20, 22, 8, 10, 24, 26, 12, 14, 28, 30
+#define ODD 1, 3, 17, 19, 5, 7, 21, 23, 9, 11, 25, 27, 13, 15, 29, 31
 #define SWAPPED 1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14
 #elif defined(__AVX__)
 #define LANES 8
-#define EVEN 0, 2, 4, 6, 8, 10, 12, 14
-#define ODD 1, 3, 5, 7, 9, 11, 13, 15
+#define EVEN 0, 2, 8, 10, 4, 6, 12, 14
+#define ODD 1, 3, 9, 11, 5, 7, 13, 15
 #define SWAPPED 1, 0, 3, 2, 5, 4, 7, 6
 #else
 #define LANES 4
@@ -28,6 +30,7 @@
 
 typedef float vec __attribute__((vector_size(4 * LANES)));
 typedef int32_t ints __attribute__((vector_size(4 * LANES)));
+typedef float four __attribute__((vector_size(16)));
 
 static inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
@@ -47,26 +50,29 @@ static inline void store(float *to, vec v, int64_t columns) {
     else for (int64_t i = 0; i < columns; i++) to[i] = v[i];
 }
 
-/* Sums of neighbours: a0 + a1, a2 + a3, ..., b0 + b1, ... */
+/* Of each four lanes: a0 + a1, a2 + a3, b0 + b1, b2 + b3. */
 static inline vec neighbours(vec a, vec b) { return SHUFFLE(a, b, EVEN) + SHUFFLE(a, b, ODD); }
 
-/* The sum over the lanes of each row, always in the same order; four rows at once. */
-static inline void row_sums(const vec *rows, int64_t n, float *sums) {
-    for (int64_t i = 0; i < n; i += 4) {
-        vec r[4] = {{0}};
-        int64_t here = least(4, n - i);
-        for (int64_t j = 0; j < here; j++) r[j] = rows[i + j];
-        vec sum = neighbours(neighbours(r[0], r[1]), neighbours(r[2], r[3]));
-        for (int width = LANES; width > 4; width /= 2) sum = neighbours(sum, sum);
-        for (int64_t j = 0; j < here; j++) sums[i + j] = sum[j];
-    }
-}
-
-static inline float sum_of(vec v) {
-    float sum;
-    row_sums(&v, 1, &sum);
+/* The sums over the lanes of four rows, always in the same order. */
+static inline four sums_of_four(vec a, vec b, vec c, vec d) {
+    const vec sums = neighbours(neighbours(a, b), neighbours(c, d)); /* one of each row in each four lanes */
+    four parts[LANES / 4], sum = {0};
+    memcpy(parts, &sums, sizeof sums);
+    for (int i = 0; i < LANES / 4; i++) sum += parts[i];
     return sum;
 }
+
+/* The sum over the lanes of each row. */
+static inline void row_sums(const vec *rows, int64_t n, float *sums) {
+    int64_t i = 0;
+    for (; i + 4 <= n; i += 4) {
+        const four sum = sums_of_four(rows[i], rows[i + 1], rows[i + 2], rows[i + 3]);
+        memcpy(sums + i, &sum, sizeof sum);
+    }
+    for (; i < n; i++) sums[i] = sums_of_four(rows[i], rows[i], rows[i], rows[i])[0];
+}
+
+static inline float sum_of(vec v) { return sums_of_four(v, v, v, v)[0]; }
 
 /* Memory for a number of vectors, of one call; NULL where there is none left. */
 static inline vec *vectors(int64_t count) { return aligned_alloc(64, (count * sizeof(vec) + 63) / 64 * 64); }
