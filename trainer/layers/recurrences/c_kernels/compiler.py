@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from hankelboard.trainer.layers.recurrences.c_kernels import cache
 from hankelboard.trainer.layers.recurrences.c_kernels.unavailable import Unavailable
 
 SOURCES = tuple(sorted(Path(__file__).parent.glob("*.[ch]")))
@@ -51,6 +52,19 @@ class Compiler:
         if not library.is_file():
             raise Unavailable(f"{self.command[0]} made no library")
         return library
+
+
+def obtain() -> tuple[Path, str]:
+    """Return the library, found in the cache or compiled, and the version of its compiler; else raise Unavailable."""
+    try:
+        chosen = find()
+        folder, key = cache.folder(), chosen.key()
+        if found := cache.find(folder, key):
+            return found, chosen.version
+        with cache.building(folder) as inside:
+            return cache.publish(folder, key, chosen.build(inside)), chosen.version
+    except (OSError, ValueError) as error:  # ValueError: CC is no command line
+        raise Unavailable(str(error)) from error
 
 
 def find() -> Compiler:

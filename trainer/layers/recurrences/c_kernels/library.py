@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from hankelboard.trainer.layers.recurrences.c_kernels import cache, compiler
+from hankelboard.trainer.layers.recurrences.c_kernels import compiler
 from hankelboard.trainer.layers.recurrences.c_kernels.unavailable import Unavailable
 
 Argument = int | Tensor | None
@@ -33,14 +33,9 @@ class Library:
 def library() -> Library:
     """Return the library of this process: found in the cache, else compiled, else the reason why not."""
     try:
-        chosen = compiler.find()
-        folder, key = cache.folder(), chosen.key()
-        path = cache.find(folder, key)
-        if path is None:
-            with cache.building(folder) as inside:
-                path = cache.publish(folder, key, chosen.build(inside))
-        return Library(ctypes.CDLL(str(path)), chosen.version, "")
-    except (OSError, ValueError, Unavailable) as error:  # ValueError: CC is no command line
+        path, version = compiler.obtain()
+        return Library(ctypes.CDLL(str(path)), version, "")
+    except (OSError, Unavailable) as error:  # OSError: nothing may be run from that file system
         return Library(None, "", str(error))
 
 
