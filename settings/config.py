@@ -113,9 +113,9 @@ class TrainingConfig:
     )
     kernels: str = setting(
         "auto",
-        "what computes recurrences: a kernel for the device where it agrees with our code in PyTorch (on CPUs ours "
-        "in C where there is a C compiler, on CUDA those of installed packages), or our code in PyTorch always "
-        "(own). They round differently; HANKELBOARD_KERNELS in the environment wins",
+        "what computes recurrences: our code in PyTorch (own), or where it agrees with that a kernel for the "
+        "device (auto): on CPUs ours in C, where there is a C compiler, on CUDA those of installed packages. They "
+        "round differently; HANKELBOARD_KERNELS in the environment wins",
         choices=("auto", "own"),
     )
     threads: int = setting(

@@ -148,7 +148,9 @@ class Monitor:
         """Return what computes scans of complex states, "" where no layer has any."""
         if not any(isinstance(layer, SharedStates) for _, layer in self._run.layers):
             return ""
-        kept = self._run.state.scan or OWN if self._settled() else None  # no name: of before there were kernels
+        kept = (
+            self._run.state.scan or OWN if self._settled() else None
+        )  # no name: of before there were kernels
         return installed_kernels.choose_scan(kept, self._run.device)
 
     def _about_c(self, names: list[str | None]) -> EventFields:

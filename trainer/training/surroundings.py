@@ -1,4 +1,4 @@
-"""What training changes in the process that it runs in, and gives back: threads, generators, allowed kernels."""
+"""What training changes in the process that it runs in, and gives back: threads, generators, kernels."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

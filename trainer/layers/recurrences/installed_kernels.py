@@ -187,7 +187,10 @@ def _asked_for() -> str:
 def _difference(kernel: InstalledKernel, device: torch.device, sizes: tuple[int, ...]) -> str:
     """Return what differs between the kernel and our recurrence on a sample, output first."""
     draw = _source(device)
-    sample, theirs_called = kernel.sample(draw, SEQUENCES, STEPS, *sizes), functools.partial(kernel.call, kernel.load())
+    sample, theirs_called = (
+        kernel.sample(draw, SEQUENCES, STEPS, *sizes),
+        functools.partial(kernel.call, kernel.load()),
+    )
     if kernel.differentiable:
         parts = tuple(part.detach().requires_grad_() for part in sample)
         with torch.enable_grad():

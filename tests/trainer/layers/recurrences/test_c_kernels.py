@@ -131,7 +131,9 @@ def test_what_is_not_finite_stays_visible(kernel, value):
 
 def test_denormal_inputs_are_numbers():
     q, k, v, log_decay = sample(C_SCALAR_DECAY, 1, 3, 1, 1, 2, 2)
-    y = functions.scalar_decay_scan(torch.ones_like(q), torch.ones_like(k), torch.full_like(v, 1e-41), log_decay)
+    y = functions.scalar_decay_scan(
+        torch.ones_like(q), torch.ones_like(k), torch.full_like(v, 1e-41), log_decay
+    )
     assert (y > 0).all()
 
 
@@ -144,11 +146,11 @@ def test_the_exponential_is_as_exact_as_single_precision():
     y = functions.selective_scan(x, torch.ones_like(x), A, one, one)[0, 1]
     wanted = A[:, 0].double().exp()
     assert ((y - wanted) / wanted).abs().max() < 2.5e-7
-    beyond = torch.tensor([[0.0], [-87.5], [-1e30], [-math.inf], [89.0], [math.inf], [math.nan]])
-    x = torch.zeros(1, 2, len(beyond))
-    x[:, 0] = 1.0
-    y = functions.selective_scan(x, torch.ones_like(x), beyond, one, one)[0, 1]
-    assert y[0] == 1.0 and (y[1:4] == 0.0).all() and (y[4:6] == math.inf).all() and y[6].isnan()
+    beyond = torch.tensor([[0.0], [-87.5], [-1e30], [-math.inf], [89.0], [math.nan]])
+    x, delta = torch.zeros(2, 1, 2, len(beyond))
+    x[:, 0], delta[:, 0], delta[:, 1] = 2.0, 0.5, 1.0
+    y = functions.selective_scan(x, delta, beyond, one, one)[0, 1]
+    assert y[0] == 1.0 and (y[1:4] == 0.0).all() and y[4] == math.inf and y[5].isnan()
 
 
 @pytest.mark.parametrize("reverse", [False, True])
@@ -179,7 +181,10 @@ def test_a_scan_takes_its_last_state_as_the_one_before():
 
 
 def test_the_layers_gradients_are_the_same_with_scans_in_c():
-    u, (B, C_out) = draw()(2, 50, 3), (torch.complex(draw(i)(*s), draw(i + 2)(*s)) for i, s in ((0, (7, 3)), (1, (3, 7))))
+    u, (B, C_out) = (
+        draw()(2, 50, 3),
+        (torch.complex(draw(i)(*s), draw(i + 2)(*s)) for i, s in ((0, (7, 3)), (1, (3, 7)))),
+    )
     decay = torch.polar(draw()(7).sigmoid(), draw(4)(7))
     found = []
     for in_c in (False, True):

@@ -73,7 +73,9 @@ def test_layouts_and_scales_are_those_of_the_package(stand_ins, kernel, length):
 def test_a_decay_that_is_constant_in_time_is_given_at_every_step(stand_ins):
     q, k, v, log_decay = SCALAR_DECAY.sample(installed_kernels._source(CPU), 3, 9, 2, 4, 3, 5)
     parts = (q, k, v, log_decay[0, 0])
-    assert torch.allclose(compute((SCALAR_DECAY,), FLA, parts), compute((SCALAR_DECAY,), OWN, parts), atol=1e-5)
+    assert torch.allclose(
+        compute((SCALAR_DECAY,), FLA, parts), compute((SCALAR_DECAY,), OWN, parts), atol=1e-5
+    )
 
 
 def test_the_comparison_leaves_generators_and_gradients_alone(stand_ins):

@@ -1,8 +1,8 @@
-"""Where compiled kernels lie: in a folder that nobody else can change, under names with the digest of what they hold.
+"""Where compiled kernels lie: a folder that nobody else can change, names with the digest of what they hold.
 
-What is loaded from there runs as this account. So the folder and the one around it belong to this account and are
-written by nobody else, no folder above them can be exchanged by another account, and no link is followed. A library
-bears its digest in its name and appears by one rename: what was torn or half written is never loaded.
+What is loaded from there runs as this account. So the folder and the one around it belong to this account and
+are written by nobody else, no folder above them can be exchanged by another account, and no link is followed. A
+library bears its digest in its name and appears by one rename: what was torn or half written is never loaded.
 """
 
 import hashlib
@@ -28,9 +28,9 @@ OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 def folder() -> Path:
     """Return the folder of libraries, made where it is missing. Raise Unavailable where it is not safe."""
-    home = os.environ.get("XDG_CACHE_HOME", "")
+    asked = Path(os.environ.get("XDG_CACHE_HOME", ""))
     try:
-        place = Path(home) if os.path.isabs(home) else Path.home() / ".cache"
+        place = asked if asked.is_absolute() else Path.home() / ".cache"
         private_files.make_folder(place / "hankelboard" / "kernels")
         real = place.resolve() / "hankelboard" / "kernels"
         for each in (real, real.parent):
@@ -77,7 +77,7 @@ def _digest(path: Path) -> str:
     """Return the digest of a file of this account that nobody else can write, "" of anything else."""
     with suppress(OSError):
         descriptor = opening.open_regular(path)
-        with open(descriptor, "rb") as file:
+        with os.fdopen(descriptor, "rb") as file:
             found = os.fstat(descriptor)
             if found.st_uid == os.geteuid() and not found.st_mode & OTHERS_WRITE:
                 return hashlib.sha256(file.read()).hexdigest()

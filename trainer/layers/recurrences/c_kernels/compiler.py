@@ -55,7 +55,7 @@ class Compiler:
 
 
 def obtain() -> tuple[Path, str]:
-    """Return the library, found in the cache or compiled, and the version of its compiler; else raise Unavailable."""
+    """Return the library, found or compiled, and the version of its compiler. Raise Unavailable otherwise."""
     try:
         chosen = find()
         folder, key = cache.folder(), chosen.key()
@@ -73,7 +73,9 @@ def find() -> Compiler:
     for command in [asked] if asked else [[name] for name in NAMES]:
         if path := shutil.which(command[0]):
             command = [path, *command[1:]]
-            return Compiler(tuple(command), _run([*command, "--version"], Path("/")).partition("\n")[0].strip())
+            return Compiler(
+                tuple(command), _run([*command, "--version"], Path("/")).partition("\n")[0].strip()
+            )
     raise Unavailable(f"no C compiler was found ({', '.join(asked[:1] or NAMES)})")
 
 

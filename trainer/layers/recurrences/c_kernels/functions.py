@@ -1,7 +1,7 @@
 """The kernels as functions of tensors: arguments and results as our recurrences of the same names have them.
 
-All gradients, once: a second derivative, or torch.func, wants our recurrences. States are kept before each stretch
-of steps and computed from there again on the way back.
+All gradients, once: a second derivative, or torch.func, wants our recurrences. States are kept before each
+stretch of steps and computed from there again on the way back.
 """
 
 from typing import Any
@@ -13,11 +13,11 @@ from torch.autograd.function import once_differentiable
 from hankelboard.trainer.layers.recurrences.c_kernels.library import call, lanes
 
 STRETCH_STATES, LEAST, MOST = 1024, 8, 32
-"""States of a lane in a stretch, to stay in the cache of a core, and the steps that it has at least and at most."""
+"""States of a lane in a stretch, to stay in a core's cache; its steps at least, and at most."""
 
 
 def selective_scan(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor) -> Tensor:
-    """Return y, (batch, L, D). Arguments as ours (selective.py); raise ValueError where shapes disagree."""
+    """Return y, (batch, L, D). Arguments: selective.py. Raise ValueError where shapes disagree."""
     (batch, length, channels), states = x.shape, A.shape[1]
     _expect(delta, batch, length, channels)
     _expect(A, channels, states)
@@ -28,7 +28,7 @@ def selective_scan(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor) ->
 
 
 def scalar_decay_scan(q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor) -> Tensor:
-    """Return o, (batch, L, heads, P). Arguments as ours (scalar_decay.py); ValueError where shapes disagree."""
+    """Return o, (batch, L, heads, P). Arguments: scalar_decay.py. Raise ValueError where shapes disagree."""
     (batch, length, groups, states), heads = q.shape, v.shape[2]
     _expect(k, batch, length, groups, states)
     _expect(v, batch, length, heads, v.shape[3])
@@ -39,7 +39,7 @@ def scalar_decay_scan(q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor) -> Ten
 
 
 def channel_decay(q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor) -> Tensor:
-    """Return o, (batch, L, heads, d_v). Arguments as ours (channel_decay.py); ValueError where shapes disagree."""
+    """Return o, (batch, L, heads, d_v). Arguments: channel_decay.py. Raise ValueError where shapes disagree."""
     _expect(k, *q.shape)
     _expect(v, *q.shape[:3], v.shape[3])
     _expect(log_decay, *q.shape)
@@ -48,7 +48,7 @@ def channel_decay(q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor) -> Tensor:
 
 
 def delta_rule(q: Tensor, k: Tensor, v: Tensor, beta: Tensor, log_decay: Tensor) -> Tensor:
-    """Return o, (batch, L, heads, d_v). Arguments as ours (delta_rule.py); ValueError where shapes disagree."""
+    """Return o, (batch, L, heads, d_v). Arguments: delta_rule.py. Raise ValueError where shapes disagree."""
     _expect(k, *q.shape)
     _expect(v, *q.shape[:3], v.shape[3])
     _expect(beta, *q.shape[:3])
@@ -163,7 +163,13 @@ class _DeltaRule(torch.autograd.Function):
         gradients = tuple(torch.empty_like(part) for part in parts)
         q = parts[0]
         call(
-            "delta_rule_backward", q.shape[0] * q.shape[2], *ctx.sizes, *parts, begins, d_o.contiguous(), *gradients
+            "delta_rule_backward",
+            q.shape[0] * q.shape[2],
+            *ctx.sizes,
+            *parts,
+            begins,
+            d_o.contiguous(),
+            *gradients,
         )
         return gradients
 
@@ -177,7 +183,7 @@ def _blocks(columns: int) -> int:
 
 
 def _begins(ctx: Any, like: Tensor, tasks: int, length: int, states: int) -> tuple[Tensor | None, int]:
-    """Return room for the states before each stretch of steps, where there is a way back, and steps of a stretch."""
+    """Return room for the states before each stretch, where there is a way back, and steps of a stretch."""
     every = max(LEAST, min(MOST, STRETCH_STATES // states))
     if not any(ctx.needs_input_grad):
         return None, every
@@ -190,4 +196,6 @@ def _contiguous(*parts: Tensor) -> tuple[Tensor, ...]:
 
 def _expect(part: Tensor, *shape: int) -> None:
     if part.shape != shape or part.dtype != torch.float32 or part.device.type != "cpu":
-        raise ValueError(f"expected {shape} in single precision on the CPU, not {tuple(part.shape)}, {part.dtype}")
+        raise ValueError(
+            f"expected {shape} in single precision on the CPU, not {tuple(part.shape)}, {part.dtype}"
+        )

@@ -1,8 +1,8 @@
 """The compiled kernels in this process, and calls of them by several threads.
 
-No OpenMP: a second runtime beside that of PyTorch ends the process on some systems, and not every compiler has it.
-Tasks of a call are independent, so threads of Python take a part each; the interpreter's lock is free meanwhile,
-and a result does not depend on how many there are.
+No OpenMP: a second runtime beside that of PyTorch ends the process on some systems, and not every compiler has
+one. Tasks of a call are independent, so threads of Python take a part each; the interpreter's lock is free
+meanwhile, and a result does not depend on how many there are.
 """
 
 import ctypes
@@ -47,7 +47,8 @@ def lanes() -> int:
 def call(name: str, tasks: int, *arguments: Argument) -> None:
     """Call a kernel for all its tasks, a share of them in each of PyTorch's threads.
 
-    Tensors must be contiguous, and of single precision or complex64. Raises MemoryError where a kernel finds none.
+    Tensors must be contiguous, and of single precision or complex64. Raises MemoryError where a kernel finds
+    none.
     """
     function = getattr(_code(), name)
     passed = [_passed(each) for each in arguments]
