@@ -1,8 +1,8 @@
-"""Claim: with a C compiler, a whole training step takes less processor time than without, at least 2.2 times with
-Mamba, 2.6 with GLA, 1.6 with Mamba-2 and linear attention, 1.8 with gated DeltaNet.
+"""Claim: with a C compiler, a whole training step takes less processor time than without, at least 2.2 times
+with Mamba, 2.6 with GLA, 1.6 with Mamba-2 and linear attention, 1.8 with gated DeltaNet.
 
-Whole steps of the presets of digits, as training does them: batch, forward, loss, backward, AdamW; one thread,
-both variants in one process, taking turns. One preset only: python -m benchmarks.kernels digits-gla
+Whole steps of the presets of digits, as training does them: batch, forward, loss, backward, AdamW; one
+thread, both variants in one process, taking turns. One preset only: python -m benchmarks.kernels digits-gla
 """
 
 import os

@@ -1,4 +1,5 @@
-"""Claim: forward, the scan of complex states takes at most 4 times as long as a copy of their bytes, in C 1.8 times.
+"""Claim: forward, the scan of complex states takes at most 4 times as long as a copy of their bytes, in C
+1.8 times.
 
 x[t] += λ ∘ x[t−1] in place, block by block as `lru_scan` does it, beside `copy_` into other memory. A copy
 reads and writes every byte once; so does the scan where a block stays in the cache. Each scan begins with

@@ -113,8 +113,8 @@ class TrainingConfig:
     )
     kernels: str = setting(
         "auto",
-        "what computes recurrences: our code in PyTorch (own), or where it agrees with that a kernel for the "
-        "device (auto): on CPUs ours in C, where there is a C compiler, on CUDA those of installed packages. They "
+        "what computes recurrences: our code in PyTorch (own), or where it agrees with that a kernel for "
+        "the device (auto): on CPUs ours in C, where there is a C compiler, on CUDA those of packages. They "
         "round differently; HANKELBOARD_KERNELS in the environment wins",
         choices=("auto", "own"),
     )

@@ -141,7 +141,7 @@ class Monitor:
         scan = self._scan_for(forms)
         if (forms, scan, run.state_dims) != (state.forms, state.scan, state.forms_of):
             state.forms, state.scan, state.forms_of = forms, scan, run.state_dims
-            run.event(EventKind.KERNEL_CHOSEN, forms=forms, **self._about_c([*forms, scan]))
+            run.event(EventKind.KERNEL_CHOSEN, **self._chosen(forms, scan))
         self.bind_forms()
 
     def _scan_for(self, forms: list[str | None]) -> str:
@@ -153,14 +153,16 @@ class Monitor:
         )  # no name: of before there were kernels
         return installed_kernels.choose_scan(kept, self._run.device)
 
-    def _about_c(self, names: list[str | None]) -> EventFields:
-        """Return what an event says of kernels in C: what compiled them, or why there are none; said once."""
-        fields: EventFields = {"scan": names[-1]} if names[-1] else {}
-        if C in names:
-            return {**fields, "compiler": library().compiler}
-        if OWN in names and (reason := installed_kernels.not_in_c(self._run.device)):
+    def _chosen(self, forms: list[str | None], scan: str) -> EventFields:
+        """Return what the event says: of kernels in C what compiled them, or why there are none, said here, too."""
+        fields: EventFields = {"forms": forms}
+        if scan:
+            fields["scan"] = scan
+        if C in (*forms, scan):
+            fields["compiler"] = library().compiler
+        elif OWN in (*forms, scan) and (reason := installed_kernels.not_in_c(self._run.device)):
+            fields["reason"] = reason
             self._run.recorder.say(f"recurrences are computed by PyTorch, not in C: {reason}")
-            return {**fields, "reason": reason}
         return fields
 
     def bind_forms(self) -> None:

@@ -1,4 +1,4 @@
-"""Layers whose recurrence is ours in PyTorch, or an agreeing kernel: ours in C, or of an installed package."""
+"""Layers whose recurrence is ours in PyTorch, or a kernel that agrees: ours in C, or of a package."""
 
 from torch import Tensor, nn
 
@@ -18,7 +18,7 @@ class KernelChoice(ReducibleLayer, nn.Module):
         raise NotImplementedError
 
     def form_for(self, batch: int, length: int) -> str:
-        """Return the form kept, else the device's kernel where it agrees, or "own"; ConfigError if it is lost."""
+        """Return the form kept, else the kernel where one agrees, or "own"; ConfigError if it is lost."""
         device = next(self.parameters()).device
         return installed_kernels.choose(self.kernels, self.form_kept, device, self.kernel_sizes())
 

@@ -252,7 +252,7 @@ def _drive(
 def _scan_in_place(x: Tensor, decay: Tensor, before: Tensor | None, *, reverse: bool = False) -> Tensor:
     """Add decay · x[t−1] to x[t] from the first step on, or decay · x[t+1] from the last step back.
 
-    In C where the run is bound to it (c_kernels/complex_scan.c). Else many states per step: one call per step.
+    In C where the run is bound to it (c_kernels/complex_scan.c). Else many states per step: a call per step.
     Few, or on another device than the CPU: chunks of `CHUNK` steps are scanned side by side, then the chunks'
     ends in the same way with λ^CHUNK for λ, and step j of every chunk gets λ^j times the end before it: calls
     grow as log L. Steps that fill no chunk follow one by one.

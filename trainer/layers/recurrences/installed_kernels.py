@@ -6,8 +6,9 @@
                             chunk_gated_delta_rule     DeltaNet              delta_rule.py
     c                       all of these, and the scan of complex states of LRU and S5 (c_kernels/)
 
-None is required: without a package, or a C compiler, ours compute. Before a kernel is used it is compared with our recurrence, once per process for the sizes
-of a layer, on a seeded input: output and gradients of all arguments must agree to `TOLERANCE`. One that
+None is required: without a package, or a C compiler, ours compute. Before a kernel is used
+it is compared with our recurrence, once per process for the sizes of a layer, on a seeded input: output and
+gradients of all arguments must agree to `TOLERANCE`. One that
 disagrees, fails or cannot be imported is left alone, with a warning that says why. Which one computes is part
 of a run's record (`Monitor.settle_forms`): a resumed run goes on with it, or ends and says why it cannot.
 `training.kernels = "own"` asks for ours, and so does HANKELBOARD_KERNELS=own in the environment, in a resumed
@@ -164,7 +165,7 @@ _allowed = "auto"
 
 @contextmanager
 def allowed(kernels: str) -> Iterator[None]:
-    """Let layers choose kernels (auto), or compute with ours (own), as `training.kernels` says; the variable wins.
+    """Let layers choose kernels (auto) or not (own), as `training.kernels` says; the variable wins.
 
     Complex scans are bound by a run (scan_choice.py), and afterwards what they were.
     """

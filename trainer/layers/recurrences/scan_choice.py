@@ -1,7 +1,7 @@
 """Who computes the scans of complex states in this process: PyTorch, or C where a run is bound to that.
 
-Scans lie deep inside of forms of one recurrence and of their backward passes, so this is of a process and not of
-a layer. Outside of a run it is PyTorch.
+Scans lie deep inside of forms of one recurrence and of their backward passes, so this is of a process and not
+of a layer. Outside of a run it is PyTorch.
 """
 
 from collections.abc import Iterator

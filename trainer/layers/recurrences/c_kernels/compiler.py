@@ -55,7 +55,7 @@ class Compiler:
 
 
 def obtain() -> tuple[Path, str]:
-    """Return the library, found or compiled, and the version of its compiler. Raise Unavailable otherwise."""
+    """Return the library, found or compiled, and its compiler's version. Raise Unavailable otherwise."""
     try:
         chosen = find()
         folder, key = cache.folder(), chosen.key()
@@ -96,6 +96,8 @@ def _run(command: list[str], folder: Path) -> str:
     finally:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
+        if process.stdout:
+            process.stdout.close()
         process.wait()
     if process.returncode:
         raise Unavailable(f"{command[0]} failed: {_complaint(printed) or f'status {process.returncode}'}")

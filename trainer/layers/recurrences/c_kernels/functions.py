@@ -39,7 +39,7 @@ def scalar_decay_scan(q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor) -> Ten
 
 
 def channel_decay(q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor) -> Tensor:
-    """Return o, (batch, L, heads, d_v). Arguments: channel_decay.py. Raise ValueError where shapes disagree."""
+    """Return o, (batch, L, heads, d_v). Arguments: channel_decay.py. Raise ValueError at other shapes."""
     _expect(k, *q.shape)
     _expect(v, *q.shape[:3], v.shape[3])
     _expect(log_decay, *q.shape)

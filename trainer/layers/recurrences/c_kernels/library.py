@@ -1,13 +1,14 @@
 """The compiled kernels in this process, and calls of them by several threads.
 
-No OpenMP: a second runtime beside that of PyTorch ends the process on some systems, and not every compiler has
-one. Tasks of a call are independent, so threads of Python take a part each; the interpreter's lock is free
+No OpenMP: a second runtime beside that of PyTorch ends the process on some systems, and not every compiler
+has one. Tasks of a call are independent, so threads of Python take a part each; the interpreter's lock is free
 meanwhile, and a result does not depend on how many there are.
 """
 
 import ctypes
 import functools
 import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -50,7 +51,7 @@ def call(name: str, tasks: int, *arguments: Argument) -> None:
     Tensors must be contiguous, and of single precision or complex64. Raises MemoryError where a kernel finds
     none.
     """
-    function = getattr(_code(), name)
+    function: Callable[..., int] = getattr(_code(), name)
     passed = [_passed(each) for each in arguments]
     threads = max(1, min(torch.get_num_threads(), tasks))
     ends = [ctypes.c_int64(tasks * share // threads) for share in range(threads + 1)]
