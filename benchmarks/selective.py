@@ -1,6 +1,6 @@
 """Claim: forward and backward, the selective scan is at least 4 times faster than mambapy's parallel scan, in
-C 20 times, and takes at most an eighth of its memory; after a cut from 128 states to 12 it takes at most a fifth
-of the time.
+C 20 times, and takes at most an eighth of its memory; after a cut from 128 states to 12 it takes at most a
+fifth of the time.
 
 The reference is `mambapy.pscan` with the decays and inputs made for it as mambapy makes them. Batch 8, L 256,
 D 128, single precision, in turns; outputs and gradients of both agree to 1e-4. Memory is what the resident

@@ -147,7 +147,13 @@ class ReductionConfig:
         below=1.0,
     )
     attempts: int = setting(4, "proposals, evenly spaced through the window; 0 = never cut", minimum=0)
-    window: float = setting(0.1, "share of the steps in which the attempts lie", above=0.0, maximum=1.0)
+    window: float = setting(
+        0.1,
+        "share of the steps in which the attempts lie; 0.1 as published may end too early: "
+        "look at the knee of the regret of a run like yours, page Spectra",
+        above=0.0,
+        maximum=1.0,
+    )
     steps: list[int] = setting(
         [], "explicit steps of the attempts instead of attempts and window; 0 is before training", minimum=0
     )
@@ -181,7 +187,10 @@ class ReductionConfig:
         choices=("layer", "global"),
     )
     calibration: int = setting(
-        32, "training sequences on which families with data-dependent states measure them", minimum=1
+        32,
+        "training sequences on which states that depend on data are measured: a choice is fitted to half of "
+        "them, what it costs is measured on the other half",
+        minimum=1,
     )
     symmetry: str = setting(
         "complex",
@@ -218,7 +227,8 @@ class ReductionConfig:
     )
     measure_share: float = setting(
         0.02,
-        "share of the run's training time that measuring for one proposal may take, at least 2 s",
+        "share of the run's training time that all its cuts may take; beyond it proposals hold only what a "
+        "decision needs (where a person decides, each may take 2 s)",
         minimum=0.0,
         maximum=1.0,
     )

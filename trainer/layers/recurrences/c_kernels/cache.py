@@ -2,7 +2,7 @@
 
 What is loaded from there runs as this account. So the folder and the one around it belong to this account and
 are written by nobody else, no folder above them can be exchanged by another account, and no link is followed.
-A library bears its digest in its name and appears by one rename: what was torn or half written is never loaded.
+A library bears its digest in its name and appears by one rename: nothing torn or half written is loaded.
 """
 
 import hashlib

@@ -55,7 +55,7 @@ class Compiler:
 
 
 def obtain() -> tuple[Path, str]:
-    """Return the library, found or compiled, and its compiler's version. Raise Unavailable otherwise."""
+    """Return the library, found or compiled, and its compiler's version; else raise Unavailable."""
     try:
         chosen = find()
         folder, key = cache.folder(), chosen.key()

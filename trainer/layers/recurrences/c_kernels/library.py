@@ -1,8 +1,8 @@
 """The compiled kernels in this process, and calls of them by several threads.
 
 No OpenMP: a second runtime beside that of PyTorch ends the process on some systems, and not every compiler
-has one. Tasks of a call are independent, so threads of Python take a part each; the interpreter's lock is free
-meanwhile, and a result does not depend on how many there are.
+has one. Tasks of a call are independent, so threads of Python take a part each; the interpreter's lock is
+free meanwhile, and a result does not depend on how many there are.
 """
 
 import ctypes
