@@ -66,7 +66,7 @@ def building(folder: Path) -> Iterator[Path]:
 
 
 def publish(folder: Path, key: str, library: Path) -> Path:
-    """Move a finished library into the folder and return its path; several processes may do so at once."""
+    """Put a finished library into the folder and return its path; several processes may do so at once."""
     library.chmod(0o600)
     target = folder / f"{key}-{hashlib.sha256(library.read_bytes()).hexdigest()}.so"
     library.rename(target)

@@ -80,12 +80,13 @@ def find() -> Compiler:
 
 
 def _run(command: list[str], folder: Path) -> str:
-    """Return what a command prints. Whatever it has started ends with it, and its files stay in the folder."""
+    """Return what a command prints. What it has started ends with it, and its files stay in the folder."""
     surroundings = {**os.environ, "LC_ALL": "C", "TMPDIR": str(folder)}
     try:
         process = subprocess.Popen(
             command, cwd=folder, env=surroundings, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT, text=True, errors="replace", start_new_session=True,
+            stderr=subprocess.STDOUT, encoding="utf-8", errors="replace",
+            start_new_session=True,
         )  # fmt: skip
     except OSError as error:
         raise Unavailable(f"{command[0]} cannot be started: {error.strerror}") from error

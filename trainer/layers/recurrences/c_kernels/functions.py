@@ -58,7 +58,7 @@ def delta_rule(q: Tensor, k: Tensor, v: Tensor, beta: Tensor, log_decay: Tensor)
 
 
 def scan_in_place(x: Tensor, decay: Tensor, before: Tensor | None, reverse: bool) -> Tensor:
-    """Scan complex (L, M) in place and return a view of the last state. Arguments as ours (diagonal.py)."""
+    """Return a view of the last state of complex (L, M), scanned in place. Arguments: diagonal.py."""
     length, columns = x.shape
     decay = decay.resolve_conj().contiguous()
     before = None if before is None else before.resolve_conj().contiguous()
