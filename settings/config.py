@@ -54,7 +54,9 @@ class ModelConfig:
     r_max: float = setting(0.999, "largest |λ| at initialisation", above=0.0, below=1.0)
     max_phase: float = setting(2 * math.pi, "largest arg λ at initialisation", above=0.0, maximum=2 * math.pi)
     form: str = setting(
-        "auto", "recurrence: scan in time, kernel by FFT, or the cheaper", choices=("auto", "scan", "kernel")
+        "auto",
+        "recurrence: scan in time, kernel by FFT, chunks of steps as matrix products, or the cheapest",
+        choices=("auto", "scan", "kernel", "chunks"),
     )
     path: str = setting("", "folder to import your own model from, in addition to the installed packages")
     options: dict[str, Any] = setting({}, "keyword arguments of the family or of your own model")
