@@ -42,7 +42,7 @@ STEPS = 50
 SETTINGS: dict[str, Any] = {
     "training.seed": 0, "training.threads": 1, "training.device": "cpu", "training.log_every": 1,
     "training.checkpoint_every": 0, "reduction.policy": "auto", "reduction.grid": [1.0],
-    "reduction.evidence_samples": 32, "output.tensorboard": False,
+    "reduction.evidence_samples": 32, "output.tensorboard": False, "training.kernels": "own",
 }  # fmt: skip
 WIDE = {"training.steps": 10, "training.batch": 4, "model.width": 32}
 OF_TASK: dict[str, dict[str, Any]] = {

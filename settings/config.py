@@ -113,6 +113,13 @@ class TrainingConfig:
         False,
         "record what is compiled as CUDA graphs and replay them (mode reduce-overhead of torch.compile)",
     )
+    kernels: str = setting(
+        "auto",
+        "what computes recurrences: our code in PyTorch (own), or where it agrees with that a kernel for "
+        "the device (auto): on CPUs ours in C, where there is a C compiler, on CUDA those of packages. They "
+        "round differently; HANKELBOARD_KERNELS in the environment wins",
+        choices=("auto", "own"),
+    )
     threads: int = setting(
         0,
         "CPU threads; 0: the cores there are, shared by the runs that a worker trains at once",

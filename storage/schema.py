@@ -276,6 +276,8 @@ class _Fields(StateDimsBefore, total=False):
     references: list[Reference]
     text: Text
     forms: list[str | None]
+    scan: str
+    compiler: str
     best: Best | None
     test: Scores
     train_s: Seconds
@@ -757,7 +759,7 @@ EVENT_KEYS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     EventKind.COMMAND_APPLIED: (_ANSWER, _NAMED),
     EventKind.COMMAND_REFUSED: (_ANSWER, (*_NAMED, "reason")),
     EventKind.POLICY_CHANGED: (("policy", "waiting"), ("by", "by_role", *_ANSWER)),
-    EventKind.KERNEL_CHOSEN: ((), ("forms",)),
+    EventKind.KERNEL_CHOSEN: ((), ("forms", "scan", "compiler", "reason")),
     EventKind.LOSS_NOT_FINITE: ((), ()),
     EventKind.RESUME_REFUSED: (("reason",), ()),
     EventKind.CHANGES_ACCEPTED: (("changes",), ("command_id", *_NAMED)),

@@ -40,3 +40,5 @@ class LoopState:
     """Form of the recurrence of each reducible layer; None where a family has one only."""
     forms_of: list[int] = field(default_factory=list)
     """The state dimensions that the forms were chosen for."""
+    scan: str = ""
+    """What computes scans of complex states, for those dimensions; empty where no layer has any."""

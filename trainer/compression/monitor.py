@@ -3,7 +3,7 @@
 from typing import Any, NamedTuple, cast
 
 from hankelboard.storage.layout import SystemsName
-from hankelboard.storage.schema import Scores
+from hankelboard.storage.schema import EventFields, Scores
 from hankelboard.storage.scores import BITS_METRIC, PRIMARY_METRIC
 from hankelboard.storage.systems import publish_systems
 from hankelboard.storage.vocabulary import EventKind, Phase, SnapshotCause
@@ -11,7 +11,10 @@ from hankelboard.trainer.compression.calibration import calibrate, monitored
 from hankelboard.trainer.compression.run import Run
 from hankelboard.trainer.compression.systems import encode
 from hankelboard.trainer.compression.workload import Workload
-from hankelboard.trainer.layers.recurrences.installed_kernels import OWN
+from hankelboard.trainer.layers.diagonal_layer import SharedStates
+from hankelboard.trainer.layers.recurrences import installed_kernels, scan_choice
+from hankelboard.trainer.layers.recurrences.c_kernels.library import library
+from hankelboard.trainer.layers.recurrences.installed_kernels import OWN, C
 from hankelboard.trainer.reduction.reducible import FloatArray, ReducibleLayer
 
 
@@ -156,16 +159,41 @@ class Monitor:
         run, state = self._run, self._run.state
         batch, length = self._workload.batch_shape
         forms = [layer.form_for(batch, length) for _, layer in run.layers]
-        if (forms, run.state_dims) != (state.forms, state.forms_of):
-            state.forms, state.forms_of = forms, run.state_dims
-            run.event(EventKind.KERNEL_CHOSEN, forms=forms)
+        scan = self._scan_for(forms)
+        if (forms, scan, run.state_dims) != (state.forms, state.scan, state.forms_of):
+            state.forms, state.scan, state.forms_of = forms, scan, run.state_dims
+            run.event(EventKind.KERNEL_CHOSEN, **self._chosen(forms, scan))
         self.bind_forms()
+
+    def _scan_for(self, forms: list[str | None]) -> str:
+        """Return what computes scans of complex states, "" where no layer has any."""
+        if not any(isinstance(layer, SharedStates) for _, layer in self._run.layers):
+            return ""
+        kept = (
+            self._run.state.scan or OWN if self._settled() else None
+        )  # no name: of before there were kernels
+        return installed_kernels.choose_scan(kept, self._run.device)
+
+    def _chosen(self, forms: list[str | None], scan: str) -> EventFields:
+        """Return what the event says: of kernels in C what compiled them, or why there are none."""
+        fields: EventFields = {"forms": forms}
+        if scan:
+            fields["scan"] = scan
+        if C in (*forms, scan):
+            fields["compiler"] = library().compiler
+        elif OWN in (*forms, scan) and (reason := installed_kernels.not_in_c(self._run.device)):
+            fields["reason"] = reason
+            self._run.recorder.say(f"recurrences are computed by PyTorch, not in C: {reason}")
+        return fields
 
     def bind_forms(self) -> None:
         """Bind layers to the forms that were settled for their dimensions; free those that have none yet."""
-        state = self._run.state
-        settled = state.forms_of == self._run.state_dims
+        state, settled = self._run.state, self._settled()
         layers = [layer for _, layer in self._run.layers]
         for layer, form in zip(layers, state.forms if settled else [None] * len(layers), strict=True):
             if layer.offers("form_for"):
                 layer.form_kept = form or (OWN if settled else None)  # no name: of before there were kernels
+        scan_choice.bind(settled and state.scan == C)
+
+    def _settled(self) -> bool:
+        return self._run.state.forms_of == self._run.state_dims

@@ -21,7 +21,7 @@ from hankelboard.trainer.layers.initial import time_step_bias
 from hankelboard.trainer.layers.kernel_choice import KernelChoice
 from hankelboard.trainer.layers.measured_states import MatrixSampler, MeasuredParameters, Sums
 from hankelboard.trainer.layers.recurrences.delta_rule import delta_rule_states
-from hankelboard.trainer.layers.recurrences.installed_kernels import DELTA_RULE
+from hankelboard.trainer.layers.recurrences.installed_kernels import C_DELTA_RULE, DELTA_RULE
 from hankelboard.trainer.layers.sequence_layer import SequenceLayer
 from hankelboard.trainer.layers.state_map import StateMap
 from hankelboard.trainer.layers.streaming import deltanet as streaming_form
@@ -130,7 +130,7 @@ class GatedDeltaRule(KernelChoice, MeasuredParameters[Statistics]):
     (trainer/reduction/families/deltanet_reduction.py). They are not trained, so keys stay at most 1 long.
     """
 
-    kernel = DELTA_RULE
+    kernels = (DELTA_RULE, C_DELTA_RULE)
     importance = "output_energy"
     monitored = "key_query_energy"
     observer, sampler = Observer, Sampler

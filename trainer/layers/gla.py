@@ -18,7 +18,7 @@ from hankelboard.trainer.layers.initial import projection
 from hankelboard.trainer.layers.kernel_choice import KernelChoice
 from hankelboard.trainer.layers.measured_states import MatrixSampler, MeasuredParameters, Sums
 from hankelboard.trainer.layers.recurrences.channel_decay import channel_decay_states
-from hankelboard.trainer.layers.recurrences.installed_kernels import CHANNEL_DECAY
+from hankelboard.trainer.layers.recurrences.installed_kernels import C_CHANNEL_DECAY, CHANNEL_DECAY
 from hankelboard.trainer.layers.sequence_layer import SequenceLayer
 from hankelboard.trainer.layers.streaming import gla as streaming_form
 from hankelboard.trainer.reduction.families import gla_reduction
@@ -119,7 +119,7 @@ class ChannelDecayAttention(KernelChoice, MeasuredParameters[Statistics]):
     W_q (reduction/families/gla_reduction.py). The usual 1 / √d_k is in the initial W_q: a cut keeps it.
     """
 
-    kernel = CHANNEL_DECAY
+    kernels = (CHANNEL_DECAY, C_CHANNEL_DECAY)
     importance = "output_energy"
     observer, sampler = Observer, Sampler
     answers, system_class, cut_parameters = gla_reduction, GlaSystem, gla_reduction.CUT

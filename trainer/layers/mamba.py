@@ -20,7 +20,7 @@ from hankelboard.trainer.layers.causal_convolution import CausalConvolution
 from hankelboard.trainer.layers.initial import projection, time_step_bias
 from hankelboard.trainer.layers.kernel_choice import KernelChoice
 from hankelboard.trainer.layers.measured_states import MeasuredParameters, OutputSample, Sums
-from hankelboard.trainer.layers.recurrences.installed_kernels import SELECTIVE
+from hankelboard.trainer.layers.recurrences.installed_kernels import C_SELECTIVE, SELECTIVE
 from hankelboard.trainer.layers.recurrences.selective import selective_states
 from hankelboard.trainer.layers.sequence_layer import SequenceLayer
 from hankelboard.trainer.layers.streaming import mamba as streaming_form
@@ -172,7 +172,7 @@ class SelectiveSSM(KernelChoice, MeasuredParameters[Statistics]):
     on calibration sequences needs most (mamba_reduction.py). A = −exp(A_log) < 0 at all times.
     """
 
-    kernel = SELECTIVE
+    kernels = (SELECTIVE, C_SELECTIVE)
     importance = "output_energy"
     observer, sampler = Observer, Sampler
     answers, system_class = mamba_reduction, SelectiveSystem

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from hankelboard.trainer.layers.kernel_choice import KernelChoice
 from hankelboard.trainer.layers.measured_states import MatrixSampler, MeasuredStates, Sums
-from hankelboard.trainer.layers.recurrences.installed_kernels import SCALAR_DECAY
+from hankelboard.trainer.layers.recurrences.installed_kernels import C_SCALAR_DECAY, SCALAR_DECAY
 from hankelboard.trainer.layers.recurrences.scalar_decay import scalar_decay_states
 from hankelboard.trainer.reduction.measured import matrix_states
 from hankelboard.trainer.reduction.measured.matrix_states import (
@@ -83,7 +83,7 @@ class ScalarDecayCore(KernelChoice, MeasuredStates[MatrixStatistics]):
     these (trainer/reduction/measured/matrix_states.py).
     """
 
-    kernel = SCALAR_DECAY
+    kernels = (SCALAR_DECAY, C_SCALAR_DECAY)
     importance = "output_energy"
     monitored = "hsv_squared"
     observer, sampler = StateMoments, StateSampler

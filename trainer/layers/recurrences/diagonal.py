@@ -20,6 +20,9 @@ import torch
 from scipy.fft import next_fast_len
 from torch import Tensor
 
+from hankelboard.trainer.layers.recurrences import scan_choice
+from hankelboard.trainer.layers.recurrences.c_kernels.functions import scan_in_place
+
 BLOCK_STATES = 1 << 18
 """Complex states per block of time on a CPU: 2 MiB in single precision, so that they stay in its cache."""
 STEP_STATES = 1024
@@ -204,9 +207,10 @@ def _drive(
 def _scan_in_place(x: Tensor, decay: Tensor, before: Tensor | None, *, reverse: bool = False) -> Tensor:
     """Add decay · x[t−1] to x[t] from the first step on, or decay · x[t+1] from the last step back.
 
-    Many states per step: one call per step. Few, or on another device than the CPU: chunks of `CHUNK` steps
-    are scanned side by side, then the chunks' ends in the same way with λ^CHUNK for λ, and step j of every
-    chunk gets λ^j times the end before it: calls grow as log L. Steps that fill no chunk follow one by one.
+    In C where the run is bound to it (c_kernels/complex_scan.c). Else many states per step: a call per step.
+    Few, or on another device than the CPU: chunks of `CHUNK` steps are scanned side by side, then the chunks'
+    ends in the same way with λ^CHUNK for λ, and step j of every chunk gets λ^j times the end before it: calls
+    grow as log L. Steps that fill no chunk follow one by one.
 
     Parameters
     ----------
@@ -220,6 +224,8 @@ def _scan_in_place(x: Tensor, decay: Tensor, before: Tensor | None, *, reverse: 
     last : (M,) complex
         A view of the last state reached.
     """
+    if scan_choice.in_c(x):
+        return scan_in_place(x, decay, before, reverse)
     length, size = x.shape
     if before is not None:
         x[-1 if reverse else 0].addcmul_(decay, before)
