@@ -90,6 +90,7 @@ def test_a_proposal_holds_everything_and_nothing_was_changed(model, task):
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     for layer in proposal["layers"]:
         assert layer["gain"] > 0 and len(layer["null_ranks"]) == 5
+        assert 0.0 < layer["stability"].pop("overlap_random") <= 1.0
         assert layer["stability"] == {"overlap": pytest.approx(1.0), "weyl": pytest.approx(0.0, abs=1e-6)}
         assert set(layer["response"]) == {"omega", "full", "reduced", "error"}
         assert max(layer["response"]["error"]) <= layer["error_interval"][1] * (1 + 1e-9)
