@@ -127,12 +127,12 @@ def _knee(record: Analysis, row: RunRow, layer: AnalysedLayer, chosen: Regret) -
     knee = chosen["knee"]
     if knee is None:
         return (
-            f"**No knee:** regret of a cut {what} does not stay below {small}, a tenth of the tolerance, "
+            f"No knee: regret of a cut {what} does not stay below {small}, a tenth of the tolerance, "
             "from any snapshot before the last one on."
         )
     place = f"{labels.percent(knee / layer['steps'][-1], 0)} of the {labels.count(layer['steps'][-1])} steps"
     return (
-        f"**Knee at step {labels.count(knee)}**, {place}: cuts {what} made from there on lose less "
+        f"Knee at step {labels.count(knee)}, {place}: cuts {what} made from there on lose less "
         f"than {small} of the sum of σ beyond the best one's loss.{_about_the_window(record, row, knee)}"
     )
 
