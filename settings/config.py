@@ -180,7 +180,10 @@ class ReductionConfig:
         choices=("layer", "global"),
     )
     calibration: int = setting(
-        32, "training sequences on which families with data-dependent states measure them", minimum=1
+        32,
+        "training sequences on which states that depend on data are measured: a choice is fitted to half of "
+        "them, what it costs is measured on the other half",
+        minimum=1,
     )
     symmetry: str = setting(
         "complex",
@@ -217,7 +220,8 @@ class ReductionConfig:
     )
     measure_share: float = setting(
         0.02,
-        "share of the run's training time that measuring for one proposal may take, at least 2 s",
+        "share of the run's training time that all its cuts may take; beyond it proposals hold only what a "
+        "decision needs (where a person decides, each may take 2 s)",
         minimum=0.0,
         maximum=1.0,
     )

@@ -57,15 +57,6 @@ def tail_sums(importances: Sequence[float]) -> list[float]:
     return tails[::-1]
 
 
-def error_bounds(hsv: Sequence[float]) -> list[float]:
-    """Return 2 Σ_{i>r} σ_i for r = 0..N: the H∞ bound on one layer's linear part, not on the loss.
-
-    >>> error_bounds([3.0, 1.0])
-    [8.0, 2.0, 0.0]
-    """
-    return [2.0 * tail for tail in tail_sums(hsv)]
-
-
 def evenness(importances: Sequence[float]) -> float:
     """Return how even the importances of N states are: 0 where one state has all, 1 where all are equal.
 

@@ -77,7 +77,9 @@ TERMS = {
         "null rank": "The rank that the same rule leaves of layers that were never trained. A proposal "
         "near it says "
         "something about how layers are initialised, not about what this one learned.",
-        "badge": "Advice about a proposal with its reasons. No policy looks at it.",
+        "badge": "Advice about a proposal with its reasons. Its colour follows how far the output of each "
+        "layer changes, by limits that stand beside it, and what else speaks against the cut. What was not "
+        "measured is never green. No policy looks at it.",
         "expired, superseded": "Nobody decided in time; or the proposal was overtaken, by a rollback for "
         "example.",
     },
@@ -85,8 +87,9 @@ TERMS = {
         "95 % interval": "Paired bootstrap over validation sequences: how far chance in the choice of "
         "sequences "
         "could move the change that was measured. Where 0 lies inside, no change was shown.",
-        "output change": "How far a cut layer's output differs from the uncut layer's for the same inputs, "
-        "relative.",
+        "output change": "How far a layer's output differs when it alone is cut and is fed what the uncut "
+        "network gives it, relative to what its states put out. Measured on calibration sequences that were "
+        "held out: no choice of states was fitted to them. It says better than a share what a cut costs.",
         "divergence of predictions": "Mean Kullback-Leibler divergence of the class probabilities, cut "
         "against uncut, "
         "in nats. It sees changes that accuracy does not.",

@@ -9,14 +9,15 @@ from hankelboard.app.charts import analysis, metric_tables, outcomes
 from hankelboard.app.data import (
     analyses,
     columns,
+    compared_runs,
     interventions,
     proposals,
 )
 from hankelboard.app.data import (
     runs as data,
 )
-from hankelboard.app.panels import baseline as uncut
 from hankelboard.storage import atomic, commands
+from hankelboard.storage.figures import percent
 from hankelboard.storage.history import History
 from hankelboard.storage.journal import read_journal
 from hankelboard.storage.proposals import publish_measurement, ranks_within
@@ -52,6 +53,36 @@ def waiting(runs):
 def decide_and_apply(run):
     run.decide(1)
     run.answer(1)
+
+
+def test_a_layer_says_how_far_its_output_changes_where_that_was_measured(open_page, waiting):
+    page = open_page("truncation", run=waiting.id)
+    layer = proposals.proposal(waiting.id, 1)["layers"][0]
+    ranks, errors = layer["output_error"]["ranks"], layer["output_error"]["errors"]
+    key = next(slider.key for slider in page.select_slider if slider.key.startswith("rank_0"))
+    amount = (
+        f"its output changes by {percent(errors[2], 1)} (measured on 16 sequences: calibration, held out)"
+    )
+    page.select_slider(key=key).set_value(ranks[2]).run()
+    assert amount.replace("its", "Its") in text_of(page)
+    page.select_slider(key=key).set_value(ranks[2] + 1).run()
+    assert f"Not measured at this rank; at rank {ranks[2]} {amount}" in text_of(page)
+    page.select_slider(key=key).set_value(64).run()
+    assert "Its output does not change." in text_of(page)
+
+
+def test_older_records_say_that_it_was_not_measured_and_limits_are_those_of_the_record(open_page, runs):
+    run = SyntheticRun(runs).start()
+    run.train(200)
+    layers = run.evidence()["layers"]
+    for layer in layers:
+        del layer["output_error"]
+    badge = {"color": "amber", "reasons": ["layer 0: its output changes by 12 %"]}
+    run.propose(layers=layers, badge=badge)
+    told = text_of(open_page("truncation", run=run.id))
+    assert "How far its output changes was not measured." in told and "green below" not in told
+    run.propose(badge=badge | {"amber_from": 0.07, "red_above": 0.3})
+    assert "green below 7 %, red above 30 %" in text_of(open_page("truncation", run=run.id))
 
 
 def test_a_budget_sets_the_ranks_of_all_layers(open_page, waiting):
@@ -151,7 +182,7 @@ def test_a_cut_run_stands_beside_the_baseline_of_its_group(open_page, runs, wait
     baseline.train(400)
     SyntheticRun(runs, "elsewhere", role="baseline", group="other").start().train(100)
     row = data.summary(waiting.id)
-    assert uncut.baseline_of(row, data.summaries())["run"] == baseline.id
+    assert compared_runs.baseline_of(row, data.summaries())["run"] == baseline.id
     page = open_page("run", run=waiting.id)
     assert "As if uncut" in str([s.value for s in page.subheader])
     assert "up to step 400" in text_of(page)

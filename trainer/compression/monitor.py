@@ -12,6 +12,7 @@ from hankelboard.trainer.compression.run import Run
 from hankelboard.trainer.compression.systems import encode
 from hankelboard.trainer.compression.workload import Workload
 from hankelboard.trainer.layers.recurrences.installed_kernels import OWN
+from hankelboard.trainer.reduction.reducible import FloatArray, ReducibleLayer
 
 
 class Weights(NamedTuple):
@@ -20,6 +21,15 @@ class Weights(NamedTuple):
     branch: int
     step: int
     reductions: tuple[int, ...]
+    state_dims: tuple[int, ...]
+    """Others as soon as a cut is made; it counts among the reductions a little later."""
+
+
+def _spectrum_of(layer: ReducibleLayer) -> FloatArray | ValueError:
+    try:
+        return layer.spectrum(layer.extract())
+    except ValueError as error:
+        return error
 
 
 class Monitor:
@@ -38,6 +48,9 @@ class Monitor:
         """The systems of all layers at the last two scheduled snapshots."""
         self._calibrated: Weights | None = None
         """What the layers' statistics are of."""
+        self._validated: tuple[Weights, Scores] | None = None
+        self._spectra: tuple[Weights, list[FloatArray | ValueError]] | None = None
+        """What was measured last, and of which weights: at the same boundary several ask for it."""
         run.when_restored.append(self.bind_forms)
         run.when_reshaped.append(self.settle_forms)
 
@@ -45,8 +58,11 @@ class Monitor:
 
     def measure(self) -> Scores:
         """Return validation loss and accuracy now, for an event; the next checkpoint carries them, too."""
-        self._run.recorder.show_phase(Phase.EVALUATING)
-        measured = self._workload.evaluate(self._run.model)
+        weights = self._weights()
+        if self._validated is None or self._validated[0] != weights:
+            self._run.recorder.show_phase(Phase.EVALUATING)
+            self._validated = weights, self._workload.evaluate(self._run.model)
+        measured = self._validated[1]
         self._run.state.last = {
             f"val/{name}": value for name, value in cast(dict[str, float], measured).items()
         }
@@ -79,15 +95,20 @@ class Monitor:
         if snapshot == SnapshotCause.SCHEDULED:
             systems = [layer.extract() for _, layer in run.layers]
             self._snapshots = [*self._snapshots[-1:], (self._weights(), systems)]
-        for index, (name, layer) in enumerate(run.layers):
-            try:
-                spectrum = layer.spectrum(layer.extract())
-            except ValueError as error:
-                run.recorder.say(f"no spectrum of {name}: {error}")
+        for index, ((name, layer), spectrum) in enumerate(zip(run.layers, self._spectra_now(), strict=True)):
+            if isinstance(spectrum, ValueError):
+                run.recorder.say(f"no spectrum of {name}: {spectrum}")
                 continue
             run.recorder.spectrum(
                 index, [float(value) for value in spectrum], importance=monitored(layer), snapshot=snapshot
             )
+
+    def _spectra_now(self) -> list[FloatArray | ValueError]:
+        """Return the spectrum of each layer, or why it has none, computed once for the same weights."""
+        weights = self._weights()
+        if self._spectra is None or self._spectra[0] != weights:
+            self._spectra = weights, [_spectrum_of(layer) for _, layer in self._run.layers]
+        return self._spectra[1]
 
     def earlier_systems(self) -> list[Any] | None:
         """Return the systems of all layers at the last scheduled snapshot before this step, in the same
@@ -122,7 +143,7 @@ class Monitor:
 
     def _weights(self) -> Weights:
         state = self._run.state
-        return Weights(state.branch, state.step, tuple(state.reductions))
+        return Weights(state.branch, state.step, tuple(state.reductions), tuple(self._run.state_dims))
 
     # Forms.
 

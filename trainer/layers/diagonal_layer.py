@@ -113,6 +113,10 @@ class DiagonalLayer(ReducibleLayer, SequenceLayer):
         """Return relative error between the layer now and the dense reduced system."""
         return self.answers.verify(self.extract(), reduction)
 
+    def from_states(self, inputs: Tensor, outputs: Tensor) -> Tensor:
+        """Return y − D ∘ u."""
+        return outputs - self.D * inputs
+
     def extra_repr(self) -> str:
         return f"width={self.width}, state_dim={self.state_dim}, method={self.method.name!r}"
 
