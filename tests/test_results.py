@@ -54,5 +54,6 @@ def test_rows_of_a_suite_say_what_its_series_run():
     for name, finals in rows.items():
         suite = {one.name: one for one in load_suite(name).series}
         for final in finals:
-            model, data = suite[final.series].tables["model"], suite[final.series].tables["data"]
-            assert (final.family, final.task) == (model["family"], data["task"]), final.run
+            config = suite[final.series].config(final.seed, dict.fromkeys(suite, "a run"))
+            assert (final.family, final.task) == (config.model.family, config.data.task), final.run
+            assert final.preset == suite[final.series].preset_of(config), final.run
