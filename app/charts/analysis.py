@@ -94,8 +94,8 @@ def _small() -> tuple[alt.Chart, alt.Chart]:
 def _knee() -> tuple[alt.Chart, alt.Chart]:
     """Return the vertical line of the knee, with its step."""
     at = table("knee").encode(x="step:Q")
-    named = at.mark_text(align="left", baseline="top", dx=5, color=colors.CUT, fontWeight="bold").encode(
-        text=alt.Text("label:N"), y=alt.value(2)
+    named = at.mark_text(align="left", baseline="bottom", dx=5, color=colors.CUT, fontWeight="bold").encode(
+        text=alt.Text("label:N"), y=alt.value("height")
     )
     label = named.transform_calculate(label="'knee: step ' + format(datum.step, ',d')")
     return at.mark_rule(clip=True, color=colors.CUT, strokeWidth=2), label
