@@ -94,8 +94,8 @@ def _small() -> tuple[alt.Chart, alt.Chart]:
 def _knee() -> tuple[alt.Chart, alt.Chart]:
     """Return the vertical line of the knee, with its step."""
     at = table("knee").encode(x="step:Q")
-    named = at.mark_text(align="left", baseline="top", dx=5, color=colors.CUT, fontWeight="bold").encode(
-        text=alt.Text("label:N"), y=alt.value(2)
+    named = at.mark_text(align="left", baseline="bottom", dx=5, color=colors.CUT, fontWeight="bold").encode(
+        text=alt.Text("label:N"), y=alt.value("height")
     )
     label = named.transform_calculate(label="'knee: step ' + format(datum.step, ',d')")
     return at.mark_rule(clip=True, color=colors.CUT, strokeWidth=2), label
@@ -130,9 +130,9 @@ def _long(table: pa.Table, names: dict[str, str]) -> pa.Table:
 
 
 STABILITY = {
-    "overlap": "overlap", "order": "Kendall τ",
-    "overlap_start": "overlap with the start", "order_start": "Kendall τ with the start",
-    "overlap_random": "overlap by lot (τ by lot: 0)",
+    "overlap": "overlap", "order": "τ of order",
+    "overlap_start": "overlap, start", "order_start": "τ, start",
+    "overlap_random": "overlap, by lot",
 }  # fmt: skip
 DRIFT = {"weyl": "Weyl's bound", "drift": "measured drift"}
 
@@ -161,13 +161,13 @@ def _curves(names: dict[str, str], y: alt.Y, hues: list[str], dashes: list[list[
         )
         .add_params(ZOOM)
     )
-    return specification(alt.layer(line), 220)
+    return specification(alt.layer(line), 260)
 
 
 @cache
 def stability_spec() -> Spec:
     """Return the chart of overlap and order from one snapshot to the next, with their baselines."""
-    y = alt.Y("value:Q", title="1: nothing changed", scale=alt.Scale(zero=False),
+    y = alt.Y("value:Q", title="agreement", scale=alt.Scale(zero=False),
               axis=alt.Axis(tickCount=5))  # fmt: skip
     hues = [colors.POINT, colors.CUT, colors.POINT, colors.CUT, colors.QUIET]
     return _curves(STABILITY, y, hues, [[1, 0], [1, 0], [5, 3], [5, 3], [2, 2]])

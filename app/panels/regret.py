@@ -127,20 +127,20 @@ def _knee(record: Analysis, row: RunRow, layer: AnalysedLayer, chosen: Regret) -
     knee = chosen["knee"]
     if knee is None:
         return (
-            f"**No knee:** regret of a cut {what} does not stay below {small}, a tenth of the tolerance, "
+            f"No knee: regret of a cut {what} does not stay below {small}, a tenth of the tolerance, "
             "from any snapshot before the last one on."
         )
     place = f"{labels.percent(knee / layer['steps'][-1], 0)} of the {labels.count(layer['steps'][-1])} steps"
     return (
-        f"**Knee at step {labels.count(knee)}**, {place}: cuts {what} made from there on lose less "
+        f"Knee at step {labels.count(knee)}, {place}: cuts {what} made from there on lose less "
         f"than {small} of the sum of σ beyond the best one's loss.{_about_the_window(record, row, knee)}"
     )
 
 
 def _about_the_window(record: Analysis, row: RunRow, knee: int) -> str:
     """Return what the knee of a whole, uncut run says about the window of the attempts."""
-    window = runs.config(row["run"]).get("reduction", {}).get("window")
-    if record["provisional"] or record["left_out_before_cut"] or not isinstance(window, int | float):
+    window = _window(row["run"])
+    if record["provisional"] or record["left_out_before_cut"] or window is None:
         return ""
     needed = math.ceil(100 * knee / record["until_step"]) / 100
     if knee <= window * record["until_step"]:
@@ -149,6 +149,14 @@ def _about_the_window(record: Analysis, row: RunRow, knee: int) -> str:
         f" The window of this run, reduction.window = {window:g}, ends before it: in a run like this one, "
         f"{needed:g} puts the last attempt there."
     )
+
+
+def _window(run_id: str) -> float | None:
+    """Return the window of a run's attempts; None where it names their steps instead."""
+    reduction = runs.config(run_id).get("reduction", {})
+    named = "steps" in reduction and reduction["steps"]
+    window = reduction["window"] if "window" in reduction and not named else None
+    return window if isinstance(window, int | float) else None
 
 
 def _baselines(layer: AnalysedLayer, chosen: Regret) -> str:

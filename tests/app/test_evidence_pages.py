@@ -209,7 +209,7 @@ def analysis_with(**newer):
 def test_the_knee_is_shown_with_what_it_says_about_the_window(open_page, waiting):
     publish_analysis(waiting.paths, analysis_with())
     told = text_of(open_page("spectra", run=waiting.id))
-    assert "Knee at step 20, 10 % of the 200 steps" in told.replace("*", "")
+    assert "Knee at step 20, 10 % of the 200 steps" in told
     assert "reaches it" in told and "at step 20: 0.40 %" in told and "drawn by lot: 30.00 %" in told
     publish_analysis(waiting.paths, analysis_with(knee=60))
     assert "0.3 puts the last attempt there" in text_of(open_page("spectra", run=waiting.id))
