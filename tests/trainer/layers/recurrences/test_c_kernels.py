@@ -59,7 +59,12 @@ def assert_agreement(kernel, parts, tolerance=3e-6, absolute=1e-7):
 
 
 @pytest.mark.parametrize(
-    ("kernel", "shape"), [(kernel, shape) for kernel, shapes in SHAPES.items() for shape in shapes], ids=str
+    ("kernel", "shape"),
+    [
+        pytest.param(kernel, shape, id=f"{kernel.function}-{shape}")
+        for kernel, shapes in SHAPES.items()
+        for shape in shapes
+    ],
 )
 def test_output_and_all_gradients_agree_with_ours(kernel, shape):
     assert_agreement(kernel, sample(kernel, *shape))
