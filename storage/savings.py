@@ -119,18 +119,27 @@ def in_words(savings: Savings) -> str:
     'saved 41 min 00 s (31 %) against uncut so far, 22 min 00 s more to come'
     >>> in_words({**saved, "net_s": -180.0, "share": -0.04, "to_come_s": 0.0})
     'cost 3 min 00 s more (4 %) than uncut so far'
+    >>> in_words({**saved, "net_s": -180.0, "share": -0.04})
+    'cost 3 min 00 s more (4 %) than uncut so far, 22 min 00 s to be saved until the end'
     """
     amount, share = figures.duration(abs(savings["net_s"])), figures.percent(abs(savings["share"]), 0)
     saved = f"saved {amount} ({share}) against uncut so far"
     lost = f"cost {amount} more ({share}) than uncut so far"
-    return ", ".join(filter(None, (lost if savings["net_s"] < 0 else saved, to_come(savings["to_come_s"]))))
+    so_far = lost if savings["net_s"] < 0 else saved
+    return ", ".join(filter(None, (so_far, to_come(savings["to_come_s"], savings["net_s"]))))
 
 
-def to_come(seconds: float) -> str:
-    """Return what is left to be saved, or to be lost; empty where that is next to nothing."""
+def to_come(seconds: float, so_far: float) -> str:
+    """Return what is left to be saved, or to be lost; empty where that is next to nothing.
+
+    "More" only of what goes on as it was so far: after a loss it would be more loss.
+    """
     if abs(seconds) < 0.5:
         return ""
-    return f"{figures.duration(abs(seconds))} {'more' if seconds > 0 else 'to be lost'} to come"
+    amount = figures.duration(abs(seconds))
+    if seconds > 0 and so_far >= 0:
+        return f"{amount} more to come"
+    return f"{amount} to be {'saved' if seconds > 0 else 'lost'} until the end"
 
 
 def energy_in_words(energy_j: float, train_s: float | None, savings: Savings | None) -> str:

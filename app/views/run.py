@@ -121,7 +121,7 @@ def saved_figure(saved: Savings) -> None:
     frame.figure(
         "More than uncut so far" if lost else "Saved against uncut so far",
         f"{labels.duration(abs(saved['net_s']))} ({labels.percent(abs(saved['share']), 0)})",
-        savings.to_come(saved["to_come_s"]),
+        savings.to_come(saved["to_come_s"], saved["net_s"]),
         help=f"Net: {savings.parts_in_words(saved)}. Seconds per step were measured before and after each "
         "cut, in turns; the speed of the uncut model is what they say of the training since",
     )

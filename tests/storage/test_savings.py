@@ -70,7 +70,7 @@ def test_a_cut_that_made_steps_slower_has_cost_time():
     found = saved(proposed(1, 20), cut(1, 20, 40.0, 0.1, 0.2, 4), steps_left=100, cutting_s=2.0)
     assert found["steps_s"] == pytest.approx(-30.0) and found["net_s"] == pytest.approx(-32.0)
     assert in_words(found).startswith("cost 32 s more (46 %) than uncut so far, ")
-    assert in_words(found).endswith("s to be lost to come")
+    assert in_words(found).endswith("s to be lost until the end")
     assert parts_in_words(found) == "30 s more for steps, 2.0 s spent on cuts"
 
 
