@@ -13,7 +13,6 @@ import hashlib
 import hmac
 import json
 import os
-import secrets
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -254,7 +253,7 @@ def _key_or_new(paths: RunPaths) -> bytes:
         return _key(paths)
     private_files.make_folder(_folder())
     with contextlib.suppress(FileExistsError):  # made by another process just now
-        private_files.create(_key_file(), f"{secrets.token_hex(32)}\n".encode())
+        private_files.create(_key_file(), f"{os.urandom(32).hex()}\n".encode())
     return _key(paths)
 
 

@@ -14,6 +14,7 @@ from benchmarks import (
     cut,
     eight_hours,
     evidence,
+    kernels,
     log_step,
     overhead,
     pages,
@@ -30,8 +31,8 @@ from benchmarks.repetitions import Missing
 
 README = Path(__file__).with_name("README.md")
 MODULES = (
-    recurrence, associative, states, selective, cut, compiled, truncation, evidence, regularisation, overhead,
-    log_step, streaming, reading, run_list, pages, eight_hours,
+    recurrence, associative, states, selective, kernels, cut, compiled, truncation, evidence, regularisation,
+    overhead, log_step, streaming, reading, run_list, pages, eight_hours,
 )  # fmt: skip
 
 

@@ -5,9 +5,8 @@
 
 The trained models of the suite's uncut runs are cut to N/2, N/4 and N/8 states without further training: by
 the family's own method, by single states (diagonal) and at random. Measured on validation sequences, the mean
-over layers of ‖y − y_r‖ / ‖y‖. Predicted: √(discarded share) where shares are of squared outputs; what gated
-DeltaNet says of itself; for linear time-invariant layers the same ratio for white noise at the input. Said
-again, the suite goes on where it was.
+over layers of ‖y − y_r‖ / ‖y‖. Predicted: √(discarded share) where shares are of squared outputs; for linear
+time-invariant layers the same ratio for white noise at the input. Said again, the suite goes on where it was.
 """
 
 import argparse
@@ -23,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from benchmarks import headline
 from hankelboard.comparison import report, tables
@@ -52,6 +51,8 @@ BASELINES = ("diagonal", "aire", "random")
 DELETION = "deletion"
 """The family's own choice without compensation, which is what the shares predict."""
 SEQUENCES = 256
+MEASURED_ON = 64
+"""Validation sequences on which accuracy, and of which errors of outputs, are measured."""
 CALIBRATION = 128
 Row = dict[str, Any]
 
@@ -134,7 +135,7 @@ def measure(model: nn.Module, task: Task, comparison: Comparison, ranks: list[in
     return {
         "rank": ranks[0],
         "predicted": predicted(model, trial, task, ranks),
-        "measured": statistics.fmean(error or 0.0 for error in point["output_error"]),
+        "measured": statistics.fmean(errors(trial, layer_outputs(model, task.val.inputs[:MEASURED_ON]))),
         "before": comparison.before["accuracy"],
         "after": point["accuracy"],
     }
@@ -143,12 +144,6 @@ def measure(model: nn.Module, task: Task, comparison: Comparison, ranks: list[in
 def predicted(model: nn.Module, trial: nn.Module, task: Task, ranks: list[int]) -> float | str:
     """Mean over layers of √(discarded share), or of the error for white noise; "" where nothing predicts."""
     layers: list[Any] = [layer for _, layer in reducible_layers(model)]
-    if all(layer.offers("predicted_error") for layer in layers):
-        systems = [layer.extract() for layer in layers]
-        return statistics.fmean(
-            layer.predicted_error(system, layer.reduce(system, rank))
-            for layer, system, rank in zip(layers, systems, ranks, strict=True)
-        )
     if all(importance_of(layer.importance).squared for layer in layers):
         tables = [layer.propose(layer.extract()) for layer in layers]
         shares = [table.discarded_share[rank] for table, rank in zip(tables, ranks, strict=True)]
@@ -158,16 +153,25 @@ def predicted(model: nn.Module, trial: nn.Module, task: Task, ranks: list[int]) 
     return statistics.fmean(white_noise_errors(model, trial, task))
 
 
-def white_noise_errors(model: nn.Module, trial: nn.Module, task: Task) -> Iterable[float]:
+def white_noise_errors(model: nn.Module, trial: nn.Module, task: Task) -> list[float]:
     """‖y − y_r‖ / ‖y‖ of each layer for white noise of the task's length."""
     generator = torch.Generator().manual_seed(0)
-    shapes = [given.shape for given, _ in layer_outputs(model, task.val.inputs[:1])]
-    pairs = zip(reducible_layers(model), reducible_layers(trial), shapes, strict=True)
-    for (_, layer), (_, cut), shape in pairs:
-        noise = torch.randn(16, *shape[1:], generator=generator)
-        with evaluating(model), evaluating(trial):
-            y = layer(noise)  # type: ignore[operator]
-            yield float((cut(noise) - y).norm() / y.norm())  # type: ignore[operator]
+    signals: list[tuple[Tensor, Tensor]] = []
+    seen = layer_outputs(model, task.val.inputs[:1])
+    with evaluating(model):
+        for (_, layer), (given, _) in zip(reducible_layers(model), seen, strict=True):
+            noise = torch.randn(16, *given.shape[1:], generator=generator)
+            signals.append((noise, layer(noise)))  # type: ignore[operator]
+    return errors(trial, signals)
+
+
+def errors(trial: nn.Module, signals: Iterable[tuple[Tensor, Tensor]]) -> list[float]:
+    """‖y − y_r‖ / ‖y‖ of each layer of a cut copy, for what the layer as it was received and returned."""
+    with evaluating(trial):
+        return [
+            float((layer(given) - y).norm() / y.norm())  # type: ignore[operator]
+            for (_, layer), (given, y) in zip(reducible_layers(trial), signals, strict=True)
+        ]
 
 
 # Tables.

@@ -1,9 +1,10 @@
-"""What it costs to start: `hankelboard --help` and `hankelboard runs`, as multiples of an empty Python.
+"""What it costs to start: `hankelboard --help`, `runs` and `show`, as multiples of an empty Python.
 
 Each command is a new process; the folders hold no run and 20 small ones. Processes take turns. Processor
 time is that of the process and its children: on a busy machine its ratio is the one to compare.
 """
 
+import os
 import resource
 import subprocess
 import sys
@@ -19,6 +20,8 @@ from hankelboard.storage.runs import create_run
 
 HANKELBOARD = (sys.executable, "-P", "-m", "hankelboard")
 NOTHING = (sys.executable, "-c", "pass")
+ENVIRONMENT = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
+"""Bytecode is written, as in an installation."""
 REPETITIONS = 9
 RUNS = 20
 Row = tuple[str, ...]
@@ -30,12 +33,13 @@ def rows() -> list[Row]:
         empty.mkdir()
         config = find_preset("digits-lru").config.as_dict()
         for number in range(RUNS):
-            create_run(full, name=f"run {number}", config=config, preset="digits-lru")
+            run = create_run(full, name=f"run {number}", config=config, preset="digits-lru").id
         commands = {
             "python -c pass": NOTHING,
             "hankelboard --help": (*HANKELBOARD, "--help"),
             "hankelboard runs, no run": (*HANKELBOARD, "runs", "--runs-dir", str(empty)),
             f"hankelboard runs, {RUNS} runs": (*HANKELBOARD, "runs", "--runs-dir", str(full)),
+            "hankelboard show": (*HANKELBOARD, "show", run, "--runs-dir", str(full)),
         }
         works = {label: partial(process, command) for label, command in commands.items()}
         alternating(works, 1)  # files are read from the disk once, bytecode is written
@@ -53,7 +57,7 @@ def rows() -> list[Row]:
 def process(command: Sequence[str]) -> Spent:
     """Clock and processor time of one process, from its start to its end."""
     before, started = children_s(), time.perf_counter()
-    subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
+    subprocess.run(command, stdout=subprocess.DEVNULL, check=True, env=ENVIRONMENT)
     return Spent(time.perf_counter() - started, children_s() - before)
 
 

@@ -114,6 +114,7 @@ def _final_of_row(row: Mapping[str, str]) -> Final:
         best_step=None if best_step is None else int(best_step), last=number("last"), test=number("test"),
         train_s=number("train_s"), prior_s=number("prior_s") or 0.0, waiting_s=number("waiting_s"), config={},
         bits=number("bits") if "bits" in row else None, data=row.get("data") or "",
+        family=row.get("family") or "", task=row.get("task") or "",
     )  # fmt: skip
 
 

@@ -57,6 +57,9 @@ class Final:
     """Bits per character on the test data, where these are a text."""
     data: str = ""
     """Stands for the data that it learned from; empty where that is not known."""
+    family: str = ""
+    task: str = ""
+    """What was run, by its configuration: a preset may have been changed."""
 
     @property
     def total_s(self) -> float | None:
@@ -183,6 +186,11 @@ def _welch(mine: float, n: int, theirs: float, m: int) -> float:
     return student(freedom) * math.sqrt(both)
 
 
+def _named(config: Mapping[str, Any], section: str, key: str) -> str:
+    part = config.get(section)
+    return str(part.get(key, "")) if isinstance(part, Mapping) else ""
+
+
 def final_of(row: SummaryRow, config: Mapping[str, Any], last: float | None) -> Final:
     """Return what a comparison needs of a run: its summary, configuration and last validation accuracy."""
     best, test = row["best"], row["test"]
@@ -210,6 +218,8 @@ def final_of(row: SummaryRow, config: Mapping[str, Any], last: float | None) -> 
         prior_s=row["prior_s"],
         bits=bits(test),
         data=row["data"],
+        family=_named(config, "model", "family"),
+        task=_named(config, "data", "task"),
     )
 
 

@@ -125,9 +125,9 @@ def run_rows(series: Sequence[Series]) -> list[dict[str, Any]]:
     ]
 
 
-RUN_COLUMNS = ("run", "name", "role", "group", "preset", "seed", "state", "step", "total_steps",
-               "states", "state_dims", "test", "last", "best", "best_step", "train_s", "prior_s",
-               "waiting_s", "bits", "data")  # fmt: skip
+RUN_COLUMNS = ("run", "name", "role", "group", "preset", "family", "task", "seed", "state", "step",
+               "total_steps", "states", "state_dims", "test", "last", "best", "best_step", "train_s",
+               "prior_s", "waiting_s", "bits", "data")  # fmt: skip
 
 
 def _flat(value: Any) -> Any:

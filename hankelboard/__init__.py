@@ -4,9 +4,7 @@ Importing this package imports nothing else, so that reading a run stays free of
 loaded when they are first used.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False  # that of typing, which is not worth its import here
 if TYPE_CHECKING:  # for type checkers and editors
     from hankelboard.comparison.frames import metrics as metrics
     from hankelboard.settings.own_code import data as data
@@ -16,7 +14,9 @@ _HOMES = {"data": "hankelboard.settings.own_code", "metrics": "hankelboard.compa
 __all__ = ["data", "metrics"]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name not in _HOMES:
         raise AttributeError(f"module 'hankelboard' has no attribute {name!r}")
+    from importlib import import_module
+
     return getattr(import_module(_HOMES[name]), name)

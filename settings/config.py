@@ -54,7 +54,9 @@ class ModelConfig:
     r_max: float = setting(0.999, "largest |λ| at initialisation", above=0.0, below=1.0)
     max_phase: float = setting(2 * math.pi, "largest arg λ at initialisation", above=0.0, maximum=2 * math.pi)
     form: str = setting(
-        "auto", "recurrence: scan in time, kernel by FFT, or the cheaper", choices=("auto", "scan", "kernel")
+        "auto",
+        "recurrence: scan in time, kernel by FFT, chunks of steps as matrix products, or the cheapest",
+        choices=("auto", "scan", "kernel", "chunks"),
     )
     path: str = setting("", "folder to import your own model from, in addition to the installed packages")
     options: dict[str, Any] = setting({}, "keyword arguments of the family or of your own model")
@@ -111,6 +113,13 @@ class TrainingConfig:
         False,
         "record what is compiled as CUDA graphs and replay them (mode reduce-overhead of torch.compile)",
     )
+    kernels: str = setting(
+        "auto",
+        "what computes recurrences: our code in PyTorch (own), or where it agrees with that a kernel for "
+        "the device (auto): on CPUs ours in C, where there is a C compiler, on CUDA those of packages. They "
+        "round differently; HANKELBOARD_KERNELS in the environment wins",
+        choices=("auto", "own"),
+    )
     threads: int = setting(
         0,
         "CPU threads; 0: the cores there are, shared by the runs that a worker trains at once",
@@ -140,7 +149,13 @@ class ReductionConfig:
         below=1.0,
     )
     attempts: int = setting(4, "proposals, evenly spaced through the window; 0 = never cut", minimum=0)
-    window: float = setting(0.1, "share of the steps in which the attempts lie", above=0.0, maximum=1.0)
+    window: float = setting(
+        0.1,
+        "share of the steps in which the attempts lie; 0.1 as published may end too early: "
+        "look at the knee of the regret of a run like yours, page Spectra",
+        above=0.0,
+        maximum=1.0,
+    )
     steps: list[int] = setting(
         [], "explicit steps of the attempts instead of attempts and window; 0 is before training", minimum=0
     )
@@ -174,7 +189,10 @@ class ReductionConfig:
         choices=("layer", "global"),
     )
     calibration: int = setting(
-        32, "training sequences on which families with data-dependent states measure them", minimum=1
+        32,
+        "training sequences on which states that depend on data are measured: a choice is fitted to half of "
+        "them, what it costs is measured on the other half",
+        minimum=1,
     )
     symmetry: str = setting(
         "complex",
@@ -211,7 +229,8 @@ class ReductionConfig:
     )
     measure_share: float = setting(
         0.02,
-        "share of the run's training time that measuring for one proposal may take, at least 2 s",
+        "share of the run's training time that all its cuts may take; beyond it proposals hold only what a "
+        "decision needs (where a person decides, each may take 2 s)",
         minimum=0.0,
         maximum=1.0,
     )

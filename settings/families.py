@@ -10,9 +10,8 @@ from typing import Any
 
 from hankelboard.settings.importances import (
     HSV,
-    HSV_SQUARED,
-    KEY_QUERY_ENERGY,
     OUTPUT_ENERGY,
+    SHOWN,
     Importance,
     unknown_importance,
 )
@@ -75,7 +74,7 @@ def register_family(family: Family) -> Family:
 def _problems(family: Family) -> list[str]:
     """Return what is wrong with a new row, most important first."""
     words = importance_of(family.importance.name)
-    used = family.importance.name in {each.importance.name for each in FAMILIES.values()}
+    used = family.importance.name in importances()
     checks = (
         (family.name.isidentifier() and family.name != AUTO, "the name must be a word"),
         (family.name not in FAMILIES, "a family of this name is registered already"),
@@ -105,8 +104,8 @@ def importance_of(name: object) -> Importance:
 
 
 def importances() -> dict[str, Importance]:
-    """Return the importances of all families by name."""
-    return {family.importance.name: family.importance for family in FAMILIES.values()}
+    """Return by name the importances of all families, and those that their spectra show."""
+    return {each.name: each for each in (*SHOWN, *(family.importance for family in FAMILIES.values()))}
 
 
 def all_methods() -> tuple[str, ...]:
@@ -216,7 +215,7 @@ for _family in (
         description="Linear attention with a constant decay in each head, as in RetNet.",
         layer=f"{_LAYERS}.linear_attention:LinearAttention",
         methods=("balanced", "diagonal", "random"),
-        importance=HSV_SQUARED,
+        importance=OUTPUT_ENERGY,
         options={"heads": int, "value_dim": int},
         kernel_package=_FLA,
         streaming=f"{_LAYERS}.streaming.attention",
@@ -227,7 +226,7 @@ for _family in (
         description="A selective layer with one decay per head, which follows the data.",
         layer=f"{_LAYERS}.mamba2:Mamba2",
         methods=("balanced", "diagonal", "random"),
-        importance=HSV_SQUARED,
+        importance=OUTPUT_ENERGY,
         options={"heads": int, "groups": int, "expand": int, "conv": int},
         kernel_package=_FLA,
         streaming=f"{_LAYERS}.streaming.mamba2",
@@ -250,7 +249,7 @@ for _family in (
         description="Linear attention that erases what a key held, then writes; one decay per head.",
         layer=f"{_LAYERS}.deltanet:DeltaNet",
         methods=("balanced", "diagonal", "random"),
-        importance=KEY_QUERY_ENERGY,
+        importance=OUTPUT_ENERGY,
         options={"heads": int, "value_dim": int, "conv": int},
         kernel_package=_FLA,
         streaming=f"{_LAYERS}.streaming.deltanet",

@@ -49,7 +49,7 @@ class NewRun:
         ConfigError
             Names the first key that is wrong.
         """
-        tables = find_preset(self.preset).tables
+        tables = find_preset(self.preset).tables if self.preset else {}
         if self.file is not None:
             tables = merge(tables, spelt_out(read_toml(self.file)))
         for assignment in self.assignments:

@@ -81,6 +81,11 @@ class SuiteSeries:
             tables = merge(tables, {section: {name: run_of[series]}})
         return parse(with_absolute_paths(tables))
 
+    def preset_of(self, config: Config) -> str:
+        """Return the preset that a run is named after: empty where the suite runs another family or task."""
+        base = find_preset(self.preset)
+        return self.preset if (base.family, base.task) == (config.model.family, config.data.task) else ""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Suite:
@@ -239,8 +244,8 @@ def _create_missing(
         existing = present.get((one.name, seed))
         config = config if limits is None or existing else within(config, limits, runs)
         run = existing or create_run(
-            runs, name=one.name, config=config.as_dict(), preset=one.preset, group=group, role=one.role,
-            series=one.name, seed=seed, slug=f"{group[:32]}-{number:03d}-s{seed}", **who,
+            runs, name=one.name, config=config.as_dict(), preset=one.preset_of(config), group=group,
+            role=one.role, series=one.name, seed=seed, slug=f"{group[:32]}-{number:03d}-s{seed}", **who,
         )  # fmt: skip
         if existing is None:
             tickets.issue(run_paths(runs, run.id), limits)

@@ -1,7 +1,6 @@
 """Whole files: published by temporary, fsync and rename (or link), never written in place."""
 
 import contextlib
-import ctypes
 import errno
 import os
 import sys
@@ -119,6 +118,8 @@ def _rename_to_free_name(place: int, source: str, target: str) -> bool:
 
     Raises FileExistsError when something has it.
     """
+    import ctypes  # only where there are no hard links
+
     names = (place, os.fsencode(source), place, os.fsencode(target))
     try:
         system = ctypes.CDLL(None, use_errno=True)

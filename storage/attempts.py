@@ -8,7 +8,6 @@ number, journals that a later attempt does not go on with), or loses against a f
 
 import contextlib
 import os
-import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -248,7 +247,7 @@ def _again(paths: RunPaths, before: Latest) -> Latest:
 def _create(fence: Fence) -> None:
     paths = fence.paths
     record: AttemptRecord = {
-        "format_version": FORMAT_VERSION, "t": now(), "attempt": fence.number, "nonce": secrets.token_hex(8),
+        "format_version": FORMAT_VERSION, "t": now(), "attempt": fence.number, "nonce": os.urandom(8).hex(),
         **process_identity(),
     }  # fmt: skip
     opening.make_folder(paths.attempts)

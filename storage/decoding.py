@@ -142,7 +142,14 @@ def _in_layer(place: int, layer: Record, rank: int) -> str:
         if len(layer[key]) != length:
             return f"layers[{place}].{key}: must have {length} items"
     outside = not (1 <= rank <= states and 1 <= layer["rank"] <= states)
-    return f"layers[{place}].rank: must be from 1 to {states}" if outside else _in_response(place, layer)
+    return f"layers[{place}].rank: must be from 1 to {states}" if outside else _in_figures(place, layer)
+
+
+def _in_figures(place: int, layer: Record) -> str:
+    error = layer.get("output_error")
+    if error is not None and len(error["ranks"]) != len(error["errors"]):
+        return f"layers[{place}].output_error: ranks and errors must have one length"
+    return _in_response(place, layer)
 
 
 def _in_response(place: int, layer: Record) -> str:
@@ -176,7 +183,7 @@ def misfit_of_measurement(record: Record) -> str:
     if len(layers) > 1:
         return "points: ranks and layers must have one length"
     return _in_points(record, len(record["layers"])).removeprefix("measured.") or next(
-        filter(None, (_in_response(place, layer) for place, layer in enumerate(record["layers"]))), ""
+        filter(None, (_in_figures(place, layer) for place, layer in enumerate(record["layers"]))), ""
     )
 
 
@@ -248,7 +255,8 @@ def misfit_of_analysis(record: Record) -> str:
         return problem
     for place, layer in enumerate(record["layers"]):
         for row in layer["regret"]:
-            if len(row["regret"]) != len(layer["steps"]) or not row["random"]:
+            curves = (row["regret"], row.get("cut_regret", row["regret"]))
+            if any(len(curve) != len(layer["steps"]) for curve in curves) or not row["random"]:
                 return f"layers[{place}].regret: must have one value a step, and random ones"
     return ""
 

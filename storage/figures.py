@@ -60,6 +60,22 @@ def seconds(value: float) -> str:
     return f"{fixed(value, 1 if abs(value) < 99.95 else 0, grouped=True)} s"
 
 
+def duration(seconds: float) -> str:
+    """Return seconds as 4.5 s, 45 s, 3 min 05 s, 2 h 10 min, 3 d 4 h.
+
+    >>> duration(4.46), duration(185), duration(7800), duration(273_600)
+    ('4.5 s', '3 min 05 s', '2 h 10 min', '3 d 4 h')
+    """
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{fixed(seconds, 1)} s" if 0 < seconds < 9.95 else f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    if whole < 86400:
+        return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+    return f"{whole // 86400} d {whole % 86400 // 3600} h"
+
+
 def with_minus(text: str) -> str:
     """Return a number in text with a minus sign instead of a hyphen in front.
 

@@ -8,7 +8,6 @@ directory itself may be reached by a link. Where a path lies in a run is known t
 import contextlib
 import errno
 import os
-import shutil
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -188,6 +187,8 @@ def remove(path: Path) -> None:
     """Remove a file, a link itself, or a folder with what is in it; what cannot be removed stays."""
     with contextlib.suppress(OSError), folder(path.parent) as place:
         if stat.S_ISDIR(os.stat(path.name, dir_fd=place, follow_symlinks=False).st_mode):
+            import shutil  # only where a folder is removed
+
             shutil.rmtree(path.name, ignore_errors=True, dir_fd=place)
         else:
             os.unlink(path.name, dir_fd=place)

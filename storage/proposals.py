@@ -338,6 +338,23 @@ def _gated(layer: ProposalLayer, rank: int, gate: float) -> int:
     return rank if rank < gate * layer["state_dim"] else int(layer["state_dim"])
 
 
+def measured_error(layer: ProposalLayer, rank: int) -> tuple[int, float | None] | None:
+    """Return the measured rank that is nearest, and the relative error of the layer's output there.
+
+    Nearest by ratio; nothing is interpolated. The error is None where it could not be said; None instead of
+    both where nothing was measured. At rank N nothing changes.
+
+    >>> layer = {"state_dim": 9, "output_error": {"ranks": [2, 6], "errors": [0.3, 0.1]}}
+    >>> measured_error(layer, 6), measured_error(layer, 3), measured_error(layer, 9)
+    ((6, 0.1), (2, 0.3), (9, 0.0))
+    """
+    if rank == layer["state_dim"]:
+        return rank, 0.0
+    measured = layer.get("output_error")
+    pairs = list(zip(measured["ranks"], measured["errors"], strict=True)) if measured else []
+    return min(pairs, key=lambda pair: max(pair[0], rank) / min(pair[0], rank), default=None)
+
+
 def what_if(proposal: Evidence, ranks: Sequence[int]) -> WhatIf:
     """Return what the proposal's recorded lists say about these ranks: shares, bounds, size.
 

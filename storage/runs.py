@@ -3,7 +3,6 @@
 import contextlib
 import os
 import re
-import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -57,6 +56,8 @@ class Run:
 
 def new_run_id(name: str) -> str:
     """Return an id that sorts by time and says what the run is: 20261123-141502-digits-lru-k3qf."""
+    import secrets  # only where a run is created
+
     slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:48] or "run"
     suffix = "".join(secrets.choice("abcdefghijkmnpqrstuvwxyz23456789") for _ in range(4))
     return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{slug}-{suffix}"

@@ -144,6 +144,10 @@ class Status(ProcessIdentity):
     eta_s: NotRequired[float | None]
     train_s: NotRequired[Annotated[Seconds, SHOULD]]
     waiting_s: NotRequired[Seconds]
+    cutting_s: NotRequired[Seconds]
+    """Spent on cuts on the live path: evidence, their spectra, checkpoints and validations."""
+    energy_j: NotRequired[Annotated[float, Range(0, 1_000_000_000_000_000)] | None]
+    """Joules of training on the live path, where the machine says them."""
     pending_proposal: NotRequired[Proposed | None]
     best: NotRequired[Best | None]
     trouble: NotRequired[str | None]
@@ -236,6 +240,13 @@ class Fingerprints(TypedDict):
     """By configuration key that names own code, by file."""
 
 
+class SecondsPerStep(TypedDict):
+    """Of training, measured in turns: of a model before a cut and after it."""
+
+    now: float
+    after: float
+
+
 StateDimsBefore = TypedDict("StateDimsBefore", {"from": list[States]}, total=False)
 """Apart, because `from` is no name of Python."""
 
@@ -265,9 +276,12 @@ class _Fields(StateDimsBefore, total=False):
     references: list[Reference]
     text: Text
     forms: list[str | None]
+    scan: str
+    compiler: str
     best: Best | None
     test: Scores
     train_s: Seconds
+    cutting_s: Seconds
     # Checkpoints.
     cause: Annotated[str, Cause]
     pinned: bool
@@ -285,6 +299,7 @@ class _Fields(StateDimsBefore, total=False):
     after: Scores
     predicted: Scores | None
     write_back_error: float | None
+    seconds_per_step: SecondsPerStep
     now: float | None
     threshold: float
     kept: bool
@@ -361,12 +376,33 @@ class Stability(TypedDict):
 
     overlap: float | None
     """Of the subspace that the cut would keep, 0 to 1."""
+    overlap_random: NotRequired[float]
+    """What two subspaces of this dimension drawn by lot would have."""
     weyl: float | None
     """Bound on the change of every singular value."""
 
 
+class LayerError(TypedDict):
+    """Measured relative error of a layer's output, by rank.
+
+    Only this layer is cut, and it is fed what the uncut network gives it.
+    """
+
+    split: str
+    """Sequences that it was measured on."""
+    sequences: Count
+    relative_to: str
+    """The output (y), or what of it comes from states (y - D*u)."""
+    ranks: list[States]
+    """Ascending, below N; what is not among them was not measured."""
+    errors: list[float | None]
+    """None: the states give no output, or the error is not finite."""
+
+
 class LayerFigures(TypedDict, total=False):
     """What the family and the time allowed, at the rank as proposed."""
+
+    output_error: LayerError
 
     gain: float | None
     error_interval: list[float | None] | None
@@ -409,7 +445,7 @@ class Effects(Scores):
     accuracy_change: NotRequired[list[float | None]]
     kl: NotRequired[float | None]
     output_error: NotRequired[list[float | None]]
-    """Of each layer, relative."""
+    """Of each layer at these ranks, measured as `output_error` of the layers."""
 
 
 class Point(Effects):
@@ -442,11 +478,10 @@ class Badge(TypedDict):
 
     color: Annotated[str, BadgeColor]
     reasons: list[str]
-
-
-class SecondsPerStep(TypedDict):
-    now: float
-    after: float
+    amber_from: NotRequired[float]
+    """Relative error of a layer's output from which on the colour is amber."""
+    red_above: NotRequired[float]
+    """The same above which it is red."""
 
 
 class ParameterCounts(TypedDict):
@@ -630,9 +665,13 @@ class Regret(TypedDict):
     rank: States
     """That the last spectrum leaves at the tolerance."""
     regret: list[float]
-    """At each snapshot."""
+    """Of the subspace chosen at each snapshot: its orthogonal projector."""
+    cut_regret: NotRequired[list[float]]
+    """Of the cut at each snapshot: its oblique projector V Wᴴ."""
     random: list[float]
-    """Of states chosen by chance, one value a seed."""
+    """Of states drawn by lot: the expected value, or one value a seed in older records."""
+    knee: NotRequired[Step | None]
+    """First snapshot from which on the regret of the cut stays below a tenth of the tolerance."""
 
 
 class Between(TypedDict):
@@ -641,9 +680,15 @@ class Between(TypedDict):
     since: Step
     step: Step
     overlap: float
+    overlap_start: NotRequired[float]
+    """With the first snapshot instead of the one before."""
+    overlap_random: NotRequired[float]
+    """Expected of two subspaces drawn by lot."""
     drift: float
     weyl: float
     order: float | None
+    order_start: NotRequired[float | None]
+    """With the first snapshot instead of the one before; an order drawn by lot has 0."""
 
 
 class AnalysedLayer(TypedDict):
@@ -679,7 +724,7 @@ EVENT_KEYS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     ),
     EventKind.ATTEMPT_ENDED: ((), ("reason", "fault", *_ANSWER)),
     EventKind.RUN_STARTED: ((), ("references", "text")),
-    EventKind.RUN_FINISHED: ((), ("best", "test", "train_s")),
+    EventKind.RUN_FINISHED: ((), ("best", "test", "train_s", "cutting_s")),
     EventKind.RUN_STOPPED: ((), ("reason", *_ANSWER)),
     EventKind.RUN_FAILED: ((), ("reason",)),
     EventKind.RUN_CANCELLED: ((), ("reason", *_ANSWER)),
@@ -700,7 +745,8 @@ EVENT_KEYS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     EventKind.DECISION_REFUSED: (("proposal",), ("decision_id", "reason", "offered_again")),
     EventKind.REDUCTION_APPLIED: (
         ("proposal", "to"),
-        ("from", "discarded_share", "before", "after", "predicted", "write_back_error", "checkpoint"),
+        ("from", "discarded_share", "before", "after", "predicted", "write_back_error", "checkpoint",
+         "seconds_per_step", "train_s"),
     ),
     EventKind.REDUCTION_REFUSED: ((), ("proposal", "attempt_step", "reason", "offered_again")),
     EventKind.REDUCTION_JUDGED: (("proposal", "before"), ("now", "threshold", "kept")),
@@ -713,7 +759,7 @@ EVENT_KEYS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     EventKind.COMMAND_APPLIED: (_ANSWER, _NAMED),
     EventKind.COMMAND_REFUSED: (_ANSWER, (*_NAMED, "reason")),
     EventKind.POLICY_CHANGED: (("policy", "waiting"), ("by", "by_role", *_ANSWER)),
-    EventKind.KERNEL_CHOSEN: ((), ("forms",)),
+    EventKind.KERNEL_CHOSEN: ((), ("forms", "scan", "compiler", "reason")),
     EventKind.LOSS_NOT_FINITE: ((), ()),
     EventKind.RESUME_REFUSED: (("reason",), ()),
     EventKind.CHANGES_ACCEPTED: (("changes",), ("command_id", *_NAMED)),

@@ -9,6 +9,9 @@ the same.
 import math
 from collections.abc import Sequence
 
+SMALL_REGRET = 0.1
+"""Share of the tolerance below which the regret of an early choice is small beside what a cut may discard."""
+
 
 def discarded_shares(importances: Sequence[float]) -> list[float]:
     """Return the share of the total importance that each rank would discard.
@@ -52,15 +55,6 @@ def tail_sums(importances: Sequence[float]) -> list[float]:
     for value in reversed(importances):
         tails.append(tails[-1] + float(value))
     return tails[::-1]
-
-
-def error_bounds(hsv: Sequence[float]) -> list[float]:
-    """Return 2 Σ_{i>r} σ_i for r = 0..N: the H∞ bound on one layer's linear part, not on the loss.
-
-    >>> error_bounds([3.0, 1.0])
-    [8.0, 2.0, 0.0]
-    """
-    return [2.0 * tail for tail in tail_sums(hsv)]
 
 
 def evenness(importances: Sequence[float]) -> float:

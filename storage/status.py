@@ -2,7 +2,6 @@
 
 import os
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Mapping
@@ -68,6 +67,8 @@ def _started_at(pid: int) -> str | None:
         except OSError:
             return None
         return None if fields[0] == "Z" else f"{_boot()}/{fields[19]}"
+    import subprocess  # only on other systems
+
     command = ["ps", "-o", "lstart=", "-p", str(pid)]
     return subprocess.run(command, capture_output=True, encoding="utf-8", check=False).stdout.strip() or None
 

@@ -13,6 +13,7 @@ from hankelboard.storage.opening import irregularities
 from hankelboard.storage.records import Record
 from hankelboard.storage.references import state_beside, waits_for
 from hankelboard.storage.runs import Run, read_run
+from hankelboard.storage.savings import Savings, savings_of
 from hankelboard.storage.schema import Best, Note, Primary, Scores, Status
 from hankelboard.storage.status import process_is_gone, read_status
 from hankelboard.storage.vocabulary import ENDED, Better, NoteKind, RunState, Waiting
@@ -42,6 +43,10 @@ class Summary:
     eta_s: float | None = None
     train_s: float | None = None
     waiting_s: float | None = None
+    savings: Savings | None = None
+    """What its cuts saved; None without a cut that was timed."""
+    energy_j: float | None = None
+    """Of training; None where the machine does not say it."""
     test: Scores | None = None
     created: str = ""
     preset: str = ""
@@ -85,6 +90,8 @@ class SummaryRow(TypedDict):
     eta_s: float | None
     train_s: float | None
     waiting_s: float | None
+    savings: Savings | None
+    energy_j: float | None
     test: Scores | None
     created: str
     preset: str
@@ -163,13 +170,18 @@ def combine(
     if best is None:
         best = find_best() if find_best else best_on_path(history, _metrics(paths), run.primary)
     folded = fold_notes(run, notes)
+    train_s = _number(said.get("train_s", finished.get("train_s") if finished else None))
+    cutting_s = _number(said.get("cutting_s", finished.get("cutting_s") if finished else None))
+    step = _whole(said.get("step"), history.step) if not ended else history.step
+    total_steps = _whole(run.config.get("training", {}).get("steps"), 0)
+    steps_left = 0 if ended else max(0, total_steps - step)
     return Summary(
         run=run.id,
         name=folded["name"],
         state=live_state(history, status),
         phase="" if ended else str(said.get("phase") or ""),
-        step=_whole(said.get("step"), history.step) if not ended else history.step,
-        total_steps=_whole(run.config.get("training", {}).get("steps"), 0),
+        step=step,
+        total_steps=total_steps,
         branch=history.branch,
         attempt=max(history.attempt, 0),
         policy=history.policy or str(run.config.get("reduction", {}).get("policy", "")),
@@ -180,8 +192,12 @@ def combine(
         best=best,
         steps_per_s=_number(said.get("steps_per_s")) if not ended else None,
         eta_s=_number(said.get("eta_s")) if not ended else None,
-        train_s=_number(said.get("train_s", finished.get("train_s") if finished else None)),
+        train_s=train_s,
         waiting_s=_number(said.get("waiting_s")),
+        savings=savings_of(
+            history, step=step, steps_left=steps_left, train_s=train_s, cutting_s=cutting_s or 0.0
+        ),
+        energy_j=_number(said.get("energy_j")),
         test=finished.get("test") if finished else None,
         created=run.created,
         preset=run.preset,

@@ -19,3 +19,6 @@ settings.load_profile("reproducible")
 # Tokens, sessions and tickets of tests: never those of the person who runs them. Child processes inherit it.
 os.environ["HANKELBOARD_STATE"] = tempfile.mkdtemp(prefix="hankelboard-state-")
 atexit.register(shutil.rmtree, os.environ["HANKELBOARD_STATE"], ignore_errors=True)
+
+# Equal bits everywhere: recurrences in PyTorch. Tests of kernels take this away for themselves.
+os.environ["HANKELBOARD_KERNELS"] = "own"

@@ -18,7 +18,9 @@ VERBS = re.compile(
     "|Start|Take|Train|Turn|Update|Wait|Watch|Work|Write|Yield"
 )
 """What the summary of a public function may begin with. A verb that is missing is added here."""
-DIALECT = re.compile(r"\b(told|tells?|telling|one's own|whence|so many|besides|whoever)\b", re.IGNORECASE)
+DIALECT = re.compile(
+    r"\b(told|(?<!cannot )tells?|telling|one's own|whence|so many|besides|whoever)\b", re.IGNORECASE
+)
 
 
 def sources():

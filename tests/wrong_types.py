@@ -45,6 +45,8 @@ EVENTS = [
 ]
 LAYER = {
     "gain": 9.0, "error_interval": [1.0, 2.0], "stability": {"overlap": 0.99, "weyl": 0.3},
+    "output_error": {"split": "calibration, held out", "sequences": 16, "relative_to": "y", "ranks": [2, 3],
+                     "errors": [0.2, None]},
     "null_ranks": [2, 2], "allowed_ranks": [1, 2, 3, 4], "note": "a note",
     "response": {"omega": [0.0, 1.0], "full": [2.0, 1.0], "reduced": [2.0, 0.5], "error": [0.0, 0.5]},
 }  # fmt: skip

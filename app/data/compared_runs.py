@@ -9,7 +9,7 @@ import numpy as np
 
 from hankelboard.app.data import runs as data
 from hankelboard.app.data.columns import decimate
-from hankelboard.app.data.run_cache import RunCache
+from hankelboard.app.data.run_cache import RunCache, RunRow
 from hankelboard.comparison.curves import Curve, curve_of
 from hankelboard.comparison.reading import batch_of, count_origins, origin_of
 from hankelboard.comparison.report import Report
@@ -18,7 +18,7 @@ from hankelboard.storage.errors import RunError
 from hankelboard.storage.layout import RUN_ID
 from hankelboard.storage.records import now
 from hankelboard.storage.scores import PRIMARY_METRIC
-from hankelboard.storage.vocabulary import RunState
+from hankelboard.storage.vocabulary import Role, RunState
 
 POINTS = 2000
 MOST = 200
@@ -42,6 +42,18 @@ def members(rows: Sequence[Mapping[str, Any]], group: str) -> tuple[list[str], l
     of_group = [row for row in reversed(rows) if row["group"] == group]
     taken = [row["run"] for row in of_group if not row["archived"]]
     return taken, [row["run"] for row in of_group if row["archived"]]
+
+
+def baseline_of(row: RunRow, rows: Sequence[RunRow]) -> RunRow | None:
+    """Return the baseline of the same group and task; of several one with the same seed, then the newest."""
+    baselines = [
+        other
+        for other in rows
+        if other["role"] == Role.BASELINE
+        and (other["group"], other["task"]) == (row["group"], row["task"])
+        and other["run"] != row["run"]
+    ]
+    return min(baselines, key=lambda other: other["seed"] != row["seed"], default=None)
 
 
 def finals(ids: Sequence[str]) -> tuple[list[Final], list[str]]:

@@ -17,7 +17,7 @@ from hankelboard.app.data import visitors
 from hankelboard.app.door import headers, sign_in
 from hankelboard.app.door.addresses import Addresses
 from hankelboard.app.door.asked import Asked
-from hankelboard.app.door.sockets import POLICY_VIOLATION, WatchedSocket
+from hankelboard.app.door.sockets import IS_WELCOME, POLICY_VIOLATION, WatchedSocket
 
 HEALTH = "/_stcore/health"
 """What starts or watches the server may ask, without a token, whether it lives."""
@@ -77,8 +77,12 @@ class Guard:
         return sign_in.sign_in_page(asked, sign_in.WRONG if asked.authorization else "")
 
     async def _open_socket(self, asked: Asked, receive: Receive, send: Send) -> None:
-        watched = WatchedSocket(receive, send, lambda: _sender(asked) is not None)
-        await self._app(_for_streamlit(asked), watched.receive, watched.send)
+        def is_welcome() -> bool:
+            return _sender(asked) is not None
+
+        watched = WatchedSocket(receive, send, is_welcome)
+        scope = {**_for_streamlit(asked), IS_WELCOME: is_welcome}
+        await self._app(scope, watched.receive, watched.send)
 
 
 def _sender(asked: Asked) -> Visitor | None:

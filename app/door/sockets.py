@@ -5,6 +5,8 @@ from collections.abc import Callable
 from starlette.types import Message, Receive, Send
 
 POLICY_VIOLATION, TOO_BIG = 1008, 1009
+IS_WELCOME = "hankelboard.is_welcome"
+"""In the scope of a socket: asks whether who opened it still may be here. For who says nothing for long."""
 MOST_BYTES = 1024 * 1024
 """Of one message to the server: what is on a page, typed and chosen."""
 

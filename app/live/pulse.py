@@ -20,10 +20,11 @@ import streamlit as st
 
 from hankelboard.access.roles import Action, may
 from hankelboard.app.data.visitors import visitor
+from hankelboard.app.live.looks import EVERY_MS, looks
 
 MIN_MS = 500
-FALLBACK_MS = 10_000
-"""How often a live region is drawn again when no push comes."""
+FALLBACK_MS = EVERY_MS
+"""How often the server looks whether a region would be drawn otherwise; without it, how often it is drawn."""
 RARELY_MS = 60_000
 """The same for a region that shows nothing of what it ignores."""
 PATIENCE_MS = 3_000
@@ -103,7 +104,9 @@ function begin(data) {
     asked.then((answer) => { if (answer.status === 401) location.reload(); }, () => {});
   };
 
-  const refresh = (ms) => { clearInterval(fallback); fallback = setInterval(tick, ms); };
+  // While the socket is open the server looks, and says when something is another than it was.
+  const unheard = () => { if (socket.readyState !== WebSocket.OPEN || state.data.ticks) tick(); };
+  const refresh = (ms) => { clearInterval(fallback); fallback = setInterval(unheard, ms); };
   const settled = () => { tries = 0; without(state, false); refresh(data.fallback_ms); };
   const open = () => {
     retry = null;
@@ -130,7 +133,7 @@ function begin(data) {
   refresh(data.fallback_ms);
   document.addEventListener("visibilitychange", look);
   window.addEventListener("online", again);
-  const first = setTimeout(tick, data.first_ms);  // what changed before the socket was open
+  const first = setTimeout(unheard, data.first_ms);
 
   state.end = () => {
     ended = true;
@@ -166,38 +169,54 @@ Draw = Callable[..., int | None]
 
 
 def live_region(
-    *, min_ms: int = MIN_MS, ignore: tuple[str, ...] = (), fallback_ms: int = FALLBACK_MS
+    *,
+    min_ms: int = MIN_MS,
+    ignore: tuple[str, ...] = (),
+    fallback_ms: int = FALLBACK_MS,
+    ticks: bool = False,
 ) -> Callable[[Draw], Callable[..., None]]:
     """Decorate a function that draws a fragment, to draw it again when its run changes on disk.
 
     Its argument is the run; without one, any run counts. It may return its refresh interval in milliseconds;
     without one it is drawn again at most every `min_ms`. Changes of ignored files (watch.HEARTBEAT and
-    others) show every `fallback_ms`.
+    others), and what no file says (app/live/looks.py), show every `fallback_ms`. One that `ticks` is drawn so
+    often in any case: it shows what nobody looks at for it.
     """
-    return functools.partial(_live, min_ms=min_ms, ignore=ignore, fallback_ms=fallback_ms)
+    return functools.partial(_live, min_ms=min_ms, ignore=ignore, fallback_ms=fallback_ms, ticks=ticks)
 
 
-def _live(draw: Draw, min_ms: int, ignore: tuple[str, ...], fallback_ms: int) -> Callable[..., None]:
+def _live(
+    draw: Draw, min_ms: int, ignore: tuple[str, ...], fallback_ms: int, ticks: bool
+) -> Callable[..., None]:
 
     @st.fragment
     @functools.wraps(draw)
     def region(*run_id: str) -> None:
         if not may(visitor(), Action.READ):
             st.rerun()  # the whole page, which then says so
-        refresh_ms = None
+        refresh_ms, seen = None, looks.number(run_id[0] if run_id else None)  # before: what is newer shows
         with st.container(gap=None):  # the component takes no room
             try:
                 with st.container():
                     refresh_ms = draw(*run_id)
             finally:  # also below an error: it may pass
                 times = {"min_ms": refresh_ms or min_ms, "fallback_ms": fallback_ms}
-                _pulse(draw.__name__, *run_id, ignore=ignore, times=times)
+                _pulse(draw.__name__, *run_id, ignore=ignore, seen=seen, times=times, ticks=ticks)
 
     return region
 
 
-def _pulse(name: str, run_id: str | None = None, *, ignore: tuple[str, ...], times: dict[str, int]) -> None:
-    asked = urlencode({**({"run": run_id} if run_id else {}), "ignore": ",".join(ignore)})
+def _pulse(
+    name: str,
+    run_id: str | None = None,
+    *,
+    ignore: tuple[str, ...],
+    seen: int,
+    times: dict[str, int],
+    ticks: bool,
+) -> None:
+    which = {"run": run_id} if run_id else {}
+    asked = urlencode({**which, "ignore": ",".join(ignore), "seen": seen, "look": times["fallback_ms"]})
     _COMPONENT(
         key=f"pulse-{name}-{run_id or 'all'}",
         data={
@@ -205,6 +224,7 @@ def _pulse(name: str, run_id: str | None = None, *, ignore: tuple[str, ...], tim
             "first_ms": FALLBACK_MS,
             "no_push": NO_PUSH,
             "patience_ms": PATIENCE_MS,
+            "ticks": ticks,
             **times,
         },
         on_tick_change=lambda: None,

@@ -1,6 +1,6 @@
 """A run beside the baseline that was never cut: what the cut cost, and what it saved."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import streamlit as st
 
@@ -11,30 +11,17 @@ from hankelboard.app.panels import frame
 from hankelboard.app.words import labels
 from hankelboard.comparison.curves import Curve
 from hankelboard.storage.scores import PRIMARY_METRIC
-from hankelboard.storage.vocabulary import Role
 
 LOOK_S = 0.3
 """How long the page looks for a baseline among runs that were not read yet; then at the next tick."""
 AXES = {"training seconds": "seconds of training", "step": "step"}
 
 
-def baseline_of(row: RunRow, rows: Sequence[RunRow]) -> RunRow | None:
-    """Return the baseline of the same group and task; of several one with the same seed, then the newest."""
-    baselines = [
-        other
-        for other in rows
-        if other["role"] == Role.BASELINE
-        and (other["group"], other["task"]) == (row["group"], row["task"])
-        and other["run"] != row["run"]
-    ]
-    return min(baselines, key=lambda other: other["seed"] != row["seed"], default=None)
-
-
 def show(row: RunRow) -> None:
     """Draw validation accuracy of both, where there is a baseline and this run was cut."""
     if row["state_dims"] == row["initial_state_dims"]:
         return
-    other = baseline_of(row, runs.rows_within(LOOK_S)[0])
+    other = compared_runs.baseline_of(row, runs.rows_within(LOOK_S)[0])
     if other is None:
         return
     st.subheader("As if uncut", anchor=False)

@@ -10,7 +10,8 @@ from hankelboard.app.charts import evidence
 from hankelboard.app.data import proposals
 from hankelboard.app.panels import frame
 from hankelboard.app.words import labels
-from hankelboard.storage.schema import Point, Proposal, ProposalLayer, Scores
+from hankelboard.storage.proposals import measured_error
+from hankelboard.storage.schema import Point, Proposal, ProposalLayer, Scores, Stability
 
 
 def advice(record: Proposal) -> None:
@@ -23,6 +24,12 @@ def advice(record: Proposal) -> None:
     with st.container(border=True, key="advice"):
         st.badge(f"As proposed: {label}", icon=f":material/{icon}:", color=color)
         st.markdown("\n".join(f"- {reason}" for reason in reasons))
+        amber, red = badge.get("amber_from"), badge.get("red_above")
+        if amber is not None and red is not None:
+            st.caption(
+                f"By the measured change of a layer's output: green below {labels.percent(amber, 0)}, "
+                f"red above {labels.percent(red, 0)}."
+            )
 
 
 def notes(record: Proposal) -> None:
@@ -112,7 +119,11 @@ def measured(record: Proposal, ranks: Sequence[int]) -> None:
         st.dataframe(_measured_frame(record), hide_index=True, alt="Measured points")
 
 
-LEFT_OUT = {"responses": "frequency responses", "null ranks": "ranks of untrained layers"}
+LEFT_OUT = {
+    "responses": "frequency responses",
+    "null ranks": "ranks of untrained layers",
+    "output errors at further ranks": "how far outputs change at other ranks than those proposed",
+}
 
 
 def left_out_words(item: str) -> str:
@@ -160,11 +171,27 @@ def layers(record: Proposal, ranks: Sequence[int], tolerance: float) -> None:
         cut = f"{state_dim} → {rank}" if rank < state_dim else f"stays at {state_dim}"
         st.subheader(labels.plain(f"Layer {layer['layer']} ({layer['name']}): {cut}"), anchor=False)
         st.caption(labels.plain(_layer_figures(layer, rank, proposals.importance(record).total)))
+        st.markdown(labels.plain(_output_change(layer, rank)))
         tables = evidence.layer_tables(layer, rank, record["gate"], tolerance)
         with st.grid(2, min_column_width=330, gap="small"):
             _spectrum(position, layer, record, tables)
             _curves(position, layer, record, tables)
             _response(position, layer)
+
+
+def _output_change(layer: ProposalLayer, rank: int) -> str:
+    """Return how far the layer's output changes at a rank, as it was measured: nothing is interpolated."""
+    measured, found = layer.get("output_error"), measured_error(layer, rank)
+    if rank == layer["state_dim"]:
+        return "Its output does not change."
+    if measured is None or found is None:
+        return "How far its output changes was not measured."
+    near, error = found
+    amount = f"by {labels.percent(error, 1)}" if error is not None else "by what is no finite number"
+    on = f"measured on {labels.count(measured['sequences'])} sequences: {measured['split']}"
+    if near == rank:
+        return f"Its output changes {amount} ({on})."
+    return f"Not measured at this rank; at rank {near} its output changes {amount} ({on})."
 
 
 def _spectrum(position: int, layer: ProposalLayer, record: Proposal, tables: Mapping[str, Any]) -> None:
@@ -238,10 +265,15 @@ def _as_proposed(layer: ProposalLayer) -> list[str]:
     if stability:
         overlap, weyl = labels.percent(stability["overlap"], 1), labels.number(stability["weyl"], 3)
         lines.append(
-            f"Since the last snapshot the kept subspace overlaps by {overlap}; no singular value can have "
-            f"moved by more than {weyl}."
+            f"Since the last snapshot the kept subspace overlaps by {overlap}{_by_lot(stability)}; no "
+            f"singular value can have moved by more than {weyl}."
         )
     return lines
+
+
+def _by_lot(stability: Stability) -> str:
+    chance = stability.get("overlap_random")
+    return "" if chance is None else f" (two drawn by lot: {labels.percent(chance, 1)})"
 
 
 def _layer_figures(layer: ProposalLayer, rank: int, total: str) -> str:

@@ -1,5 +1,7 @@
 """Is an early choice of states still a good one at the end? The analysis of a run, on the page Spectra."""
 
+import math
+
 import streamlit as st
 
 from hankelboard.access.roles import Action, NotAllowed
@@ -9,6 +11,7 @@ from hankelboard.app.data.run_cache import RunRow
 from hankelboard.app.panels import frame, rights
 from hankelboard.app.words import labels
 from hankelboard.storage.schema import AnalysedLayer, Analysis, Regret
+from hankelboard.storage.spectrum import SMALL_REGRET
 
 LIVE_S = 1.0
 
@@ -18,10 +21,11 @@ def show(row: RunRow, layer: int) -> None:
     run_id = row["run"]
     st.subheader("Would an early cut have kept the right states?", anchor=False)
     st.caption(
-        "Regret: of what the final layer carries, the share that the states chosen at an earlier step would "
-        "miss, compared with the best choice of as many. 0 at the last step by definition. A curve that is "
-        "flat and low from 10 % of the run on says that cutting there loses nothing; the dotted line is what "
-        "chance would miss."
+        "Regret: what a cut made at an earlier step would lose of the final layer beyond what the best cut "
+        "to as many states loses, as a share of the sum of σ. A cut projects obliquely (V Wᴴ): the solid "
+        "line. The dashed one projects orthogonally onto the same subspace. Compare with a cut at the start "
+        "and with states drawn by lot. The knee is the first step from which on the solid line stays below "
+        "a tenth of the tolerance."
     )
     job = analyses.progress(run_id)
     if job and job["running"]:
@@ -103,7 +107,8 @@ def _figures(row: RunRow, record: Analysis, layer: AnalysedLayer) -> None:
         format_func=lambda value: f"{labels.percent(value, 0)}: r = {rows[value]['rank']}",
     )  # fmt: skip
     chosen = rows[tolerance]
-    st.markdown(labels.plain(_sentence(layer, chosen)))
+    st.markdown(labels.plain(_knee(record, row, layer, chosen)))
+    st.caption(labels.plain(_baselines(layer, chosen)))
     run_id = row["run"]
     with st.container(border=True, key="regret"):
         frame.draw(
@@ -113,15 +118,56 @@ def _figures(row: RunRow, record: Analysis, layer: AnalysedLayer) -> None:
     _between(run_id, layer)
 
 
-def _sentence(layer: AnalysedLayer, chosen: Regret) -> str:
-    """Return what the curve says at 10 % of the run."""
-    last = layer["steps"][-1]
-    place = next(i for i, step in enumerate(layer["steps"]) if step >= 0.1 * last)
-    regret, chance = chosen["regret"][place], sum(chosen["random"]) / len(chosen["random"])
+def _knee(record: Analysis, row: RunRow, layer: AnalysedLayer, chosen: Regret) -> str:
+    """Return what the knee means, or that there is none."""
+    if "knee" not in chosen:
+        return "This analysis is of an older version and knows no knee: analyse again."
+    small = labels.percent(SMALL_REGRET * chosen["tolerance"], 1)
+    what = f"to {chosen['rank']} of {layer['state_dim']} states"
+    knee = chosen["knee"]
+    if knee is None:
+        return (
+            f"No knee: regret of a cut {what} does not stay below {small}, a tenth of the tolerance, "
+            "from any snapshot before the last one on."
+        )
+    place = f"{labels.percent(knee / layer['steps'][-1], 0)} of the {labels.count(layer['steps'][-1])} steps"
     return (
-        f"Chosen at step {labels.count(layer['steps'][place])}, {chosen['rank']} of {layer['state_dim']} "
-        f"states would miss {labels.percent(regret)} of the sum; chosen at the start "
-        f"{labels.percent(chosen['regret'][0])}, at random {labels.percent(chance)}."
+        f"Knee at step {labels.count(knee)}, {place}: cuts {what} made from there on lose less "
+        f"than {small} of the sum of σ beyond the best one's loss.{_about_the_window(record, row, knee)}"
+    )
+
+
+def _about_the_window(record: Analysis, row: RunRow, knee: int) -> str:
+    """Return what the knee of a whole, uncut run says about the window of the attempts."""
+    window = _window(row["run"])
+    if record["provisional"] or record["left_out_before_cut"] or window is None:
+        return ""
+    needed = math.ceil(100 * knee / record["until_step"]) / 100
+    if knee <= window * record["until_step"]:
+        return f" The window of this run, reduction.window = {window:g}, reaches it."
+    return (
+        f" The window of this run, reduction.window = {window:g}, ends before it: in a run like this one, "
+        f"{needed:g} puts the last attempt there."
+    )
+
+
+def _window(run_id: str) -> float | None:
+    """Return the window of a run's attempts; None where it names their steps instead."""
+    reduction = runs.config(run_id).get("reduction", {})
+    named = "steps" in reduction and reduction["steps"]
+    window = reduction["window"] if "window" in reduction and not named else None
+    return window if isinstance(window, int | float) else None
+
+
+def _baselines(layer: AnalysedLayer, chosen: Regret) -> str:
+    """Return the regret at 10 % of the run, the window that was published, beside the baselines."""
+    last, regret = layer["steps"][-1], analysis.regret_of(chosen)
+    place = next(i for i, step in enumerate(layer["steps"]) if step >= 0.1 * last)
+    return (
+        f"Regret of a choice at step {labels.count(layer['steps'][place])}: {labels.percent(regret[place])}; "
+        f"at the first snapshot, step {labels.count(layer['steps'][0])}: {labels.percent(regret[0])}; "
+        f"of states drawn by lot: {labels.percent(analysis.chance_of(chosen))}. "
+        "The last snapshot has 0 by definition, which a log axis leaves out."
     )
 
 
@@ -130,9 +176,10 @@ def _between(run_id: str, layer: AnalysedLayer) -> None:
         with st.container(border=True, key="stability"):
             st.markdown("**Do the same states stay on top?**")
             st.caption(
-                "From one snapshot to the next: overlap of the subspaces kept at 5 % (1: the same), and "
-                "Kendall's τ of the order of directions that were matched with their successors (1: none "
-                "changed places)."
+                "Solid, from one snapshot to the next: overlap of the subspaces kept at 5 % (1: the same), "
+                "and Kendall's τ of the order of directions that were matched with their successors (1: none "
+                "changed places). Dashed: the same between the first snapshot and this one. Dotted: the "
+                "overlap of two subspaces drawn by lot; an order drawn by lot has τ = 0."
             )
             frame.draw(
                 analysis.stability_spec(), f"stability-{run_id}", "Overlap and order over steps",

@@ -77,7 +77,9 @@ TERMS = {
         "null rank": "The rank that the same rule leaves of layers that were never trained. A proposal "
         "near it says "
         "something about how layers are initialised, not about what this one learned.",
-        "badge": "Advice about a proposal with its reasons. No policy looks at it.",
+        "badge": "Advice about a proposal with its reasons. Its colour follows how far the output of each "
+        "layer changes, by limits that stand beside it, and what else speaks against the cut. What was not "
+        "measured is never green. No policy looks at it.",
         "expired, superseded": "Nobody decided in time; or the proposal was overtaken, by a rollback for "
         "example.",
     },
@@ -85,8 +87,9 @@ TERMS = {
         "95 % interval": "Paired bootstrap over validation sequences: how far chance in the choice of "
         "sequences "
         "could move the change that was measured. Where 0 lies inside, no change was shown.",
-        "output change": "How far a cut layer's output differs from the uncut layer's for the same inputs, "
-        "relative.",
+        "output change": "How far a layer's output differs when it alone is cut and is fed what the uncut "
+        "network gives it, relative to what its states put out. Measured on calibration sequences that were "
+        "held out: no choice of states was fitted to them. It says better than a share what a cut costs.",
         "divergence of predictions": "Mean Kullback-Leibler divergence of the class probabilities, cut "
         "against uncut, "
         "in nats. It sees changes that accuracy does not.",
@@ -99,13 +102,18 @@ TERMS = {
         "at the end.",
     },
     "Is it too early to cut?": {
-        "regret": "Of what the final layer carries, the share that states chosen at an earlier step would "
-        "miss, "
-        "compared with the best choice of as many. Flat and low from 10 % of the run on: cutting there "
-        "lost nothing.",
+        "regret": "What a cut made at an earlier step would lose of the final layer beyond what the best "
+        "cut to as many states loses, as a share of the sum of σ. Beside it: the same for the orthogonal "
+        "projection onto the subspace, for a cut at the start, and for states drawn by lot.",
+        "knee": "The first step from which on regret stays below a tenth of the tolerance. Attempts "
+        "before it may keep other states than training will need. The default window, the first 10 % "
+        "of the steps, was published for longer runs; on tones the knee lies later (docs/NUMERICS.md).",
+        "canonical scale": "A mode may be scaled in B and back in C without a change of the layer. Regret, "
+        "overlap and order are computed with both of one size, so that they depend on the layer alone.",
         "overlap": "How much of the subspace kept at one snapshot is kept at the next: 1 all of it, 0 "
-        "nothing.",
-        "Kendall τ": "Whether matched directions keep their order of strength: 1 all do, −1 it is reversed.",
+        "nothing. Two subspaces of r of N states drawn by lot have r / N.",
+        "Kendall τ": "Whether matched directions keep their order of strength: 1 all do, 0 is chance, "
+        "−1 it is reversed.",
         "Weyl's bound": "No σ can have moved by more than this between two snapshots, whatever training did.",
     },
     "Families of layers": {

@@ -25,7 +25,7 @@ border-radius: .5rem; padding: .3rem .75rem; cursor: pointer">Sign out</button><
 """A form, so that a link of another page cannot sign anybody out."""
 
 
-@live_region()
+@live_region(ticks=True)
 def live() -> None:
     facts, rows = installation.facts(), runs.summaries()
     queued = sum(row["state"] == RunState.QUEUED and row["queued"] for row in rows)

@@ -10,7 +10,7 @@ from hankelboard.app.data import command_line, installation, runs
 from hankelboard.app.data.command_line import CreationRefused
 from hankelboard.app.live.pulse import live_region
 from hankelboard.app.live.watch import HEARTBEAT, LOG, METRICS, SPECTRA
-from hankelboard.app.panels import frame, rights, suite_form
+from hankelboard.app.panels import frame, rights, suite_form, worth
 from hankelboard.app.words import labels
 from hankelboard.settings.config import Config
 from hankelboard.settings.new_run import NewRun
@@ -75,6 +75,7 @@ def page() -> None:
             st.markdown(f":green[:material/check_circle:] Queued as {labels.plain(done)}.")
             st.page_link("views/run.py", label="Open the run", icon=":material/monitoring:",
                          query_params={"run": done})  # fmt: skip
+    worth.offer(chosen, "Correct the marked fields first" if problems else "")
 
 
 def form(presets: Mapping[str, Preset]) -> tuple[NewRun, list[str]]:

@@ -17,6 +17,8 @@ from hankelboard.app.panels import baseline, controls, frame
 from hankelboard.app.words import events as event_words
 from hankelboard.app.words import labels
 from hankelboard.settings.families import importance_of
+from hankelboard.storage import savings
+from hankelboard.storage.savings import Savings
 from hankelboard.storage.scores import bits
 from hankelboard.storage.vocabulary import RunState, Waiting
 
@@ -104,8 +106,25 @@ def figures(row: RunRow) -> None:
                      help="Seconds spent training: waiting, pausing and measuring excluded")  # fmt: skip
         frame.figure("Waiting", labels.duration(row["waiting_s"]),
                      help="Seconds spent paused or waiting for a decision")  # fmt: skip
+        if row["savings"]:
+            saved_figure(row["savings"])
+        if row["energy_j"]:
+            said = savings.energy_in_words(row["energy_j"], row["train_s"], row["savings"])
+            frame.figure("Energy", *said.split(", "), help="Of training, of the whole processor and GPU")
         if row["steps_per_s"] and row["living"]:
             frame.figure("Speed", f"{labels.number(row['steps_per_s'], 3)} steps/s")
+
+
+def saved_figure(saved: Savings) -> None:
+    """Draw what the cuts saved against the same training without them."""
+    lost = saved["net_s"] < 0
+    frame.figure(
+        "More than uncut so far" if lost else "Saved against uncut so far",
+        f"{labels.duration(abs(saved['net_s']))} ({labels.percent(abs(saved['share']), 0)})",
+        savings.to_come(saved["to_come_s"]),
+        help=f"Net: {savings.parts_in_words(saved)}. Seconds per step were measured before and after each "
+        "cut, in turns; the speed of the uncut model is what they say of the training since",
+    )
 
 
 def best_figure(row: RunRow) -> None:

@@ -14,6 +14,7 @@ from hankelboard.app.live.pulse import live_region
 from hankelboard.app.panels import frame, rights
 from hankelboard.app.words import labels
 from hankelboard.comparison.tables import counted
+from hankelboard.storage import savings
 from hankelboard.storage.layout import runs_directory
 from hankelboard.storage.scores import PRIMARY_METRIC, bits
 from hankelboard.storage.vocabulary import ENDED, Role, RunState
@@ -121,6 +122,9 @@ def figures(rows: Sequence[RunRow]) -> None:
         st.metric("Waiting for you", waiting, border=True)
         st.metric("Queued", queued, border=True)
         st.metric("In trouble", trouble, border=True, help=TROUBLE_HELP)
+    saved = savings.total([row["savings"] for row in rows])
+    if saved:
+        st.caption(f":material/content_cut: Cuts {savings.in_words(saved)}: {savings.parts_in_words(saved)}.")
 
 
 def filtered(rows: Sequence[RunRow]) -> list[RunRow]:

@@ -248,16 +248,7 @@ def size(value: int) -> str:
 
 def duration(seconds: object) -> str:
     """Return seconds as 45 s, 3 min 05 s, 2 h 10 min, 3 d 4 h."""
-    if not _is_number(seconds):
-        return "–"
-    whole = max(0, round(seconds))
-    if whole < 60:
-        return f"{figures.fixed(seconds, 1)} s" if 0 < seconds < 9.95 else f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    if whole < 86400:
-        return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
-    return f"{whole // 86400} d {whole % 86400 // 3600} h"
+    return figures.duration(seconds) if _is_number(seconds) else "–"
 
 
 def seconds_per_step(value: object) -> str:

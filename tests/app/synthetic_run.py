@@ -15,7 +15,7 @@ from hankelboard.storage import checkpoints, proposals, runs, workers
 from hankelboard.storage.journal import Journal
 from hankelboard.storage.layout import CheckpointName, RunPaths, run_paths
 from hankelboard.storage.records import now
-from hankelboard.storage.spectrum import discarded_shares, error_bounds
+from hankelboard.storage.spectrum import discarded_shares, tail_sums
 from hankelboard.storage.status import process_identity, write_status
 
 CONFIG = {
@@ -157,10 +157,11 @@ class SyntheticRun:
             layers.append({
                 "layer": number, "name": f"blocks.{number}.mixer", "state_dim": state_dim, "hsv": hsv,
                 "discarded_share": discarded_shares(hsv),
-                "error_bound": error_bounds(hsv) if self.importance == "hsv" else None,
+                "error_bound": [2.0 * tail for tail in tail_sums(hsv)] if self.importance == "hsv" else None,
                 "realisable": realisable, "condition": [1.0 + 0.3 * r for r in range(state_dim + 1)],
                 "realised_modes": list(range(state_dim + 1)),
                 "parameters": [130 * r for r in range(state_dim + 1)], "importance": self.importance,
+                "output_error": self.output_error(state_dim, realisable),
             })  # fmt: skip
         record = {**self.where(), "attempt_step": self.step,
                   "policy": "ask", "waiting": "pause", "tolerance": tolerance, "gate": gate,
@@ -169,6 +170,12 @@ class SyntheticRun:
         for layer, rank in zip(layers, record["ranks"], strict=True):
             layer |= {"rank": rank, "gated": rank == layer["state_dim"]}
         return record
+
+    def output_error(self, state_dim, realisable):
+        """Measured at the first of every six ranks that can be chosen."""
+        ranks = [rank for rank in range(1, state_dim) if realisable[rank]][::6]
+        return {"split": "calibration, held out", "sequences": 16, "relative_to": "y - D*u", "ranks": ranks,
+                "errors": [math.exp(-rank / 9.0) for rank in ranks]}  # fmt: skip
 
     def propose(self, **changes):
         number = max(proposals.proposal_numbers(self.paths), default=0) + 1
@@ -225,7 +232,8 @@ class SyntheticRun:
         self.event("reduction_applied", proposal=number, **{"from": old, "to": list(ranks)},
                    discarded_share=point["discarded_share"], before=before, after=self.scores(),
                    predicted=predicted and {key: predicted[key] for key in ("loss", "accuracy")},
-                   write_back_error=1e-12, checkpoint=pinned)  # fmt: skip
+                   write_back_error=1e-12, checkpoint=pinned,
+                   seconds_per_step={"now": 0.03, "after": 0.02}, train_s=round(self.train_s, 3))  # fmt: skip
         self.checkpoint("after_reduction", pinned=True)
         self.spectra("after_reduction")
 

@@ -1,5 +1,7 @@
 """What the evidence pages do besides showing: budget, measuring, smoothing, baseline, analyses."""
 
+import copy
+
 import numpy as np
 import pytest
 
@@ -7,14 +9,15 @@ from hankelboard.app.charts import analysis, metric_tables, outcomes
 from hankelboard.app.data import (
     analyses,
     columns,
+    compared_runs,
     interventions,
     proposals,
 )
 from hankelboard.app.data import (
     runs as data,
 )
-from hankelboard.app.panels import baseline as uncut
 from hankelboard.storage import atomic, commands
+from hankelboard.storage.figures import percent
 from hankelboard.storage.history import History
 from hankelboard.storage.journal import read_journal
 from hankelboard.storage.proposals import publish_measurement, ranks_within
@@ -50,6 +53,36 @@ def waiting(runs):
 def decide_and_apply(run):
     run.decide(1)
     run.answer(1)
+
+
+def test_a_layer_says_how_far_its_output_changes_where_that_was_measured(open_page, waiting):
+    page = open_page("truncation", run=waiting.id)
+    layer = proposals.proposal(waiting.id, 1)["layers"][0]
+    ranks, errors = layer["output_error"]["ranks"], layer["output_error"]["errors"]
+    key = next(slider.key for slider in page.select_slider if slider.key.startswith("rank_0"))
+    amount = (
+        f"its output changes by {percent(errors[2], 1)} (measured on 16 sequences: calibration, held out)"
+    )
+    page.select_slider(key=key).set_value(ranks[2]).run()
+    assert amount.replace("its", "Its") in text_of(page)
+    page.select_slider(key=key).set_value(ranks[2] + 1).run()
+    assert f"Not measured at this rank; at rank {ranks[2]} {amount}" in text_of(page)
+    page.select_slider(key=key).set_value(64).run()
+    assert "Its output does not change." in text_of(page)
+
+
+def test_older_records_say_that_it_was_not_measured_and_limits_are_those_of_the_record(open_page, runs):
+    run = SyntheticRun(runs).start()
+    run.train(200)
+    layers = run.evidence()["layers"]
+    for layer in layers:
+        del layer["output_error"]
+    badge = {"color": "amber", "reasons": ["layer 0: its output changes by 12 %"]}
+    run.propose(layers=layers, badge=badge)
+    told = text_of(open_page("truncation", run=run.id))
+    assert "How far its output changes was not measured." in told and "green below" not in told
+    run.propose(badge=badge | {"amber_from": 0.07, "red_above": 0.3})
+    assert "green below 7 %, red above 30 %" in text_of(open_page("truncation", run=run.id))
 
 
 def test_a_budget_sets_the_ranks_of_all_layers(open_page, waiting):
@@ -149,7 +182,7 @@ def test_a_cut_run_stands_beside_the_baseline_of_its_group(open_page, runs, wait
     baseline.train(400)
     SyntheticRun(runs, "elsewhere", role="baseline", group="other").start().train(100)
     row = data.summary(waiting.id)
-    assert uncut.baseline_of(row, data.summaries())["run"] == baseline.id
+    assert compared_runs.baseline_of(row, data.summaries())["run"] == baseline.id
     page = open_page("run", run=waiting.id)
     assert "As if uncut" in str([s.value for s in page.subheader])
     assert "up to step 400" in text_of(page)
@@ -159,10 +192,41 @@ def test_an_analysis_is_shown_with_what_it_is_not(open_page, waiting):
     publish_analysis(waiting.paths, ANALYSIS)
     told = text_of(open_page("spectra", run=waiting.id))
     assert "Provisional" in told and "3 snapshots from before it" in told
-    assert "Chosen at step 20, 30 of 64 states would miss 0.50 %" in told and "at random 25.00 %" in told
+    assert "at step 20: 0.50 %" in told and "drawn by lot: 25.00 %" in told and "knows no knee" in told
     drift = analysis.drift_table(ANALYSIS["layers"][0])
     assert drift.num_rows == 3  # a drift of 0 has no place on a log axis
     assert analysis.stability_table(ANALYSIS["layers"][0]).num_rows == 3
+
+
+def analysis_with(**newer):
+    """An analysis as it is written now, of a run that ended."""
+    record = copy.deepcopy(ANALYSIS) | {"provisional": False, "left_out_before_cut": 0}
+    for layer in record["layers"]:
+        layer["regret"][0].update({"cut_regret": [0.03, 0.004, 0.0], "knee": 20, "random": [0.3]} | newer)
+    return record
+
+
+def test_the_knee_is_shown_with_what_it_says_about_the_window(open_page, waiting):
+    publish_analysis(waiting.paths, analysis_with())
+    told = text_of(open_page("spectra", run=waiting.id))
+    assert "Knee at step 20, 10 % of the 200 steps" in told
+    assert "reaches it" in told and "at step 20: 0.40 %" in told and "drawn by lot: 30.00 %" in told
+    publish_analysis(waiting.paths, analysis_with(knee=60))
+    assert "0.3 puts the last attempt there" in text_of(open_page("spectra", run=waiting.id))
+    publish_analysis(waiting.paths, analysis_with(knee=None))
+    assert "No knee" in text_of(open_page("spectra", run=waiting.id))
+
+
+def test_the_chart_of_regret_marks_the_knee_and_a_tenth_of_the_tolerance():
+    layer = analysis_with()["layers"][0]
+    drawn = analysis.regret_tables(layer, layer["regret"][0])
+    assert drawn["knee"].to_pylist() == [{"step": 20}]
+    assert drawn["small"].column("value").to_pylist() == pytest.approx([0.005])
+    kinds = drawn["lines"].column("kind").to_pylist()
+    assert {kinds.count(kind) for kind in analysis.KINDS} == {2}  # without the 0 of the last snapshot
+    older = ANALYSIS["layers"][0]
+    drawn = analysis.regret_tables(older, older["regret"][0])
+    assert drawn["knee"].num_rows == 0 and analysis.OF_CUT not in drawn["lines"].column("kind").to_pylist()
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from hankelboard.app import pages
+from hankelboard.app.words import labels
 from hankelboard.storage import commands, proposals
 from hankelboard.storage.layout import run_paths
 from hankelboard.storage.runs import list_runs, read_run
@@ -164,6 +165,22 @@ def test_the_badge_and_the_deadline_are_said(open_page, waiting):
     told = text_of(open_page("truncation", run=waiting.id))
     assert "look twice" in told and "its output changes by **20%**" in told
     assert "If nobody decides within 10 min 00 s, it is rejected" in told
+
+
+def test_what_cuts_saved_stands_on_the_run_and_in_the_list_once_there_was_a_cut(open_page, waiting):
+    assert "uncut so far" not in text_of(open_page("run", run=waiting.id))
+    record = proposals.read_proposal(waiting.paths, 1)
+    waiting.apply(1, record, record["ranks"])
+    before = waiting.train_s
+    waiting.train(1000)
+    saved = (waiting.train_s - before) / 2  # steps took 1.5 times as long
+    for name in ("run", "runs"):
+        told = text_of(open_page(name, run=waiting.id))
+        assert (
+            f"{labels.duration(saved)} (" in told
+            and "against uncut so far" in told
+            and "more to come" in told
+        )
 
 
 # Commands.

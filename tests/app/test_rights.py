@@ -1,5 +1,6 @@
 """What a page offers to whom, and that nothing is written by who may not: whatever was drawn before."""
 
+import io
 import json
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +11,7 @@ import streamlit as st
 from hankelboard.access import sessions, tokens
 from hankelboard.access.roles import SIGNED_OUT, Role
 from hankelboard.app import pages
-from hankelboard.app.data import analyses, command_line, visitors
+from hankelboard.app.data import analyses, command_line, visitors, worth
 from hankelboard.app.data.command_line import CreationRefused
 from hankelboard.app.panels import rights
 from hankelboard.settings.new_run import NewRun
@@ -66,6 +67,7 @@ CONTROLS = [
     Control("checkpoints", "confirm_rollback", ("rollback",)),
     Control("spectra", "analyse"),
     Control("new_run", "create"),
+    Control("new_run", "worth"),
     Control("new_run", "create_suite", query=(("kind", "A suite"), ("suite", "smnist-wide"))),
 ]  # fmt: skip
 IDS = [f"{control.page} {control.first}" for control in CONTROLS]
@@ -98,14 +100,16 @@ def sign_in(monkeypatch):
 
 @pytest.fixture
 def written(runs, monkeypatch):
-    """All that was written so far: the files below the folder of runs, and the analyses that were started."""
+    """All that was written so far: the files below the folder of runs, and processes that were started."""
     started = []
 
     class Process:
         stderr = ()
+        pid = 2**30  # of no process
 
         def __init__(self, command, **_):
             started.append(command)
+            self.stdout = io.StringIO('{"words": ["Cannot tell"]}')
 
         def poll(self):
             return 0
@@ -115,6 +119,7 @@ def written(runs, monkeypatch):
 
     monkeypatch.setattr(analyses.subprocess, "Popen", Process)
     monkeypatch.setattr(analyses, "_jobs", {})
+    monkeypatch.setattr(worth, "_jobs", [])
     return lambda: (sorted(map(str, runs.rglob("*"))), list(started))
 
 

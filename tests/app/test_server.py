@@ -21,7 +21,9 @@ from streamlit.runtime.forward_msg_cache import create_reference_msg
 from streamlit.runtime.forward_msg_queue import ForwardMsgQueue
 
 from hankelboard.app import server
+from hankelboard.app.live.looks import looks
 from hankelboard.app.live.watch import HEARTBEAT, METRICS, Watch
+from hankelboard.storage import summary
 from tests.app.conftest import comes_true, ready
 from tests.app.synthetic_run import SyntheticRun
 from tests.waiting import PATIENCE_S
@@ -132,6 +134,7 @@ def test_the_folder_of_the_dashboard_is_not_searched_for_packages():
 def watch(runs, monkeypatch):
     watch = Watch(runs, debounce_s=0.01, scan_s=0.1)
     monkeypatch.setitem(server.app.state, "watch", watch)
+    monkeypatch.setattr(server, "LEAST_LOOK_S", 0.01)
     return watch
 
 
@@ -221,6 +224,75 @@ def test_messages_keep_their_distance(watch):
 
     times = asyncio.run(listen())
     assert all(after - before >= 0.99 * server.PUSH_PAUSE_S for before, after in pairwise(times))
+
+
+def looking(monkeypatch):
+    """Count how often the server looks."""
+    looked, number = [], looks.number
+    monkeypatch.setattr(looks, "number", lambda run_id: looked.append(run_id) or number(run_id))
+    return looked
+
+
+@pytest.mark.parametrize("of_one", [True, False])
+def test_of_a_run_that_stays_as_it_was_the_server_says_nothing_however_often_it_looks(
+    watch, runs, monkeypatch, of_one
+):
+    run = SyntheticRun(runs, queued=False).start().train(100)
+    run.finish()
+    name = run.id if of_one else None
+    seen, looked = looks.number(name), looking(monkeypatch)
+
+    async def listen():
+        which = f"run={run.id}&" if of_one else ""
+        async with Listener(f"{which}look=20&seen={seen}") as listener:
+            await comes_true(lambda: len(looked) > 3)
+            return listener.sent
+
+    assert [message["type"] for message in asyncio.run(listen())] == ["websocket.accept"]
+
+
+@pytest.mark.parametrize("of_one", [True, False])
+def test_what_no_event_says_is_said_once_by_the_server(watch, runs, monkeypatch, of_one):
+    run = SyntheticRun(runs, queued=False).start().train(100)
+    name = run.id if of_one else None
+    seen, looked = looks.number(name), looking(monkeypatch)
+
+    async def listen():
+        which = f"run={run.id}&" if of_one else ""
+        async with Listener(f"{which}look=20&seen={seen}") as listener:
+            await comes_true(lambda: looked)
+            monkeypatch.setattr(summary, "process_is_gone", lambda status: True)
+            await comes_true(lambda: len(listener.sent) > 1)
+            count = len(looked)
+            await comes_true(lambda: len(looked) > count + 2)
+            return listener.sent
+
+    assert [message.get("text") for message in asyncio.run(listen())] == [None, "changed"]
+
+
+def test_a_page_that_was_drawn_before_something_changed_is_notified_when_it_listens(watch, runs):
+    run = SyntheticRun(runs, queued=False).start()
+    seen = looks.number(run.id)
+    run.train(100)
+
+    async def listen():
+        async with Listener(f"run={run.id}&look=20&seen={seen}") as listener:
+            await comes_true(lambda: len(listener.sent) > 1)
+            return listener.sent[1]["text"]
+
+    assert asyncio.run(listen()) == "changed"
+
+
+def test_who_may_not_be_here_any_more_is_sent_away_although_nothing_happens(watch, runs, monkeypatch):
+    run = SyntheticRun(runs, queued=False).start()
+
+    async def listen():
+        async with Listener(f"run={run.id}&look=20&seen={looks.number(run.id)}") as listener:
+            monkeypatch.setattr("hankelboard.app.door.guard._sender", lambda asked: None)
+            await comes_true(lambda: len(listener.sent) > 1)
+            return listener.sent[1]
+
+    assert asyncio.run(listen())["type"] == "websocket.close"
 
 
 # The watch behind it.

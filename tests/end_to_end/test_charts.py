@@ -212,7 +212,7 @@ def test_the_analysis_is_started_on_the_page_and_shows_its_regret(services, page
     ready(page)
     page.locator(".st-key-analyse button").first.click()
     page.locator(".st-key-regret svg.marks").first.wait_for()
-    page.get_by_text("would miss").first.wait_for()
+    page.get_by_text("drawn by lot:").first.wait_for()
     kept = until(lambda: list(run.paths.analyses.glob("[!.]*")))
     record = json.loads(kept[0].read_text())
     assert record["layers"][0]["regret"][0]["regret"][-1] < 1e-9

@@ -13,8 +13,12 @@ ONLY_WHEN_TOLD = f"""
 for (const name of ["setInterval", "setTimeout"]) {{
   const real = window[name].bind(window);
   window[name] = (act, ms, ...more) => ms >= {FALLBACK_MS} ? 0 : real(act, ms, ...more);
-}}"""
-"""The page looks at nothing by itself: what travels was caused, however long a test takes."""
+}}
+const Real = WebSocket;
+window.WebSocket = class extends Real {{
+  constructor(address, protocols) {{ super(String(address).replace(/look=\\d+/, "look=0"), protocols); }}
+}};"""
+"""Nobody looks at anything by themselves: what travels was caused, however long a test takes."""
 
 
 class Traffic:

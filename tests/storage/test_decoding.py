@@ -64,6 +64,8 @@ def changed(text, place, value):
         ("note", ["by"], 7, "by: must be text"),
         ("manifest", ["files"], {"a": {"bytes": -1, "sha256": ""}}, "files.a.bytes: must be a whole number"),
         ("analysis", ["layers", 0, "regret", 0, "random"], [], "layers[0].regret: must have one value"),
+        ("analysis", ["layers", 0, "regret", 0, "cut_regret"], [0.1], "layers[0].regret: must have one"),
+        ("analysis", ["layers", 0, "regret", 0, "knee"], "early", "layers[0].regret[0].knee: must be"),
         ("measurement", ["layers"], [{}, {}], "points: ranks and layers must have one length"),
     ],
 )  # fmt: skip

@@ -91,6 +91,6 @@ def test_a_file_that_could_not_be_written_in_place_is_gone(tmp_path, monkeypatch
 
 def test_a_system_without_that_rename_is_no_error(tmp_path, monkeypatch):
     link_says(monkeypatch, errno.EPERM)
-    monkeypatch.setattr(atomic.ctypes, "CDLL", lambda *more, **options: object())
+    monkeypatch.setattr("ctypes.CDLL", lambda *more, **options: object())
     atomic.create(tmp_path / "r", RECORD)
     assert read_record(tmp_path / "r") == RECORD and len(list(tmp_path.iterdir())) == 1

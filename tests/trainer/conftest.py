@@ -22,5 +22,6 @@ def small_run(tmp_path, monkeypatch):
     however long it takes: what a proposal leaves out for want of time is tested where it is asked for.
     """
     monkeypatch.setattr("hankelboard.trainer.compression.recorder.BEAT_S", 0.01)
-    monkeypatch.setattr("hankelboard.trainer.compression.measurement.LEAST_MEASURING_S", math.inf)
+    for least in ("LEAST_MEASURING_S", "LEAST_UNWATCHED_S"):
+        monkeypatch.setattr(f"hankelboard.trainer.compression.measurement.{least}", math.inf)
     return lambda **keys: SmallRun(tmp_path, **keys)

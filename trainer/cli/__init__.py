@@ -1,4 +1,4 @@
-"""The command line. Importing it does not import torch: only commands that train do."""
+"""The command line. Only the module of the chosen command is imported, and torch by commands that train."""
 
 import argparse
 import os
@@ -6,18 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from hankelboard.storage.errors import ConfigError, HankelboardError
-from hankelboard.trainer.cli import (
-    acting,
-    admitting,
-    adopting,
-    comparing,
-    entering,
-    exporting,
-    reading,
-    serving,
-    suites,
-)
-from hankelboard.trainer.cli.arguments import Command
+from hankelboard.trainer.cli.listed import LayoutWithExamples, LazyParser, list_commands
 from hankelboard.trainer.cli.version import PrintVersion
 from hankelboard.trainer.compression.terminal import settle_text
 
@@ -42,9 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if arguments is None:
         settle_text()
     options = build_parser().parse_args(arguments)
-    command: Command = options.command
     try:
-        return command(options)
+        return int(options.command(options))
     except ConfigError as error:
         print(f"hankelboard: {error}", file=sys.stderr)
         return 2
@@ -62,21 +50,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = LazyParser(
         prog="hankelboard",
         description="Train state-space models that get smaller while they train; you approve every cut.",
         epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=LayoutWithExamples,
     )
     parser.add_argument("--version", action=PrintVersion)
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    serving.add_commands(commands)
-    entering.add_commands(commands)
-    admitting.add_commands(commands)
-    acting.add_commands(commands)
-    suites.add_commands(commands)
-    adopting.add_commands(commands)
-    comparing.add_commands(commands)
-    exporting.add_commands(commands)
-    reading.add_commands(commands)
+    list_commands(parser)
     return parser

@@ -21,7 +21,7 @@ from hankelboard.storage.vocabulary import CommandKind, CommandState, Policy, Ve
 from hankelboard.storage.workers import present
 from hankelboard.trainer.cli.adopting import adopt_for_command
 from hankelboard.trainer.cli.arguments import add_by, add_command, run_of, runs_of, whole_numbers, whose
-from hankelboard.trainer.cli.reading import point_in_words, print_json
+from hankelboard.trainer.cli.reading import print_json
 from hankelboard.trainer.compression.failure import REVIVING
 from hankelboard.trainer.compression.terminal import say
 from hankelboard.trainer.work import orphans
@@ -44,7 +44,7 @@ def add_commands(commands: Any) -> None:
 
 
 def _add_new(commands: Any) -> None:
-    parser = add_command(commands, "new", new, "create a run and queue it", json=True,
+    parser = add_command(commands, "new", new, json=True,
                          example="hankelboard new --preset digits-lru --set training.steps=3000")  # fmt: skip
     parser.add_argument("--preset", required=True, metavar="NAME", help="see `hankelboard presets`")
     parser.add_argument(
@@ -62,7 +62,7 @@ def _add_new(commands: Any) -> None:
 
 
 def _add_decide(commands: Any) -> None:
-    parser = add_command(commands, "decide", decide_proposal, "approve or reject a proposal", json=True,
+    parser = add_command(commands, "decide", decide_proposal, json=True,
                          example="hankelboard decide RUN 1 approve --ranks 20,24")  # fmt: skip
     _add_proposal(parser)
     parser.add_argument("verdict", choices=VERDICTS)
@@ -72,7 +72,7 @@ def _add_decide(commands: Any) -> None:
 
 
 def _add_send(commands: Any) -> None:
-    parser = add_command(commands, "send", send, "pause, resume, checkpoint, stop or kill", json=True,
+    parser = add_command(commands, "send", send, json=True,
                          example="hankelboard send RUN stop --at-step 5000",
                          more="stop saves and ends; kill ends without saving, also what hangs")  # fmt: skip
     parser.add_argument("run", metavar="RUN")
@@ -82,7 +82,7 @@ def _add_send(commands: Any) -> None:
 
 
 def _add_policy(commands: Any) -> None:
-    parser = add_command(commands, "policy", policy, "change what decides on proposals", json=True,
+    parser = add_command(commands, "policy", policy, json=True,
                          example="hankelboard policy RUN auto")  # fmt: skip
     parser.add_argument("run", metavar="RUN")
     parser.add_argument("policy", choices=POLICIES, nargs="?")
@@ -91,7 +91,7 @@ def _add_policy(commands: Any) -> None:
 
 
 def _add_measure(commands: Any) -> None:
-    parser = add_command(commands, "measure", measure, "measure more for a proposal that waits", json=True,
+    parser = add_command(commands, "measure", measure, json=True,
                          example="hankelboard measure RUN 1 --ranks 20,24",
                          more="without --ranks: what the time limit had left out")  # fmt: skip
     _add_proposal(parser)
@@ -100,7 +100,7 @@ def _add_measure(commands: Any) -> None:
 
 
 def _add_rollback(commands: Any) -> None:
-    parser = add_command(commands, "rollback", rollback, "go back to a checkpoint", json=True,
+    parser = add_command(commands, "rollback", rollback, json=True,
                          example="hankelboard rollback RUN b0-00000500-a0-0003")  # fmt: skip
     parser.add_argument("run", metavar="RUN")
     parser.add_argument("checkpoint", metavar="CHECKPOINT", help="see `hankelboard checkpoints RUN`")
@@ -112,7 +112,7 @@ def _add_rollback(commands: Any) -> None:
 
 
 def _add_analyse(commands: Any) -> None:
-    parser = add_command(commands, "analyse", analyse, "was an early choice of states good?", json=True,
+    parser = add_command(commands, "analyse", analyse, json=True,
                          example="hankelboard analyse RUN", more="kept for the pages")  # fmt: skip
     parser.add_argument("run", metavar="RUN")
     parser.add_argument(
@@ -196,17 +196,19 @@ def analyse(options: argparse.Namespace) -> int:
 
 def _print_regret(record: Analysis) -> None:
     until = "so far" if record["provisional"] else "at the end"
-    print(f"share of the summed importance that an earlier choice misses, of what is best {until} "
-          f"(step {record['until_step']})")  # fmt: skip
+    print(f"regret of a cut at an earlier step: share of the summed importance that it loses beyond what is "
+          f"best {until} (step {record['until_step']}); knee: the step from which on it stays below a tenth "
+          "of the tolerance")  # fmt: skip
     for layer in record["layers"]:
         for row in layer["regret"]:
             regrets = "  ".join(
                 f"{step}: {percent(regret, 1)}"
-                for step, regret in zip(layer["steps"], row["regret"], strict=True)
+                for step, regret in zip(layer["steps"], row["cut_regret"], strict=True)
             )
             chance = sum(row["random"]) / len(row["random"])
+            knee = "none" if row["knee"] is None else row["knee"]
             print(f"layer {layer['layer']}  r = {row['rank']} ({percent(row['tolerance'], 0)})  {regrets}  "
-                  f"at random: {percent(chance, 1)}")  # fmt: skip
+                  f"by lot: {percent(chance, 1)}  knee: {knee}")  # fmt: skip
 
 
 def decide_proposal(options: argparse.Namespace) -> int:
@@ -269,6 +271,8 @@ def _send(options: argparse.Namespace, kind: str, **arguments: Any) -> int:
         at = f" at step {step}" if step is not None else ""
         print(f"{kind} {state}{at}{': ' + why if why else ''}")
         for point in measured.get("points", []):
+            from hankelboard.trainer.cli.inspecting import point_in_words  # only where there is one
+
             print(point_in_words(point))
         if state == CommandState.REQUESTED:
             _say_when_nobody_listens(paths)

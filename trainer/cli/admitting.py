@@ -14,8 +14,7 @@ from hankelboard.trainer.cli.entering import add_token_file, token_file
 
 
 def add_commands(commands: Any) -> None:
-    parser = add_command(commands, "token", lambda options: options.token_command(options),
-                         "let others in, or nobody any more")  # fmt: skip
+    parser = add_command(commands, "token", lambda options: options.token_command(options))  # fmt: skip
     kinds = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     create = _add_kind(kinds, "create", create_token, "make a token for somebody; it is shown once")
     create.add_argument("name", metavar="NAME", help="stands in the journal beside what its holder does")

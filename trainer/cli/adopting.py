@@ -16,7 +16,7 @@ from hankelboard.trainer.cli.arguments import add_command, runs_of
 
 def add_commands(commands: Any) -> None:
     parser = add_command(
-        commands, "adopt", adopt, "let workers start runs that came from elsewhere",
+        commands, "adopt", adopt,
         example="hankelboard adopt RUN",
         more="what their run.json names is started then, so look at runs of other people first",
     )  # fmt: skip

@@ -14,27 +14,19 @@ from hankelboard.storage.records import MAX_NAME, whole_characters
 from hankelboard.storage.runs import find_run, refuse_newer
 from hankelboard.storage.schema import Whose
 from hankelboard.storage.vocabulary import POLICY_PREFIX, ByRole
+from hankelboard.trainer.cli.listed import COMMANDS
 
 Command = Callable[[argparse.Namespace], int]
 
 
 def add_command(
-    commands: Any,
-    name: str,
-    command: Command,
-    help: str,
-    *,
-    example: str = "",
-    more: str = "",
-    json: bool = False,
+    commands: Any, name: str, command: Command, *, example: str = "", more: str = "", json: bool = False
 ) -> argparse.ArgumentParser:
-    """Add a subcommand with --runs-dir and, where it prints data, --json."""
-    parser: argparse.ArgumentParser = commands.add_parser(
-        name,
-        help=help,
-        description=f"{help[0].upper()}{help[1:]}{'; ' if more else ''}{more}.",
-        epilog=f"example: {example}" if example else None,
-    )
+    """Add what a command of listed.py takes, with --runs-dir and, where it prints data, --json."""
+    parser: argparse.ArgumentParser = commands.parser_of(name)
+    help = COMMANDS[name][1]
+    parser.description = f"{help[0].upper()}{help[1:]}{'; ' if more else ''}{more}."
+    parser.epilog = f"example: {example}" if example else None
     parser.add_argument(
         "--runs-dir", metavar="DIR", help="folder of the runs (default: $HANKELBOARD_RUNS, else ./runs)"
     )

@@ -17,7 +17,7 @@ from hankelboard.trainer.cli.arguments import add_command, need, runs_of
 
 def add_commands(commands: Any) -> None:
     parser = add_command(
-        commands, "compare", compare, "compare runs or suites", json=True,
+        commands, "compare", compare, json=True,
         example="hankelboard compare digits-headline --html report.html",
         more="without --html, --csv or --markdown: the table here",
     )  # fmt: skip

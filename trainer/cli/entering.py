@@ -27,7 +27,7 @@ _PASSED_ON = (
 
 
 def add_commands(commands: Any) -> None:
-    opening = add_command(commands, "open", open_dashboard, "open the dashboard in a browser, signed in")
+    opening = add_command(commands, "open", open_dashboard)
     _add_place(opening)
     add_token_file(opening)
 

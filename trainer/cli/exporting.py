@@ -10,7 +10,7 @@ from hankelboard.trainer.cli.arguments import add_command, need, run_of
 
 def add_commands(commands: Any) -> None:
     parser = add_command(
-        commands, "export", export, "take a model or a run's figures away",
+        commands, "export", export,
         example="hankelboard export RUN last ./my-model",
         more="the folder holds weights (safetensors), configuration and a loader that needs torch and "
         "safetensors only (a model of your own: no loader)",
@@ -22,7 +22,7 @@ def add_commands(commands: Any) -> None:
         parser.add_argument(f"--{name}", type=Path, metavar="FILE", help="as .csv or .parquet")
 
     parser = add_command(
-        commands, "data", data, "download a public data set", example="hankelboard data mnist ./data/mnist",
+        commands, "data", data, example="hankelboard data mnist ./data/mnist",
         more="needs the package datasets; the files are those of the data sets' own sites",
     )  # fmt: skip
     parser.add_argument("name", metavar="NAME", help="mnist or cifar10")

@@ -10,13 +10,19 @@ LISTENING = "0A"
 def port_holder(port: int, proc: Path = Path("/proc")) -> str:
     """Return the process that listens on a port, as "process 123 (python -m …)"; nothing when unknown."""
     sockets = {f"socket:[{inode}]" for inode in _listening(port, proc)}
-    for descriptor in proc.glob("[0-9]*/fd/*") if sockets else ():
-        with contextlib.suppress(OSError):
-            if str(descriptor.readlink()) in sockets:
-                process = descriptor.parents[1]
+    for process in proc.glob("[0-9]*") if sockets else ():
+        with contextlib.suppress(OSError):  # it may end while it is looked at
+            if sockets.intersection(_descriptors(process)):
                 words = (process / "cmdline").read_bytes().decode(errors="replace").split("\0")
                 return f"process {process.name} ({' '.join(words).strip()[:100]})"
     return ""
+
+
+def _descriptors(process: Path) -> Iterator[str]:
+    """Yield what the open descriptors of a process are."""
+    for descriptor in (process / "fd").iterdir():
+        with contextlib.suppress(OSError):
+            yield str(descriptor.readlink())
 
 
 def _listening(port: int, proc: Path) -> Iterator[str]:

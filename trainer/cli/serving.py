@@ -49,19 +49,19 @@ PACKAGES_OF_PAGES = ("streamlit", "pandas", "altair", "pyarrow", "watchdog")
 
 
 def add_commands(commands: Any) -> None:
-    parser = add_command(commands, "demo", demo, "queue three runs on embedded data and start everything")
+    parser = add_command(commands, "demo", demo)
     _add_serving(parser)
-    parser = add_command(commands, "up", up, "start the dashboard and a worker")
+    parser = add_command(commands, "up", up)
     _add_serving(parser)
     _add_jobs(parser)
-    _add_serving(add_command(commands, "web", web, "start the dashboard alone"))
-    parser = add_command(commands, "run", run, "train one run in the foreground; Ctrl-C stops and saves",
+    _add_serving(add_command(commands, "web", web))
+    parser = add_command(commands, "run", run,
                          example="hankelboard run RUN")  # fmt: skip
     parser.add_argument("run", metavar="RUN")
     parser.add_argument("--accept-changes", action="store_true",
                         help="train on although data, split or the model's code changed")  # fmt: skip
     add_by(parser)
-    parser = add_command(commands, "worker", worker, "train queued runs, one child process each")
+    parser = add_command(commands, "worker", worker)
     parser.add_argument("--once", action="store_true", help="end when nothing is left to do")
     _add_jobs(parser)
 

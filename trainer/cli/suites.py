@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def add_commands(commands: Any) -> None:
     parser = add_command(
-        commands, "suite", suite, "queue the runs of a suite that are not there yet", json=True,
+        commands, "suite", suite, json=True,
         example="hankelboard suite digits-headline --jobs 2",
         more="without a name: list the suites; said again, it goes on where it was",
     )  # fmt: skip

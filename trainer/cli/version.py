@@ -2,9 +2,6 @@
 
 import argparse
 from collections.abc import Sequence
-from typing import Any
-
-from hankelboard.trainer.compression import own_version
 
 
 class PrintVersion(argparse.Action):
@@ -13,7 +10,9 @@ class PrintVersion(argparse.Action):
     def __init__(self, option_strings: Sequence[str], dest: str):
         super().__init__(option_strings, dest, nargs=0, help="print version and commit")
 
-    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from hankelboard.trainer.compression import own_version  # reads what is installed
+
         revision = own_version.commit()
         print(f"{own_version.NAME} {own_version.version()}{revision and f' (commit {revision})'}")
         parser.exit()

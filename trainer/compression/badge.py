@@ -1,15 +1,18 @@
 """Green, amber or red: what a proposal's own figures say about it, with the reasons in words."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from hankelboard.settings.families import importance_of
 from hankelboard.storage.figures import fixed, percent, significant
+from hankelboard.storage.proposals import measured_error
 from hankelboard.storage.schema import Badge, Evidence, Point, ProposalLayer
 from hankelboard.storage.spectrum import evenness, tail_sums
 from hankelboard.storage.vocabulary import BadgeColor
 
-SMALL_ERROR = 0.10
+AMBER_FROM, RED_ABOVE = 0.10, 0.20
+"""Relative error of a layer's output, held out: of 224 cuts of trained networks the loss rose by .07 nats at
+most below the first, by .30 at most below the second, by 1.1 in the median from an error of .30 on."""
 ILL_CONDITIONED = 1e4
 NEGLIGIBLE = 0.01
 """Share of the energy that a cut may discard of a flat spectrum: empty states beside full ones may go."""
@@ -18,19 +21,26 @@ NEGLIGIBLE = 0.01
 def badge(proposal: Evidence) -> Badge:
     """Return colour and reasons for the ranks as proposed.
 
-    Red: the write-back is ill-conditioned. Amber: the cut costs validation significantly (paired bootstrap,
-    95 %), changes a layer's output by 10 % or more, takes from a flat spectrum, keeps about as many states as
-    an untrained layer would, or was not measured. Green: none of these. It is advice: no policy looks at it.
+    Red: the write-back is ill-conditioned, or a layer's output changes by more than RED_ABOVE. Amber: one
+    changes by AMBER_FROM or more, the cut costs validation significantly (paired bootstrap, 95 %), takes from
+    a flat spectrum, keeps about as many states as an untrained layer would, or was not measured. Green: none
+    of these. It is advice: no policy looks at it.
     """
-    red = [reason for layer in proposal["layers"] for reason in _ill_conditioned(layer)]
+    layers = proposal["layers"]
+    red = [
+        *(reason for layer in layers for reason in _ill_conditioned(layer)),
+        *_changes(layers, lambda error: error > RED_ABOVE),
+    ]
     amber = [
+        *_changes(layers, lambda error: AMBER_FROM <= error <= RED_ABOVE),
         *_costs(proposal),
-        *(reason for layer in proposal["layers"] for reason in (*_flat(layer), *_not_learned(layer))),
+        *(reason for layer in layers for reason in (*_flat(layer), *_not_learned(layer))),
     ]
     color = BadgeColor.RED if red else BadgeColor.AMBER if amber else BadgeColor.GREEN
     point = _point(proposal)
     fine = "the cut was measured: no layer changes much, and validation does not fall significantly"
-    return {"color": color, "reasons": [*red, *amber] or ([fine] if point else [])}
+    reasons = [*red, *amber] or ([fine] if point else [])
+    return {"color": color, "reasons": reasons, "amber_from": AMBER_FROM, "red_above": RED_ABOVE}
 
 
 def _point(proposal: Evidence) -> Point | None:
@@ -46,14 +56,28 @@ def _ill_conditioned(layer: ProposalLayer) -> list[str]:
     return [f"layer {layer['layer']}: the write-back is ill-conditioned ({condition:.1e})"]
 
 
+def _change(layer: ProposalLayer) -> float | None:
+    """Return the measured error of a layer's output at the proposed rank; None where it was not measured."""
+    rank, error = measured_error(layer, layer["rank"]) or (0, None)
+    return error if rank == layer["rank"] else None
+
+
+def _changes(layers: Sequence[ProposalLayer], counts: Callable[[float], bool]) -> list[str]:
+    return [
+        f"layer {layer['layer']}: its output changes by {percent(error, 0)}"
+        for layer in layers
+        if (error := _change(layer)) is not None and counts(error)
+    ]
+
+
 def _costs(proposal: Evidence) -> list[str]:
     point = _point(proposal)
     if point is None:
         return ["the cut was not measured at these ranks"]
     reasons = [
-        f"layer {layer}: its output changes by {percent(error, 0)}"
-        for layer, error in enumerate(point["output_error"])
-        if error is not None and error >= SMALL_ERROR
+        f"layer {layer['layer']}: how far its output changes was not measured"
+        for layer in proposal["layers"]
+        if _change(layer) is None
     ]
     accuracy, loss = _ends(point.get("accuracy_change")), _ends(point.get("loss_change"))
     if accuracy is None or loss is None:

@@ -10,15 +10,16 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import zip_longest
 from typing import Any, cast
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from hankelboard.settings.config import ReductionConfig
 from hankelboard.storage.proposals import ranks_at, ranks_of_share
 from hankelboard.storage.schema import (
     Cost,
+    Effects,
     Evidence,
     LayerFigures,
     Measured,
@@ -27,16 +28,16 @@ from hankelboard.storage.schema import (
     ProposalLayer,
     RankTables,
 )
-from hankelboard.trainer.compression import generators
 from hankelboard.trainer.compression.badge import badge
+from hankelboard.trainer.compression.calibration import held_out
 from hankelboard.trainer.compression.null_ranks import LEARNED, add_null_ranks
+from hankelboard.trainer.compression.output_errors import OutputErrors, rank_grid
+from hankelboard.trainer.compression.timing import seconds_per_step
 from hankelboard.trainer.compression.what_if import Comparison, cut_copy
 from hankelboard.trainer.compression.workload import Workload
 from hankelboard.trainer.reduction.linear.kept_modes import MODAL, allocate
 from hankelboard.trainer.reduction.reducible import RankTable, ReducibleLayer
 from hankelboard.trainer.reduction.surgery import reducible_layers
-
-TIMING_ROUNDS = 5
 
 
 def rank_tables(model: nn.Module) -> list[RankTable]:
@@ -68,6 +69,8 @@ class Occasion:
     """Up to and including this one: so often the rule is applied to untrained layers."""
     fresh: Callable[[], nn.Module] | None = None
     """Makes an untrained model of the original dimensions."""
+    position: int = 0
+    """Samples that training has seen: the last of them are calibration sequences."""
     earlier: Sequence[Any] | None = None
     """The systems of all layers at the last snapshot, when no cut lies between."""
     limit_s: float = math.inf
@@ -87,7 +90,8 @@ def gather(model: nn.Module, workload: Workload, config: ReductionConfig, occasi
     for layer, rank in zip(tables["layers"], ranks, strict=True):
         layer["rank"] = rank
         layer["gated"] = rank == layer["state_dim"]
-    comparison = Comparison(model, workload, config.evidence_samples)
+    measure = _Measure(model, workload, config, occasion)
+    comparison = measure.comparison
     points: list[Point] = []
     measured: Measured = {
         "split": "val",
@@ -99,10 +103,11 @@ def gather(model: nn.Module, workload: Workload, config: ReductionConfig, occasi
     by_rule = share is None and occasion.ranks is None
     nominal = config.tolerance if by_rule else max(_shares(proposal))
     if any(layer["rank"] < layer["state_dim"] for layer in proposal["layers"]):
-        _add_point(model, comparison, proposal, nominal, proposal["ranks"])
+        _add_point(model, measure, proposal, nominal, proposal["ranks"])
     proposal["cost"] = _cost(model, proposal, workload)
-    for name, work in _optional(model, comparison, config, proposal, occasion):
+    for name, work in _optional(model, measure, config, proposal, occasion):
         clock.unless_over(name, work)
+    measure.errors.record(proposal["layers"])
     points.sort(key=lambda point: point["tolerance"])
     proposal["badge"] = badge(proposal)
     measured["left_out"], measured["seconds"] = clock.left_out, round(clock.spent, 3)
@@ -122,46 +127,67 @@ def complete(
     The model must be the one that the proposal was made of. Return what is new: `points`, `layers` (per
     layer a dict), `done` (names of what had been left out). Raises ValueError for ranks that cannot be.
     """
-    comparison = Comparison(model, workload, config.evidence_samples)
+    measure = _Measure(model, workload, config, occasion)
+    measure.errors.remember(proposal["layers"])
+    completed = copy.deepcopy(proposal)
     if ranks is not None:
         trial = cut_copy(model, ranks)
         models = [copy.deepcopy(model), trial]
-        now, after = _seconds_per_step(models, workload)
+        now, after = seconds_per_step(models, workload)
         share = max(
             layer["discarded_share"][rank] for layer, rank in zip(proposal["layers"], ranks, strict=True)
         )
         point: Point = {
             "tolerance": share, "ranks": ranks, "rule": False, "asked": True, "seconds_per_step": after,
-            "seconds_per_step_now": now, **comparison.with_copy(trial),
+            "seconds_per_step_now": now, **measure.effects(trial),
         }  # fmt: skip
-        return {"points": [point], "layers": [{} for _ in ranks], "done": []}
+        measure.errors.record(completed["layers"])
+        return {"points": [point], "layers": _new_figures(completed, proposal), "done": []}
     left_out = set(proposal["measured"].get("left_out", []))
-    completed = copy.deepcopy(proposal)
-    for name, work in _optional(model, comparison, config, completed, occasion):
+    for name, work in _optional(model, measure, config, completed, occasion):
         if name in left_out:
             work()
+    measure.errors.record(completed["layers"])
     old = [point["ranks"] for point in proposal["measured"]["points"]]
-    layers = [
-        cast(LayerFigures, {key: value for key, value in layer.items() if key not in before})
+    points = [point for point in completed["measured"]["points"] if point["ranks"] not in old]
+    return {"points": points, "layers": _new_figures(completed, proposal), "done": sorted(left_out)}
+
+
+def _new_figures(completed: Evidence, proposal: Evidence) -> list[LayerFigures]:
+    """Return what a completed proposal says of each layer beside what was said before."""
+    return [
+        cast(LayerFigures, {key: value for key, value in layer.items() if before.get(key) != value})
         for layer, before in zip(completed["layers"], proposal["layers"], strict=True)
     ]
-    points = [point for point in completed["measured"]["points"] if point["ranks"] not in old]
-    return {"points": points, "layers": layers, "done": sorted(left_out)}
+
+
+class _Measure:
+    """What cut copies of one model are compared by: validation, and the output of each layer."""
+
+    def __init__(self, model: nn.Module, workload: Workload, config: ReductionConfig, occasion: Occasion):
+        self.comparison = Comparison(model, workload, config.evidence_samples)
+        self.errors = OutputErrors(model, held_out(workload.calibration_inputs(occasion.position)))
+
+    def effects(self, trial: nn.Module) -> Effects:
+        """Return what a cut copy changes."""
+        return {**self.comparison.with_copy(trial), "output_error": self.errors.of(trial)}
 
 
 def _optional(
-    model: nn.Module, comparison: Comparison, config: ReductionConfig, proposal: Evidence, occasion: Occasion
-) -> Iterator[tuple[str, Callable[[], None]]]:
+    model: nn.Module, measure: _Measure, config: ReductionConfig, proposal: Evidence, occasion: Occasion
+) -> Iterator[tuple[str, Callable[[], object]]]:
     """Yield what a decision does not need, by name, in the order of its worth; each adds to the proposal."""
     yield "responses", lambda: _inspect(model, proposal, occasion.earlier)
     yield "null ranks", lambda: _null_ranks(proposal, config, occasion)
+    for each in zip_longest(*map(rank_grid, proposal["layers"])):
+        yield "output errors at further ranks", partial(measure.errors.each_at, each)
     full = [layer["state_dim"] for layer in proposal["layers"]]
     seen = [full, proposal["ranks"]]
     for tolerance in (config.tolerance * factor for factor in sorted({*config.grid, 1.0})):
         ranks = full if tolerance >= 1.0 else ranks_at(proposal, tolerance)
         if ranks not in seen:
             seen.append(ranks)
-            add = partial(_add_point, model, comparison, proposal, tolerance, ranks)
+            add = partial(_add_point, model, measure, proposal, tolerance, ranks)
             yield f"validation at tolerance {tolerance:g}", add
 
 
@@ -177,10 +203,10 @@ class _Clock:
     def spent(self) -> float:
         return time.monotonic() - self._started
 
-    def unless_over(self, name: str, work: Callable[[], None]) -> None:
+    def unless_over(self, name: str, work: Callable[[], object]) -> None:
         if self.spent < self._limit_s:
             work()
-        else:
+        elif name not in self.left_out:
             self.left_out.append(name)
 
 
@@ -248,7 +274,7 @@ def _shares(proposal: Evidence) -> list[float]:
 
 
 def _add_point(
-    model: nn.Module, comparison: Comparison, proposal: Evidence, tolerance: float, ranks: list[int]
+    model: nn.Module, measure: _Measure, proposal: Evidence, tolerance: float, ranks: list[int]
 ) -> None:
     """Add what the cut to these ranks does to validation."""
     try:
@@ -256,7 +282,7 @@ def _add_point(
     except ValueError:
         return  # marked as not realisable; nothing to measure
     by_rule = ranks == proposal["ranks"]
-    point = {"tolerance": tolerance, "ranks": ranks, "rule": by_rule, **comparison.with_copy(trial)}
+    point = {"tolerance": tolerance, "ranks": ranks, "rule": by_rule, **measure.effects(trial)}
     proposal["measured"]["points"].append(cast(Point, point))
 
 
@@ -285,7 +311,7 @@ def _cost(model: nn.Module, proposal: Evidence, workload: Workload) -> Cost:
     layers, ranks = proposal["layers"], proposal["ranks"]
     elsewhere = proposal["parameters_elsewhere"]
     models = [copy.deepcopy(model), cut_copy(model, ranks)]
-    now, after = _seconds_per_step(models, workload)
+    now, after = seconds_per_step(models, workload)
     return {
         "seconds_per_step": {"now": now, "after": after},
         "parameters": {
@@ -294,31 +320,3 @@ def _cost(model: nn.Module, proposal: Evidence, workload: Workload) -> Cost:
             + sum(layer["parameters"][rank] for layer, rank in zip(layers, ranks, strict=True)),
         },
     }
-
-
-def _seconds_per_step(models: Sequence[nn.Module], workload: Workload) -> list[float]:
-    """Return the median seconds of forward and backward, the models interleaved against noise."""
-    seconds: list[list[float]] = [[] for _ in models]
-    with generators.kept():
-        for _ in range(TIMING_ROUNDS + 1):  # the first round warms up
-            for model, times in zip(models, seconds, strict=True):
-                times.append(_timed(partial(_forward_backward, model, workload), next(model.parameters())))
-    return [sorted(times[1:])[TIMING_ROUNDS // 2] for times in seconds]
-
-
-def _forward_backward(model: nn.Module, workload: Workload) -> None:
-    model.train()
-    workload.forward_backward(model)
-
-
-def _timed(work: Callable[[], None], tensor: Tensor) -> float:
-    _synchronise(tensor)
-    started = time.perf_counter()
-    work()
-    _synchronise(tensor)
-    return time.perf_counter() - started
-
-
-def _synchronise(tensor: Tensor) -> None:
-    if tensor.device.type == "cuda":
-        torch.cuda.synchronize(tensor.device)

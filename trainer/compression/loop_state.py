@@ -28,6 +28,10 @@ class LoopState:
     train_s: float = 0.0
     """Seconds spent training: waiting, pausing and measuring excluded."""
     waiting_s: float = 0.0
+    cutting_s: float = 0.0
+    """Seconds spent on cuts: evidence, their spectra, checkpoints and validations."""
+    energy_j: float | None = None
+    """Energy spent training, where the machine says it; of all that its processors did meanwhile."""
     best: Best | None = None
     """Best validation metric on this path: metric, value, step."""
     last: dict[str, float] = field(default_factory=dict)
@@ -36,3 +40,5 @@ class LoopState:
     """Form of the recurrence of each reducible layer; None where a family has one only."""
     forms_of: list[int] = field(default_factory=list)
     """The state dimensions that the forms were chosen for."""
+    scan: str = ""
+    """What computes scans of complex states, for those dimensions; empty where no layer has any."""

@@ -24,6 +24,10 @@ from hankelboard.trainer.compression.run import Run
 from hankelboard.trainer.compression.workload import Followed, Workload
 
 LEAST_MEASURING_S = 2.0
+"""For one proposal, where a person looks at it: who trains waits for the verdict anyway."""
+LEAST_UNWATCHED_S = 0.0
+"""The same where a policy cuts by itself: then the share of training is all there is."""
+CUTS_BY_ITSELF = (Policy.AUTO, Policy.PRAGMATIC)
 
 
 class Measurements:
@@ -97,16 +101,28 @@ class Measurements:
         return None
 
     def _occasion(self, opportunity: int) -> Occasion:
-        run, state, config = self._run, self._run.state, self._config
-        projected = state.train_s / max(state.step, 1) * run.steps
+        state, config = self._run.state, self._config
         return Occasion(
             share=config.share if state.policy == Policy.PRAGMATIC else None,
             ranks=self.followed_ranks(opportunity),
             opportunities=sum(step <= opportunity for step in self._opportunities),
             fresh=self._untrained,
+            position=state.position,
             earlier=self._monitor.earlier_systems(),
-            limit_s=max(LEAST_MEASURING_S, config.measure_share * projected),
+            limit_s=self._limit_s(opportunity),
         )
+
+    def _limit_s(self, opportunity: int) -> float:
+        """Return after how many seconds a proposal measures nothing more that no decision needs.
+
+        All that cuts took so far and this proposal takes stays within a share of the whole training, of which
+        each opportunity has its part; what earlier ones did not use is there for later ones.
+        """
+        state = self._run.state
+        projected = state.train_s / max(state.step, 1) * self._run.steps
+        part = sum(step <= opportunity for step in self._opportunities) / max(len(self._opportunities), 1)
+        least = LEAST_UNWATCHED_S if state.policy in CUTS_BY_ITSELF else LEAST_MEASURING_S
+        return max(least, self._config.measure_share * projected * part - state.cutting_s)
 
     def _untrained(self) -> nn.Module:
         position = self._run.state.position

@@ -3,7 +3,7 @@
 from typing import Any, NamedTuple, cast
 
 from hankelboard.storage.layout import SystemsName
-from hankelboard.storage.schema import Scores
+from hankelboard.storage.schema import EventFields, Scores
 from hankelboard.storage.scores import BITS_METRIC, PRIMARY_METRIC
 from hankelboard.storage.systems import publish_systems
 from hankelboard.storage.vocabulary import EventKind, Phase, SnapshotCause
@@ -11,7 +11,11 @@ from hankelboard.trainer.compression.calibration import calibrate, monitored
 from hankelboard.trainer.compression.run import Run
 from hankelboard.trainer.compression.systems import encode
 from hankelboard.trainer.compression.workload import Workload
-from hankelboard.trainer.layers.recurrences.installed_kernels import OWN
+from hankelboard.trainer.layers.diagonal_layer import SharedStates
+from hankelboard.trainer.layers.recurrences import installed_kernels, scan_choice
+from hankelboard.trainer.layers.recurrences.c_kernels.library import library
+from hankelboard.trainer.layers.recurrences.installed_kernels import OWN, C
+from hankelboard.trainer.reduction.reducible import FloatArray, ReducibleLayer
 
 
 class Weights(NamedTuple):
@@ -20,6 +24,15 @@ class Weights(NamedTuple):
     branch: int
     step: int
     reductions: tuple[int, ...]
+    state_dims: tuple[int, ...]
+    """Others as soon as a cut is made; it counts among the reductions a little later."""
+
+
+def _spectrum_of(layer: ReducibleLayer) -> FloatArray | ValueError:
+    try:
+        return layer.spectrum(layer.extract())
+    except ValueError as error:
+        return error
 
 
 class Monitor:
@@ -38,6 +51,9 @@ class Monitor:
         """The systems of all layers at the last two scheduled snapshots."""
         self._calibrated: Weights | None = None
         """What the layers' statistics are of."""
+        self._validated: tuple[Weights, Scores] | None = None
+        self._spectra: tuple[Weights, list[FloatArray | ValueError]] | None = None
+        """What was measured last, and of which weights: at the same boundary several ask for it."""
         run.when_restored.append(self.bind_forms)
         run.when_reshaped.append(self.settle_forms)
 
@@ -45,8 +61,11 @@ class Monitor:
 
     def measure(self) -> Scores:
         """Return validation loss and accuracy now, for an event; the next checkpoint carries them, too."""
-        self._run.recorder.show_phase(Phase.EVALUATING)
-        measured = self._workload.evaluate(self._run.model)
+        weights = self._weights()
+        if self._validated is None or self._validated[0] != weights:
+            self._run.recorder.show_phase(Phase.EVALUATING)
+            self._validated = weights, self._workload.evaluate(self._run.model)
+        measured = self._validated[1]
         self._run.state.last = {
             f"val/{name}": value for name, value in cast(dict[str, float], measured).items()
         }
@@ -79,15 +98,20 @@ class Monitor:
         if snapshot == SnapshotCause.SCHEDULED:
             systems = [layer.extract() for _, layer in run.layers]
             self._snapshots = [*self._snapshots[-1:], (self._weights(), systems)]
-        for index, (name, layer) in enumerate(run.layers):
-            try:
-                spectrum = layer.spectrum(layer.extract())
-            except ValueError as error:
-                run.recorder.say(f"no spectrum of {name}: {error}")
+        for index, ((name, layer), spectrum) in enumerate(zip(run.layers, self._spectra_now(), strict=True)):
+            if isinstance(spectrum, ValueError):
+                run.recorder.say(f"no spectrum of {name}: {spectrum}")
                 continue
             run.recorder.spectrum(
                 index, [float(value) for value in spectrum], importance=monitored(layer), snapshot=snapshot
             )
+
+    def _spectra_now(self) -> list[FloatArray | ValueError]:
+        """Return the spectrum of each layer, or why it has none, computed once for the same weights."""
+        weights = self._weights()
+        if self._spectra is None or self._spectra[0] != weights:
+            self._spectra = weights, [_spectrum_of(layer) for _, layer in self._run.layers]
+        return self._spectra[1]
 
     def earlier_systems(self) -> list[Any] | None:
         """Return the systems of all layers at the last scheduled snapshot before this step, in the same
@@ -122,7 +146,7 @@ class Monitor:
 
     def _weights(self) -> Weights:
         state = self._run.state
-        return Weights(state.branch, state.step, tuple(state.reductions))
+        return Weights(state.branch, state.step, tuple(state.reductions), tuple(self._run.state_dims))
 
     # Forms.
 
@@ -135,16 +159,41 @@ class Monitor:
         run, state = self._run, self._run.state
         batch, length = self._workload.batch_shape
         forms = [layer.form_for(batch, length) for _, layer in run.layers]
-        if (forms, run.state_dims) != (state.forms, state.forms_of):
-            state.forms, state.forms_of = forms, run.state_dims
-            run.event(EventKind.KERNEL_CHOSEN, forms=forms)
+        scan = self._scan_for(forms)
+        if (forms, scan, run.state_dims) != (state.forms, state.scan, state.forms_of):
+            state.forms, state.scan, state.forms_of = forms, scan, run.state_dims
+            run.event(EventKind.KERNEL_CHOSEN, **self._chosen(forms, scan))
         self.bind_forms()
+
+    def _scan_for(self, forms: list[str | None]) -> str:
+        """Return what computes scans of complex states, "" where no layer has any."""
+        if not any(isinstance(layer, SharedStates) for _, layer in self._run.layers):
+            return ""
+        kept = (
+            self._run.state.scan or OWN if self._settled() else None
+        )  # no name: of before there were kernels
+        return installed_kernels.choose_scan(kept, self._run.device)
+
+    def _chosen(self, forms: list[str | None], scan: str) -> EventFields:
+        """Return what the event says: of kernels in C what compiled them, or why there are none."""
+        fields: EventFields = {"forms": forms}
+        if scan:
+            fields["scan"] = scan
+        if C in (*forms, scan):
+            fields["compiler"] = library().compiler
+        elif OWN in (*forms, scan) and (reason := installed_kernels.not_in_c(self._run.device)):
+            fields["reason"] = reason
+            self._run.recorder.say(f"recurrences are computed by PyTorch, not in C: {reason}")
+        return fields
 
     def bind_forms(self) -> None:
         """Bind layers to the forms that were settled for their dimensions; free those that have none yet."""
-        state = self._run.state
-        settled = state.forms_of == self._run.state_dims
+        state, settled = self._run.state, self._settled()
         layers = [layer for _, layer in self._run.layers]
         for layer, form in zip(layers, state.forms if settled else [None] * len(layers), strict=True):
             if layer.offers("form_for"):
                 layer.form_kept = form or (OWN if settled else None)  # no name: of before there were kernels
+        scan_choice.bind(settled and state.scan == C)
+
+    def _settled(self) -> bool:
+        return self._run.state.forms_of == self._run.state_dims

@@ -4,8 +4,12 @@
 decision file alone, so that a replay after a crash does the same again.
 """
 
+import copy
+import time
 from collections.abc import Sequence
 from math import inf
+
+from torch import nn
 
 from hankelboard.settings.config import ReductionConfig
 from hankelboard.storage import proposals
@@ -15,7 +19,14 @@ from hankelboard.storage.errors import AlreadyDecided, ProposalError
 from hankelboard.storage.figures import percent
 from hankelboard.storage.history import ProposalOutcome
 from hankelboard.storage.proposals import Decision, check_ranks
-from hankelboard.storage.schema import Point, Proposal, ProposalFields, Scores, StateDimsBefore
+from hankelboard.storage.schema import (
+    Point,
+    Proposal,
+    ProposalFields,
+    Scores,
+    SecondsPerStep,
+    StateDimsBefore,
+)
 from hankelboard.storage.vocabulary import (
     Cause,
     EventKind,
@@ -28,7 +39,7 @@ from hankelboard.storage.vocabulary import (
 )
 from hankelboard.trainer.compression import evidence
 from hankelboard.trainer.compression.deadline import Deadline
-from hankelboard.trainer.compression.measurement import Measurements, evidence_of
+from hankelboard.trainer.compression.measurement import CUTS_BY_ITSELF, Measurements, evidence_of
 from hankelboard.trainer.compression.monitor import Monitor
 from hankelboard.trainer.compression.opportunities import (
     least_distance,
@@ -36,6 +47,7 @@ from hankelboard.trainer.compression.opportunities import (
     opportunity_steps,
 )
 from hankelboard.trainer.compression.run import Run
+from hankelboard.trainer.compression.timing import seconds_per_step, timed_already
 from hankelboard.trainer.compression.trials import Trials
 from hankelboard.trainer.compression.what_if import cut
 from hankelboard.trainer.compression.workload import Followed, Workload
@@ -47,7 +59,6 @@ DECIDES_ITSELF: dict[str, tuple[Verdict, str]] = {
     Policy.PRAGMATIC: (Verdict.APPROVE, "cuts {share} of the states on trial"),
 }
 """Policies that need no person, with their verdict and its reason."""
-CUTS_BY_ITSELF = (Policy.AUTO, Policy.PRAGMATIC)
 RETRY_S = 5.0
 UNFINISHED_S = 10.0
 """How long an empty file may still become a decision; then it is none (storage/atomic.py: create)."""
@@ -65,8 +76,11 @@ class Offers:
         followed: Followed | None = None,
     ):
         """Take as `followed` the run whose cuts are repeated: `reduction.ranks_as`."""
-        self._run, self._monitor, self._config, self._followed = run, monitor, config, followed
+        self._run, self._monitor, self._workload = run, monitor, workload
+        self._config, self._followed = config, followed
         self._waiting = False
+        self._counted = 0.0
+        """Until when time was counted as spent on cuts."""
         self._retry_at = -inf
         self._trouble: str | None = None
         """Why something was put off; until it is done, or over."""
@@ -105,11 +119,13 @@ class Offers:
         """
         if self._run.clock.monotonic() < self._retry_at and not self._at_end:
             return
-        self._retry_at = -inf
+        self._retry_at, self._counted = -inf, time.perf_counter()
         try:
             self._advance()
         except OSError as error:
             self._try_later(f"proposal or decision not written: {error.strerror or error}")
+        finally:
+            self._note_cost()
         if self._retry_at == -inf and self._trouble is not None:
             self._forget_trouble()
 
@@ -136,6 +152,12 @@ class Offers:
         else:
             self._deadline.suspend()
         self._note_waiting()
+
+    def _note_cost(self) -> None:
+        """Count what this boundary has taken so far as spent on cuts: checkpoints are to know it."""
+        now = time.perf_counter()
+        self._run.state.cutting_s += now - self._counted
+        self._counted = now
 
     def measure(self, command: Command) -> str | None:
         """Carry the command `measure` out; why not, when that is not possible."""
@@ -371,11 +393,13 @@ class Offers:
             self._offer_again(outcome)
             return
         before = self._monitor.measure()
+        self._note_cost()
         pinned = run.save(Cause.BEFORE_REDUCTION, pinned=True)
         if pinned is None:
             self._without_checkpoint(outcome)
             return
-        dims = run.state_dims
+        dims, timed = run.state_dims, timed_already(proposal, ranks)
+        uncut = None if timed else copy.deepcopy(run.model)
         try:
             error = cut(run.model, run.optimizer, ranks, self._config.moments)
         except ValueError as problem:
@@ -399,12 +423,21 @@ class Offers:
             predicted=predicted and _scores(predicted),
             write_back_error=error,
             checkpoint=str(pinned.name),
+            seconds_per_step=timed or self._timed_beside(uncut),
+            train_s=round(state.train_s, 3),
         )
         if state.policy == Policy.PRAGMATIC:
             self._trials.begin(outcome.number, str(pinned.name), before)
+        self._note_cost()
         run.save(Cause.AFTER_REDUCTION, pinned=True)
         self._monitor.record_spectra(SnapshotCause.AFTER_REDUCTION)
         self._monitor.record_systems()
+
+    def _timed_beside(self, uncut: nn.Module | None) -> SecondsPerStep:
+        """Return seconds per step before and after a cut to ranks that nobody measured."""
+        models = [model for model in (uncut, copy.deepcopy(self._run.model)) if model is not None]
+        now, after = seconds_per_step(models, self._workload)
+        return {"now": now, "after": after}
 
     def _without_checkpoint(self, outcome: ProposalOutcome) -> None:
         """Cut nothing without a checkpoint to go back to: training goes on and it is tried again."""

@@ -63,7 +63,9 @@ class StoodAt:
         """Return where the journal and the last status leave the run."""
         state = LoopState(step=history.step, branch=history.branch)
         said: Record = {**(status or {})}
-        state.train_s, state.waiting_s = (_number(said.get(key)) for key in ("train_s", "waiting_s"))
+        state.train_s, state.waiting_s, state.cutting_s = (
+            _number(said.get(key)) for key in ("train_s", "waiting_s", "cutting_s")
+        )
         best, pending = said.get("best"), said.get("pending_proposal")
         state.best = cast(Best, best) if isinstance(best, dict) else None
         state.pending_proposal = pending if isinstance(pending, int) else None
@@ -205,6 +207,8 @@ class Recorder:
             "eta_s": self.steps_per_s and round(left / self.steps_per_s, 1),
             "train_s": round(loop.train_s, 3),
             "waiting_s": round(loop.waiting_s, 3),
+            "cutting_s": round(loop.cutting_s, 3),
+            "energy_j": loop.energy_j and round(loop.energy_j, 1),
             "pending_proposal": loop.pending_proposal,
             "best": loop.best,
             "trouble": self._trouble_now,

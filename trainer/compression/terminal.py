@@ -4,13 +4,16 @@ import contextlib
 import io
 import os
 import sys
-from typing import TextIO
+
+TYPE_CHECKING = False  # that of typing, whose import is a tenth of what `hankelboard --help` takes
+if TYPE_CHECKING:
+    from typing import TextIO
 
 UTF8 = {"PYTHONUTF8": "1", "PYTHONIOENCODING": "utf-8:backslashreplace"}
 """The environment of every process that is started here: its files and output are UTF-8 in any locale."""
 
 
-def say(text: str, stream: TextIO | None = None) -> None:
+def say(text: str, stream: "TextIO | None" = None) -> None:
     """Write a line for people, by default to stdout.
 
     What the terminal cannot show is printed as an escape, \\u6797. A full disk, a closed terminal and nobody
@@ -21,7 +24,7 @@ def say(text: str, stream: TextIO | None = None) -> None:
         print(_showable(text, stream), file=stream, flush=True)
 
 
-def _showable(text: str, stream: TextIO | None) -> str:
+def _showable(text: str, stream: "TextIO | None") -> str:
     encoding = getattr(stream, "encoding", None) or "utf-8"
     return text.encode(encoding, "backslashreplace").decode(encoding)
 

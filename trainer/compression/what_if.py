@@ -16,7 +16,6 @@ from hankelboard.trainer.reduction.surgery import apply_reduction, reducible_lay
 
 EVALUATED_STEPS = 1 << 16
 """Steps of all sequences that are evaluated at once: 512 sequences of 128."""
-OUTPUT_SEQUENCES = 64
 RESAMPLES = 1000
 CONFIDENCE = 0.95
 
@@ -54,7 +53,6 @@ class Comparison:
         """Compare on the first `limit` validation samples, or on all if there are fewer."""
         self._workload, self._limit = workload, limit
         self._before = workload.answer(model, limit)
-        self._layers = layer_outputs(model, workload.validation_inputs(OUTPUT_SEQUENCES))
 
     @property
     def samples(self) -> int:
@@ -74,24 +72,16 @@ class Comparison:
         point : dict
             `loss`, `accuracy`; `loss_change` and `accuracy_change`: 95 % intervals of the mean difference to
             the model as it is, by a paired bootstrap over sequences; `kl`: mean Kullback-Leibler divergence
-            of the predictions, nats; `output_error`: ‖y − y_r‖ / ‖y‖ of each layer for the same inputs.
+            of the predictions, nats.
         """
         before, after = self._before, self._workload.answer(trial, self._limit)
-        return {
-            **_scores(after),
+        effects: Effects = {
+            **_scores(after),  # type: ignore[typeddict-item]  # all its keys are Effects', too
             "loss_change": paired_interval(after.loss - before.loss),
             "accuracy_change": paired_interval(after.accuracy - before.accuracy),
             "kl": _divergence(before.logits, after.logits),
-            "output_error": self._output_errors(trial),
         }
-
-    def _output_errors(self, trial: nn.Module) -> list[float | None]:
-        errors: list[float | None] = []
-        with evaluating(trial):
-            for (_, layer), (inputs, outputs) in zip(reducible_layers(trial), self._layers, strict=True):
-                difference = layer(inputs) - outputs  # type: ignore[operator]
-                errors.append((difference.norm() / outputs.norm().clamp_min(1e-30)).item())
-        return errors
+        return effects
 
 
 def layer_outputs(model: nn.Module, inputs: Tensor) -> list[tuple[Tensor, Tensor]]:

@@ -41,13 +41,11 @@ class Workload(Protocol):
     def answer(self, model: nn.Module, limit: int) -> Answers:
         """Return the predictions for the first `limit` validation samples, in single precision."""
 
-    def validation_inputs(self, limit: int) -> Tensor:
-        """Return the inputs of the first `limit` validation samples, as the model is called with them."""
-
     def calibration_inputs(self, position: int) -> Tensor:
-        """Return training inputs to measure states on that depend on data.
+        """Return training inputs to measure states on that depend on data, and how far a cut changes outputs.
 
-        The last ones before `position`, counted in samples since the start: a replay measures the same.
+        The last ones before `position`, counted in samples since the start: a replay measures the same. Every
+        other one is held out: no choice of states is fitted to it.
         """
 
     def forward_backward(self, model: nn.Module) -> None:

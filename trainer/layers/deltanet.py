@@ -9,6 +9,7 @@
 """
 
 import math
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
@@ -18,9 +19,9 @@ from hankelboard.trainer.layers.causal_convolution import CausalConvolution
 from hankelboard.trainer.layers.gated_output import GatedOutput
 from hankelboard.trainer.layers.initial import time_step_bias
 from hankelboard.trainer.layers.kernel_choice import KernelChoice
-from hankelboard.trainer.layers.measured_states import MeasuredParameters, Sums
+from hankelboard.trainer.layers.measured_states import MatrixSampler, MeasuredParameters, Sums
 from hankelboard.trainer.layers.recurrences.delta_rule import delta_rule_states
-from hankelboard.trainer.layers.recurrences.installed_kernels import DELTA_RULE
+from hankelboard.trainer.layers.recurrences.installed_kernels import C_DELTA_RULE, DELTA_RULE
 from hankelboard.trainer.layers.sequence_layer import SequenceLayer
 from hankelboard.trainer.layers.state_map import StateMap
 from hankelboard.trainer.layers.streaming import deltanet as streaming_form
@@ -32,7 +33,7 @@ from hankelboard.trainer.reduction.families.deltanet_reduction import (
     Statistics,
 )
 from hankelboard.trainer.reduction.method import BALANCED, Method
-from hankelboard.trainer.reduction.reducible import Arrays
+from hankelboard.trainer.reduction.reducible import Arrays, FloatArray
 
 A_RANGE = (1.0, 16.0)
 """exp(A_log) at initialisation, uniform over heads."""
@@ -87,23 +88,39 @@ class DeltaNet(SequenceLayer):
         return y
 
 
-class Observer:
-    """Sums over the states that a `GatedDeltaRule` runs through and over its queries."""
+class Sampler(MatrixSampler):
+    """Samples of the states that a `GatedDeltaRule` runs through."""
+
+    def see(self, q: Tensor, k: Tensor, v: Tensor, beta: Tensor, log_decay: Tensor) -> None:
+        """Add one batch of sequences; shapes as in `delta_rule`."""
+        for _ in self._states(q, k, v, beta, log_decay):
+            pass
+
+    def _states(self, q: Tensor, *parts: Tensor) -> Iterator[Tensor]:
+        """Yield S[t], (batch, heads, d_k, d_v); `parts` are those of `delta_rule_states`."""
+        blocks = (S[:, None] for S in delta_rule_states(*parts))
+        for _, states in self.drawing(q, parts[1].shape[3], blocks):
+            yield states[:, 0]
+
+
+class Observer(Sampler):
+    """Sums over these states and over queries, too."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._sums = Sums()
 
     def see(self, q: Tensor, k: Tensor, v: Tensor, beta: Tensor, log_decay: Tensor) -> None:
         """Add one batch of sequences; shapes as in `delta_rule`."""
         P = q.new_zeros(*q.shape[2:], q.shape[3])  # (heads, d_k, d_k)
-        for S in delta_rule_states(k, v, beta, log_decay):
+        for S in self._states(q, k, v, beta, log_decay):
             P = P + torch.einsum("bhnv,bhmv->hnm", S, S)
         self._sums.add(P, torch.einsum("blhn,blhm->hnm", q, q))
 
     def statistics(self) -> Statistics:
         """Return what was measured. Raise ValueError when nothing was seen."""
         P, Q = self._sums.totals()
-        return Statistics(P=P, Q=Q)
+        return Statistics(P=P, Q=Q, samples=self.samples())
 
 
 class GatedDeltaRule(KernelChoice, MeasuredParameters[Statistics]):
@@ -113,9 +130,10 @@ class GatedDeltaRule(KernelChoice, MeasuredParameters[Statistics]):
     (trainer/reduction/families/deltanet_reduction.py). They are not trained, so keys stay at most 1 long.
     """
 
-    kernel = DELTA_RULE
-    importance = "key_query_energy"
-    observer = Observer
+    kernels = (DELTA_RULE, C_DELTA_RULE)
+    importance = "output_energy"
+    monitored = "key_query_energy"
+    observer, sampler = Observer, Sampler
     answers, system_class = deltanet_reduction, DeltaNetSystem
     ssm_parameters = ("A_log", "dt_bias")
 
@@ -163,9 +181,9 @@ class GatedDeltaRule(KernelChoice, MeasuredParameters[Statistics]):
         delta = functional.softplus(self.decay(x) + self.dt_bias)
         return self.strength(x).sigmoid(), -delta * self.A_log.exp()
 
-    def predicted_error(self, system: DeltaNetSystem, reduction: DeltaNetReduction) -> float:
-        """Return relative error of the output, as if erasures were whole; no share says it."""
-        return deltanet_reduction.predicted_error(system, reduction)
+    def spectrum(self, system: DeltaNetSystem) -> FloatArray:
+        """Return energies of keys and queries, descending."""
+        return deltanet_reduction.spectrum(system, self.method)
 
     def write_back(self, reduction: DeltaNetReduction) -> None:
         """Insert the maps of the reduction; at rank N nothing changes."""

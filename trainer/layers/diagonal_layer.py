@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from hankelboard.trainer.layers.parameters import parameters64, replace_parameters
-from hankelboard.trainer.layers.recurrences.diagonal import FORMS, Form, choose_form, lru_recurrence
+from hankelboard.trainer.layers.recurrences.diagonal_forms import FORMS, Form, choose_form, lru_output
 from hankelboard.trainer.layers.sequence_layer import SequenceLayer
 from hankelboard.trainer.reduction.linear.kept_modes import IMPORTANCE
 from hankelboard.trainer.reduction.method import BALANCED, Method
@@ -113,6 +113,10 @@ class DiagonalLayer(ReducibleLayer, SequenceLayer):
         """Return relative error between the layer now and the dense reduced system."""
         return self.answers.verify(self.extract(), reduction)
 
+    def from_states(self, inputs: Tensor, outputs: Tensor) -> Tensor:
+        """Return y − D ∘ u."""
+        return outputs - self.D * inputs
+
     def extra_repr(self) -> str:
         return f"width={self.width}, state_dim={self.state_dim}, method={self.method.name!r}"
 
@@ -125,7 +129,7 @@ class SharedStates(DiagonalLayer):
     Parameters
     ----------
     form : str
-        "scan", "kernel", or "auto" for the cheaper one at the shape at hand.
+        "scan", "kernel", "chunks", or "auto" for the cheaper one at the shape at hand.
     method : Method
         Which states a cut keeps.
 
@@ -145,7 +149,7 @@ class SharedStates(DiagonalLayer):
 
     @property
     def form(self) -> str:
-        """Form asked for: auto, scan or kernel."""
+        """Form asked for: auto, or one of `FORMS`."""
         return self._form
 
     @form.setter
@@ -158,7 +162,7 @@ class SharedStates(DiagonalLayer):
         """Return what was asked for; else what is kept, at any shape; else what is cheaper at this one."""
         if self._form == "auto":
             return cast(Form | None, self.form_kept) or choose_form(batch, length, self.width, self.state_dim)
-        return "scan" if self._form == "scan" else "kernel"
+        return cast(Form, self._form)
 
     def modes(self) -> tuple[Tensor, Tensor, Tensor]:
         """Return λ (N,), B (N, H) and C (H, N) of the recurrence; complex, and differentiable.
@@ -175,8 +179,7 @@ class SharedStates(DiagonalLayer):
     def forward(self, u: Tensor) -> Tensor:
         """Map (batch, L, H) to (batch, L, H)."""
         self.form_used = self.form_for(*u.shape[:2])
-        y = lru_recurrence(u, *self.modes(), self.form_used)  # (batch, L, H)
-        return torch.addcmul(y, self.D, u)  # (batch, L, H)
+        return lru_output(u, *self.modes(), self.D, self.form_used)  # (batch, L, H)
 
     def write_back(self, reduction: Any) -> None:
         """Replace the parameters of the modes; the next form is chosen anew."""

@@ -8,22 +8,21 @@
 """
 
 import math
+from collections.abc import Iterator
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from hankelboard.trainer.layers.gated_output import GatedOutput
 from hankelboard.trainer.layers.initial import projection
 from hankelboard.trainer.layers.kernel_choice import KernelChoice
-from hankelboard.trainer.layers.measured_states import MeasuredParameters, OutputSample, Sums
+from hankelboard.trainer.layers.measured_states import MatrixSampler, MeasuredParameters, Sums
 from hankelboard.trainer.layers.recurrences.channel_decay import channel_decay_states
-from hankelboard.trainer.layers.recurrences.installed_kernels import CHANNEL_DECAY
+from hankelboard.trainer.layers.recurrences.installed_kernels import C_CHANNEL_DECAY, CHANNEL_DECAY
 from hankelboard.trainer.layers.sequence_layer import SequenceLayer
 from hankelboard.trainer.layers.streaming import gla as streaming_form
 from hankelboard.trainer.reduction.families import gla_reduction
 from hankelboard.trainer.reduction.families.gla_reduction import SHARPNESS, GlaSystem, Statistics
-from hankelboard.trainer.reduction.measured.compensation import Samples
 from hankelboard.trainer.reduction.method import ENERGY, Method
 
 
@@ -76,36 +75,41 @@ class GLA(SequenceLayer):
         return y
 
 
-class Observer:
-    """Sums over the states that a `ChannelDecayAttention` runs through, and samples of them."""
+class Sampler(MatrixSampler):
+    """Samples of the states that a `ChannelDecayAttention` runs through."""
+
+    def see(self, q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor) -> None:
+        """Add one batch of sequences; shapes as in `channel_decay`."""
+        for _ in self._states(q, k, v, log_decay):
+            pass
+
+    def _states(self, q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield q[t] and S[t], (batch, heads, d_k) and (batch, heads, d_k, d_v)."""
+        blocks = (S[:, None] for S in channel_decay_states(k, v, log_decay))
+        for steps, states in self.drawing(q, v.shape[3], blocks):
+            yield q[:, steps.start], states[:, 0]
+
+
+class Observer(Sampler):
+    """Sums over these states, too."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._sums = Sums()
-        self._sample = OutputSample()
 
     def see(self, q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor) -> None:
         """Add one batch of sequences; shapes as in `channel_decay`."""
         M = P = q.new_zeros(*q.shape[2:], q.shape[3])  # (heads, d_k, d_k)
-        each = q.shape[0] * v.shape[3]  # outputs of a step
-        chosen = OutputSample.draw(q.shape[1] * each, q[0, 0].numel()).to(q.device)
-        drawn: list[tuple[Tensor, Tensor]] = []
-        for t, S in enumerate(channel_decay_states(k, v, log_decay)):
+        for read, S in self._states(q, k, v, log_decay):
             energy = S @ S.mT  # (batch, heads, d_k, d_k)
-            M = M + (energy * q[:, t, :, :, None] * q[:, t, :, None]).sum(0)
+            M = M + (energy * read[..., None] * read[:, :, None]).sum(0)
             P = P + energy.sum(0)
-            here = chosen[(chosen >= t * each) & (chosen < (t + 1) * each)] - t * each
-            sequence, channel = here // v.shape[3], here % v.shape[3]
-            drawn.append((q[sequence, t], S[sequence, ..., channel]))  # (S, heads, d_k) each
-        reads, states = (torch.cat(parts) for parts in zip(*drawn, strict=True))
-        self._sample.add(reads, states, q.shape[1] * each)
         self._sums.add(M, P)
 
     def statistics(self) -> Statistics:
         """Return what was measured. Raise ValueError when nothing was seen."""
         M, P = self._sums.totals()
-        drawn = self._sample.samples()  # (S, heads, d_k)
-        by_head = (Samples(drawn.reads[:, head], drawn.states[:, head]) for head in range(len(M)))
-        return Statistics(M=M, P=P, samples=list(by_head))
+        return Statistics(M=M, P=P, samples=self.samples())
 
 
 class ChannelDecayAttention(KernelChoice, MeasuredParameters[Statistics]):
@@ -115,9 +119,9 @@ class ChannelDecayAttention(KernelChoice, MeasuredParameters[Statistics]):
     W_q (reduction/families/gla_reduction.py). The usual 1 / √d_k is in the initial W_q: a cut keeps it.
     """
 
-    kernel = CHANNEL_DECAY
+    kernels = (CHANNEL_DECAY, C_CHANNEL_DECAY)
     importance = "output_energy"
-    observer = Observer
+    observer, sampler = Observer, Sampler
     answers, system_class, cut_parameters = gla_reduction, GlaSystem, gla_reduction.CUT
     ssm_parameters = ("gate_bias",)
 

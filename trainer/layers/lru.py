@@ -36,7 +36,7 @@ class LRU(SharedStates):
     max_phase : float
         arg λ is uniform in (0, max_phase] at initialisation, radians; 0 < max_phase <= 2π.
     form : str
-        "scan", "kernel", or "auto" for the cheaper one at the shape at hand.
+        "scan", "kernel", "chunks", or "auto" for the cheaper one at the shape at hand.
     method : Method
         Which states a cut keeps.
 

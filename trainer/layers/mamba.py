@@ -9,6 +9,7 @@
 """
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -19,12 +20,13 @@ from hankelboard.trainer.layers.causal_convolution import CausalConvolution
 from hankelboard.trainer.layers.initial import projection, time_step_bias
 from hankelboard.trainer.layers.kernel_choice import KernelChoice
 from hankelboard.trainer.layers.measured_states import MeasuredParameters, OutputSample, Sums
-from hankelboard.trainer.layers.recurrences.installed_kernels import SELECTIVE
+from hankelboard.trainer.layers.recurrences.installed_kernels import C_SELECTIVE, SELECTIVE
 from hankelboard.trainer.layers.recurrences.selective import selective_states
 from hankelboard.trainer.layers.sequence_layer import SequenceLayer
 from hankelboard.trainer.layers.streaming import mamba as streaming_form
 from hankelboard.trainer.reduction.families import mamba_reduction
 from hankelboard.trainer.reduction.families.mamba_reduction import SelectiveSystem, Statistics
+from hankelboard.trainer.reduction.measured.samples import Samples
 from hankelboard.trainer.reduction.method import ENERGY, Method
 from hankelboard.trainer.reduction.reducible import FloatArray
 
@@ -90,30 +92,54 @@ class Mamba(SequenceLayer):
         return gated
 
 
-class Observer:
-    """Sums over what a `SelectiveSSM` computes, and samples of it, in double precision, block by block."""
+class Sampler:
+    """Samples of the states that a `SelectiveSSM` runs through."""
 
     def __init__(self) -> None:
-        self._sums = Sums()
-        self._sampled: list[list[FloatArray]] = []
-        self._sample = OutputSample()
+        self._outputs = OutputSample()
 
     def see(self, x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor) -> None:
         """Add one batch of sequences; shapes as in `selective_scan`."""
+        for _ in self._states(x, delta, A, B, C):
+            pass
+
+    def _states(
+        self, x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield C, (T, batch, 1, N), and states (T, batch, D, N) of each block, and keep some of them."""
         n, first = A.shape[1], 0
         # outputs are counted (t · batch + sequence) · D + channel
         chosen = OutputSample.draw(x.numel(), n).to(x.device)
         drawn: list[tuple[Tensor, Tensor]] = []
         for steps, states, _, _ in selective_states(x, delta, A, B):
             read = C[:, steps].transpose(0, 1)[:, :, None]  # (T, batch, 1, N)
-            contributed = (states * read).reshape(-1, n)  # (T · batch · D, N)
-            states = states.reshape(-1, n)
-            self._sums.add(contributed.T @ contributed, states.T @ states)
-            here = chosen[(chosen >= first) & (chosen < first + len(states))] - first
-            first += len(states)
-            drawn.append((read.reshape(-1, n)[here // x.shape[2]], states[here]))  # (S, N) each
+            rows = states.reshape(-1, n)  # (T · batch · D, N)
+            here = chosen[(chosen >= first) & (chosen < first + len(rows))] - first
+            drawn.append((read.reshape(-1, n)[here // x.shape[2]], rows[here]))  # (S, N) each
+            yield read, states
+            first += len(rows)
         reads, states = (torch.cat(parts) for parts in zip(*drawn, strict=True))
-        self._sample.add(reads, states, x.numel())
+        self._outputs.add(reads, states, x.numel())
+
+    def samples(self) -> list[Samples]:
+        """Return C and h of what was kept, one part. Raise ValueError when nothing was seen."""
+        return [self._outputs.samples()]
+
+
+class Observer(Sampler):
+    """Sums over these states, too, and samples of coefficients, in double precision, block by block."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._sums = Sums()
+        self._sampled: list[list[FloatArray]] = []
+
+    def see(self, x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor) -> None:
+        """Add one batch of sequences; shapes as in `selective_scan`."""
+        for read, states in self._states(x, delta, A, B, C):
+            contributed = (states * read).reshape(-1, A.shape[1])  # (T · batch · D, N)
+            rows = states.reshape(-1, A.shape[1])
+            self._sums.add(contributed.T @ contributed, rows.T @ rows)
         self._sample_steps(x, delta, A, B, C)
 
     def _sample_steps(self, x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor) -> None:
@@ -129,7 +155,7 @@ class Observer:
         M, P = self._sums.totals()
         a, driven, b, C = (np.concatenate(parts) for parts in zip(*self._sampled, strict=True))
         return Statistics(
-            samples=self._sample.samples(),
+            samples=self.samples(),
             M=M,
             P=P,
             decay=a.mean(axis=0),
@@ -146,9 +172,9 @@ class SelectiveSSM(KernelChoice, MeasuredParameters[Statistics]):
     on calibration sequences needs most (mamba_reduction.py). A = −exp(A_log) < 0 at all times.
     """
 
-    kernel = SELECTIVE
+    kernels = (SELECTIVE, C_SELECTIVE)
     importance = "output_energy"
-    observer = Observer
+    observer, sampler = Observer, Sampler
     answers, system_class = mamba_reduction, SelectiveSystem
     cut_parameters = tuple(mamba_reduction.STATE_AXIS)
     monitored = "hsv"

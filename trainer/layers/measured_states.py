@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from types import ModuleType
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -10,11 +11,21 @@ from torch import Tensor, nn
 
 from hankelboard.trainer.layers.parameters import parameters64, replace_parameters
 from hankelboard.trainer.layers.recurrences.precision import in_float32
-from hankelboard.trainer.reduction.measured.compensation import SAMPLED_NUMBERS, SAMPLED_OUTPUTS, Samples
+from hankelboard.trainer.reduction.measured.samples import SAMPLED_NUMBERS, SAMPLED_OUTPUTS, Samples
 from hankelboard.trainer.reduction.method import Method
 from hankelboard.trainer.reduction.reducible import Arrays, FloatArray, RankTable, ReducibleLayer
 
 Statistics = TypeVar("Statistics")
+
+
+class Sampler(Protocol):
+    """Keeps some of the outputs that a layer computes, with what they are made of."""
+
+    def see(self, *tensors: Tensor) -> None:
+        """Add one batch of sequences."""
+
+    def samples(self) -> list[Samples]:
+        """Return what was kept, by part of the output. Raise ValueError when nothing was seen."""
 
 
 class Observer(Protocol):
@@ -35,12 +46,14 @@ class MeasuredStates(ReducibleLayer, nn.Module, Generic[Statistics]):
     """
 
     observer: type[Any]
+    sampler: type[Any] | None = None
+    """A `Sampler`, of families whose statistics are `Measured`: its samples say what a rank loses."""
 
     def __init__(self, method: Method) -> None:
         super().__init__()
         self.method = method
         self.statistics: Statistics | None = None
-        self._observer: Observer | None = None
+        self._observer: Observer | Sampler | None = None
 
     def observe(self, *tensors: Tensor) -> None:
         """Show an observer what is computed, when there is one: in single precision at least."""
@@ -50,10 +63,27 @@ class MeasuredStates(ReducibleLayer, nn.Module, Generic[Statistics]):
     @contextmanager
     def observing(self) -> Iterator[None]:
         """Measure forward passes meanwhile, for `extract`."""
-        self.statistics, self._observer = None, self.observer()
+        self.statistics, observer = None, self.observer()
+        with self._showing(observer):
+            yield
+            self.statistics = observer.statistics()
+
+    @contextmanager
+    def holding_out(self) -> Iterator[None]:
+        """Keep samples of forward passes meanwhile, which judge what was fitted to those observed."""
+        if self.sampler is None:
+            yield
+            return
+        sampler = self.sampler()
+        with self._showing(sampler):
+            yield
+            self.statistics = replace(self.measured(), held_out=sampler.samples())  # type: ignore[type-var]
+
+    @contextmanager
+    def _showing(self, observer: Observer | Sampler) -> Iterator[None]:
+        self._observer = observer
         try:
             yield
-            self.statistics = self._observer.statistics()
         finally:
             self._observer = None
 
@@ -177,6 +207,43 @@ class OutputSample:
             raise ValueError("no calibration sequence was seen")
         reads, states = self._rows.numpy()
         return Samples(reads, states)
+
+
+class MatrixSampler:
+    """Samples of the outputs o[t]_v = Σ_n q[t]_n S[t]_nv, of all heads at the same steps and channels v."""
+
+    def __init__(self) -> None:
+        self._outputs = OutputSample()
+
+    def drawing(self, q: Tensor, values: int, blocks: Iterable[Tensor]) -> Iterator[tuple[slice, Tensor]]:
+        """Yield steps and states of each block, and keep some of them.
+
+        Parameters
+        ----------
+        q : (batch, L, heads, N)
+        values : int
+            Channels v.
+        blocks : iterable of (batch, T, heads, N, values)
+            S[t] of all steps, in turn.
+        """
+        each, first = q.shape[0] * values, 0  # outputs of a step
+        chosen = OutputSample.draw(q.shape[1] * each, q[0, 0].numel()).to(q.device)
+        drawn: list[tuple[Tensor, Tensor]] = []
+        for S in blocks:
+            steps = slice(first, first + S.shape[1])
+            here = chosen[(chosen >= steps.start * each) & (chosen < steps.stop * each)] - first * each
+            t, rest = here // each, here % each
+            sequence, channel = rest // values, rest % values
+            drawn.append((q[sequence, first + t], S[sequence, t, ..., channel]))  # (S, heads, N) each
+            yield steps, S
+            first = steps.stop
+        reads, states = (torch.cat(parts) for parts in zip(*drawn, strict=True))
+        self._outputs.add(reads, states, q.shape[1] * each)
+
+    def samples(self) -> list[Samples]:
+        """Return q[t] and S[t]_v of each head. Raise ValueError when nothing was seen."""
+        drawn = self._outputs.samples()  # (S, heads, N)
+        return [Samples(drawn.reads[:, head], drawn.states[:, head]) for head in range(drawn.reads.shape[1])]
 
 
 def _some(rows: Tensor, count: int) -> Tensor:

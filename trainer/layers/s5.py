@@ -36,7 +36,7 @@ class S5(SharedStates):
     dt_min, dt_max : float
         Bounds of Δ at the start, log-uniform over states, 0 < dt_min <= dt_max.
     form : str
-        "scan", "kernel", or "auto" for the cheaper one at the shape at hand.
+        "scan", "kernel", "chunks", or "auto" for the cheaper one at the shape at hand.
     method : Method
         Which states a cut keeps.
 

@@ -30,9 +30,9 @@ class RankTable:
     hsv: FloatArray
     """(N,) importances of the states, descending. Hankel singular values unless the family says otherwise."""
     discarded_share: list[float]
-    """Σ_{i>r} importance_i / Σ importance."""
+    """Σ_{i>r} importance_i / Σ importance; where states depend on data, measured on other sequences."""
     error_bound: list[float] | None
-    """2 Σ_{i>r} σ_i where the family has such a bound, else None."""
+    """2 Σ_{i>r} σ_i of the order that is cut, with what rounding adds, where the family has such a bound."""
     realisable: list[bool | None]
     """Whether the rank can be written back; None = not checked, cannot be chosen. [0] is always False."""
     condition: list[float | None]
@@ -148,6 +148,20 @@ class ReducibleLayer:
         """
         return nullcontext()
 
+    def holding_out(self) -> AbstractContextManager[None]:
+        """Judge on other sequences what a choice costs: forward passes meanwhile are for `propose`.
+
+        After `observing`, to whose sequences the choice is fitted. By default there is nothing to judge.
+        """
+        return nullcontext()
+
+    def from_states(self, inputs: Any, outputs: Any) -> Any:
+        """Return the part of the outputs that comes from states: what an error of a cut is relative to.
+
+        Torch tensors. The default is all of them; a direct term, which no cut touches, is subtracted.
+        """
+        return outputs
+
     def estimate(self, system: Any) -> tuple[list[float], list[bool | None]]:
         """Return `discarded_share` and `realisable` of a RankTable, of a layer that is not to be cut.
 
@@ -164,10 +178,6 @@ class ReducibleLayer:
         trainer/reduction/families/lru_evidence.py). `earlier` is a system extracted at the last snapshot.
         """
         return {}
-
-    def predicted_error(self, system: Any, reduction: Any) -> float:
-        """Return the predicted relative error of the output, of a family whose shares do not say it."""
-        raise NotImplementedError
 
     def realisation(self, system: Any) -> Any:
         """Return the `hankelboard.trainer.reduction.linear.hankel.DiagonalSystem` that a system is.

@@ -33,9 +33,17 @@ APART = 2**31
 
 
 def open_session(
-    paths: RunPaths, config: Config, history: History, recorder: Recorder, clock: Clock = time
+    paths: RunPaths,
+    config: Config,
+    history: History,
+    recorder: Recorder,
+    clock: Clock = time,
+    task: Task | None = None,
 ) -> Session:
-    """Build task, model and optimizer from the configuration, at their initial state."""
+    """Build task, model and optimizer from the configuration, at their initial state.
+
+    A task that was loaded before, from the same configuration of data, is taken as it is.
+    """
     training = config.training
     device = choose_device(training.device)
     check_precision(device, training.precision)
@@ -43,7 +51,7 @@ def open_session(
     if dims := references.dims():
         config = replace(config, model=replace(config.model, state_dim=dims, layers=len(dims)))
     generators.seed(seed_of_data := data_seed(config, history))  # people's own code may draw from any of them
-    loaded = load_task(config.data)
+    loaded = load_task(config.data) if task is None else task
     generators.seed(training.seed)
     model = build_model(config, loaded).to(device)
     made_of, task = fingerprints(config, loaded), loaded.to(device)

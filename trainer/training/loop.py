@@ -315,6 +315,7 @@ def note_speed(session: Session, steps: int) -> None:
 def log(session: Session, values: dict[str, float]) -> None:
     """Record metrics, with the learning rate and what the process uses."""
     run, recorder = session.run, session.run.recorder
+    session.energy.note(run.state)
     extra: dict[str, float] = {"lr": learning_rate(session.config, run.state.step)}
     if recorder.steps_per_s:
         extra["steps_per_s"] = round(recorder.steps_per_s, 3)
@@ -339,6 +340,8 @@ def finish(session: Session) -> RunState:
     run.recorder.show(RunState.RUNNING, Phase.EVALUATING)
     test = session.workload.test(run.model)
     said = f"test accuracy {percent(test['accuracy'])}" if "accuracy" in test else "no test data is scored"
-    run.event(EventKind.RUN_FINISHED, best=state.best, test=test, train_s=state.train_s)
+    run.event(
+        EventKind.RUN_FINISHED, best=state.best, test=test, train_s=state.train_s, cutting_s=state.cutting_s
+    )
     run.recorder.say(f"finished: {said}, N {run.state_dims}, {state.train_s:.1f} s of training")
     return RunState.FINISHED

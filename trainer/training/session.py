@@ -7,6 +7,7 @@ from torch import Tensor
 
 from hankelboard.settings.config import Config
 from hankelboard.storage.schema import Fingerprints
+from hankelboard.trainer.compression.energy import EnergyMeter, counters_of
 from hankelboard.trainer.compression.monitor import Monitor
 from hankelboard.trainer.compression.run import Run
 from hankelboard.trainer.data.task import Task
@@ -43,6 +44,7 @@ class Session:
     """Seconds of training at the last metrics record."""
 
     def __post_init__(self) -> None:
+        self.energy = EnergyMeter(counters_of(self.run.device))
         self.run.when_restored.append(self._forget_losses)
         if self.config.training.compile:
             self.run.when_reshaped.append(self._compile)

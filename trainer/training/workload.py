@@ -52,9 +52,6 @@ class TaskWorkload:
         loss, correct, scored = loss[counts], correct[counts], scored[counts]
         return Answers(logits, (loss / scored).numpy(), (correct / scored).numpy())
 
-    def validation_inputs(self, limit: int) -> Tensor:
-        return self.task.val.inputs[:limit]
-
     def calibration_inputs(self, position: int) -> Tensor:
         """Return the last `reduction.calibration` training sequences, at the beginning the first ones."""
         train = self.task.train

@@ -180,3 +180,12 @@ def test_who_listens_on_a_port_is_named():
         port = server.getsockname()[1]
         assert port_holder(port).startswith(f"process {os.getpid()} (")
     assert port_holder(port) == ""
+
+
+def test_a_process_that_ends_while_it_is_looked_at_hides_no_other(tmp_path):
+    for name in ("net", "10", "20/fd"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "net" / "tcp").write_text("head\n0: 0100007F:1F90 00000000:0000 0A 0 0 0 0 0 77\n")
+    (tmp_path / "20" / "fd" / "3").symlink_to("socket:[77]")
+    (tmp_path / "20" / "cmdline").write_bytes(b"python\0-m\0hankelboard")
+    assert port_holder(8080, tmp_path) == "process 20 (python -m hankelboard)"

@@ -12,7 +12,7 @@ from hankelboard.settings.config import parse
 from hankelboard.settings.families import FAMILIES
 from hankelboard.storage.systems import latest_analysis, systems_on_path
 from hankelboard.trainer.compression import systems
-from hankelboard.trainer.compression.analysis import AnalysisRefused, analyse
+from hankelboard.trainer.compression.analysis import AnalysisRefused, analyse, knee
 from hankelboard.trainer.layers.families import make_mixer
 from hankelboard.trainer.reduction.linear.hankel import DiagonalSystem, hankel_singular_values
 from hankelboard.trainer.reduction.surgery import reducible_layers
@@ -92,11 +92,16 @@ def test_the_analysis_of_a_run(uncut):
                 0, abs=1e-9
             )
             assert all(0.0 <= value <= 1.0 for value in (*row["regret"], *row["random"]))
+            assert len(row["cut_regret"]) == len(layer["steps"])
+            assert row["cut_regret"][-1] == pytest.approx(0, abs=1e-9) and min(row["cut_regret"]) >= 0.0
             assert row["regret"][0] < np.mean(row["random"]) or row["rank"] == 12
+            assert row["knee"] == knee(layer["steps"], row["cut_regret"], row["tolerance"])
         for pair in layer["between"]:
-            assert 0.0 <= pair["overlap"] <= 1.0
+            assert all(0.0 <= pair[key] <= 1.0 for key in ("overlap", "overlap_start", "overlap_random"))
             assert pair["drift"] <= pair["weyl"] * (1 + 1e-6)  # Weyl's bound holds
             assert pair["order"] is None or -1.0 <= pair["order"] <= 1.0
+        first = layer["between"][0]
+        assert (first["overlap_start"], first["order_start"]) == (first["overlap"], first["order"])
 
 
 def test_after_a_cut_only_what_lies_in_the_same_coordinates_is_compared(tmp_path):

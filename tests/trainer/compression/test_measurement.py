@@ -2,14 +2,23 @@
 
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
+from hankelboard.settings.config import ReductionConfig
 from hankelboard.storage import atomic, commands
 from hankelboard.storage.errors import CommandRefused
 from hankelboard.storage.figures import percent, points
-from hankelboard.storage.proposals import publish_measurement, read_evidence, read_proposal, what_if
+from hankelboard.storage.proposals import (
+    measured_error,
+    publish_measurement,
+    read_evidence,
+    read_proposal,
+    what_if,
+)
 from hankelboard.trainer.compression import measurement
+from hankelboard.trainer.compression.loop_state import LoopState
 from tests.waiting import PATIENCE_S
 
 WAITS = {"policy": "ask", "steps": [20], "measure_share": 0.0}
@@ -36,6 +45,41 @@ def test_what_was_left_out_is_measured_when_somebody_asks(hurried):
     assert len(after["measured"]["points"]) > len(before["measured"]["points"])
     assert all(layer["response"] and len(layer["null_ranks"]) == 5 for layer in after["layers"])
     assert read_proposal(hurried.paths, 1)["measured"] == before["measured"]  # the file never changes
+
+
+@pytest.mark.parametrize("policy", ["auto", "keep"])
+def test_who_cuts_without_a_person_takes_no_more_than_the_share_and_changes_nothing(
+    small_run, monkeypatch, policy
+):
+    """Auto has no seconds beside the share; a dry run is looked at, and has."""
+    whole = small_run(reduction={"policy": policy})
+    whole.train()
+    monkeypatch.setattr(measurement, "LEAST_UNWATCHED_S", 0.0)
+    short = small_run(reduction={"policy": policy, "measure_share": 0.0})
+    short.train()
+    for number in (1, 2):
+        all_of_it, some = (read_proposal(run.paths, number) for run in (whole, short))
+        left_out = {"responses", "null ranks"} & set(some["measured"]["left_out"])
+        assert bool(left_out) == ("response" not in some["layers"][0]) == (policy == "auto")
+        assert all_of_it["measured"]["left_out"] == []
+        assert some["cost"]["seconds_per_step"]["after"] > 0
+        assert some["ranks"] in [point["ranks"] for point in some["measured"]["points"] if point["rule"]]
+    assert short.final_weights() == whole.final_weights()
+
+
+@pytest.mark.parametrize(
+    ("policy", "opportunity", "cutting_s", "limit_s"),
+    [
+        ("auto", 20, 0.0, 5.0), ("auto", 40, 0.0, 10.0), ("auto", 40, 4.0, 6.0), ("auto", 40, 30.0, 0.0),
+        ("pragmatic", 40, 30.0, 0.0), ("ask", 40, 30.0, 2.0), ("keep", 20, 0.0, 5.0),
+    ],
+)  # fmt: skip
+def test_cuts_share_one_budget_of_the_training(policy, opportunity, cutting_s, limit_s):
+    state = LoopState(step=10, train_s=50.0, cutting_s=cutting_s, policy=policy)  # 5 s a step, 500 s in all
+    run = SimpleNamespace(state=state, steps=100)
+    config = ReductionConfig(measure_share=0.02)
+    measurements = measurement.Measurements(run, None, None, config, [20, 40], None)
+    assert measurements._limit_s(opportunity) == pytest.approx(limit_s)
 
 
 def test_ranks_of_ones_own_are_measured_and_then_known_as_predicted(hurried):
@@ -73,7 +117,7 @@ def test_the_command_line_says_what_was_measured(hurried):
         hurried.wait_pending(1)
         one, more = call(*measure, "--ranks", "7,9"), call(*measure)
         refused = call(*measure, "--ranks", "7,99")
-        told = call("proposals", hurried.paths.run_id)
+        told, shown = call("proposals", hurried.paths.run_id), call("show", hurried.paths.run_id)
         hurried.decide(1, "reject")
     evidence = read_evidence(hurried.paths, 1)
     point = what_if(evidence, [7, 9])["measured"]
@@ -87,6 +131,11 @@ def test_the_command_line_says_what_was_measured(hurried):
     assert sum(said.startswith("N ") for said in more[1]) == len(evidence["measured"]["points"]) > 1
     assert refused[0] == 1 and not any(said.startswith("N ") for said in refused[1])
     color, reasons = evidence["badge"]["color"], evidence["badge"]["reasons"]
+    errors = [measured_error(*each)[1] for each in zip(evidence["layers"], evidence["ranks"], strict=True)]
+    changes = ", ".join(percent(error, 1) for error in errors)
+    said = f"output changes per layer: {changes} (measured, held out)"
+    assert f"proposal 1: {said}" in told[1]
+    assert any(line.startswith("proposal ") and line.endswith(f"{color}; {said}") for line in shown[1])
     assert reasons and {f"proposal 1, {color}: {reason}" for reason in reasons} <= set(told[1])
 
 

@@ -8,6 +8,7 @@ import torch
 
 from hankelboard.storage.errors import AlreadyDecided, NotDecidable
 from hankelboard.storage.proposals import ranks_at, read_decision, read_proposal
+from hankelboard.storage.summary import summarise
 from hankelboard.trainer.compression import offers
 from hankelboard.trainer.reduction.surgery import reducible_layers
 from hankelboard.trainer.training import evaluation
@@ -19,7 +20,14 @@ def test_auto_is_a_decision_like_any_other(small_run):
     run.train()
     decision = read_decision(run.paths, 1)
     assert (decision.verdict, decision.by, decision.via) == ("approve", "policy:auto", "trainer")
-    assert run.history.proposals[1].state == "applied"
+    outcome = run.history.proposals[1]
+    assert outcome.state == "applied"
+    # What was measured in turns for the proposal is what the cut is said to save.
+    assert outcome.applied["seconds_per_step"] == read_proposal(run.paths, 1)["cost"]["seconds_per_step"]
+    summary = summarise(run.paths)
+    assert 0 < outcome.applied["train_s"] < summary.train_s
+    assert summary.savings["cutting_s"] > 0
+    assert summary.savings["cutting_s"] == pytest.approx(run.history.finished["cutting_s"], abs=1e-3)
 
 
 def test_keep_records_what_would_have_been_cut_and_cuts_nothing(small_run):
@@ -42,6 +50,8 @@ def test_ask_pauses_and_a_person_approves_other_ranks(small_run):
         run.wait(lambda history: history.state == "finished")
     event = run.events("reduction_applied")[0]
     assert (event["from"], event["to"], event["step"]) == ([12, 12], [5, 7], 20)
+    proposed = read_proposal(run.paths, 1)["cost"]["seconds_per_step"]
+    assert proposed != event["seconds_per_step"] and min(event["seconds_per_step"].values()) > 0
     accepted = run.events("decision_accepted")[0]
     assert (accepted["by"], accepted["reason"], accepted["apply_at_step"]) == ("ada", "flat tail", 20)
     assert run.live_path()[-1][3:] == (5, 7)

@@ -25,7 +25,7 @@ def decided(tmp_path_factory):
     """A proposal, and the weights it was made from."""
     run = SmallRun(tmp_path_factory.mktemp("runs"), reduction={"steps": [30], "evidence_samples": 80})
     with pytest.MonkeyPatch.context() as patch:  # all is measured, however long it takes
-        patch.setattr("hankelboard.trainer.compression.measurement.LEAST_MEASURING_S", math.inf)
+        patch.setattr("hankelboard.trainer.compression.measurement.LEAST_UNWATCHED_S", math.inf)
         run.train()
     before = run.checkpoints("before_reduction")[0]
     return read_proposal(run.paths, 1), load_file(run.paths.checkpoint(before.name) / "model.safetensors")

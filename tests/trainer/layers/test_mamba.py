@@ -26,7 +26,7 @@ def test_parts_of_any_size_count_by_what_they_hold():
         with torch.no_grad(), layer.ssm.observing():
             for part in parts:
                 layer(part)
-        assert len(layer.ssm.statistics.samples.reads) <= 8192
+        assert len(layer.ssm.statistics.samples[0].reads) <= 8192
         shares.append(layer.ssm.propose(layer.ssm.extract()).discarded_share[1:4])
     for found in shares[1:]:
         assert found == pytest.approx(shares[0], rel=0.25)

@@ -92,7 +92,7 @@ def test_the_reduced_state_is_the_projected_state_at_every_step_after_two_cuts()
 
 
 @pytest.mark.parametrize("method", ["balanced", "diagonal", "random"])
-def test_the_predicted_error_is_about_the_measured_one(method):
+def test_shares_are_squares_of_the_measured_error(method):
     for seed in range(3):
         layer, _, parts = calibrated(seed=seed, method=Method(method, seed))
         table = layer.ssd.propose(layer.ssd.extract())
@@ -101,7 +101,9 @@ def test_the_predicted_error_is_about_the_measured_one(method):
             for rank in (2, 4, 6):
                 error = cut(layer, rank)[0].ssd(parts) - full
                 measured = float(error.norm() / full.norm())
-                assert table.discarded_share[rank] ** 0.5 == pytest.approx(measured, rel=0.25)
+                assert table.discarded_share[rank] ** 0.5 == pytest.approx(
+                    measured, rel=0.05 if method == "random" else 1e-6
+                )
 
 
 def test_balanced_is_better_than_diagonal_and_that_than_random():

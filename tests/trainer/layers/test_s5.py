@@ -8,6 +8,7 @@ import scipy.linalg
 import torch
 
 from hankelboard.trainer.layers.recurrences.diagonal import lru_sequential
+from hankelboard.trainer.layers.recurrences.diagonal_forms import FORMS
 from hankelboard.trainer.layers.s5 import S5, legs_modes
 from hankelboard.trainer.reduction.linear.hankel import hankel_singular_values
 from hankelboard.trainer.reduction.method import Method
@@ -65,8 +66,8 @@ def test_a_layer_is_its_continuous_system_held_for_a_step():
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 3e-5), (torch.float64, 1e-10)])
 @pytest.mark.parametrize(("length", "batch"), [(33, 2), (1, 1), (100, 1)])
-@pytest.mark.parametrize("form", ["scan", "kernel"])
-def test_scan_and_kernel_are_the_recurrence(dtype, tolerance, length, batch, form):
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_is_the_recurrence(dtype, tolerance, length, batch, form):
     layer, found = s5(dtype=dtype, form=form), []
     weights = torch.linspace(-1.0, 1.0, batch * length * 5, dtype=dtype).view(batch, length, 5)
     for run in (layer, lambda u: lru_sequential(u, *layer.modes()) + layer.D * u):
@@ -126,7 +127,7 @@ def test_what_cannot_be():
     for arguments, words in (
         ({"width": 0}, "at least 1"),
         ({"state_dim": 0}, "at least 1"),
-        ({"form": "fast"}, "allowed are auto, scan, kernel"),
+        ({"form": "fast"}, "allowed are auto, scan, kernel, chunks"),
         ({"dt_min": 0.2}, "dt_min <= dt_max"),
     ):
         with pytest.raises(ValueError, match=words):

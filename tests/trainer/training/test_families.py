@@ -37,7 +37,7 @@ def test_the_row_of_a_family_says_what_its_layer_says(family):
     assert row.importance.name == layer.importance
     assert row.systems == layer.offers("realisation")
     assert row.streaming == mixer.streaming.__name__
-    assert row.kernel_package == (layer.kernel.package if hasattr(layer, "kernel") else "")
+    assert row.kernel_package == (layer.kernels[0].package if hasattr(layer, "kernels") else "")
 
 
 def mixer_of(family, **options):

@@ -2,28 +2,26 @@
 
     x[t] = λ ∘ x[t−1] + B u[t],   x[−1] = 0,   y[t] = Re(C x[t])
 
-Three forms of one map, on any device, in single or double precision:
+Forms of one map, on any device, in single or double precision; another is in `diagonal_chunks`, and
+`diagonal_forms` says which costs least:
 
 * `lru_sequential`, the equation as it stands: slow, and the reference of the tests;
 * `lru_scan`, the recurrence in time with its own backward pass: cost ∝ batch · L · N · H;
 * `lru_kernel`, the impulse response K[l] = Re(C Λ^l B) and a convolution by FFT: N enters through K alone.
 
-`choose_form` says which of the last two costs less. No form divides by λ or takes its logarithm, so λ = 0,
-negative real λ and powers that underflow are nothing special.
+No form divides by λ or takes its logarithm, so λ = 0, negative real λ and powers that underflow are nothing
+special.
 """
 
-import math
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from scipy.fft import next_fast_len
 from torch import Tensor
 
-from hankelboard.trainer.layers.recurrences.precision import recurrence
-
-Form = Literal["scan", "kernel"]
-FORMS: tuple[Form, ...] = ("scan", "kernel")
+from hankelboard.trainer.layers.recurrences import scan_choice
+from hankelboard.trainer.layers.recurrences.c_kernels.functions import scan_in_place
 
 BLOCK_STATES = 1 << 18
 """Complex states per block of time on a CPU: 2 MiB in single precision, so that they stay in its cache."""
@@ -89,47 +87,6 @@ def lru_kernel(u: Tensor, eigenvalues: Tensor, B: Tensor, C: Tensor) -> Tensor:
     gradient g of y: ∂u[t] = Σ_l K[l]ᵀ g[t+l] and ∂K[l] = Σ_t g[t+l] u[t]ᵀ. Arguments as `lru_scan`.
     """
     return _Kernel.apply(u, eigenvalues, B, C)
-
-
-@recurrence
-def lru_recurrence(u: Tensor, eigenvalues: Tensor, B: Tensor, C: Tensor, form: Form) -> Tensor:
-    """Return output of the system in the given form; arguments as `lru_scan`.
-
-    Raises
-    ------
-    ValueError
-        If the form is neither "scan" nor "kernel", shapes disagree, or there is nothing to scan.
-    """
-    _check_shapes(u, eigenvalues, B, C)
-    if form == "scan":
-        return lru_scan(u, eigenvalues, B, C)
-    if form == "kernel":
-        return lru_kernel(u, eigenvalues, B, C)
-    raise ValueError(f"form is {form!r}; allowed are {', '.join(FORMS)}")
-
-
-def choose_form(batch: int, length: int, width: int, state_dim: int) -> Form:
-    """Return the form whose forward and backward pass cost less, by a model of the cost in nanoseconds.
-
-        scan      L (min(16000, 16 batch N) + batch N (10 + 0.2 H))
-        kernel    1e6 + L (log2 2L (3.2 batch H + 2.5 H²) + (0.29 N + 0.35 batch) H² + 21 N)
-
-    In words: calls, passes over the states, matrix products; calls, FFTs, products of K and of transforms,
-    powers of λ. Narrow layers with many states want the kernel. The constants are a fit to 28 shapes (L 64 to
-    4096, H 1 to 128, N 8 to 384; Xeon with AVX-512, torch 2.13, single precision, processor time, 1 thread),
-    for which the choice is never more than 35 % slower than the other form. No GPU was measured.
-
-    >>> choose_form(batch=50, length=784, width=8, state_dim=256)
-    'kernel'
-    >>> choose_form(batch=64, length=64, width=64, state_dim=64)
-    'scan'
-    """
-    states = batch * state_dim
-    scan = length * (min(16000, 16 * states) + states * (10 + 0.2 * width))
-    transforms = math.log2(2 * length) * (3.2 * batch * width + 2.5 * width**2)
-    products = (0.29 * state_dim + 0.35 * batch) * width**2 + 21 * state_dim
-    kernel = 1e6 + length * (transforms + products)
-    return "scan" if scan <= kernel else "kernel"
 
 
 class _Scan(torch.autograd.Function):
@@ -209,7 +166,7 @@ class _Kernel(torch.autograd.Function):
         y = _inverse(u_hat @ K_hat, points, length)  # (batch, H out, L)
         ctx.points = points
         ctx.save_for_backward(B, C, powers, u_hat, K_hat)
-        return y.transpose(1, 2)  # (batch, L, H out)
+        return y.transpose(1, 2).contiguous()  # (batch, L, H out)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
@@ -226,7 +183,7 @@ class _Kernel(torch.autograd.Function):
         grad_powers[1:].mul_(powers[:-1].conj())  # d λ^l = l λ^(l−1) dλ, and nothing for l = 0
         steps = torch.arange(length, dtype=g.dtype, device=g.device)  # (L,)
         return (
-            grad_u.transpose(1, 2),  # (batch, L, H in)
+            grad_u.transpose(1, 2).contiguous(),  # (batch, L, H in)
             torch.view_as_complex((steps @ _pairs(grad_powers)).view(-1, 2)),  # (N,)
             torch.einsum("ion,on->ni", grad_gains, C.conj()),  # (N, H in)
             torch.einsum("ion,ni->on", grad_gains, B.conj()),  # (H out, N)
@@ -250,9 +207,10 @@ def _drive(
 def _scan_in_place(x: Tensor, decay: Tensor, before: Tensor | None, *, reverse: bool = False) -> Tensor:
     """Add decay · x[t−1] to x[t] from the first step on, or decay · x[t+1] from the last step back.
 
-    Many states per step: one call per step. Few, or on another device than the CPU: chunks of `CHUNK` steps
-    are scanned side by side, then the chunks' ends in the same way with λ^CHUNK for λ, and step j of every
-    chunk gets λ^j times the end before it: calls grow as log L. Steps that fill no chunk follow one by one.
+    In C where the run is bound to it (c_kernels/complex_scan.c). Else many states per step: a call per step.
+    Few, or on another device than the CPU: chunks of `CHUNK` steps are scanned side by side, then the chunks'
+    ends in the same way with λ^CHUNK for λ, and step j of every chunk gets λ^j times the end before it: calls
+    grow as log L. Steps that fill no chunk follow one by one.
 
     Parameters
     ----------
@@ -266,6 +224,8 @@ def _scan_in_place(x: Tensor, decay: Tensor, before: Tensor | None, *, reverse: 
     last : (M,) complex
         A view of the last state reached.
     """
+    if scan_choice.in_c(x):
+        return scan_in_place(x, decay, before, reverse)
     length, size = x.shape
     if before is not None:
         x[-1 if reverse else 0].addcmul_(decay, before)
@@ -313,19 +273,6 @@ def _transform(rows: Tensor, points: int) -> Tensor:
 def _inverse(x_hat: Tensor, points: int, length: int) -> Tensor:
     """Return the first steps, (J, K, length), of what has the transform (F, J, K)."""
     return torch.fft.irfft(x_hat.flatten(1).T, n=points)[:, :length].unflatten(0, x_hat.shape[1:])
-
-
-def _check_shapes(u: Tensor, eigenvalues: Tensor, B: Tensor, C: Tensor) -> None:
-    if u.ndim != 3 or eigenvalues.ndim != 1 or 0 in u.shape:
-        raise ValueError(
-            f"u must be (batch, L, H), none of them 0, and eigenvalues (N,); they are {tuple(u.shape)} "
-            f"and {tuple(eigenvalues.shape)}"
-        )
-    N, H = eigenvalues.shape[0], u.shape[2]
-    if B.shape != (N, H) or C.shape != (H, N):
-        raise ValueError(
-            f"B must be ({N}, {H}) and C ({H}, {N}); they are {tuple(B.shape)}, {tuple(C.shape)}"
-        )
 
 
 def _blocks(u: Tensor, decay: Tensor) -> list[slice]:

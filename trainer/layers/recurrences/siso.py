@@ -12,6 +12,7 @@ import math
 import torch
 from torch import Tensor
 
+from hankelboard.trainer.layers.recurrences.layout import ordered
 from hankelboard.trainer.layers.recurrences.precision import in_float32, recurrence
 
 
@@ -73,6 +74,6 @@ def siso_convolution(u: Tensor, K: Tensor) -> Tensor:
     """
     length = u.shape[1]
     K_hat = torch.fft.rfft(K, n=2 * length)  # (H, L+1)
-    u_hat = torch.fft.rfft(u.transpose(1, 2), n=2 * length)  # (batch, H, L+1)
+    u_hat = torch.fft.rfft(ordered(u).transpose(1, 2), n=2 * length)  # (batch, H, L+1)
     y = torch.fft.irfft(u_hat * K_hat, n=2 * length)  # (batch, H, 2L)
-    return y[..., :length].transpose(1, 2)  # (batch, L, H)
+    return y[..., :length].transpose(1, 2).contiguous()  # (batch, L, H)

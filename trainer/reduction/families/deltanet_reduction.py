@@ -9,10 +9,11 @@ that key is repeated the state grows by 1 + β |kᵀ V Wᵀ k| in every step. So
 
     G = P / tr P + Q / tr Q,   P = E[S Sᵀ],   Q = E[q qᵀ]
 
-from one pass over training sequences: directions in which states are large and queries read. The importance
-of a direction is its eigenvalue, `key_query_energy`. It orders directions and is no share of an error: what
-is projected away is missing from the next erasure too. `predicted_error` takes erasures as whole; how near
-that comes on trained layers is in docs/FAMILIES.md.
+from one pass over training sequences: directions in which states are large and queries read. The eigenvalue
+of a direction is its `key_query_energy`, which orders directions and says nothing of an error. What a rank
+loses is measured on other sequences, on S[t] and q[t] that met: the error of the projection at a step. What
+is projected away is missing from the next erasure too, so the cut layer errs more; how much more on trained
+layers is in docs/FAMILIES.md.
 
 Baselines: coordinates by the diagonal of G, and a random orthonormal basis. U is inserted behind the
 normalisation of keys and queries (trainer/layers/state_map.py) and is not trained: it would not stay
@@ -24,6 +25,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hankelboard.trainer.reduction.measured.elimination import table_of
+from hankelboard.trainer.reduction.measured.samples import Measured, shares_over_parts
 from hankelboard.trainer.reduction.method import Method
 from hankelboard.trainer.reduction.reducible import Arrays, FloatArray, RankTable, check_rank
 
@@ -31,9 +33,12 @@ EPSILON = 1e-6
 """Added to the squared norm of keys and queries, as in published code."""
 
 
-@dataclass(frozen=True, eq=False)
-class Statistics:
-    """What a layer measured on calibration sequences, of keys and queries behind its map."""
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Statistics(Measured):
+    """What a layer measured on calibration sequences, of keys and queries behind its map.
+
+    Samples are q[t] and S[t]_v of each head.
+    """
 
     P: FloatArray
     """(heads, N, N) Σ over steps and value channels of S Sᵀ."""
@@ -68,21 +73,30 @@ class DeltaNetReduction:
         return int(self.basis.shape[2])
 
 
-def propose(system: DeltaNetSystem, method: Method) -> RankTable:
-    """Return shares of tr G, over all heads, outside the directions that each rank keeps, and parameters.
+def spectrum(system: DeltaNetSystem, method: Method) -> FloatArray:
+    """Return shares of tr G, over all heads, in the directions of a method, (N,) descending.
 
-    A cut adds its map to the parameters: r N for each head.
+    Raise ValueError if the output is 0 or not finite.
+    """
+    G, U = energy(system), directions(system, method)  # (heads, N, N) each
+    of_each = np.maximum(np.einsum("hni,hnm,hmi->i", U, G, U), 0.0)  # (N,)
+    sorted_down: FloatArray = np.sort(of_each / of_each.sum())[::-1]
+    return sorted_down
+
+
+def propose(system: DeltaNetSystem, method: Method) -> RankTable:
+    """Return share of the output's energy that the projection of each rank loses at a step, and parameters.
+
+    As if the state before it were whole: what is missing from erasures comes on top. A cut adds its map to
+    the parameters: r N for each head.
 
     Raises
     ------
     ValueError
         If the output is 0 or not finite.
     """
-    G = energy(system)  # (heads, N, N)
     U = directions(system, method)  # (heads, N, N)
-    kept = np.cumsum(np.maximum(np.einsum("hni,hnm,hmi->i", U, G, U), 0.0))  # (N,)
-    shares = np.clip(1.0 - np.concatenate([[0.0], kept]) / kept[-1], 0.0, 1.0)  # (N+1,)
-    shares[-1] = 0.0
+    shares = shares_over_parts(system.statistics.judged_on, [(head, head) for head in U])  # (N+1,)
     heads, rows, columns = system.parameters["map.weight"].shape
     fixed = sum(values.size for name, values in system.parameters.items() if name != "map.weight")
     maps = [heads * columns * rank for rank in range(system.state_dim)] + [heads * columns * rows]
@@ -140,26 +154,6 @@ def reduce(system: DeltaNetSystem, rank: int, method: Method) -> DeltaNetReducti
     inserted = np.ascontiguousarray(U.transpose(0, 2, 1))  # (heads, r, N)
     inserted = inserted if weight.shape[1] == 0 else inserted @ weight  # (heads, r, N0)
     return DeltaNetReduction(system.parameters, U, {**system.parameters, "map.weight": inserted})
-
-
-def predicted_error(system: DeltaNetSystem, reduction: DeltaNetReduction) -> float:
-    """Return the relative error of the output as if the reduced state were the projected one.
-
-        √(Σ_h tr(Π⊥ P Π⊥ Q) / Σ_h tr(P Q)),   Π⊥ = 1 − U Uᵀ
-
-    for S[t] and q[t] that are independent of each other. No bound: erasures are smaller, too.
-
-    Raises
-    ------
-    ValueError
-        If P or Q is not finite, or no head passes anything on.
-    """
-    energy(system)
-    P, Q = system.statistics.P, system.statistics.Q
-    rest = np.eye(system.state_dim) - reduction.basis @ reduction.basis.transpose(0, 2, 1)  # (heads, N, N)
-    lost = np.einsum("hij,hji->", rest @ P @ rest, Q)
-    whole = max(np.einsum("hij,hji->", P, Q), np.finfo(np.float64).tiny)
-    return float(np.sqrt(max(lost, 0.0) / whole))
 
 
 def verify(parameters_now: Arrays, reduction: DeltaNetReduction, seed: int = 0) -> float:

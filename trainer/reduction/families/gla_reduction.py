@@ -9,7 +9,8 @@ every head:
     M_ij = Σ_{t,v} (q_i S_iv)(q_j S_jv)     the error of every deletion (measured/elimination.py)
     P_ij = Σ_{t,v} S_iv S_jv                S_J ≈ K S_I, folded exactly: W_q[I] += Kᵀ W_q[J]
 
-With compensation, the default, order and error of every rank include it (measured/compensation.py).
+With compensation, the default, order and error of every rank include it (measured/compensation.py). What a
+rank loses is measured on sequences that neither was fitted to (measured/samples.py).
 All heads of a layer keep the same number of key channels, each its own. Baselines: the diagonal of M, random.
 """
 
@@ -18,9 +19,17 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from hankelboard.trainer.reduction.measured.compensation import Samples, eliminate_compensated, shares_of
-from hankelboard.trainer.reduction.measured.elimination import lost_energy, order_of, regression, table_of
+from hankelboard.trainer.reduction.measured.compensation import eliminate_compensated, regression_basis
+from hankelboard.trainer.reduction.measured.elimination import (
+    Order,
+    order_of,
+    regression,
+    selection_basis,
+    table_of,
+)
+from hankelboard.trainer.reduction.measured.samples import Measured, shares_over_parts
 from hankelboard.trainer.reduction.method import Method
+from hankelboard.trainer.reduction.moments import squares, variances
 from hankelboard.trainer.reduction.reducible import Arrays, FloatArray, RankTable, check_rank
 
 CUT = ("W_q", "W_k", "W_up", "gate_bias")
@@ -30,17 +39,15 @@ SHARPNESS = 16.0
 """τ in α = sigmoid(gate)^(1/τ), as published: decays begin near 1."""
 
 
-@dataclass(frozen=True, eq=False)
-class Statistics:
-    """What a layer measured on calibration sequences."""
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Statistics(Measured):
+    """What a layer measured on calibration sequences; samples are q[t] and S[t]_v of each head."""
 
     M: FloatArray
     """(heads, N, N) Σ over steps and value channels of q_i S_iv q_j S_jv."""
     P: FloatArray
     """(heads, N, N) Σ over steps and value channels of S_iv S_jv."""
-    samples: list[Samples]
-    """Per head: q[t] and S[t]_v of the same steps and value channels, drawn at random."""
-    choices: dict[Method, tuple[Indices, FloatArray]] = field(default_factory=dict, repr=False)
+    choices: dict[Method, tuple[Indices, FloatArray]] = field(default_factory=dict, repr=False, init=False)
     """Result of `choice`."""
 
 
@@ -104,19 +111,20 @@ def choice(statistics: Statistics, method: Method) -> tuple[Indices, FloatArray]
 
 
 def _choice(statistics: Statistics, method: Method) -> tuple[Indices, FloatArray]:
-    M, n = statistics.M, statistics.M.shape[1]
-    if not np.isfinite(M).all():
+    if not np.isfinite(statistics.M).all():
         raise ValueError("the output is not finite")
-    orders = np.stack([order_of(each, method.name, method.seed + head) for head, each in enumerate(M)])
-    if not method.compensation:
-        in_order = [each[np.ix_(order, order)] for each, order in zip(M, orders, strict=True)]
-        return orders, lost_energy(np.sum(in_order, axis=0), np.arange(n))
-    given = [None] * len(M) if method.name == "energy" else list(orders)
-    eliminations = [
-        eliminate_compensated(*head) for head in zip(statistics.P, statistics.samples, given, strict=True)
-    ]
-    errors: FloatArray = np.sum([head.errors for head in eliminations], axis=0)
-    return np.stack([head.order for head in eliminations]), shares_of(errors)
+    orders = [_order(statistics, head, method) for head in range(len(statistics.M))]
+    if method.compensation:
+        bases = [regression_basis(P, order) for P, order in zip(statistics.P, orders, strict=True)]
+    else:
+        bases = [selection_basis(order) for order in orders]
+    return np.stack(orders), shares_over_parts(statistics.judged_on, bases)
+
+
+def _order(statistics: Statistics, head: int, method: Method) -> Order:
+    if method.compensation and method.name == "energy":
+        return eliminate_compensated(statistics.P[head], statistics.samples[head].reads)
+    return order_of(statistics.M[head], method.name, method.seed + head)
 
 
 def reduce(system: GlaSystem, rank: int, method: Method) -> GlaReduction:
@@ -149,13 +157,14 @@ def transport_moments(
     S that stay do not change, compensation or not. A kept key is now also read in the place of those that
     are gone, so the gradient of W_k is mixingᵀ of the old one, up to the differences of decays (cosine with
     the true one .95 after a cut to a half, .89 without). That of the gate is taken as it is (.81 to .84).
-    An average square is never below the square of the average: the second moment of W_k is raised to that.
+    What varies of W_k about its average goes by the squared weights (moments.py).
     """
     average, square = _kept(reduction.kept, first), _kept(reduction.kept, second)
     if "W_k" in first:
         average["W_k"] = reduction.mixing.transpose(0, 2, 1) @ first["W_k"]  # (heads, r, H)
-        raised = (reduction.mixing**2).transpose(0, 2, 1) @ second["W_k"]  # (heads, r, H)
-        square["W_k"] = np.maximum(raised, average["W_k"] ** 2)
+    if "W_k" in second:
+        varied = (reduction.mixing**2).transpose(0, 2, 1) @ variances(first, second)["W_k"]  # (heads, r, H)
+        square |= squares(average, {"W_k": varied})
     return average, square
 
 

@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 
 from hankelboard.trainer.reduction.families.lru_parameters import system_from_parameters
-from hankelboard.trainer.reduction.families.lru_reduction import LruReduction
+from hankelboard.trainer.reduction.families.lru_reduction import LruReduction, halves
+from hankelboard.trainer.reduction.linear.conjugate_pairs import doubled
 from hankelboard.trainer.reduction.linear.hankel import (
     ComplexArray,
     DiagonalSystem,
@@ -15,8 +16,11 @@ from hankelboard.trainer.reduction.linear.hankel import (
     monitoring_spectrum,
     peak_gain,
 )
-from hankelboard.trainer.reduction.linear.subspaces import kept_subspace, overlap
-from hankelboard.trainer.reduction.linear.truncation import balance
+from hankelboard.trainer.reduction.linear.subspaces import (
+    balanced_in_canonical_scale,
+    overlap,
+    random_overlap,
+)
 from hankelboard.trainer.reduction.reducible import Arrays, FloatArray
 
 UNIFORM_FREQUENCIES = 64
@@ -37,25 +41,23 @@ def inspect(parameters: Arrays, reduction: LruReduction, earlier: Arrays | None)
     Returns
     -------
     evidence : dict
-        `gain`: ‖G‖_H∞; `error_interval`: [σ_{r+1}, 2 Σ_{i>r} σ_i] between which ‖G − G_r‖_H∞ lies;
+        `gain`: ‖G‖_H∞; `error_interval`: [σ_{r+1}, 2 Σ_{i>r} σ_i] with what rounding adds, between which
+        ‖G − G_r‖_H∞ lies;
         `response`: `omega` in [0, π] (radians per step) and the largest singular values there of G (`full`),
         of G_r (`reduced`) and of their difference (`error`); `stability`: `overlap` of the kept subspaces
-        in [0, 1] and `weyl`, the largest Hankel singular value of G' − G, or None. Interval and stability are
-        those of balanced truncation; other methods have none.
+        in [0, 1] and `weyl`, the largest Hankel singular value of G' − G, or None. G is the map that the
+        symmetry names. The interval is that of balanced truncation, stability of the complex map's.
     """
-    system = system_from_parameters(parameters)
-    reduced = system_from_parameters(reduction.parameters)
-    hsv, rank = reduction.truncation.hsv, reduction.rank
-    seen = {"gain": peak_gain(system), "response": responses(system, reduced)}
-    if reduction.method.symmetry == "real":
-        return {"gain": seen["gain"]}  # the responses are of the complex map: not what this approximates
-    if reduction.method.name != "balanced":
+    systems = [system_from_parameters(each) for each in (parameters, reduction.parameters)]
+    real = reduction.method.symmetry == "real"
+    full, reduced = (doubled(halves(each)) if real else each for each in systems)
+    seen = {"gain": peak_gain(full), "response": responses(full, reduced)}
+    if reduction.error_interval is not None:
+        seen["error_interval"] = reduction.error_interval
+    if real or reduction.method.name != "balanced":
         return seen
-    tail = float(hsv[rank:].sum())
-    return seen | {
-        "error_interval": [float(hsv[rank]) if rank < len(hsv) else 0.0, 2.0 * tail],
-        "stability": None if earlier is None else stability(earlier, parameters, rank),
-    }
+    moved = None if earlier is None else stability(earlier, parameters, reduction.rank)
+    return seen | {"stability": moved}
 
 
 def responses(system: DiagonalSystem, reduced: DiagonalSystem) -> dict[str, list[float]]:
@@ -91,12 +93,16 @@ def stability(before: Arrays, now: Arrays, rank: int) -> dict[str, float] | None
     """Return how far the spectrum of a layer moved: subspace overlap at a rank, and Weyl's bound.
 
     `overlap` is ‖orth(V)ᴴ orth(V')‖²_F / r of the dominant controllable-and-observable subspaces, in the
-    coordinates of the layer's own modes (γ folded into B). `weyl` bounds every |σ_i' − σ_i|. None when the
-    shapes differ: a cut lies between the two.
+    coordinates of the layer's modes in canonical scale; `overlap_random` what two drawn by lot would have.
+    `weyl` bounds every |σ_i' − σ_i|. None when the shapes differ: a cut lies between the two.
     """
     if before["nu_log"].shape != now["nu_log"].shape:
         return None
     systems = [system_from_parameters(parameters) for parameters in (before, now)]
-    kept = [kept_subspace(balance(system), rank) for system in systems]  # (N, r) each
+    then, later = (balanced_in_canonical_scale(system) for system in systems)
     weyl = float(monitoring_spectrum(difference(*systems))[0])
-    return {"overlap": overlap(*kept), "weyl": weyl}
+    return {
+        "overlap": overlap(then, later, rank),
+        "overlap_random": random_overlap(rank, later.system.state_dim),
+        "weyl": weyl,
+    }

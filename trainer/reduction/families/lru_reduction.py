@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hankelboard.storage.spectrum import discarded_shares, error_bounds
+from hankelboard.storage.spectrum import discarded_shares
 from hankelboard.trainer.reduction.families.lru_parameters import (
     SYSTEM_NAMES,
     Parameters,
@@ -14,7 +14,19 @@ from hankelboard.trainer.reduction.families.lru_parameters import (
     transport_second_moments,
     with_lru_scale,
 )
-from hankelboard.trainer.reduction.linear.conjugate_pairs import realisable_where
+from hankelboard.trainer.reduction.linear.conjugate_pairs import (
+    Modes,
+    balance_pairs,
+    consequences,
+    dense_response,
+    doubled,
+    estimated_shares,
+    importances,
+    interval,
+    ranks_to_check,
+    realisable_where,
+    truncate_pairs,
+)
 from hankelboard.trainer.reduction.linear.hankel import (
     ComplexArray,
     DiagonalSystem,
@@ -22,17 +34,21 @@ from hankelboard.trainer.reduction.linear.hankel import (
     monitoring_spectrum,
 )
 from hankelboard.trainer.reduction.linear.kept_modes import MODAL, keep_modes, mode_scores, reordered
-from hankelboard.trainer.reduction.linear.real_symmetry import balance_real, pair_importances, truncate_real
+from hankelboard.trainer.reduction.linear.real_symmetry import RealBalance
+from hankelboard.trainer.reduction.linear.rounding import finite
 from hankelboard.trainer.reduction.linear.truncation import (
     Balance,
     Truncation,
     balance,
+    bounds_of_ranks,
     checked_ranks,
     realisable_ranks,
+    realisations,
     truncate,
 )
 from hankelboard.trainer.reduction.method import BALANCED, Method
-from hankelboard.trainer.reduction.reducible import Arrays, FloatArray, RankTable
+from hankelboard.trainer.reduction.moments import squares, variances
+from hankelboard.trainer.reduction.reducible import Arrays, FloatArray, RankTable, check_rank
 
 VERIFIED_UNIFORM = 64
 VERIFIED_POLES = 64
@@ -48,6 +64,10 @@ class LruReduction:
     parameters: Parameters
     """All parameters of the layer after the cut, float64."""
     method: Method = BALANCED
+    error_interval: list[float] | None = None
+    """Between what ‖G − G_r‖_H∞ lies, of the map that the symmetry names; of balanced truncation."""
+    modes: Modes | None = None
+    """Of the real map with its dense system, where that was cut."""
 
     @property
     def rank(self) -> int:
@@ -69,33 +89,36 @@ def propose(parameters: Arrays, method: Method = BALANCED) -> RankTable:
         If the layer is unstable, holds a value that is not finite, or passes nothing on.
     """
     system = system_from_parameters(parameters)
-    bounds: list[float] | None
+    bounds: list[float] | None = None
     realisable: list[bool | None]
     condition: list[float | None]
-    modes = list(range(len(system.eigenvalues) + 1))
     if method.symmetry == "real":
-        importances, bounds, realisable, condition, modes = _propose_real(system)
-        shares = discarded_shares(importances.tolist())
+        n, paired = system.state_dim, balance_halves(system)
+        scores, checked = importances(paired), ranks_to_check(n)
+        shares, bounds = consequences([paired], checked)
+        realisable, condition = realisable_where(checked, n), [*(None for _ in range(n)), 1.0]
     elif method.name in MODAL:
-        importances = np.sort(mode_scores(system, method.name))[::-1]  # (N,)
-        shares, bounds = discarded_shares(importances.tolist()), None
-        realisable = [False, *(True for _ in importances)]
-        condition = [None, *(1.0 for _ in importances)]
+        scores = np.sort(mode_scores(system, method.name))[::-1]  # (N,)
+        shares = discarded_shares(scores.tolist())
+        realisable = [False, *(True for _ in scores)]
+        condition = [None, *(1.0 for _ in scores)]
     else:
         balanced = reordered(balance(system), method.name, method.seed)
-        importances = balanced.hsv
-        bounds = error_bounds(importances.tolist()) if method.name == "balanced" else None
-        shares = discarded_shares(importances.tolist()) if bounds else _shares_in_order(balanced)
-        realisable, condition = realisable_ranks(balanced)
-    ranks = range(len(importances) + 1)
+        scores, found = balanced.hsv, realisations(balanced)
+        if method.name == "balanced":
+            shares, bounds = discarded_shares(scores.tolist()), bounds_of_ranks(balanced, found)
+        else:
+            shares = _shares_in_order(balanced)
+        realisable, condition = realisable_ranks(balanced, found)
+    ranks = range(len(scores) + 1)
     (outputs, _), inputs = parameters["C_re"].shape, parameters["B_re"].shape[1]
     return RankTable(
-        hsv=importances,
+        hsv=scores,
         discarded_share=shares,
-        error_bound=bounds,
+        error_bound=None if bounds is None else finite(bounds),
         realisable=realisable,
         condition=condition,
-        realised_modes=modes,
+        realised_modes=list(ranks),
         parameters=[rank * (3 + 2 * inputs + 2 * outputs) + parameters["D"].size for rank in ranks],
     )
 
@@ -103,30 +126,25 @@ def propose(parameters: Arrays, method: Method = BALANCED) -> RankTable:
 def estimate(parameters: Arrays, method: Method = BALANCED) -> tuple[list[float], list[bool | None]]:
     """Return `discarded_share` and `realisable` of balanced truncation as `propose` does; tries no rank."""
     system = system_from_parameters(parameters)
-    real = method.symmetry == "real"
-    importances = pair_importances(balance_real(system).hsv) if real else monitoring_spectrum(system)
-    checked = {*checked_ranks(system.state_dim), system.state_dim}
-    return discarded_shares(importances.tolist()), realisable_where(checked, system.state_dim)
-
-
-def _propose_real(
-    system: DiagonalSystem,
-) -> tuple[FloatArray, list[float], list[bool | None], list[float | None], list[int]]:
-    """Return importances of stored modes, and bounds, realisable, cond(E) and stored modes of every rank."""
-    balanced = balance_real(system)
     n = system.state_dim
-    importances = pair_importances(balanced.hsv)
-    realisable: list[bool | None] = [False, *(None for _ in range(n - 1)), True]
-    condition: list[float | None] = [None] * n + [1.0]
-    modes = list(range(n + 1))
-    for rank in checked_ranks(n):
-        try:
-            kept = truncate_real(balanced, rank)
-        except ValueError:
-            realisable[rank] = False
-            continue
-        realisable[rank], condition[rank], modes[rank] = True, kept.condition, kept.rank
-    return importances, error_bounds(importances.tolist()), realisable, condition, modes
+    if method.symmetry == "real":
+        checked = ranks_to_check(n)
+        return estimated_shares([balance_halves(system)], checked), realisable_where(checked, n)
+    shares = discarded_shares(monitoring_spectrum(system).tolist())
+    return shares, realisable_where({*checked_ranks(n), n}, n)
+
+
+def halves(system: DiagonalSystem) -> DiagonalSystem:
+    """Return the system that conjugate_pairs.py knows: Re(C x) = 2 Re(C/2 x)."""
+    return DiagonalSystem(system.eigenvalues, system.B, 0.5 * system.C, system.log_eigenvalues)
+
+
+def balance_halves(system: DiagonalSystem) -> RealBalance:
+    """Return the real map u -> Re(C x) in balanced coordinates. Raise ValueError if it passes nothing on."""
+    paired = balance_pairs(halves(system))
+    if not paired.hsv.any():
+        raise ValueError("all Hankel singular values are 0: the layer passes nothing on")
+    return paired
 
 
 def _shares_in_order(balanced: Balance) -> list[float]:
@@ -148,14 +166,35 @@ def reduce(parameters: Arrays, rank: int, method: Method = BALANCED) -> LruReduc
         If the rank is outside 1..N or cannot be realised, with the reason.
     """
     system = system_from_parameters(parameters)
+    check_rank(rank, system.state_dim)
     if method.symmetry == "real" and rank < system.state_dim:
-        truncation = with_lru_scale(parameters, truncate_real(balance_real(system), rank))
-    elif method.name in MODAL:
+        return _reduce_real(parameters, system, rank, method)
+    if method.name in MODAL:
         truncation = keep_modes(system, method.name, rank)  # modes as they are, their scale too
-    else:
-        balanced = reordered(balance(system), method.name, method.seed)
-        truncation = with_lru_scale(parameters, truncate(balanced, rank))
-    return LruReduction(truncation, reduced_parameters(parameters, truncation), method)
+        return LruReduction(truncation, reduced_parameters(parameters, truncation), method)
+    balanced = reordered(balance(system), method.name, method.seed)
+    truncation = with_lru_scale(parameters, truncate(balanced, rank))
+    errors = balanced.bounds.interval(rank, truncation.condition, truncation.gap)
+    within = finite(errors) if method.name == "balanced" else None
+    return LruReduction(truncation, reduced_parameters(parameters, truncation), method, within)
+
+
+def _reduce_real(parameters: Arrays, system: DiagonalSystem, rank: int, method: Method) -> LruReduction:
+    """Return the layer with `rank` stored modes of the real map, padding included (conjugate_pairs.py).
+
+    V_n and W_n of the result are zero: moments are not transported through a real reduction.
+    """
+    paired = balance_halves(system)
+    modes = truncate_pairs(paired, rank, halves(system))
+    nothing: ComplexArray = np.zeros((system.state_dim, rank), np.complex128)
+    truncation = Truncation(
+        eigenvalues=modes.eigenvalues, B=modes.B, C=2.0 * modes.C, A_r=np.diag(modes.eigenvalues),
+        B_r=modes.B, C_r=2.0 * modes.C, V_n=nothing, W_n=nothing, condition=modes.condition,
+        hsv=importances(paired),
+    )  # fmt: skip
+    truncation = with_lru_scale(parameters, truncation)
+    within = finite(interval(paired, modes.corner))
+    return LruReduction(truncation, reduced_parameters(parameters, truncation), method, within, modes)
 
 
 def transport_moments(
@@ -163,9 +202,7 @@ def transport_moments(
 ) -> tuple[Parameters, Parameters]:
     """Return Adam's moments in the coordinates of the reduction, by parameter name.
 
-    An average square is never below the square of the average. The second moments are raised to that, because
-    weights that add up coherently in the first moments do not in the second: without it |m|/√v reached 8
-    after a cut, a step of 8 learning rates, where the true ratio stays below 1.
+    What varies about the average goes by the squared weights, the average itself by the weights (moments.py).
 
     Parameters
     ----------
@@ -181,13 +218,12 @@ def transport_moments(
         The same names; shapes of the reduced layer; second finite and >= 0.
     """
     average = transport_first_moments(parameters, reduction.truncation, first)
-    square = transport_second_moments(parameters, reduction.truncation, second)
     if reduction.rank == parameters["nu_log"].size:
-        return average, square
-    for name in SYSTEM_NAMES:
-        if name in square and name in average:
-            square[name] = np.maximum(square[name], average[name] ** 2)
-    return average, square
+        return average, transport_second_moments(parameters, reduction.truncation, second)
+    varied = transport_second_moments(parameters, reduction.truncation, variances(first, second))
+    return average, dict(second) | squares(
+        average, {name: varied[name] for name in SYSTEM_NAMES if name in varied}
+    )
 
 
 def verify(parameters_now: Arrays, reduction: LruReduction) -> float:
@@ -195,7 +231,7 @@ def verify(parameters_now: Arrays, reduction: LruReduction) -> float:
 
         max_ω ‖G_now − C_r (e^{iω} − A_r)⁻¹ B_r‖_F / max_ω ‖C_r (e^{iω} − A_r)⁻¹ B_r‖_F
 
-    over 64 uniform frequencies and the angles of the 64 slowest poles.
+    over 64 uniform frequencies and the angles of the 64 slowest poles; of the real map where that was cut.
 
     Parameters
     ----------
@@ -216,7 +252,8 @@ def verify(parameters_now: Arrays, reduction: LruReduction) -> float:
     error = scale = 0.0
     for omegas in np.array_split(_verified_frequencies(reduction), VERIFIED_AT_ONCE):
         reference = _reference_response(reduction, omegas)  # (F, M, H)
-        deviation = frequency_response(now, omegas) - reference  # (F, M, H)
+        compared = now if reduction.modes is None else doubled(halves(now))
+        deviation = frequency_response(compared, omegas) - reference  # (F, M, H)
         error = max(error, float(np.linalg.norm(deviation, axis=(1, 2)).max()))
         scale = max(scale, float(np.linalg.norm(reference, axis=(1, 2)).max()))
     return error / scale
@@ -231,6 +268,8 @@ def _verified_frequencies(reduction: LruReduction) -> FloatArray:
 
 def _reference_response(reduction: LruReduction, omegas: FloatArray) -> ComplexArray:
     """Return the response (F, M, H) of the dense reduced system; at rank N that of the layer before."""
+    if reduction.modes is not None:
+        return dense_response(reduction.modes, omegas)
     truncation = reduction.truncation
     if truncation.rank == truncation.hsv.size:
         return frequency_response(system_from_parameters(reduction.parameters), omegas)

@@ -10,6 +10,7 @@ channels, so a state can go only in all channels at once. From one pass over tra
 
 With compensation, the default, order and error of every rank include it (measured/compensation.py):
 neighbouring states of a Mamba layer are nearly multiples of each other; deletion alone overstates the loss.
+What a rank loses is measured on sequences that neither was fitted to (measured/samples.py).
 Baselines: the diagonal of M, random, and `mean_lti`, the surrogate of the CompreSSM paper: a, Δ B and C
 averaged over inputs make each channel a linear time-invariant system whose states are ranked by √(P_nn Q_nn).
 """
@@ -19,14 +20,15 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from hankelboard.trainer.reduction.linear.hankel import factor
-from hankelboard.trainer.reduction.measured.compensation import Samples, eliminate_compensated, shares_of
+from hankelboard.trainer.reduction.measured.compensation import eliminate_compensated, regression_basis
 from hankelboard.trainer.reduction.measured.elimination import (
     Order,
-    lost_energy,
     order_of,
     regression,
+    selection_basis,
     table_of,
 )
+from hankelboard.trainer.reduction.measured.samples import Measured, shares_over_parts
 from hankelboard.trainer.reduction.method import Method
 from hankelboard.trainer.reduction.reducible import Arrays, FloatArray, RankTable, check_rank
 
@@ -36,9 +38,9 @@ STABLE = 1.0 - 1e-9
 """Largest E[a²] in a Gramian: a state that never forgets has none that is finite."""
 
 
-@dataclass(frozen=True, eq=False)
-class Statistics:
-    """What a layer measured on calibration sequences."""
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Statistics(Measured):
+    """What a layer measured on calibration sequences; samples, of one part, are C and h."""
 
     M: FloatArray
     """(N, N) Σ over steps and channels of C_i h_di C_j h_dj."""
@@ -52,9 +54,7 @@ class Statistics:
     """(N,) mean of C."""
     hsv: FloatArray
     """(N,) `second_moment_hsv` of the layer."""
-    samples: Samples
-    """C and h of some steps and channels, drawn at random."""
-    choices: dict[Method, tuple[Order, FloatArray]] = field(default_factory=dict, repr=False)
+    choices: dict[Method, tuple[Order, FloatArray]] = field(default_factory=dict, repr=False, init=False)
     """Result of `choice`."""
 
 
@@ -130,15 +130,14 @@ def choice(statistics: Statistics, method: Method) -> tuple[Order, FloatArray]:
 def _choice(statistics: Statistics, method: Method) -> tuple[Order, FloatArray]:
     if not np.isfinite(statistics.M).all():
         raise ValueError("the output is not finite")
-    if not method.compensation:
-        order = _order(statistics, method)
-        return order, lost_energy(statistics.M, order)
-    given = None if method.name == "energy" else _order(statistics, method)
-    elimination = eliminate_compensated(statistics.P, statistics.samples, given)
-    return elimination.order, shares_of(elimination.errors)
+    order = _order(statistics, method)
+    basis = regression_basis(statistics.P, order) if method.compensation else selection_basis(order)
+    return order, shares_over_parts(statistics.judged_on, [basis])
 
 
 def _order(statistics: Statistics, method: Method) -> Order:
+    if method.compensation and method.name == "energy":
+        return eliminate_compensated(statistics.P, statistics.samples[0].reads)
     if method.name == "mean_lti":
         return np.argsort(-mean_lti_scores(statistics), kind="stable")
     return order_of(statistics.M, method.name, method.seed)

@@ -19,14 +19,14 @@ from hankelboard.trainer.reduction.linear.conjugate_pairs import (
     Gradients,
     Modes,
     balance_pairs,
+    consequences,
+    estimated_shares,
     importances,
+    interval,
     monitoring_importances,
-    quick_order,
     ranks_to_check,
     realisable_where,
-    shares_of,
     shuffled,
-    tails_of_ranks,
     transport_first,
     transport_second,
     truncate_pairs,
@@ -34,6 +34,7 @@ from hankelboard.trainer.reduction.linear.conjugate_pairs import (
 from hankelboard.trainer.reduction.linear.hankel import ComplexArray, DiagonalSystem
 from hankelboard.trainer.reduction.linear.kept_modes import MODAL, importances_of_modes, strongest_modes
 from hankelboard.trainer.reduction.linear.real_symmetry import RealBalance
+from hankelboard.trainer.reduction.linear.rounding import finite
 from hankelboard.trainer.reduction.linear.zero_order_hold import (
     Hold,
     HoldGradients,
@@ -46,6 +47,7 @@ from hankelboard.trainer.reduction.linear.zero_order_hold import (
 )
 from hankelboard.trainer.reduction.measured.elimination import table_of
 from hankelboard.trainer.reduction.method import BALANCED, Method
+from hankelboard.trainer.reduction.moments import squares, variances
 from hankelboard.trainer.reduction.reducible import Arrays, FloatArray, RankTable, check_rank
 
 S4dSystem = Arrays
@@ -64,10 +66,8 @@ class S4dReduction:
     rank: int
     channels: Sequence[Modes]
     """Of every channel, with B = 1; none at rank N."""
-    tails: FloatArray
-    """(H,) Σ of the Hankel singular values that each channel loses."""
-    next_hsv: FloatArray
-    """(H,) the largest of them."""
+    error_interval: list[float] | None
+    """Between what ‖G − G_r‖_H∞ lies: the largest of the channels'; of balanced truncation."""
     parameters: dict[str, FloatArray]
     """All parameters of the layer after the cut."""
     method: Method = BALANCED
@@ -125,12 +125,12 @@ def propose(parameters: Arrays, method: Method = BALANCED) -> RankTable:
         raise ValueError("all Hankel singular values are 0: the layer passes nothing on")
     channels, n = parameters["A_im"].shape
     checked = ranks_to_check(n, channels)
-    tails = tails_of_ranks(balances, checked)
+    shares, bounds = consequences(balances, checked)
     ranks = range(n + 1)
     return RankTable(
         hsv=hsv,
-        discarded_share=shares_of(tails),
-        error_bound=[2.0 * float(tail.max()) for tail in tails] if method.name == "balanced" else None,
+        discarded_share=shares,
+        error_bound=finite(bounds) if method.name == "balanced" else None,
         realisable=realisable_where(checked, n),
         condition=[*(None for _ in range(n)), 1.0],
         realised_modes=list(ranks),
@@ -155,7 +155,7 @@ def estimate(parameters: Arrays, method: Method = BALANCED) -> tuple[list[float]
     some = {name: values[:ESTIMATED_CHANNELS] for name, values in parameters.items()}
     checked = ranks_to_check(n, channels)
     balances = _balances(some, method)
-    return shares_of(tails_of_ranks(balances, checked, quick_order(balances))), realisable_where(checked, n)
+    return estimated_shares(balances, checked), realisable_where(checked, n)
 
 
 def _balances(parameters: Arrays, method: Method) -> list[RealBalance]:
@@ -173,15 +173,14 @@ def reduce(parameters: Arrays, rank: int, method: Method = BALANCED) -> S4dReduc
     ValueError
         If the rank is outside 1..N, the layer passes nothing on, is unstable or not finite.
     """
-    channels, n = parameters["A_im"].shape
+    n = parameters["A_im"].shape[1]
     check_rank(rank, n)
     kept = {name: values.copy() for name, values in parameters.items()}
     if rank == n:
-        return S4dReduction(rank, [], np.zeros(channels), np.zeros(channels), kept, method)
+        return S4dReduction(rank, [], [0.0, 0.0] if method.name == "balanced" else None, kept, method)
     if method.name in MODAL:
         stay = strongest_modes(channel_systems(parameters), method.name, rank)  # (H, r)
-        nothing = np.zeros(channels)
-        return S4dReduction(rank, [], nothing, nothing, _taken(parameters, stay), method, stay)
+        return S4dReduction(rank, [], None, _taken(parameters, stay), method, stay)
     balances = _balances(parameters, method)
     if not any(balanced.hsv.any() for balanced in balances):
         raise ValueError("all Hankel singular values are 0: the layer passes nothing on")
@@ -189,12 +188,11 @@ def reduce(parameters: Arrays, rank: int, method: Method = BALANCED) -> S4dReduc
         _with_unit_input(truncate_pairs(balanced, rank, system))
         for balanced, system in zip(balances, channel_systems(parameters), strict=True)
     ]
-    lost = [balanced.hsv[one.order :] for balanced, one in zip(balances, modes, strict=True)]
+    errors = [interval(balanced, one.corner) for balanced, one in zip(balances, modes, strict=True)]
     return S4dReduction(
         rank=rank,
         channels=modes,
-        tails=np.array([part.sum() for part in lost]),
-        next_hsv=np.array([part.max() for part in lost]),
+        error_interval=finite(np.max(errors, axis=0).tolist()) if method.name == "balanced" else None,
         parameters=kept | parameters_of(modes, np.exp(parameters["log_dt"])),
         method=method,
     )
@@ -236,8 +234,7 @@ def transport_moments(
     """Return Adam's moments in the coordinates of the reduction, by parameter name; channel by channel.
 
     Δ and D do not change and keep theirs. B is 1 and no parameter; what its gradient would be follows from
-    the free scale of a mode: G_B,n = ρ̄_n G_ρ,n. Second moments are raised to the square of the first where
-    they would be smaller.
+    the free scale of a mode: G_B,n = ρ̄_n G_ρ,n. Second moments: moments.py.
 
     Parameters
     ----------
@@ -251,7 +248,8 @@ def transport_moments(
         return _taken(first, reduction.kept), _taken(second, reduction.kept)
     if not reduction.channels:
         return dict(first), dict(second)
-    given = [_continuous(parameters, moments, power) for moments, power in ((first, 1), (second, 2))]
+    varied = variances(first, second)
+    given = [_continuous(parameters, moments, power) for moments, power in ((first, 1), (varied, 2))]
     before, after = _channels(parameters), _channels(reduction.parameters)
     systems = channel_systems(parameters)
     average, square = (
@@ -260,7 +258,7 @@ def transport_moments(
         )], power)
         for carry, moments, power in ((_carry_first, given[0], 1), (_carry_second, given[1], 2))
     )  # fmt: skip
-    square = {name: np.maximum(values, average[name] ** 2) for name, values in square.items()}
+    square = squares(average, square)
     return (
         {name: average.get(name, values) for name, values in first.items()},
         {name: square.get(name, values) for name, values in second.items()},

@@ -20,15 +20,16 @@ from hankelboard.trainer.reduction.linear.conjugate_pairs import (
     Gradients,
     Modes,
     balance_pairs,
+    consequences,
+    dense_response,
     doubled,
+    estimated_shares,
     importances,
+    interval,
     monitoring_importances,
-    quick_order,
     ranks_to_check,
     realisable_where,
-    shares_of,
     shuffled,
-    tails_of_ranks,
     transport_first,
     transport_second,
     truncate_pairs,
@@ -43,8 +44,13 @@ from hankelboard.trainer.reduction.linear.hankel import (
 )
 from hankelboard.trainer.reduction.linear.kept_modes import MODAL, importances_of_modes, strongest_modes
 from hankelboard.trainer.reduction.linear.real_symmetry import RealBalance
-from hankelboard.trainer.reduction.linear.subspaces import kept_subspace, overlap
-from hankelboard.trainer.reduction.linear.truncation import balance, median_row_norm
+from hankelboard.trainer.reduction.linear.rounding import finite
+from hankelboard.trainer.reduction.linear.subspaces import (
+    balanced_in_canonical_scale,
+    overlap,
+    random_overlap,
+)
+from hankelboard.trainer.reduction.linear.truncation import median_row_norm
 from hankelboard.trainer.reduction.linear.zero_order_hold import (
     Hold,
     HoldGradients,
@@ -59,6 +65,7 @@ from hankelboard.trainer.reduction.linear.zero_order_hold import (
 )
 from hankelboard.trainer.reduction.measured.elimination import table_of
 from hankelboard.trainer.reduction.method import BALANCED, Method
+from hankelboard.trainer.reduction.moments import squares, variances
 from hankelboard.trainer.reduction.reducible import Arrays, FloatArray, RankTable, check_rank
 
 MODE_PARAMETERS = ("log_dt", "A_re_log", "A_im", "B_re", "B_im", "C_re", "C_im")
@@ -74,8 +81,8 @@ class S5Reduction:
     rank: int
     modes: Modes | None
     """As written back; None at rank N."""
-    lost: FloatArray
-    """Hankel singular values of the real map that are given up."""
+    error_interval: list[float] | None
+    """Between what ‖G − G_r‖_H∞ lies; of balanced truncation."""
     parameters: dict[str, FloatArray]
     """All parameters of the layer after the cut."""
     method: Method = BALANCED
@@ -132,11 +139,11 @@ def propose(parameters: Arrays, method: Method = BALANCED) -> RankTable:
         return table_of(np.array(discarded_shares(scores.tolist())), sizes, scores)
     balanced = _balanced(system_of(parameters), method)
     checked = ranks_to_check(n)
-    tails = tails_of_ranks([balanced], checked)
+    shares, bounds = consequences([balanced], checked)
     return RankTable(
         hsv=importances(balanced),
-        discarded_share=shares_of(tails),
-        error_bound=[2.0 * float(tail[0]) for tail in tails] if method.name == "balanced" else None,
+        discarded_share=shares,
+        error_bound=finite(bounds) if method.name == "balanced" else None,
         realisable=realisable_where(checked, n),
         condition=[*(None for _ in range(n)), 1.0],
         realised_modes=list(range(n + 1)),
@@ -149,8 +156,7 @@ def estimate(parameters: Arrays, method: Method = BALANCED) -> tuple[list[float]
     balanced = _balanced(system_of(parameters), method)
     n = len(parameters["A_im"])
     checked = ranks_to_check(n)
-    tails = tails_of_ranks([balanced], checked, quick_order([balanced]))
-    return shares_of(tails), realisable_where(checked, n)
+    return estimated_shares([balanced], checked), realisable_where(checked, n)
 
 
 def _balanced(system: DiagonalSystem, method: Method) -> RealBalance:
@@ -172,15 +178,16 @@ def reduce(parameters: Arrays, rank: int, method: Method = BALANCED) -> S5Reduct
     check_rank(rank, system.state_dim)
     kept = {name: values.copy() for name, values in parameters.items()}
     if rank == system.state_dim:
-        return S5Reduction(rank, None, np.zeros(0), kept, method)
+        return S5Reduction(rank, None, [0.0, 0.0] if method.name == "balanced" else None, kept, method)
     if method.name in MODAL:
         stay = strongest_modes([system], method.name, rank)[0]  # (r,)
-        return S5Reduction(rank, None, np.zeros(0), _taken(parameters, stay), method, stay)
+        return S5Reduction(rank, None, None, _taken(parameters, stay), method, stay)
     balanced = _balanced(system, method)
     modes = truncate_pairs(balanced, rank, system)
     hold = from_eigenvalues(modes.eigenvalues, _steps_after(parameters, rank))
     modes = modes.with_row_norms(np.abs(hold.gain) * median_row_norm(_complex(parameters, "B")))
-    return S5Reduction(rank, modes, balanced.hsv[modes.order :], kept | parameters_of(modes, hold), method)
+    within = finite(interval(balanced, modes.corner)) if method.name == "balanced" else None
+    return S5Reduction(rank, modes, within, kept | parameters_of(modes, hold), method)
 
 
 def _taken(arrays: Arrays, kept: npt.NDArray[np.intp]) -> dict[str, FloatArray]:
@@ -218,7 +225,7 @@ def transport_moments(
 ) -> tuple[dict[str, FloatArray], dict[str, FloatArray]]:
     """Return Adam's moments in the coordinates of the reduction, by parameter name.
 
-    Second moments are raised to the square of the first where they would be smaller. D keeps its own.
+    Second moments: moments.py. D keeps its own.
 
     Parameters
     ----------
@@ -243,14 +250,15 @@ def transport_moments(
     steps = step_gradients(*after, reached)
     average = _named(reduction.parameters, continuous_gradients(*after, reached), moved.C, steps, 1)
 
-    given = discrete_squares(before[0], _continuous(parameters, second, 2))
-    of_C = _of(parameters, second, "C")
+    varied = variances(first, second)
+    given = discrete_squares(before[0], _continuous(parameters, varied, 2))
+    of_C = _of(parameters, varied, "C")
     moved = transport_second(Gradients(given.eigenvalues, given.carried, of_C), modes)
     reached = HoldGradients(moved.eigenvalues, moved.B)
     steps = step_squares(*after, reached)
     square = _named(reduction.parameters, continuous_squares(after[0], reached), moved.C, steps, 2)
 
-    square = {name: np.maximum(values, average[name] ** 2) for name, values in square.items()}
+    square = squares(average, square)
     return (
         {name: average.get(name, values) for name, values in first.items()},
         {name: square.get(name, values) for name, values in second.items()},
@@ -299,18 +307,11 @@ def verify(parameters_now: Arrays, reduction: S5Reduction) -> float:
     error = scale = 0.0
     for some in np.array_split(omegas, len(omegas) // VERIFIED_AT_ONCE):
         modes = reduction.modes
-        dense = frequency_response(intended, some) if modes is None else _dense(modes, some)  # (F, M, H)
+        dense = frequency_response(intended, some) if modes is None else dense_response(modes, some)
         deviation = frequency_response(now, some) - dense  # (F, M, H)
         error = max(error, float(np.linalg.norm(deviation, axis=(1, 2)).max()))
         scale = max(scale, float(np.linalg.norm(dense, axis=(1, 2)).max()))
     return error / max(scale, float(np.finfo(np.float64).tiny))
-
-
-def _dense(modes: Modes, omegas: FloatArray) -> ComplexArray:
-    """Return response of the dense real system, (F, M, H)."""
-    shifted = np.exp(1j * omegas)[:, None, None] * np.eye(modes.order) - modes.A_r  # (F, m, m)
-    driven = np.linalg.solve(shifted, modes.B_r[None].astype(np.complex128))  # (F, m, H)
-    return np.asarray(modes.C_r @ driven, dtype=np.complex128)
 
 
 def inspect(parameters: Arrays, reduction: S5Reduction, earlier: Arrays | None) -> dict[str, Any]:
@@ -324,21 +325,24 @@ def inspect(parameters: Arrays, reduction: S5Reduction, earlier: Arrays | None) 
     """
     full, reduced = real_map(parameters), real_map(reduction.parameters)
     seen: dict[str, Any] = {"gain": peak_gain(full), "response": responses(full, reduced)}
-    if reduction.method.name != "balanced":
+    if reduction.error_interval is None:
         return seen
-    lost = reduction.lost
-    interval = [float(lost.max()) if lost.size else 0.0, 2.0 * float(lost.sum())]
     before = None if earlier is None else real_map(earlier)
-    moved = None if before is None else _stability(before, full, 2 * len(parameters["A_im"]) - lost.size)
-    return seen | {"error_interval": interval, "stability": moved}
+    order = full.state_dim if reduction.modes is None else reduction.modes.order
+    moved = None if before is None else _stability(before, full, order)
+    return seen | {"error_interval": reduction.error_interval, "stability": moved}
 
 
 def _stability(before: DiagonalSystem, now: DiagonalSystem, order: int) -> dict[str, float] | None:
     """Return overlap of the kept subspaces and Weyl's bound; None where a cut lies between."""
     if before.state_dim != now.state_dim:
         return None
-    kept = [kept_subspace(balance(system), order) for system in (before, now)]  # (2N, m) each
-    return {"overlap": overlap(*kept), "weyl": float(monitoring_spectrum(difference(now, before))[0])}
+    then, later = balanced_in_canonical_scale(before), balanced_in_canonical_scale(now)
+    return {
+        "overlap": overlap(then, later, order),
+        "overlap_random": random_overlap(order, now.state_dim),
+        "weyl": float(monitoring_spectrum(difference(now, before))[0]),
+    }
 
 
 def _of(parameters: Arrays, moments: Arrays, name: str) -> ComplexArray:

@@ -14,34 +14,49 @@ Gradients with respect to a complex quantity z are g = dL/dRe z + i dL/dIm z, so
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from hankelboard.trainer.reduction.linear.blas_threads import one_blas_thread
 from hankelboard.trainer.reduction.linear.hankel import ComplexArray, DiagonalSystem, factor
 from hankelboard.trainer.reduction.linear.real_symmetry import (
-    REALNESS,
     RealBalance,
     balance_real,
     pair_importances,
     real_gramians,
 )
-from hankelboard.trainer.reduction.linear.truncation import CONDITION_LIMIT
+from hankelboard.trainer.reduction.linear.rounding import ErrorBounds
+from hankelboard.trainer.reduction.linear.truncation import Realisation
 from hankelboard.trainer.reduction.reducible import FloatArray
 
+REALNESS = 1e-12
+"""|Im λ| / |λ| below which an eigenvalue of a real matrix counts as real: LAPACK returns those exactly so."""
 EIGENVALUE_GAP = 1e-4
 """|λ_j − λ_i| below which off-diagonal gradients are those of states that move alike."""
 CHECKED_WORK = 1.5e8
-"""Σ over systems of N⁴ up to which every rank is checked: the eigenvalues of all their corners take about 5 s
-on one core."""
+"""Σ over systems of N⁴ up to which every rank is checked: the eigenvalues of all their corners, and the
+eigenvectors of those that are kept, take some seconds on one core."""
 QUICK_WORK = 2e7
 """The same up to which orders of a layer that is not to be cut are found exactly: about half a second."""
 FEW_RANKS = 40
 """Ranks that are checked above that, before those that are the same are dropped."""
 
 
-OrderOf = Callable[[RealBalance, int], int]
-"""From a system and a rank to the real order that the rank holds."""
+Kept = TypeVar("Kept")
+
+
+@dataclass(frozen=True)
+class Corner:
+    """The leading corner of a balanced real system that a rank keeps."""
+
+    order: int
+    realisation: Realisation
+
+
+EMPTY = Corner(0, Realisation(1.0, 1.0))
+"""What is kept where nothing is passed on, and at rank 0."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,13 +83,18 @@ class Modes:
     """(m, H)."""
     C_r: FloatArray
     """(M, m)."""
-    condition: float
-    """cond(E) of the m modes."""
+    corner: Corner
+    """What is kept."""
 
     @property
     def order(self) -> int:
         """Order m of the real system."""
-        return len(self.A_r)
+        return self.corner.order
+
+    @property
+    def condition(self) -> float:
+        """cond(E) of the m modes."""
+        return self.corner.realisation.condition
 
     def scaled(self, factors: ComplexArray) -> "Modes":
         """Return the same map with row k of B times factors[k]; real factors for real poles."""
@@ -102,14 +122,16 @@ def doubled(system: DiagonalSystem) -> DiagonalSystem:
     )
 
 
+@one_blas_thread
 def balance_pairs(system: DiagonalSystem) -> RealBalance:
     """Return the real system u -> 2 Re(C x) in balanced coordinates; of order 0 if its output is 0."""
     if not system.C.any() or not system.B.any():
         n, (outputs, _), inputs = system.state_dim, system.C.shape, system.B.shape[1]
         nothing = np.zeros((2 * n, 0))
+        zeros = np.zeros(2 * n)
         return RealBalance(
-            system, np.zeros((0, 0)), np.zeros((0, inputs)), np.zeros((outputs, 0)), np.zeros(2 * n),
-            nothing, nothing,
+            system, np.zeros((0, 0)), np.zeros((0, inputs)), np.zeros((outputs, 0)), zeros,
+            nothing, nothing, ErrorBounds(zeros, zeros, 0.0, system.gap),
         )  # fmt: skip
     return balance_real(_with_doubled_output(system))
 
@@ -176,48 +198,81 @@ def realisable_where(checked: Collection[int], state_dim: int) -> list[bool | No
     return [False if rank == 0 else True if rank in checked else None for rank in range(state_dim + 1)]
 
 
-def order_for(balanced: RealBalance, rank: int, below: int | None = None) -> int:
-    """Return the largest real order that at most `rank` stored modes can hold; 0 where nothing is passed on.
+def corner_for(balanced: RealBalance, rank: int) -> Corner:
+    """Return the largest corner that at most `rank` stored modes can hold and that has a diagonal form.
 
-    At least the rank itself, where the layer has that many states: its eigenvalues cannot be more than that.
-
-    Parameters
-    ----------
-    balanced : RealBalance
-    rank : int, >= 1
-    below : int, optional
-        Look below this order only.
+    One that has none (cond(E) > 1e6, as where two real poles meet) gives way to the next lower order.
     """
-    largest = min(2 * rank, len(balanced.A), 2 * rank if below is None else below - 1)
-    for order in range(largest, 0, -1):
-        if order <= rank or _kept(np.linalg.eigvals(balanced.A[:order, :order])).sum() <= rank:
-            return order
-    return 0
+    for order in range(min(2 * rank, len(balanced.A)), 0, -1):
+        A = balanced.A[:order, :order]
+        if order <= rank or _kept(np.linalg.eigvals(A)).sum() <= rank:
+            realisation = _realisation(A)
+            if not realisation.refused:
+                return Corner(order, realisation)
+    return EMPTY
 
 
-def quick_order(balances: Sequence[RealBalance]) -> OrderOf:
-    """Return `order_for` if it is little work, else r → 2 r: as if no pole were real.
+def order_for(balanced: RealBalance, rank: int) -> int:
+    """Return the order of `corner_for`, below which nothing is kept; 0 where nothing is passed on."""
+    return corner_for(balanced, rank).order
+
+
+def _realisation(A: FloatArray) -> Realisation:
+    eigenvalues, E = np.linalg.eig(A)
+    return Realisation(float(np.linalg.cond(E)), 1.0 - float(np.abs(eigenvalues).max()))
+
+
+def at_every_rank(
+    balances: Sequence[RealBalance],
+    checked: Collection[int],
+    ask: Callable[[RealBalance, int], Kept],
+    none: Kept,
+) -> list[list[Kept]]:
+    """Return what is kept of each system at each rank 0..N−1: `none` at rank 0.
+
+    Between checked ranks that of the next lower one, which loses no less.
+    """
+    kept = [[none] * len(balances)]
+    for rank in range(1, len(balances[0].hsv) // 2):
+        kept.append([ask(balanced, rank) for balanced in balances] if rank in checked else kept[-1])
+    return kept
+
+
+def tails_of_ranks(balances: Sequence[RealBalance], orders: Sequence[Sequence[int]]) -> list[FloatArray]:
+    """Return (S,) for each rank 0..N: Σ of each system's singular values beyond the order that is kept."""
+    tails = [[each.hsv[order:].sum() for each, order in zip(balances, here, strict=True)] for here in orders]
+    return [np.array(here) for here in (*tails, [0.0] * len(balances))]
+
+
+@one_blas_thread
+def consequences(
+    balances: Sequence[RealBalance], checked: Collection[int]
+) -> tuple[list[float], list[float]]:
+    """Return shares of Σσ over all systems that each rank 0..N discards, and bounds on its H∞ error.
+
+    Both are those of the corners that are really kept, the bounds with what rounding adds. Systems do not
+    share inputs or outputs, so the largest of their errors is that of all.
+    """
+    corners = at_every_rank(balances, checked, corner_for, EMPTY)
+    tails = tails_of_ranks(balances, [[corner.order for corner in here] for here in corners])
+    bounds = [max(interval(*pair)[1] for pair in zip(balances, here, strict=True)) for here in corners]
+    return shares_of(tails), [*bounds, 0.0]
+
+
+@one_blas_thread
+def estimated_shares(balances: Sequence[RealBalance], checked: Collection[int]) -> list[float]:
+    """Return the shares as in `consequences`, in little time: of large layers as if no pole were real.
 
     Of many poles few are.
     """
     work = sum((len(balanced.hsv) // 2) ** 4 for balanced in balances)
-    return order_for if work <= QUICK_WORK else lambda balanced, rank: 2 * rank
+    order_of = order_for if work <= QUICK_WORK else lambda balanced, rank: 2 * rank
+    return shares_of(tails_of_ranks(balances, at_every_rank(balances, checked, order_of, 0)))
 
 
-def tails_of_ranks(
-    balances: Sequence[RealBalance], checked: Collection[int], order_of: OrderOf = order_for
-) -> list[FloatArray]:
-    """Return (S,) for each rank 0..N: Σ of each system's singular values beyond the order the rank holds.
-
-    Between checked ranks those of the next lower one, which are not smaller.
-    """
-    tails = [np.array([balanced.hsv.sum() for balanced in balances])]
-    for rank in range(1, len(balances[0].hsv) // 2):
-        if rank in checked:
-            tails.append(np.array([each.hsv[order_of(each, rank) :].sum() for each in balances]))
-        else:
-            tails.append(tails[-1])
-    return [*tails, np.zeros(len(balances))]
+def interval(balanced: RealBalance, corner: Corner) -> tuple[float, float]:
+    """Return least and largest ‖G − G_r‖_H∞ of a corner, see rounding.py."""
+    return balanced.bounds.interval(corner.order, corner.realisation.condition, corner.realisation.gap)
 
 
 def shares_of(tails: Sequence[FloatArray]) -> list[float]:
@@ -236,11 +291,11 @@ def _kept(eigenvalues: npt.NDArray[np.inexact]) -> npt.NDArray[np.bool_]:
     return kept
 
 
+@one_blas_thread
 def truncate_pairs(balanced: RealBalance, rank: int, system: DiagonalSystem) -> Modes:
     """Return the layer with `rank` stored modes, padding included.
 
-    An order that cannot be brought to diagonal form (cond(E) > 1e6, as where two real poles meet) gives way
-    to the next lower one: the rank stays.
+    Of the order of `corner_for`: the rank stays.
 
     Parameters
     ----------
@@ -250,16 +305,12 @@ def truncate_pairs(balanced: RealBalance, rank: int, system: DiagonalSystem) -> 
     system : DiagonalSystem
         The layer before, of whose modes padding is taken.
     """
-    order = order_for(balanced, rank)
-    modes = _modes(balanced, order)
-    while order and not (modes.condition <= CONDITION_LIMIT and np.abs(modes.eigenvalues).max() < 1.0):
-        order = order_for(balanced, rank, below=order)
-        modes = _modes(balanced, order)
-    return _padded(modes, rank, system)
+    return _padded(_modes(balanced, corner_for(balanced, rank)), rank, system)
 
 
-def _modes(balanced: RealBalance, order: int) -> Modes:
+def _modes(balanced: RealBalance, corner: Corner) -> Modes:
     """Return the modal form A_r = E diag(λ') E⁻¹ of a corner, B' = E⁻¹ B_r, C' = C_r E, without partners."""
+    order = corner.order
     A, B, C = balanced.A[:order, :order], balanced.B[:order], balanced.C[:, :order]
     eigenvalues, E = (np.asarray(part, dtype=np.complex128) for part in np.linalg.eig(A))
     inverse = np.linalg.inv(E)  # (m, m)
@@ -276,8 +327,15 @@ def _modes(balanced: RealBalance, order: int) -> Modes:
         A_r=A,
         B_r=B,
         C_r=C,
-        condition=float(np.linalg.cond(E)) if order else 1.0,
+        corner=corner,
     )
+
+
+def dense_response(modes: Modes, omegas: FloatArray) -> ComplexArray:
+    """Return response of the dense real system, (F, M, H)."""
+    shifted = np.exp(1j * omegas)[:, None, None] * np.eye(modes.order) - modes.A_r  # (F, m, m)
+    driven = np.linalg.solve(shifted, modes.B_r[None].astype(np.complex128))  # (F, m, H)
+    return np.asarray(modes.C_r @ driven, dtype=np.complex128)
 
 
 def _stacked(columns: ComplexArray) -> ComplexArray:

@@ -22,6 +22,14 @@ PEAK_GRID = 256
 """Uniform frequencies of `peak_gain`, in addition to the pole angles."""
 POWER_ITERATIONS = 6
 EXACT_PEAKS = 8
+CLIMBED = 3
+"""Of the exact peaks, those that are climbed."""
+CLIMBS = 2
+"""Rounds of a climb: singular vectors are taken anew at the summit that they led to."""
+DIRECTIONS = 4
+"""Singular vectors that are followed."""
+HALVINGS, NARROWINGS = 40, 4
+"""Offsets of a climb, down to 2⁻⁴⁰ of the way to the next frequency of the grid; rounds of its search."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,6 +93,11 @@ class DiagonalSystem:
         """(N,) log λ, given or computed; −inf for λ = 0."""
         assert self.log_eigenvalues is not None
         return self.log_eigenvalues
+
+    @property
+    def gap(self) -> float:
+        """1 − max |λ|, the distance to the circle, to all its digits."""
+        return float(-np.expm1(self.logarithms.real.max()))
 
 
 def gramians(system: DiagonalSystem, *, horizon: int | None = None) -> tuple[ComplexArray, ComplexArray]:
@@ -296,8 +309,9 @@ def frequency_grid(system: DiagonalSystem, points: int = PEAK_GRID) -> FloatArra
 def peak_gain(system: DiagonalSystem, *, points: int = PEAK_GRID) -> float:
     """Return largest gain ‖G‖_H∞ = max_ω σ_max(G(e^{iω})) of the complex map: an estimate from below.
 
-    The maximum is taken over `frequency_grid`, so it can only be too small, typically by less than a percent.
-    A few power iterations rank the frequencies; the gain is then computed exactly at the 8 best.
+    A few power iterations rank the frequencies of `frequency_grid`. From the highest of its peaks the gain is
+    followed uphill: where U and V are the 4 leading singular vectors at ω, Uᴴ G V is small, cheap at many
+    frequencies, and σ_max is not below its. Seen within 1e-5 of the gain, also of difference systems.
 
     Parameters
     ----------
@@ -310,6 +324,30 @@ def peak_gain(system: DiagonalSystem, *, points: int = PEAK_GRID) -> float:
     gain : float, >= 0
     """
     omegas = frequency_grid(system, points)  # (F,)
+    gains = _approximate_gains(system, omegas)  # (F,)
+    peaks = np.flatnonzero((gains >= np.roll(gains, 1)) & (gains >= np.roll(gains, -1)))
+    best = peaks[np.argsort(gains[peaks])[-EXACT_PEAKS:]]  # (K,)
+    turn = 2.0 * np.pi
+    reach = (
+        np.mod(omegas[[best - 1, (best + 1) % len(omegas)]] - omegas[best] + np.pi, turn) - np.pi
+    )  # (2, K)
+    exact = np.linalg.norm(frequency_response(system, omegas[best]), ord=2, axis=(1, 2))  # (K,)
+    highest = np.argsort(exact)[-CLIMBED:]
+    climbed = [_climb(system, omegas[best[peak]], reach[:, peak]) for peak in highest]
+    return float(max(exact.max(), *climbed))
+
+
+def _climb(system: DiagonalSystem, omega: float, reach: FloatArray) -> float:
+    """Return the gain at the summit that is near to a frequency, within reach to both sides, (2,)."""
+    for _ in range(CLIMBS):
+        U, _, Vh = np.linalg.svd(frequency_response(system, omega)[0], full_matrices=False)
+        B, C = system.B @ Vh[:DIRECTIONS].conj().T, U[:, :DIRECTIONS].conj().T @ system.C
+        omega, gain = _summit(DiagonalSystem(system.eigenvalues, B, C, system.logarithms), omega, reach)
+    return gain
+
+
+def _approximate_gains(system: DiagonalSystem, omegas: FloatArray) -> FloatArray:
+    """Return σ_max at each frequency by a few power iterations from one random input, (F,)."""
     weights = resolvent(system, omegas)  # (F, N)
     B, C = system.B, system.C
     x = np.random.default_rng(0).standard_normal((B.shape[1], 2)) @ [1.0, 1.0j]  # (H,)
@@ -319,9 +357,24 @@ def peak_gain(system: DiagonalSystem, *, points: int = PEAK_GRID) -> float:
         u = back @ B.conj()  # (F, H)
         u /= np.maximum(np.linalg.norm(u, axis=1, keepdims=True), np.finfo(np.float64).tiny)
         state = weights * (u @ B.T)  # (F, N)
-    gains = np.linalg.norm(state @ C.T, axis=1)  # (F,)
-    best = np.argsort(gains)[-EXACT_PEAKS:]
-    return float(np.linalg.norm(frequency_response(system, omegas[best]), ord=2, axis=(1, 2)).max())
+    gains: FloatArray = np.linalg.norm(state @ C.T, axis=1)
+    return gains
+
+
+def _summit(system: DiagonalSystem, omega: float, reach: FloatArray) -> tuple[float, float]:
+    """Return where the gain of a small system is largest within reach of a frequency, and that gain.
+
+    Offsets fall by a half from step to step, so that a peak as narrow as its pole is near to the circle is
+    seen; then the best one's surroundings are searched evenly, again and again.
+    """
+    offsets = np.sort(np.append(np.outer(reach, 0.5 ** np.arange(1, HALVINGS)), 0.0))
+    for _ in range(NARROWINGS):
+        gains = np.linalg.norm(frequency_response(system, omega + offsets), ord=2, axis=(1, 2))
+        best = int(np.argmax(gains))
+        found, gain = float(omega + offsets[best]), float(gains[best])
+        low, high = offsets[max(best - 1, 0)], offsets[min(best + 1, len(offsets) - 1)]
+        offsets = np.linspace(low, high, 17)
+    return found, gain
 
 
 def difference(system: DiagonalSystem, other: DiagonalSystem) -> DiagonalSystem:

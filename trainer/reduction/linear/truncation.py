@@ -9,14 +9,16 @@ Moore 1981; Antoulas 2005, sec. 7.3; the factors by Tombs and Postlethwaite 1987
 no division by a discarded σ. The map u -> C x is complex; ‖G − G_r‖_H∞ <= 2 Σ_{i>r} σ_i.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
 from hankelboard.trainer.reduction.linear.blas_threads import one_blas_thread
 from hankelboard.trainer.reduction.linear.hankel import ComplexArray, DiagonalSystem, factor, gramians
+from hankelboard.trainer.reduction.linear.rounding import ErrorBounds, error_bounds
 from hankelboard.trainer.reduction.reducible import FloatArray, check_rank
 
 CONDITION_LIMIT = 1e6
@@ -51,6 +53,12 @@ class Balance:
     def numerical_rank(self) -> int:
         """How many σ exceed 1e-12 σ_1; the directions of the others are rounding."""
         return int(np.count_nonzero(self.hsv > NUMERICAL_RANK * self.hsv[0]))
+
+    @cached_property
+    def bounds(self) -> ErrorBounds:
+        """H∞ errors of keeping the strongest states, with what rounding adds."""
+        scales = np.linalg.norm(self.L_c, axis=1), np.linalg.norm(self.L_o, axis=1)
+        return error_bounds(self.L_c, self.L_o, self.U, self.Z, self.hsv, scales, self.system.gap)
 
     def bases(self, rank: int) -> tuple[ComplexArray, ComplexArray]:
         """Return V and W of shape (N, rank) with Wᴴ V = I: those of a lower rank are their first columns."""
@@ -90,6 +98,11 @@ class Truncation:
     """(N,) Hankel singular values before the cut, descending."""
 
     @property
+    def gap(self) -> float:
+        """1 − max |λ'|."""
+        return 1.0 - float(np.abs(self.eigenvalues).max())
+
+    @property
     def rank(self) -> int:
         """State dimension after the reduction, r."""
         return len(self.eigenvalues)
@@ -109,7 +122,7 @@ def truncate(balanced: Balance, rank: int) -> Truncation:
     """Keep the `rank` strongest balanced states and return to diagonal form.
 
     The scale of a mode is free: row k of B' is given the median row norm of B (over its rows that are not
-    zero) and C' the inverse factor, because Adam and weight decay are not scale-invariant. Rank N returns the
+    zero) and C' the inverse factor, because Adam is not scale-invariant. Rank N returns the
     system unchanged: its only modal form up to order and scale, exact even where Gramians are singular.
 
     Parameters
@@ -144,8 +157,8 @@ def truncate(balanced: Balance, rank: int) -> Truncation:
     V, W = balanced.bases(rank)
     A_r = W.conj().T @ (system.eigenvalues[:, None] * V)  # (r, r)
     eigenvalues, E, condition = _modes(A_r)
-    if reason := _refusal(rank, eigenvalues, condition):
-        raise ValueError(reason)
+    if reason := _realisation(eigenvalues, E, condition).refused:
+        raise ValueError(f"rank {rank} cannot be realised: {reason}")
     B_r, C_r = W.conj().T @ system.B, system.C @ V  # (r, H), (M, r)
     W_n: ComplexArray = np.linalg.solve(E, W.conj().T).conj().T.astype(np.complex128)  # (N, r) = W E^{-H}
     B_modal: ComplexArray = np.linalg.solve(E, B_r).astype(np.complex128)  # (r, H)
@@ -239,17 +252,51 @@ def checked_ranks(state_dim: int) -> list[int]:
     return [rank for rank in grid if rank < state_dim]
 
 
+@dataclass(frozen=True)
+class Realisation:
+    """What the way back to diagonal form makes of one rank."""
+
+    condition: float
+    """cond(E), at most 1/eps."""
+    gap: float
+    """1 − max |λ'|."""
+
+    @property
+    def refused(self) -> str:
+        """Why the rank cannot be written back, or an empty string."""
+        if not self.gap > 0.0:
+            return f"an eigenvalue has modulus {1.0 - self.gap:.16g} >= 1"
+        if not self.condition <= CONDITION_LIMIT:
+            return f"cond(E) = {self.condition:.1e} exceeds {CONDITION_LIMIT:.0e}"
+        return ""
+
+
 @one_blas_thread
+def realisations(balanced: Balance, ranks: Iterable[int] | None = None) -> dict[int, Realisation]:
+    """Return what becomes of `checked_ranks(N)`, or of other ranks, found by doing it.
+
+    Rank N is no change; ranks beyond the numerical rank are left out.
+    """
+    n, limit = balanced.system.state_dim, balanced.numerical_rank
+    V, W = balanced.bases(limit)
+    A = W.conj().T @ (balanced.system.eigenvalues[:, None] * V)  # (limit, limit)
+    chosen = checked_ranks(n) if ranks is None else ranks
+    found = {
+        rank: _realisation(*_modes(A[:rank, :rank])) for rank in chosen if 1 <= rank <= min(limit, n - 1)
+    }
+    return found | {n: Realisation(1.0, balanced.system.gap)} if limit else found
+
+
 def realisable_ranks(
-    balanced: Balance, ranks: Iterable[int] | None = None
+    balanced: Balance, found: Mapping[int, Realisation]
 ) -> tuple[list[bool | None], list[float | None]]:
-    """Return which ranks can be written back, found by doing it.
+    """Return which ranks can be written back.
 
     Parameters
     ----------
     balanced : Balance
-    ranks : iterable of int, optional
-        Ranks to check instead of `checked_ranks(N)`.
+    found : dict
+        Of `realisations`.
 
     Returns
     -------
@@ -259,20 +306,24 @@ def realisable_ranks(
     condition : list of N+1 float or None
         cond(E), at most 1/eps; None where it was not computed.
     """
-    n, limit = balanced.system.state_dim, balanced.numerical_rank
-    realisable: list[bool | None] = [None] * (n + 1)
-    condition: list[float | None] = [None] * (n + 1)
-    V, W = balanced.bases(limit)
-    A = W.conj().T @ (balanced.system.eigenvalues[:, None] * V)  # (limit, limit)
-    for rank in checked_ranks(n) if ranks is None else ranks:
-        if 1 <= rank <= limit:
-            eigenvalues, _, condition[rank] = _modes(A[:rank, :rank])
-            realisable[rank] = not _refusal(rank, eigenvalues, condition[rank])
-    realisable[limit + 1 :] = [False] * (n - limit)
-    realisable[0] = False
-    if limit > 0:
-        realisable[n], condition[n] = True, 1.0
-    return realisable, condition
+    ranks = range(balanced.system.state_dim + 1)
+    realisable = [
+        not found[rank].refused if rank in found else False if rank > balanced.numerical_rank else None
+        for rank in ranks
+    ]
+    return [False, *realisable[1:]], [found[rank].condition if rank in found else None for rank in ranks]
+
+
+def bounds_of_ranks(balanced: Balance, found: Mapping[int, Realisation]) -> list[float]:
+    """Return 2 Σ_{i>r} σ_i of every rank r = 0..N with what rounding adds, see rounding.py.
+
+    Where a rank was not checked, its way to diagonal form counts as the next lower one's that was.
+    """
+    bounds, last = [], Realisation(1.0, balanced.system.gap)
+    for rank in range(balanced.system.state_dim + 1):
+        last = found.get(rank, last)
+        bounds.append(balanced.bounds.interval(rank, last.condition, last.gap)[1])
+    return bounds
 
 
 def _unchanged(balanced: Balance) -> Truncation:
@@ -298,11 +349,5 @@ def _modes(A_r: ComplexArray) -> tuple[ComplexArray, ComplexArray, float]:
     return eigenvalues, E, float(singular[0] / max(singular[-1], np.finfo(np.float64).eps * singular[0]))
 
 
-def _refusal(rank: int, eigenvalues: ComplexArray, condition: float | None) -> str:
-    """Return why a rank cannot be realised, or an empty string."""
-    modulus = float(np.abs(eigenvalues).max())
-    if modulus >= 1.0:
-        return f"rank {rank} cannot be realised: an eigenvalue has modulus {modulus:.16g} >= 1"
-    if condition is None or condition > CONDITION_LIMIT:
-        return f"rank {rank} cannot be realised: cond(E) = {condition:.1e} exceeds {CONDITION_LIMIT:.0e}"
-    return ""
+def _realisation(eigenvalues: ComplexArray, _: ComplexArray, condition: float) -> Realisation:
+    return Realisation(condition, 1.0 - float(np.abs(eigenvalues).max()))

@@ -51,27 +51,10 @@ def order_of(M: FloatArray, method: str, seed: int = 0) -> Order:
     return eliminate(M)
 
 
-def lost_energy(M: FloatArray, order: Order) -> FloatArray:
-    """Return share of the output's energy that each rank loses by deletion, (N+1,): 1 at rank 0, 0 at rank N.
-
-    Contributions can cancel each other: where fewer states would lose less, the larger loss of the higher
-    rank is taken, so that shares fall with the rank.
-
-    Raises
-    ------
-    ValueError
-        If the output is 0 or not finite.
-    """
-    if not np.isfinite(M).all():
-        raise ValueError("the output is not finite")
-    total = M.sum()
-    if total <= 0.0:
-        raise ValueError("the output is 0: the layer passes nothing on, so no rank can be proposed")
-    backwards = M[np.ix_(order, order)][::-1, ::-1]  # the first to go first
-    errors = np.diag(np.cumsum(np.cumsum(backwards, axis=0), axis=1)) / total  # (N,) of the first 1, 2, …
-    rising = np.clip(np.maximum.accumulate(errors), 0.0, 1.0)
-    rising[-1] = 1.0
-    return np.concatenate([rising[::-1], [0.0]])
+def selection_basis(order: Order) -> tuple[FloatArray, FloatArray]:
+    """Return V and W (N, N) of a choice that deletes states (samples.py): columns of the identity."""
+    kept = np.eye(len(order))[:, order]
+    return kept, kept
 
 
 def positive(P: FloatArray) -> FloatArray:

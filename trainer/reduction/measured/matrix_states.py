@@ -9,26 +9,37 @@ is least for
     P = E[S Sᵀ],   Q = E[q qᵀ],   P = L_P L_Pᵀ,   Q = L_Q L_Qᵀ,   L_Qᵀ L_P = U Σ Zᵀ
     V = L_P Z_r Σ_r^{-1/2},   W = L_Q U_r Σ_r^{-1/2},   E‖e‖² = Σ_{i>r} σ_i²
 
-as far as S[t] and q[t] are independent of each other. Keys and queries that are shared by heads have one P,
-the sum over these. One rank holds for all groups of a layer: importances are σ_i², summed over groups.
-
-Selections of coordinates, the baselines, lose 1ᵀ (P ∘ Q)_JJ 1 (trainer/reduction/measured/elimination.py).
+as far as S[t] and q[t] are independent of each other. They are not, wherever a query asks for what was just
+written: so P and Q choose the basis, and what a rank loses is measured on S[t] and q[t] that met, on other
+sequences (measured/samples.py). Keys and queries that are shared by heads have one P, the sum over these. One
+rank holds for all groups of a layer. Selections of coordinates, the baselines, go by P ∘ Q.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from hankelboard.storage.spectrum import discarded_shares
 from hankelboard.trainer.reduction.linear.hankel import factor
 from hankelboard.trainer.reduction.linear.truncation import NUMERICAL_RANK
-from hankelboard.trainer.reduction.measured.elimination import lost_energy, order_of
+from hankelboard.trainer.reduction.measured.elimination import order_of, selection_basis, table_of
+from hankelboard.trainer.reduction.measured.samples import Measured, shares_over_parts
 from hankelboard.trainer.reduction.method import Method
+from hankelboard.trainer.reduction.moments import squares, variances
 from hankelboard.trainer.reduction.reducible import Arrays, FloatArray, RankTable, check_rank
 
 UNUSED = 1e-6
 """Share of ‖w‖ ‖K‖ below which wᵀ K is rounding: no key ever points there, and none is scaled to length."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class MatrixStatistics(Measured):
+    """What a layer measured on calibration sequences; samples are q[t] and S[t]_v, by group."""
+
+    P: FloatArray
+    """(G, N, N) mean of S Sᵀ over steps, summed over the heads of a group."""
+    Q: FloatArray
+    """(G, N, N) mean of q qᵀ."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,14 +50,11 @@ class MatrixSystem:
     """(G, N, D) K of each group: the last linear map before the states."""
     queries: FloatArray
     """(G, N, D) R of each group."""
-    P: FloatArray
-    """(G, N, N) mean of S Sᵀ over steps, summed over the heads of a group."""
-    Q: FloatArray
-    """(G, N, N) mean of q qᵀ."""
+    statistics: MatrixStatistics
 
     @property
     def state_dim(self) -> int:
-        return len(self.P[0])
+        return len(self.statistics.P[0])
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +95,7 @@ def spectrum(system: MatrixSystem) -> FloatArray:
 
 
 def propose(system: MatrixSystem, method: Method, parameters: Sequence[int]) -> RankTable:
-    """Return share of the output's energy that each rank loses: its root is the predicted relative error.
+    """Return share of the output's energy that each rank loses, on sequences that no basis was fitted to.
 
     `condition` is the largest ‖v_i‖ ‖w_i‖ of a kept state, 1 where V Wᵀ is an orthogonal projection. It does
     not depend on the scale of keys and queries.
@@ -102,24 +110,22 @@ def propose(system: MatrixSystem, method: Method, parameters: Sequence[int]) -> 
     ValueError
         If a moment is not finite, or the layer passes nothing on.
     """
-    n = system.state_dim
+    bases = _bases(system, method)
+    table = table_of(shares_over_parts(system.statistics.judged_on, bases), parameters)
+    if method.name != "balanced":
+        return table
+    condition = np.max([_condition(V, W) for V, W in bases], axis=0)  # (N,)
+    return replace(table, condition=[None, *condition.tolist()])
+
+
+def _bases(system: MatrixSystem, method: Method) -> list[tuple[FloatArray, FloatArray]]:
+    """Return V and W (N, N) of each group, with Wᵀ V = I: the first r columns are those of rank r."""
     if method.name == "balanced":
-        importances = spectrum(system)
-        shares = discarded_shares(importances.tolist())
-        condition = np.max([_condition(*balance(P, Q)) for P, Q in _groups(system)], axis=0)
-    else:
-        shares = _shares_of_selection(system, method)
-        importances = np.sort(-np.diff(shares))[::-1]
-        condition = np.ones(n)
-    return RankTable(
-        hsv=importances,
-        discarded_share=shares,
-        error_bound=None,
-        realisable=[False, *(True for _ in range(n))],
-        condition=[None, *condition.tolist()],
-        realised_modes=list(range(n + 1)),
-        parameters=list(parameters),
-    )
+        return [balance(P, Q) for P, Q in _groups(system)]
+    return [
+        selection_basis(order_of(P * Q, method.name, method.seed + group))
+        for group, (P, Q) in enumerate(_groups(system))
+    ]
 
 
 def reduce(system: MatrixSystem, rank: int, method: Method) -> MatrixReduction:
@@ -163,7 +169,7 @@ def balance(P: FloatArray, Q: FloatArray) -> tuple[FloatArray, FloatArray]:
 def scaled(V: FloatArray, W: FloatArray, keys: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Return the same truncation with rows of K' = Wᵀ K as long as the median row of K; R' takes the inverse.
 
-    The scale of each state is free, but Adam and weight decay depend on it.
+    The scale of each state is free, but Adam depends on it.
 
     Parameters
     ----------
@@ -184,15 +190,18 @@ def transport_moments(
 
         ∂K' = Vᵀ ∂K,   ∂R' = Wᵀ ∂R      exactly, but for the error that the cut makes in the output
 
-    since the gradient of k[t] is a sum of queries, and that of q[t] a sum of states. Variances go by the
-    squared weights, and are at least the squares of the averages.
+    since the gradient of k[t] is a sum of queries, and that of q[t] a sum of states. Second moments go as in
+    moments.py.
     """
-    first, second = dict(first), dict(second)
-    for name, basis in ((keys, reduction.V), (queries, reduction.W)):
+    average, varied = dict(first), variances(first, second)
+    bases = {keys: reduction.V, queries: reduction.W}
+    for name, basis in bases.items():
         if name in first:
-            first[name] = _transposed(basis) @ first[name]  # (G, r, D)
-            second[name] = np.maximum(_transposed(basis**2) @ second[name], first[name] ** 2)
-    return first, second
+            average[name] = _transposed(basis) @ first[name]  # (G, r, D)
+        if name in second:
+            varied[name] = _transposed(basis**2) @ varied[name]
+    moved = {name: varied[name] for name in bases if name in second}
+    return average, dict(second) | squares(average, moved)
 
 
 def verify(keys_now: FloatArray, queries_now: FloatArray, reduction: MatrixReduction) -> float:
@@ -215,9 +224,10 @@ def _transposed(matrices: FloatArray) -> FloatArray:
 
 def _groups(system: MatrixSystem) -> list[tuple[FloatArray, FloatArray]]:
     """Return P and Q of each group."""
-    if not (np.isfinite(system.P).all() and np.isfinite(system.Q).all()):
+    P, Q = system.statistics.P, system.statistics.Q
+    if not (np.isfinite(P).all() and np.isfinite(Q).all()):
         raise ValueError("the states or the queries of the layer are not finite")
-    return list(zip(system.P, system.Q, strict=True))
+    return list(zip(P, Q, strict=True))
 
 
 def _sigma(P: FloatArray, Q: FloatArray) -> FloatArray:
@@ -237,15 +247,3 @@ def _complement(basis: FloatArray) -> FloatArray:
     if m == 0:
         return np.eye(n)
     return np.asarray(np.linalg.qr(basis / np.linalg.norm(basis, axis=0), mode="complete")[0][:, m:])
-
-
-def _shares_of_selection(system: MatrixSystem, method: Method) -> list[float]:
-    """Return shares as `propose` does, of coordinates in the order in which a method keeps them, (N+1,)."""
-    lost = np.zeros(system.state_dim + 1)
-    for group, (P, Q) in enumerate(_groups(system)):
-        M = P * Q  # (N, N)
-        if M.sum() > 0.0:
-            lost += M.sum() * lost_energy(M, order_of(M, method.name, method.seed + group))
-    if lost[0] <= 0.0:
-        raise ValueError("the output is 0: the layer passes nothing on, so no rank can be proposed")
-    return [float(share) for share in lost / lost[0]]

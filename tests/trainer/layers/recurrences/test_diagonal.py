@@ -1,4 +1,4 @@
-"""The three forms of the recurrence are one map, with one gradient."""
+"""The forms of the recurrence are one map, with one gradient."""
 
 import math
 
@@ -8,15 +8,11 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from hankelboard.trainer.layers.recurrences import diagonal as scan
-from hankelboard.trainer.layers.recurrences.diagonal import (
-    choose_form,
-    lru_kernel,
-    lru_recurrence,
-    lru_scan,
-    lru_sequential,
-)
+from hankelboard.trainer.layers.recurrences.diagonal import lru_kernel, lru_scan, lru_sequential
+from hankelboard.trainer.layers.recurrences.diagonal_chunks import lru_chunks
+from hankelboard.trainer.layers.recurrences.diagonal_forms import FORMS, choose_form, lru_recurrence
 
-FAST_FORMS = (lru_scan, lru_kernel)
+FAST_FORMS = (lru_scan, lru_kernel, lru_chunks)
 SHAPES = [  # batch, L, H, N
     (1, 1, 1, 1),
     (3, 1, 2, 4),
@@ -27,6 +23,8 @@ SHAPES = [  # batch, L, H, N
     (1, 1024, 2, 3),
     (1, 301, 2, 3),  # steps and chunks left over
     (2, 150, 2, 600),
+    (2, 9, 130, 2),  # wider than a chunk's table
+    (3, 48, 8, 5),  # chunks that fill the length
 ]
 
 
@@ -219,12 +217,17 @@ def test_a_tape_can_be_gone_through_twice(form):
     ("batch", "length", "width", "state_dim", "form"),
     [
         (50, 784, 8, 256, "kernel"),
-        (50, 784, 8, 48, "kernel"),
-        (50, 784, 8, 12, "scan"),
+        (50, 784, 8, 96, "kernel"),
+        (50, 784, 8, 24, "chunks"),
+        (50, 784, 8, 12, "chunks"),
+        (50, 784, 3, 12, "chunks"),
+        (16, 2048, 16, 32, "chunks"),
+        (16, 2048, 16, 8, "scan"),
         (128, 256, 16, 128, "kernel"),
         (32, 512, 32, 32, "scan"),
         (64, 128, 8, 64, "kernel"),
-        (64, 128, 8, 8, "scan"),
+        (64, 128, 8, 16, "chunks"),
+        (64, 64, 16, 12, "scan"),
         (8, 1024, 256, 384, "scan"),
         (64, 64, 64, 64, "scan"),
         (64, 64, 32, 64, "scan"),
@@ -237,13 +240,13 @@ def test_the_form_chosen_is_the_faster_one_measured(batch, length, width, state_
 
 def test_recurrence_takes_the_form_it_is_told():
     u, parameters = inputs(2, 20, 2), system(2, 3)
-    assert torch.equal(lru_recurrence(u, *parameters, "scan"), lru_scan(u, *parameters))
-    assert torch.equal(lru_recurrence(u, *parameters, "kernel"), lru_kernel(u, *parameters))
+    for name, form in zip(FORMS, FAST_FORMS, strict=True):
+        assert torch.equal(lru_recurrence(u, *parameters, name), form(u, *parameters))
 
 
 def test_recurrence_says_what_is_wrong():
     u, (eigenvalues, B, C) = inputs(2, 20, 2), system(2, 3)
-    with pytest.raises(ValueError, match="allowed are scan, kernel"):
+    with pytest.raises(ValueError, match="allowed are scan, kernel, chunks"):
         lru_recurrence(u, eigenvalues, B, C, "fft")
     with pytest.raises(ValueError, match=r"B must be \(3, 2\)"):
         lru_recurrence(u, eigenvalues, B.T, C, "scan")

@@ -56,7 +56,7 @@ def stand_ins(cpu, monkeypatch):
 
 
 def chosen(kernel=SELECTIVE, kept=None):
-    return choose(kernel, kept, CPU, SIZES[kernel])
+    return choose((kernel,), kept, CPU, SIZES[kernel])
 
 
 @pytest.mark.parametrize("kernel", KERNELS, ids=lambda kernel: kernel.function)
@@ -65,7 +65,7 @@ def test_layouts_and_scales_are_those_of_the_package(stand_ins, kernel, length):
     """Output and gradients, because agreement is what lets a kernel be chosen."""
     assert chosen(kernel) == kernel.package
     parts = kernel.sample(installed_kernels._source(CPU), 3, length, *SIZES[kernel])
-    y, wanted = compute(kernel, kernel.package, parts), compute(kernel, OWN, parts)
+    y, wanted = compute((kernel,), kernel.package, parts), compute((kernel,), OWN, parts)
     assert y.shape == wanted.shape and torch.allclose(y, wanted, atol=1e-5)
     assert length == 1 or not torch.equal(y, wanted)
 
@@ -73,7 +73,9 @@ def test_layouts_and_scales_are_those_of_the_package(stand_ins, kernel, length):
 def test_a_decay_that_is_constant_in_time_is_given_at_every_step(stand_ins):
     q, k, v, log_decay = SCALAR_DECAY.sample(installed_kernels._source(CPU), 3, 9, 2, 4, 3, 5)
     parts = (q, k, v, log_decay[0, 0])
-    assert torch.allclose(compute(SCALAR_DECAY, FLA, parts), compute(SCALAR_DECAY, OWN, parts), atol=1e-5)
+    assert torch.allclose(
+        compute((SCALAR_DECAY,), FLA, parts), compute((SCALAR_DECAY,), OWN, parts), atol=1e-5
+    )
 
 
 def test_the_comparison_leaves_generators_and_gradients_alone(stand_ins):
@@ -85,8 +87,8 @@ def test_the_comparison_leaves_generators_and_gradients_alone(stand_ins):
 
 
 def test_double_precision_is_ours(stand_ins):
-    parts = [part.double() for part in SELECTIVE.sample(installed_kernels._source(CPU), 2, 9, 5, 3)]
-    assert torch.equal(compute(SELECTIVE, MAMBA_SSM, tuple(parts)), compute(SELECTIVE, OWN, tuple(parts)))
+    parts = tuple(part.double() for part in SELECTIVE.sample(installed_kernels._source(CPU), 2, 9, 5, 3))
+    assert torch.equal(compute((SELECTIVE,), MAMBA_SSM, parts), compute((SELECTIVE,), OWN, parts))
 
 
 def test_a_kernel_that_differs_is_not_used_and_the_warning_says_by_how_much(stand_ins, monkeypatch):
@@ -135,7 +137,7 @@ def test_each_set_of_sizes_is_compared_once(stand_ins, monkeypatch):
     seen, compared = [], installed_kernels._difference
     monkeypatch.setattr(installed_kernels, "_difference", lambda *a: seen.append(a[2]) or compared(*a))
     for sizes in ((5, 3), (5, 3), (5, 2), (5, 3)):
-        choose(SELECTIVE, None, CPU, sizes)
+        choose((SELECTIVE,), None, CPU, sizes)
     assert seen == [(5, 3), (5, 2)]
 
 

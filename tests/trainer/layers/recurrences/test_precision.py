@@ -12,7 +12,7 @@ from hankelboard.trainer.data.task import Split, Task
 from hankelboard.trainer.layers.recurrences import (
     channel_decay,
     delta_rule,
-    diagonal,
+    diagonal_forms,
     scalar_decay,
     selective,
     siso,
@@ -105,13 +105,14 @@ def complex_parts():
 def scan_of(form):
     B, C = torch.complex(drawn(4, 3), drawn(4, 3, seed=1)), torch.complex(drawn(3, 4), drawn(3, 4, seed=1))
     eigenvalues = torch.polar(torch.full((4,), 0.9), torch.arange(4.0))
-    return lambda u: diagonal.lru_recurrence(u, eigenvalues, B, C, form)
+    return lambda u: diagonal_forms.lru_recurrence(u, eigenvalues, B, C, form)
 
 
 HEADS = (2, 9, 2, 3)
 RECURRENCES = {
     "scan": (scan_of("scan"), [drawn(2, 9, 3)]),
     "kernel": (scan_of("kernel"), [drawn(2, 9, 3)]),
+    "chunks": (scan_of("chunks"), [drawn(2, 9, 3)]),
     "siso kernel": (
         lambda u: siso.siso_convolution(u, siso.siso_kernel(*complex_parts(), 9)),
         [drawn(2, 9, 3)],

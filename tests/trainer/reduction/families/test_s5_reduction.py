@@ -14,8 +14,7 @@ from hankelboard.trainer.reduction.families.s5_reduction import (
     verify,
 )
 from hankelboard.trainer.reduction.linear.hankel import frequency_response, hankel_singular_values
-from hankelboard.trainer.reduction.linear.subspaces import kept_subspace, overlap
-from hankelboard.trainer.reduction.linear.truncation import balance
+from hankelboard.trainer.reduction.linear.subspaces import balanced_in_canonical_scale, overlap
 from hankelboard.trainer.reduction.method import Method
 
 RANDOM = Method("random", seed=3)
@@ -99,8 +98,8 @@ def test_overlap_is_that_of_the_states_that_the_rank_holds():
     earlier, parameters = layer(seed=1), layer()
     moved = {name: 0.7 * values + 0.3 * earlier[name] for name, values in parameters.items()}
     reduction = reduce(moved, 3)
-    kept = [kept_subspace(balance(real_map(of)), reduction.modes.order) for of in (parameters, moved)]
-    wanted = overlap(*kept)
+    systems = [balanced_in_canonical_scale(real_map(of)) for of in (parameters, moved)]
+    wanted = overlap(*systems, reduction.modes.order)
     assert wanted < 0.95
     assert inspect(moved, reduction, parameters)["stability"]["overlap"] == pytest.approx(wanted)
 

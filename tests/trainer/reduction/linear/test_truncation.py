@@ -20,6 +20,7 @@ from hankelboard.trainer.reduction.linear.truncation import (
     checked_ranks,
     median_row_norm,
     realisable_ranks,
+    realisations,
     scale_modes,
     truncate,
 )
@@ -57,6 +58,10 @@ def jordan_like_system(gap):
     return DiagonalSystem(
         eigenvalues, np.array([[-1.0], [1.0], [1e-3]]) / gap, np.array([[1.0, 1.0, 1e-3 * gap]])
     )
+
+
+def checked(balanced, ranks=None):
+    return realisable_ranks(balanced, realisations(balanced, ranks))
 
 
 @pytest.mark.parametrize(
@@ -187,7 +192,7 @@ def test_every_realised_rank_is_stable_biorthogonal_and_within_its_bound(n, widt
     system = random_system(n, width, width, seed)
     balanced = balance(system)
     rank = data.draw(st.integers(1, n))
-    if not realisable_ranks(balanced)[0][rank]:
+    if not checked(balanced)[0][rank]:
         with pytest.raises(ValueError, match=f"rank {rank} cannot be realised"):
             truncate(balanced, rank)
         return
@@ -211,7 +216,7 @@ def test_a_layer_that_passes_nothing_on_is_refused_at_every_rank():
     for rank in (1, 2):
         with pytest.raises(ValueError, match="passes nothing on"):
             truncate(balanced, rank)
-    assert realisable_ranks(balanced) == ([False] * 3, [None] * 3)
+    assert checked(balanced) == ([False] * 3, [None] * 3)
 
 
 def test_singular_gramians_are_cut_exactly_to_what_is_left_and_no_further_rank_is_offered():
@@ -220,7 +225,7 @@ def test_singular_gramians_are_cut_exactly_to_what_is_left_and_no_further_rank_i
     B = np.array([[1.0], [2.0], [0.0], [1.0], [1.0]])
     C = np.array([[1.0, 1.0, 5.0, 0.0, 1.0]])
     balanced = balance(DiagonalSystem(eigenvalues, B, C))
-    realisable, condition = realisable_ranks(balanced)
+    realisable, condition = checked(balanced)
     assert realisable == [False, True, True, False, False, True]
     assert [value is None for value in condition] == [True, False, False, True, True, False]
     reduced = truncate(balanced, 2)
@@ -252,7 +257,7 @@ def test_a_mode_that_the_precision_puts_on_the_circle_is_refused_not_cut():
     system = DiagonalSystem(np.exp(logarithms), np.ones((2, 1)), np.ones((1, 2)), logarithms)
     with pytest.raises(ValueError, match="rank 1 cannot be realised: an eigenvalue has modulus"):
         truncate(balance(system), 1)
-    assert realisable_ranks(balance(system))[0] == [False, False, True]
+    assert checked(balance(system))[0] == [False, False, True]
 
 
 def test_a_reduced_matrix_close_to_a_jordan_block_is_refused_with_its_condition(monkeypatch):
@@ -262,13 +267,13 @@ def test_a_reduced_matrix_close_to_a_jordan_block_is_refused_with_its_condition(
     monkeypatch.setattr(truncation_module, "CONDITION_LIMIT", 1e3)
     with pytest.raises(ValueError, match=r"rank 2 cannot be realised: cond\(E\) = .* exceeds 1e\+03"):
         truncate(balanced, 2)
-    realisable, condition = realisable_ranks(balanced)
+    realisable, condition = checked(balanced)
     assert realisable[2] is False and condition[2] > 1e3
 
 
 def test_proposed_conditions_are_those_of_the_truncations():
     balanced = balance(random_system(12, 2, 2))
-    realisable, condition = realisable_ranks(balanced)
+    realisable, condition = checked(balanced)
     assert realisable == [False] + [True] * 12
     for rank in range(1, 13):
         assert truncate(balanced, rank).condition == pytest.approx(condition[rank], rel=1e-6)
@@ -294,12 +299,12 @@ def test_large_layers_have_a_fixed_grid_of_checked_ranks():
         384,
     ]
     balanced = balance(random_system(136, 8, 8, moduli=(0.9, 0.999)))
-    realisable, condition = realisable_ranks(balanced)
+    realisable, condition = checked(balanced)
     assert len(realisable) == len(condition) == 137
     assert [rank for rank, value in enumerate(realisable) if value is None] == [
         rank for rank in range(1, 136) if rank not in checked_ranks(136)
     ]
-    assert realisable_ranks(balanced, ranks=[70])[0][70] is True
+    assert checked(balanced, [70])[0][70] is True
 
 
 def test_the_convenience_checks_its_input_and_names_the_symmetry_it_lacks():

@@ -5,10 +5,8 @@ import pytest
 
 from hankelboard.trainer.reduction.measured.elimination import (
     eliminate,
-    lost_energy,
     order_of,
     regression,
-    table_of,
 )
 
 
@@ -16,19 +14,6 @@ def contributions(states=6, samples=200, seed=0):
     """(samples, N) correlated contributions of states to an output."""
     draw = np.random.default_rng(seed)
     return draw.standard_normal((samples, states)) @ draw.standard_normal((states, states))
-
-
-def test_the_error_of_a_deletion_is_known_from_the_matrix():
-    y = contributions()
-    M = y.T @ y
-    order = eliminate(M)
-    shares = lost_energy(M, order)
-    total = (y.sum(axis=1) ** 2).sum()
-    errors = [(y[:, order[rank:]].sum(axis=1) ** 2).sum() / total for rank in range(7)]
-    worst = np.clip([max(errors[rank:]) for rank in range(7)], 0.0, 1.0)
-    assert shares[1:] == pytest.approx(worst[1:], rel=1e-10)
-    assert (shares[0], shares[-1]) == (1.0, 0.0)
-    assert list(shares) == sorted(shares, reverse=True)
 
 
 def test_every_removal_is_the_cheapest_there_is():
@@ -62,21 +47,3 @@ def test_regression_is_least_squares_and_survives_dependent_states():
     assert np.linalg.norm(h[:, removed] - h[:, kept] @ K.T) == pytest.approx(
         np.linalg.norm(h[:, removed] - h[:, kept] @ wanted), rel=1e-6
     )
-
-
-@pytest.mark.parametrize(("M", "reason"), [(np.zeros((2, 2)), "passes nothing on"),
-                                           (np.full((2, 2), np.nan), "not finite")])  # fmt: skip
-def test_an_output_that_says_nothing_allows_no_proposal(M, reason):
-    with pytest.raises(ValueError, match=reason):
-        lost_energy(M, np.arange(2))
-
-
-def test_states_that_cancel_each_other_lose_what_the_worse_rank_loses():
-    M = np.array([[4.0, -4.0, 0.0], [-4.0, 4.0, 0.0], [0.0, 0.0, 1.0]])  # y_0 = −y_1: nothing together
-    shares = lost_energy(M, np.array([2, 0, 1]))
-    assert shares.tolist() == [1.0, 1.0, 1.0, 0.0]
-
-
-def test_one_state():
-    table = table_of(lost_energy(np.array([[2.0]]), eliminate(np.array([[2.0]]))), [0, 5])
-    assert (table.hsv.tolist(), table.discarded_share, table.realisable) == ([1.0], [1.0, 0.0], [False, True])

@@ -9,7 +9,7 @@ from hankelboard.trainer.layers.linear_attention import Retention
 from hankelboard.trainer.layers.recurrences.scalar_decay import scalar_decay_states
 from hankelboard.trainer.layers.scalar_decay_core import StateMoments
 from hankelboard.trainer.reduction.measured import matrix_states
-from hankelboard.trainer.reduction.measured.matrix_states import MatrixSystem
+from hankelboard.trainer.reduction.measured.matrix_states import MatrixStatistics, MatrixSystem
 from hankelboard.trainer.reduction.method import Method
 
 N = 12
@@ -55,7 +55,7 @@ def random_moments(groups=2, states=6, seed=0):
 
 def system_of(P, Q, seed=1):
     keys, queries = np.random.default_rng(seed).standard_normal((2, *P.shape[:2], 9))
-    return MatrixSystem(keys, queries, P, Q)
+    return MatrixSystem(keys, queries, MatrixStatistics(P=P, Q=Q, samples=[]))
 
 
 def energy_of_error(V, W, P, Q):
@@ -103,13 +103,14 @@ def test_the_error_is_that_of_the_projection_at_the_same_step():
 
 
 @pytest.mark.parametrize("method", ["balanced", "diagonal", "random"])
-def test_the_predicted_error_is_the_measured_one(method):
+def test_shares_are_squares_of_the_measured_error(method):
     for seed in range(3):
         layer, x = calibrated(seed, method)
         table, full = layer.propose(layer.extract()), outputs(layer, x)
         for rank in (2, 4, 6, 9):
             measured = np.linalg.norm(outputs(cut(layer, rank)[0], x) - full) / np.linalg.norm(full)
-            assert np.sqrt(table.discarded_share[rank]) == pytest.approx(measured, rel=0.15)
+            told = np.sqrt(table.discarded_share[rank])  # falls with the rank, as random errors need not
+            assert told == pytest.approx(measured, rel=0.05 if method == "random" else 1e-6)
 
 
 def test_balanced_is_better_than_diagonal_and_that_than_random():
@@ -134,34 +135,24 @@ def test_importances_are_the_eigenvalues_of_the_product_of_the_moments():
 def test_the_predicted_energy_is_that_of_the_projection_and_no_other_loses_less():
     P, Q = random_moments(groups=1)
     system = system_of(P, Q)
-    shares = matrix_states.propose(system, Method(), [0] * 7).discarded_share
-    draw = np.random.default_rng(2)
+    importances, draw = matrix_states.spectrum(system), np.random.default_rng(2)
     for rank in range(1, 6):
         reduction = matrix_states.reduce(system, rank, Method())
         V, W = reduction.V[0], reduction.W[0]
         assert np.abs(W.T @ V - np.eye(rank)).max() < 1e-10
         least = energy_of_error(V, W, P[0], Q[0])
-        assert least == pytest.approx(shares[rank] * np.trace(P[0] @ Q[0]), rel=1e-6)
+        assert least == pytest.approx(importances[rank:].sum(), rel=1e-6)
         for scale in (1e-3, 1e-2, 1e-1):
             V_o, W_o = (B + scale * np.abs(B).mean() * draw.standard_normal(B.shape) for B in (V, W))
             V_o = V_o @ np.linalg.inv(W_o.T @ V_o)
             assert energy_of_error(V_o, W_o, P[0], Q[0]) >= least * (1 - 1e-9)
 
 
-@pytest.mark.parametrize("method", ["diagonal", "random"])
-def test_the_predicted_energy_of_a_selection_is_that_of_its_projection(method):
-    P, Q = np.abs(random_moments())  # so that no two coordinates cancel each other
-    system, chosen = system_of(P, Q), Method(method, 3)
-    shares = matrix_states.propose(system, chosen, [0] * 7).discarded_share
-    total = sum(np.trace(P[g] @ Q[g]) for g in range(2))
-    for rank in range(1, 7):
-        reduction = matrix_states.reduce(system, rank, chosen)
-        lost = sum(energy_of_error(reduction.V[g], reduction.W[g], P[g], Q[g]) for g in range(2))
-        assert lost / total == pytest.approx(shares[rank], abs=1e-12)
-        if method == "diagonal":
-            scores = np.diag(P[0]) * np.diag(Q[0])
-            kept = np.sort(np.argsort(-scores)[:rank])
-            assert (reduction.V[0] == np.eye(6)[:, kept]).all()
+def test_the_diagonal_keeps_what_is_largest_in_both_moments():
+    P, Q = random_moments()
+    reduction = matrix_states.reduce(system_of(P, Q), 3, Method("diagonal"))
+    kept = np.sort(np.argsort(-np.diag(P[0]) * np.diag(Q[0]))[:3])
+    assert (reduction.V[0] == np.eye(6)[:, kept]).all() and (reduction.W[0] == reduction.V[0]).all()
 
 
 def test_new_keys_are_as_long_as_the_old_ones():
@@ -257,7 +248,7 @@ def test_moments_are_means_over_steps_summed_over_the_heads_of_a_group():
     observer = StateMoments()
     observer.see(q[:2], k[:2], v[:2], log_decay[:2])
     observer.see(q[2:], k[2:], v[2:], log_decay[2:])
-    P, Q = observer.statistics()
+    P, Q = observer.statistics().P, observer.statistics().Q
     S = torch.cat([block for _, block in scalar_decay_states(k, v, log_decay)], dim=1).numpy()
     for group in range(2):
         both = S[:, :, 2 * group : 2 * group + 2]
