@@ -96,7 +96,9 @@ def interpreter() -> None:
 
 
 @pytest.mark.filterwarnings("default")
-@pytest.mark.parametrize(("kernel", "sizes", "steps"), CASES, ids=lambda each: getattr(each, "function", str(each)))
+@pytest.mark.parametrize(
+    ("kernel", "sizes", "steps"), CASES, ids=lambda each: getattr(each, "function", str(each))
+)
 def test_output_and_gradients_agree(
     kernel: Any, sizes: tuple[int, ...], steps: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

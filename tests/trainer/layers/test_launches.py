@@ -3,12 +3,14 @@
 from collections import Counter
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
-from hankelboard.settings.config import parse
-from hankelboard.trainer.data.task import Split, Task
-from hankelboard.trainer.training.model import build_model
 from torch.utils._python_dispatch import TorchDispatchMode
+
+from hankelboard.settings.config import parse
+from hankelboard.trainer.data.task import Split, Task, without_waiting
+from hankelboard.trainer.training.model import build_model
 
 NO_LAUNCH = ("aten::empty", "aten::new_empty", "aten::_unsafe_view", "aten::_reshape_alias")
 
@@ -49,3 +51,21 @@ def launches(family: str, layers: int, length: int, **model: Any) -> int:
 )  # fmt: skip
 def test_a_step_launches_no_more_than(family: str, layers: int, length: int, most: int) -> None:
     assert launches(family, layers, length) <= most
+
+
+def test_a_batch_is_chosen_by_the_same_numbers_on_every_device() -> None:
+    numbers = np.array([5, 0, 3])
+    here = without_waiting(numbers, torch.device("cpu"))
+    assert here.tolist() == [5, 0, 3]
+    assert here.data_ptr() == numbers.ctypes.data  # no copy at all
+
+
+def test_a_batch_for_a_gpu_goes_by_pinned_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A copy from pageable memory waits for the device: once a step."""
+    asked: list[Any] = []
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda self: asked.append("pinned") or self)
+    monkeypatch.setattr(
+        torch.Tensor, "to", lambda self, *args, **kwargs: asked.append((args, kwargs)) or self
+    )
+    without_waiting(np.array([1]), torch.device("cuda"))
+    assert asked == ["pinned", ((torch.device("cuda"),), {"non_blocking": True})]

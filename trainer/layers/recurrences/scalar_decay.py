@@ -28,7 +28,7 @@ CHUNK = 64
 NEVER = -1e4
 """Logarithm of a decay that is 0 in double precision too."""
 AT_ONCE = 1 << 17
-"""Entries of each C×C matrix of products at once on a CPU: 0.5 MiB in single precision, to stay in the cache."""
+"""Entries of each C×C matrix of products at once on a CPU: 0.5 MiB in single precision, for its cache."""
 BLOCK_STATES = 1 << 21
 """Entries of states in a block of `scalar_decay_states`: 8 MiB in single precision."""
 

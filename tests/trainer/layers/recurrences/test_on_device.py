@@ -5,10 +5,16 @@ from typing import Any
 
 import pytest
 import torch
-from hankelboard.settings.config import ModelConfig
-from hankelboard.trainer.layers.recurrences import channel_decay, delta_rule, on_device, scalar_decay, selective
+from torch import Tensor
+
+from hankelboard.trainer.layers.recurrences import (
+    channel_decay,
+    delta_rule,
+    on_device,
+    scalar_decay,
+    selective,
+)
 from hankelboard.trainer.layers.recurrences import installed_kernels as installed
-from torch import Tensor, nn
 
 MODULES = (channel_decay, delta_rule, scalar_decay, selective)
 LENGTHS = [1, 2, 33, 64, 130]
@@ -58,7 +64,11 @@ def worst(kernel: Any, parts: tuple[Tensor, ...]) -> float:
 @pytest.mark.usefixtures("as_on_a_device")
 @pytest.mark.parametrize(("kernel", "sizes"), CASES, ids=lambda each: getattr(each, "function", str(each)))
 def test_output_and_gradients_are_those_of_the_equation(kernel: Any, sizes: tuple[int, ...]) -> None:
-    assert {length: error for length in LENGTHS if (error := worst(kernel, sample(kernel, length, sizes, torch.float64))) > 1e-11} == {}  # noqa: E501
+    assert {
+        length: error
+        for length in LENGTHS
+        if (error := worst(kernel, sample(kernel, length, sizes, torch.float64))) > 1e-11
+    } == {}
     assert worst(kernel, sample(kernel, 130, sizes, torch.float32)) < 2e-5
 
 
@@ -72,7 +82,9 @@ def test_parts_of_time_change_nothing(kernel: Any, monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.usefixtures("as_on_a_device")
 @pytest.mark.parametrize(
-    "kernel", [installed.SCALAR_DECAY, installed.CHANNEL_DECAY, installed.DELTA_RULE], ids=lambda each: each.function
+    "kernel",
+    [installed.SCALAR_DECAY, installed.CHANNEL_DECAY, installed.DELTA_RULE],
+    ids=lambda each: each.function,
 )
 def test_a_decay_of_zero_forgets_everything(kernel: Any) -> None:
     *parts, log_decay = sample(kernel, 100, SIZES[kernel][1], torch.float64)
