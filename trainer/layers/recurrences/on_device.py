@@ -21,7 +21,7 @@ def launches_cost(part: Tensor) -> bool:
 
 
 def spans(length: int, size: int, numbers: int) -> Iterator[slice]:
-    """Yield steps of as many chunks of a size as are worked on at once; a chunk has so many numbers."""
+    """Yield steps of as many chunks of a size as are worked on at once; `numbers` are those of a chunk."""
     several = size * max(1, DEVICE_NUMBERS // numbers)
     for start in range(0, length, several):
         yield slice(start, min(start + several, length))
