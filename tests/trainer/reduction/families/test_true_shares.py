@@ -250,11 +250,13 @@ def test_an_order_without_a_diagonal_form_is_not_stated_either(monkeypatch):
 
 
 def deleted(statistics, order, rank):
-    """Share of the output's energy that deletion of all states but the first ones loses."""
-    M = statistics.M if statistics.M.ndim == 3 else statistics.M[None]
-    order = order if order.ndim == 2 else order[None]
-    lost = [each[np.ix_(gone, gone)].sum() for each, gone in zip(M, order[:, rank:], strict=True)]
-    return sum(lost) / M.sum()
+    """Share of the output's energy, on what was held out, that deletion of all states but the first loses."""
+    lost = whole = 0.0
+    for part, chosen in zip(statistics.judged_on, np.atleast_2d(order), strict=True):
+        terms = part.reads * part.states
+        lost += np.square(terms[:, chosen[rank:]].sum(axis=1)).sum()
+        whole += np.square(terms.sum(axis=1)).sum()
+    return lost / whole
 
 
 def mamba_share(system, method, rank):
