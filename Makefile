@@ -5,7 +5,7 @@ RUNS ?= ./runs
 PORT ?= 8501
 MINUTES ?= 120
 
-.PHONY: demo test check bench bench-headline soak integrations docs clean
+.PHONY: demo test check bench bench-headline soak integrations gpu docs clean
 
 demo: .venv/.installed
 	$(BIN)/hankelboard demo --runs-dir $(RUNS) --port $(PORT)
@@ -30,10 +30,20 @@ soak: .venv/.installed .venv/.chromium
 	$(BIN)/python -m pytest tests/soak.py
 	$(BIN)/python -m benchmarks.soak --minutes $(MINUTES) --csv docs/results/speed/soak.csv
 
-# Behind a real nginx, in a real Chromium. Not part of `make test`: nginx is not to be had everywhere.
-integrations: .venv/.installed .venv/.chromium
+# fla-core's real kernels in Triton's interpreter, on a CPU; then behind a real nginx, in a real Chromium. Not part of
+# `make test`: they take minutes, and nginx is not to be had everywhere.
+integrations: .venv/.installed .venv/.chromium .venv/.fla
+	FLA_FOLDER=.venv/fla OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/integrations/fla_interpreted.py
 	@sh tests/integrations/install_nginx.sh
 	$(BIN)/python -m pytest tests/integrations/behind_nginx.py
+
+# What only a GPU can show, in at most 8 minutes, as a table in results/gpu or $OUT. Installs nothing: it takes the first
+# Python here whose torch sees a GPU, and says what else is missing.
+gpu:
+	@for python in $(BIN)/python $(PYTHON) python; do \
+	  $$python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' 2>/dev/null && \
+	    PYTHONPATH=. exec $$python -m benchmarks.gpu; \
+	done; echo "No Python here has a torch that sees a GPU; without one: python -m benchmarks.gpu --dry-run"; exit 1
 
 # The site of docs/ in site/, strict: a link that leads nowhere fails. Read it with any browser: site/index.html
 docs: .venv/.docs
@@ -50,6 +60,12 @@ docs: .venv/.docs
 # What benchmarks compare with; nothing else needs it.
 .venv/.bench: .venv/.installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
+	@touch $@
+
+# In a folder of its own, without what it depends on: torch is there, and an environment with triton would use it.
+.venv/.fla: .venv/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target .venv/fla \
+	  fla-core==0.6.0 triton==3.9.0 einops==0.8.2
 	@touch $@
 
 .venv/.docs: .venv/.installed

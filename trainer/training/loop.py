@@ -32,7 +32,7 @@ from hankelboard.trainer.compression.run import Run
 from hankelboard.trainer.compression.signals import AskedToEnd, Signals
 from hankelboard.trainer.compression.terminal import say
 from hankelboard.trainer.data.scoring import any_scored
-from hankelboard.trainer.data.task import batch_indices
+from hankelboard.trainer.data.task import batch_indices, without_waiting
 from hankelboard.trainer.data.text import text_record
 from hankelboard.trainer.training import references
 from hankelboard.trainer.training.build import open_session
@@ -240,9 +240,8 @@ def optimizer_step(session: Session) -> tuple[torch.Tensor, torch.Tensor]:
     """Update once; return the loss and whether anything was scored, both still on the device."""
     run, training, train = session.run, session.config.training, session.task.train
     state, optimizer = run.state, run.optimizer
-    chosen = torch.as_tensor(
-        batch_indices(len(train), training.batch, state.position, training.seed), device=run.device
-    )
+    numbers = batch_indices(len(train), training.batch, state.position, training.seed)
+    chosen = without_waiting(numbers, run.device)
     set_learning_rate(optimizer, learning_rate(session.config, state.step))
     run.model.train()
     with session.workload.autocast():

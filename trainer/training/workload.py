@@ -11,7 +11,7 @@ from hankelboard.settings.config import Config
 from hankelboard.storage.schema import Scores
 from hankelboard.trainer.compression.workload import Answers
 from hankelboard.trainer.data.scoring import cross_entropy, judged
-from hankelboard.trainer.data.task import Split, Task, batch_indices
+from hankelboard.trainer.data.task import Split, Task, batch_indices, without_waiting
 from hankelboard.trainer.layers.recurrences.precision import autocast
 from hankelboard.trainer.training.evaluation import answers, evaluate, evaluation_batch
 from hankelboard.trainer.training.model import build_model
@@ -58,7 +58,7 @@ class TaskWorkload:
         count = min(self.config.reduction.calibration, len(train))
         first = max(0, position - count)
         chosen = batch_indices(len(train), count, first, self.config.training.seed)
-        return train.inputs[torch.as_tensor(chosen, device=self.device)]
+        return train.inputs[without_waiting(chosen, self.device)]
 
     def forward_backward(self, model: nn.Module) -> None:
         train, count = self.task.train, self.config.training.batch

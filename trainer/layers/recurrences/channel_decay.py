@@ -22,6 +22,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
+from hankelboard.trainer.layers.recurrences.on_device import carried, join, launches_cost, spans, split
 from hankelboard.trainer.layers.recurrences.precision import in_float32, recurrence
 
 CHUNK = 64
@@ -68,7 +69,8 @@ def channel_decay(q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor) -> Tensor:
     -------
     o : (batch, L, heads, d_v)
     """
-    o: Tensor = _Chunks.apply(q, k, v, log_decay)
+    form = _AllChunks if launches_cost(q) else _Chunks
+    o: Tensor = form.apply(q, k, v, log_decay)
     return o
 
 
@@ -108,23 +110,79 @@ class _Chunks(torch.autograd.Function):
         d_end = torch.zeros_like(end)
         for (steps, size), S in zip(reversed(_chunks(q.shape[1])), reversed(begins), strict=True):
             qc, kc, vc, gc, doc = (_chunk(part, steps, size) for part in (q, k, v, log_decay, do))
-            dqc, dkc, A, before, after = _scores_backward(qc, kc, gc.exp(), doc @ vc.mT)
-            dqc.addcmul_(doc @ S.mT, before)  # (n, T, d_k)
-            dkc.addcmul_(vc @ d_end.mT, after)
-            db = (qc * dqc).sub_(kc * dkc)
-            db[:, -1] += (end * d_end).sum(-1)
-            _put(dg, steps, db.flip(1).cumsum(1).flip(1))
-            _put(dv, steps, torch.baddbmm(A.mT @ doc, kc * after, d_end))
-            _put(dq, steps, dqc)
-            _put(dk, steps, dkc)
+            scored = _scores_backward(qc, kc, gc.exp(), doc @ vc.mT)
+            before = scored[3]
+            derivatives = _derivatives(qc, kc, vc, doc, S, end, d_end, *scored)
+            for whole, part in zip((dq, dk, dv, dg), derivatives, strict=True):
+                _put(whole, steps, part)
             d_end = torch.baddbmm(before[:, -1, :, None] * d_end, (qc * before).mT, doc)
             end = S
         return dq, dk, dv, dg
 
 
+class _AllChunks(torch.autograd.Function):
+    """The same with all chunks at once, for devices; states before them are (chunks · n, d_k, d_v)."""
+
+    @staticmethod
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor) -> Tensor:
+        o, end, begins = torch.empty_like(v), _first_state(k, v).flatten(0, 1), []
+        size = _size(q.shape[1])
+        for steps in _spans(k, v):
+            qc, kc, vc, gc = (split(part[:, steps], size) for part in (q, k, v, log_decay))
+            A, before, after = _scores(qc, kc, gc.exp())
+            S, end = carried(torch.addcmul, (kc * after).mT @ vc, before[:, -1, :, None], end)
+            join(o[:, steps], torch.baddbmm(A @ vc, qc * before, S))
+            begins.append(S)
+        ctx.save_for_backward(q, k, v, log_decay, *begins, end)
+        return o
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, do: Tensor) -> tuple[Tensor, ...]:
+        q, k, v, log_decay, *begins, end = ctx.saved_tensors
+        gradients = tuple(torch.empty_like(part) for part in (q, k, v, log_decay))
+        d_end, n, size = torch.zeros_like(end), len(end), _size(q.shape[1])
+        for steps, S in zip(reversed(_spans(k, v)), reversed(begins), strict=True):
+            qc, kc, vc, gc, doc = (split(part[:, steps], size) for part in (q, k, v, log_decay, do))
+            scored = _scores_backward(qc, kc, gc.exp(), doc @ vc.mT)
+            read, whole = (qc * scored[3]).mT @ doc, scored[3][:, -1, :, None]
+            d_ends, d_end = carried(torch.addcmul, read, whole, d_end, backwards=True)
+            ends = torch.cat([S[n:], end])
+            derivatives = _derivatives(qc, kc, vc, doc, S, ends, d_ends, *scored)
+            for gradient, part in zip(gradients, derivatives, strict=True):
+                join(gradient[:, steps], part)
+            end = S[:n]
+        return gradients
+
+
+def _derivatives(
+    q: Tensor, k: Tensor, v: Tensor, do: Tensor, S: Tensor, end: Tensor, d_end: Tensor,
+    dq: Tensor, dk: Tensor, A: Tensor, before: Tensor, after: Tensor,
+) -> tuple[Tensor, ...]:  # fmt: skip
+    """Return derivatives by q, k, v and log α of chunks between two states; dq, dk are those through A."""
+    dq.addcmul_(do @ S.mT, before)  # (n, T, d_k)
+    dk.addcmul_(v @ d_end.mT, after)
+    db = (q * dq).sub_(k * dk)
+    db[:, -1] += (end * d_end).sum(-1)
+    return dq, dk, torch.baddbmm(A.mT @ do, k * after, d_end), db.flip(1).cumsum(1).flip(1)
+
+
+def _spans(k: Tensor, v: Tensor) -> list[slice]:
+    """Return steps of the chunks that are worked on at once on a device."""
+    batch, length, heads, keys = k.shape
+    size = _size(length)
+    widest = max(size * size, size * keys, size * v.shape[3], keys * v.shape[3])
+    return list(spans(length, size, batch * heads * widest))
+
+
+def _size(length: int) -> int:
+    """Return steps of a chunk, to which the last one is filled up: a power of 2."""
+    return min(CHUNK, 1 << (length - 1).bit_length())
+
+
 def _chunks(length: int) -> list[tuple[slice, int]]:
     """Return steps of each chunk, and to how many they are filled up: a power of 2."""
-    size = min(CHUNK, 1 << (length - 1).bit_length())
+    size = _size(length)
     return [(slice(start, min(start + size, length)), size) for start in range(0, length, size)]
 
 

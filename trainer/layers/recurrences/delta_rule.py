@@ -26,6 +26,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from hankelboard.trainer.layers.recurrences.channel_decay import without_tiny
+from hankelboard.trainer.layers.recurrences.on_device import carried, join, launches_cost, spans, split
 from hankelboard.trainer.layers.recurrences.precision import in_float32, recurrence
 
 CHUNK = 32
@@ -84,7 +85,8 @@ def delta_rule(q: Tensor, k: Tensor, v: Tensor, beta: Tensor, log_decay: Tensor)
     -------
     o : (batch, L, heads, d_v)
     """
-    o: Tensor = _Chunks.apply(q, k, v, beta[..., None], log_decay[..., None])
+    form = _AllChunks if launches_cost(q) else _Chunks
+    o: Tensor = form.apply(q, k, v, beta[..., None], log_decay[..., None])
     return o
 
 
@@ -114,6 +116,71 @@ class _Chunks(torch.autograd.Function):
             for gradient, chunk in zip(gradients, derivatives, strict=True):
                 _put(gradient, steps, chunk)
         return gradients
+
+
+class _AllChunks(torch.autograd.Function):
+    """The same with all chunks at once, for devices; states before them are (chunks · n, d_k, d_v).
+
+    U is linear in the state before its chunk, U = U₀ − W S, so the next state is M S + what was written, and
+    the derivative by a state runs back through Mᵀ.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, *parts: Tensor) -> Tensor:
+        k, v = parts[1:3]
+        o, begins = torch.empty_like(v), []
+        end = k.new_zeros(k.shape[0] * k.shape[2], k.shape[3], v.shape[3])
+        for steps in _spans(k, v):
+            chunks = [split(part[:, steps], CHUNK) for part in parts]
+            M, _, written = _transition(*chunks[1:])
+            S, end = carried(torch.baddbmm, written, M, end)
+            join(o[:, steps], _within(*[*chunks, S])[0])
+            begins.append(S)
+        ctx.save_for_backward(*parts, *begins)
+        return o
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, do: Tensor) -> tuple[Tensor, ...]:
+        parts, begins = ctx.saved_tensors[:5], ctx.saved_tensors[5:]
+        gradients = tuple(torch.empty_like(part) for part in parts)
+        k, v = parts[1:3]
+        d_end = k.new_zeros(k.shape[0] * k.shape[2], k.shape[3], v.shape[3])
+        for steps, S in zip(reversed(_spans(k, v)), reversed(begins), strict=True):
+            *chunks, doc = (split(part[:, steps], CHUNK) for part in (*parts, do))
+            M, W, _ = _transition(*chunks[1:])
+            read = _read_by_output(chunks[0], chunks[1], chunks[4], W, doc)
+            d_ends, d_end = carried(torch.baddbmm, read, M.mT, d_end, backwards=True)
+            derivatives = _within_backward(*[*chunks, S, doc, d_ends])[:-1]
+            for gradient, chunk in zip(gradients, derivatives, strict=True):
+                join(gradient[:, steps], chunk)
+        return gradients
+
+
+def _transition(k: Tensor, v: Tensor, beta: Tensor, log_decay: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return M (n, d_k, d_k) and W (n, T, d_k) of chunks, and what they write into a state 0."""
+    D, gamma = _decays(log_decay)
+    overlap = (D * (k @ k.mT)).tril(-1)
+    both = beta * torch.cat([gamma * k, v], -1)  # (n, T, d_k + d_v)
+    both = torch.linalg.solve_triangular(beta * overlap, both, upper=False, unitriangular=True)
+    W, U = both.split([k.shape[2], v.shape[2]], dim=-1)
+    last = (k * D[:, -1, :, None]).mT  # (n, d_k, T)
+    kept = torch.diag_embed(gamma[:, -1].expand(-1, k.shape[2]))
+    return torch.baddbmm(kept, last, W, alpha=-1.0), W, last @ U
+
+
+def _read_by_output(q: Tensor, k: Tensor, log_decay: Tensor, W: Tensor, do: Tensor) -> Tensor:
+    """Return derivative of the state before a chunk by its output alone, (n, d_k, d_v)."""
+    D, gamma = _decays(log_decay)
+    d_u = (D * (q @ k.mT)).mT @ do
+    return torch.baddbmm(q.mT @ (gamma * do), W.mT, d_u, alpha=-1.0)
+
+
+def _spans(k: Tensor, v: Tensor) -> list[slice]:
+    """Return steps of the chunks that are worked on at once on a device."""
+    batch, length, heads, keys = k.shape
+    width = max(CHUNK, keys + v.shape[3])
+    return list(spans(length, CHUNK, batch * heads * max(CHUNK * width, keys * width)))
 
 
 def _within(

@@ -4,6 +4,7 @@
     flash-linear-attention  chunk_simple_gla           attention, Mamba-2    scalar_decay.py
                             chunk_gla                  GLA                   channel_decay.py
                             chunk_gated_delta_rule     DeltaNet              delta_rule.py
+                            (since 0.6 its operations are the package fla-core, which is enough)
     c                       all of these, and the scan of complex states of LRU and S5 (c_kernels/)
 
 None is required: without a package, or a C compiler, ours compute. Before a kernel is used
@@ -313,6 +314,8 @@ def _sample_scans(draw: Function, batch: int, length: int, columns: int) -> Part
 
 
 MAMBA_SSM, FLA = "mamba-ssm", "flash-linear-attention"
+DISTRIBUTIONS = {FLA: ("fla-core", FLA)}
+"""What is installed for a form: since 0.6 the operations of flash-linear-attention are in fla-core."""
 _TF32 = "; if that is TF32, TRITON_F32_DEFAULT=ieee in the environment makes Triton multiply in float32"
 
 SELECTIVE = InstalledKernel(
@@ -368,6 +371,9 @@ def kernel_versions() -> dict[str, str]:
     """Return the versions of the packages that are installed: they round as their version does."""
     versions = {}
     for package in dict.fromkeys(family.kernel_package for family in FAMILIES.values()):
-        with contextlib.suppress(metadata.PackageNotFoundError, ValueError):  # ValueError: no package at all
-            versions[package] = metadata.version(package)
+        for name in DISTRIBUTIONS.get(package, (package,)):
+            with contextlib.suppress(
+                metadata.PackageNotFoundError, ValueError
+            ):  # ValueError: no package at all
+                versions[name] = metadata.version(name)
     return versions

@@ -49,7 +49,7 @@ def in_float32(function: Callable[Arguments, Result]) -> Callable[Arguments, Res
     def widened(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
         tensors = [each for each in (*args, *kwargs.values()) if isinstance(each, Tensor)]
         device = tensors[0].device.type if tensors else "cpu"
-        inside = torch.is_autocast_enabled(device)
+        inside = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
         with torch.autocast(device, enabled=False) if inside else nullcontext():
             named = {name: _widened(each) for name, each in kwargs.items()}
             return function(*map(_widened, args), **named)

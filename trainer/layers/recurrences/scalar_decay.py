@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from hankelboard.trainer.layers.recurrences.on_device import DEVICE_NUMBERS, launches_cost
 from hankelboard.trainer.layers.recurrences.precision import in_float32, recurrence
 
 CHUNK = 64
@@ -27,7 +28,7 @@ CHUNK = 64
 NEVER = -1e4
 """Logarithm of a decay that is 0 in double precision too."""
 AT_ONCE = 1 << 17
-"""Entries of each C×C matrix of products at once: 0.5 MiB in single precision, to stay in the cache."""
+"""Entries of each C×C matrix of products at once on a CPU: 0.5 MiB in single precision, for its cache."""
 BLOCK_STATES = 1 << 21
 """Entries of states in a block of `scalar_decay_states`: 8 MiB in single precision."""
 
@@ -152,7 +153,8 @@ def _carried(written: Tensor, whole: Tensor, backwards: bool = False) -> Tensor:
 def _slabs(v: Tensor) -> list[slice]:
     """Return chunks to be worked on at once."""
     batch, groups, heads, chunks, size, _ = v.shape
-    several = max(1, AT_ONCE // (batch * groups * heads * size * size))
+    at_once = DEVICE_NUMBERS if launches_cost(v) else AT_ONCE
+    several = max(1, at_once // (batch * groups * heads * size * size))
     return [slice(start, start + several) for start in range(0, chunks, several)]
 
 

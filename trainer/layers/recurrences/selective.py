@@ -9,7 +9,8 @@ backward pass, which keeps the states at the beginning of each block and compute
 
 Every step, channel and state has a decay of its own, so time is no matrix product here: the cost is passes
 over the states. They are made on tiles of sequences and channels that stay in a core's cache, with channels
-next to each other in memory, so that a pass costs the same per state whatever N is.
+next to each other in memory, so that a pass costs the same per state whatever N is. On a device, where calls
+cost more than passes, a block of T steps is scanned in 3 log₂ T calls and twice the multiplications.
 """
 
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from hankelboard.trainer.layers.recurrences.on_device import DEVICE_NUMBERS, launches_cost
 from hankelboard.trainer.layers.recurrences.precision import in_float32, recurrence
 
 STEP_STATES = 1 << 14
@@ -92,14 +94,14 @@ def selective_states(
 
 def _tile(x: Tensor, A: Tensor) -> tuple[int, int]:
     """Return how many sequences and channels are scanned together: those that fit a CPU's cache, else all."""
-    if x.device.type != "cpu":
+    if launches_cost(x):
         return len(x), len(A)
     return max(1, STEP_STATES // A.numel()), min(len(A), max(1, STEP_STATES // A.shape[1]))
 
 
 def _blocks(x: Tensor, A: Tensor) -> list[slice]:
-    least = 1 if x.device.type == "cpu" else DEVICE_STEPS
-    length, size = x.shape[1], max(least, BLOCK_STATES // (len(x) * A.numel()))
+    least, states = (DEVICE_STEPS, DEVICE_NUMBERS) if launches_cost(x) else (1, BLOCK_STATES)
+    length, size = x.shape[1], max(least, states // (len(x) * A.numel()))
     return [slice(start, min(start + size, length)) for start in range(0, length, size)]
 
 
@@ -165,7 +167,11 @@ def _discretise(d: Tensor, driven: Tensor, A: Tensor, B: Tensor, a: Tensor, b: T
 
 
 def _forward(a: Tensor, states: Tensor, h: Tensor) -> Tensor:
-    """Add a[t] ∘ states[t−1] to states[t] in place, h before the first; return the last; a call per step."""
+    """Add a[t] ∘ states[t−1] to states[t] in place, h before the first; return the last."""
+    if launches_cost(a):
+        states[0].addcmul_(a[0], h)
+        _sweep(a.clone(), states)
+        return states[-1]
     for a_t, state in zip(a.unbind(0), states.unbind(0), strict=True):
         h = state.addcmul_(a_t, h)
     return h
@@ -173,10 +179,35 @@ def _forward(a: Tensor, states: Tensor, h: Tensor) -> Tensor:
 
 def _adjoint(a: Tensor, g: Tensor, later: Tensor) -> None:
     """Add a[t+1] ∘ g[t+1] to g[t] in place, backwards; `later` is that product at the last step."""
+    if launches_cost(a):
+        g[-1].add_(later)
+        turned = g.flip(0)
+        _sweep(a.roll(-1, 0).flip(0), turned)
+        g.copy_(turned.flip(0))
+        return
     steps = g.unbind(0)[::-1]  # (batch, N, D) each
     steps[0].add_(later)
     for (after, before), decay in zip(pairwise(steps), a.unbind(0)[:0:-1], strict=True):
         before.addcmul_(decay, after)
+
+
+def _sweep(a: Tensor, states: Tensor) -> None:
+    """Add a[t] ∘ states[t−1] to states[t] in place, T steps in 3 log₂ T calls; a is overwritten.
+
+    Brent and Kung 1982: ends of blocks of 2, 4, 8 … steps first, then what lies between, from the largest on.
+    """
+    halves = [1 << power for power in range((len(a) - 1).bit_length())]
+    for half in halves:
+        ends = slice(2 * half - 1, None, 2 * half)
+        count = len(states[ends])
+        if count:
+            states[ends].addcmul_(a[ends], states[half - 1 :: 2 * half][:count])
+            a[ends].mul_(a[half - 1 :: 2 * half][:count])
+    for half in reversed(halves):
+        between = slice(3 * half - 1, None, 2 * half)
+        count = len(states[between])
+        if count:
+            states[between].addcmul_(a[between], states[2 * half - 1 :: 2 * half][:count])
 
 
 def _time_first(part: Tensor) -> Tensor:

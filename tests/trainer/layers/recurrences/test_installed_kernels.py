@@ -151,11 +151,13 @@ def test_ours_can_be_asked_for(stand_ins, monkeypatch):
 
 def test_versions_of_installed_packages_are_told(tmp_path, monkeypatch):
     assert installed_kernels.kernel_versions() == {}
-    folder = tmp_path / "mamba_ssm-2.2.4.dist-info"
-    folder.mkdir()
-    (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: mamba-ssm\nVersion: 2.2.4\n")
+    for name, version in (("mamba-ssm", "2.2.4"), ("fla-core", "0.6.0")):
+        folder = tmp_path / f"{name.replace('-', '_')}-{version}.dist-info"
+        folder.mkdir()
+        (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     assert versions()["mamba-ssm"] == "2.2.4"
+    assert versions()["fla-core"] == "0.6.0"  # of the form flash-linear-attention: its operations are there
 
 
 def mamba_run(small_run):
