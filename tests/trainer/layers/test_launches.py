@@ -46,11 +46,16 @@ def launches(family: str, layers: int, length: int, **model: Any) -> int:
     [
         ("lru", 2, 64, 320), ("lru", 6, 1024, 1600), ("s4d", 2, 64, 350), ("s5", 2, 64, 430),
         ("mamba", 1, 784, 400), ("mamba2", 2, 784, 500), ("attention", 2, 784, 400),
-        ("gla", 2, 784, 600), ("gla", 1, 784, 400), ("deltanet", 1, 784, 400), ("deltanet", 2, 784, 800),
+        ("gla", 1, 784, 300), ("gla", 2, 784, 570), ("deltanet", 1, 784, 340), ("deltanet", 2, 784, 660),
     ],
 )  # fmt: skip
 def test_a_step_launches_no_more_than(family: str, layers: int, length: int, most: int) -> None:
     assert launches(family, layers, length) <= most
+
+
+@pytest.mark.parametrize(("state_dim", "most"), [(256, 140), (24, 220)], ids=["kernel", "chunks after a cut"])
+def test_every_form_of_a_narrow_layer_launches_no_more_than(state_dim: int, most: int) -> None:
+    assert launches("lru", 1, 784, width=8, state_dim=state_dim) <= most
 
 
 def test_a_batch_is_chosen_by_the_same_numbers_on_every_device() -> None:

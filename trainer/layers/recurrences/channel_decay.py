@@ -242,7 +242,9 @@ def _doubling(before: Tensor, after: Tensor) -> Iterator[int]:
 
 
 def without_tiny(decay: Tensor, *, inplace: bool = False) -> Tensor:
-    """Return decays, (…), with 0 for those whose product with another one would be subnormal."""
+    """Return decays, (…), on a CPU with 0 for those whose product with another one would be subnormal."""
+    if launches_cost(decay):
+        return decay
     return functional.threshold(decay, torch.finfo(decay.dtype).tiny ** 0.5, 0.0, inplace=inplace)
 
 

@@ -31,6 +31,8 @@ from hankelboard.trainer.layers.recurrences.precision import in_float32, recurre
 
 CHUNK = 32
 """Steps of a chunk."""
+DEVICE_CHUNK = 64
+"""The same where a call costs more than what it computes."""
 
 
 def delta_rule_sequential(q: Tensor, k: Tensor, v: Tensor, beta: Tensor, log_decay: Tensor) -> Tensor:
@@ -131,10 +133,12 @@ class _AllChunks(torch.autograd.Function):
         o, begins = torch.empty_like(v), []
         end = k.new_zeros(k.shape[0] * k.shape[2], k.shape[3], v.shape[3])
         for steps in _spans(k, v):
-            chunks = [split(part[:, steps], CHUNK) for part in parts]
-            M, _, written = _transition(*chunks[1:])
+            qc, *chunks, log_decay = (split(part[:, steps], DEVICE_CHUNK) for part in parts)
+            D, gamma = _decays(log_decay)
+            M, W, U, written, _ = _transition(*chunks, D, gamma)
             S, end = carried(torch.baddbmm, written, M, end)
-            join(o[:, steps], _within(*[*chunks, S])[0])
+            U = torch.baddbmm(U, W, S, alpha=-1.0)
+            join(o[:, steps], torch.baddbmm(gamma * (qc @ S), D * (qc @ chunks[0].mT), U))
             begins.append(S)
         ctx.save_for_backward(*parts, *begins)
         return o
@@ -147,40 +151,36 @@ class _AllChunks(torch.autograd.Function):
         k, v = parts[1:3]
         d_end = k.new_zeros(k.shape[0] * k.shape[2], k.shape[3], v.shape[3])
         for steps, S in zip(reversed(_spans(k, v)), reversed(begins), strict=True):
-            *chunks, doc = (split(part[:, steps], CHUNK) for part in (*parts, do))
-            M, W, _ = _transition(*chunks[1:])
-            read = _read_by_output(chunks[0], chunks[1], chunks[4], W, doc)
+            qc, kc, vc, beta, log_decay, doc = (split(part[:, steps], DEVICE_CHUNK) for part in (*parts, do))
+            D, gamma = _decays(log_decay)
+            M, W, U, _, overlap = _transition(kc, vc, beta, D, gamma)
+            U = torch.baddbmm(U, W, S, alpha=-1.0)
+            scores = D * (qc @ kc.mT)
+            read = torch.baddbmm(qc.mT @ (gamma * doc), W.mT, scores.mT @ doc, alpha=-1.0)
             d_ends, d_end = carried(torch.baddbmm, read, M.mT, d_end, backwards=True)
-            derivatives = _within_backward(*[*chunks, S, doc, d_ends])[:-1]
+            within = D, gamma, overlap, _rest(kc, vc, gamma, S), U, scores
+            derivatives = _derivatives(qc, kc, beta, S, doc, d_ends, *within)[:-1]
             for gradient, chunk in zip(gradients, derivatives, strict=True):
                 join(gradient[:, steps], chunk)
         return gradients
 
 
-def _transition(k: Tensor, v: Tensor, beta: Tensor, log_decay: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return M (n, d_k, d_k) and W (n, T, d_k) of chunks, and what they write into a state 0."""
-    D, gamma = _decays(log_decay)
+def _transition(k: Tensor, v: Tensor, beta: Tensor, D: Tensor, gamma: Tensor) -> tuple[Tensor, ...]:
+    """Return M (n, d_k, d_k), W (n, T, d_k), U₀ (n, T, d_v), what that writes into a state 0, and overlap."""
     overlap = (D * (k @ k.mT)).tril(-1)
     both = beta * torch.cat([gamma * k, v], -1)  # (n, T, d_k + d_v)
     both = torch.linalg.solve_triangular(beta * overlap, both, upper=False, unitriangular=True)
     W, U = both.split([k.shape[2], v.shape[2]], dim=-1)
     last = (k * D[:, -1, :, None]).mT  # (n, d_k, T)
     kept = torch.diag_embed(gamma[:, -1].expand(-1, k.shape[2]))
-    return torch.baddbmm(kept, last, W, alpha=-1.0), W, last @ U
-
-
-def _read_by_output(q: Tensor, k: Tensor, log_decay: Tensor, W: Tensor, do: Tensor) -> Tensor:
-    """Return derivative of the state before a chunk by its output alone, (n, d_k, d_v)."""
-    D, gamma = _decays(log_decay)
-    d_u = (D * (q @ k.mT)).mT @ do
-    return torch.baddbmm(q.mT @ (gamma * do), W.mT, d_u, alpha=-1.0)
+    return torch.baddbmm(kept, last, W, alpha=-1.0), W, U, last @ U, overlap
 
 
 def _spans(k: Tensor, v: Tensor) -> list[slice]:
     """Return steps of the chunks that are worked on at once on a device."""
     batch, length, heads, keys = k.shape
-    width = max(CHUNK, keys + v.shape[3])
-    return list(spans(length, CHUNK, batch * heads * max(CHUNK * width, keys * width)))
+    width = max(DEVICE_CHUNK, keys + v.shape[3])
+    return list(spans(length, DEVICE_CHUNK, batch * heads * max(DEVICE_CHUNK, keys) * width))
 
 
 def _within(
@@ -198,22 +198,35 @@ def _written(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return strictly lower part of D∘K Kᵀ (n, T, T), V − γ K S and U (n, T, d_v) each."""
     overlap = (D * (k @ k.mT)).tril(-1)
-    rest = torch.addcmul(v, gamma, k @ S, value=-1.0)
+    rest = _rest(k, v, gamma, S)
     U = torch.linalg.solve_triangular(beta * overlap, beta * rest, upper=False, unitriangular=True)
     return overlap, rest, U
+
+
+def _rest(k: Tensor, v: Tensor, gamma: Tensor, S: Tensor) -> Tensor:
+    return torch.addcmul(v, gamma, k @ S, value=-1.0)
 
 
 def _within_backward(
     q: Tensor, k: Tensor, v: Tensor, beta: Tensor, log_decay: Tensor, S: Tensor, do: Tensor, d_end: Tensor
 ) -> tuple[Tensor, ...]:
-    """Return derivatives of a chunk by q, k, v, β, log a and S, from those by its output and last state.
+    """Return derivatives of a chunk by q, k, v, β, log a and S, from those by its output and last state."""
+    D, gamma = _decays(log_decay)
+    overlap, rest, U = _written(k, v, beta, D, gamma, S)
+    scores = D * (q @ k.mT)
+    return _derivatives(q, k, beta, S, do, d_end, D, gamma, overlap, rest, U, scores)
+
+
+def _derivatives(
+    q: Tensor, k: Tensor, beta: Tensor, S: Tensor, do: Tensor, d_end: Tensor,
+    D: Tensor, gamma: Tensor, overlap: Tensor, rest: Tensor, U: Tensor, scores: Tensor,
+) -> tuple[Tensor, ...]:  # fmt: skip
+    """Return the same from what the forward pass computes within a chunk, too.
 
     Decays enter through D_ts = exp(b_t − b_s) and γ_t = exp(b_t) only, b the running sum of log a. So the
     derivative by b is, row minus column, that by each D_ts times D_ts: no derivative of a product is needed.
     """
-    D, gamma = _decays(log_decay)
-    overlap, rest, U = _written(k, v, beta, D, gamma, S)
-    scores, last = D * (q @ k.mT), D[:, -1, :, None]  # (n, T, T), (n, T, 1)
+    last = D[:, -1, :, None]  # (n, T, 1)
     d_u = torch.baddbmm(scores.mT @ do, k * last, d_end)  # (n, T, d_v)
     d_target = torch.linalg.solve_triangular((beta * overlap).mT, d_u, upper=True, unitriangular=True)
     dv = beta * d_target

@@ -30,7 +30,8 @@ def spans(length: int, size: int, numbers: int) -> Iterator[slice]:
 def split(part: Tensor, size: int) -> Tensor:
     """Map (batch, L, heads, d) to (chunks · batch · heads, size, d), filled up with zeros at the end."""
     chunks = -(-part.shape[1] // size)
-    filled = functional.pad(part, (0, 0, 0, 0, 0, chunks * size - part.shape[1]))
+    missing = chunks * size - part.shape[1]
+    filled = functional.pad(part, (0, 0, 0, 0, 0, missing)) if missing else part
     return filled.unflatten(1, (chunks, size)).permute(1, 0, 3, 2, 4).flatten(0, 2).contiguous()
 
 
