@@ -58,6 +58,10 @@ def test_every_form_of_a_narrow_layer_launches_no_more_than(state_dim: int, most
     assert launches("lru", 1, 784, width=8, state_dim=state_dim) <= most
 
 
+def test_states_of_the_size_of_the_paper_are_kept_on_a_device() -> None:
+    assert launches("lru", 6, 1024, width=512, state_dim=384) <= 1200  # computed again: 1452
+
+
 def test_a_batch_is_chosen_by_the_same_numbers_on_every_device() -> None:
     numbers = np.array([5, 0, 3])
     here = without_waiting(numbers, torch.device("cpu"))

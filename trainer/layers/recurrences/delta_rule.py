@@ -133,12 +133,12 @@ class _AllChunks(torch.autograd.Function):
         o, begins = torch.empty_like(v), []
         end = k.new_zeros(k.shape[0] * k.shape[2], k.shape[3], v.shape[3])
         for steps in _spans(k, v):
-            qc, *chunks, log_decay = (split(part[:, steps], DEVICE_CHUNK) for part in parts)
+            qc, kc, vc, beta, log_decay = (split(part[:, steps], DEVICE_CHUNK) for part in parts)
             D, gamma = _decays(log_decay)
-            M, W, U, written, _ = _transition(*chunks, D, gamma)
+            M, W, U, written, _ = _transition(kc, vc, beta, D, gamma)
             S, end = carried(torch.baddbmm, written, M, end)
             U = torch.baddbmm(U, W, S, alpha=-1.0)
-            join(o[:, steps], torch.baddbmm(gamma * (qc @ S), D * (qc @ chunks[0].mT), U))
+            join(o[:, steps], torch.baddbmm(gamma * (qc @ S), D * (qc @ kc.mT), U))
             begins.append(S)
         ctx.save_for_backward(*parts, *begins)
         return o

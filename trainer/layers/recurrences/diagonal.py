@@ -22,6 +22,7 @@ from torch import Tensor
 
 from hankelboard.trainer.layers.recurrences import scan_choice
 from hankelboard.trainer.layers.recurrences.c_kernels.functions import scan_in_place
+from hankelboard.trainer.layers.recurrences.on_device import DEVICE_NUMBERS, launches_cost
 
 BLOCK_STATES = 1 << 18
 """Complex states per block of time on a CPU: 2 MiB in single precision, so that they stay in its cache."""
@@ -32,9 +33,9 @@ more than the cache does."""
 CHUNK = 8
 """Steps per chunk. 4 and 16 were slower or equal from 64 to 4096 steps; so was √L with ends one by one."""
 KEPT_BYTES = 1 << 25
-"""States of a sequence up to which the scan keeps them for its backward pass. Larger ones are computed again,
-block by block: memory of more than 32 MiB comes from the system anew each time (glibc), which costs about as
-much. Smaller ones would cost 15 to 20 % of the layer."""
+"""States of a sequence on a CPU up to which the scan keeps them for its backward pass. Larger ones are
+computed again, block by block: memory of more than 32 MiB comes from the system anew each time (glibc), which
+costs about as much. Smaller ones would cost 15 to 20 % of the layer."""
 
 
 def lru_sequential(u: Tensor, eigenvalues: Tensor, B: Tensor, C: Tensor) -> Tensor:
@@ -74,7 +75,8 @@ def lru_scan(u: Tensor, eigenvalues: Tensor, B: Tensor, C: Tensor) -> Tensor:
     >>> lru_scan(torch.ones(1, 3, 1), torch.tensor([0.5 + 0j]), one, one).flatten()
     tensor([1.0000, 1.5000, 1.7500])
     """
-    keep = u.shape[0] * u.shape[1] * eigenvalues.nbytes <= KEPT_BYTES
+    most = 4 * DEVICE_NUMBERS if launches_cost(u) else KEPT_BYTES
+    keep = u.shape[0] * u.shape[1] * eigenvalues.nbytes <= most
     return _Scan.apply(u, eigenvalues, B, C, keep and torch.is_grad_enabled())
 
 
