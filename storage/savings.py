@@ -129,6 +129,20 @@ def in_words(savings: Savings) -> str:
     return ", ".join(filter(None, (so_far, to_come(savings["to_come_s"], savings["net_s"]))))
 
 
+def signed(savings: Savings) -> tuple[str, str]:
+    """Return what was saved, and what is to come, with a minus sign where it is lost.
+
+    >>> parts = dict(uncut_s=30.0, steps_s=1.8, cutting_s=3.8)
+    >>> signed(Savings(net_s=-2.0, share=-0.07, to_come_s=11.0, **parts))
+    ('−2.0 s (−7 %)', '+11 s to come')
+    >>> signed(Savings(net_s=2460.0, share=0.31, to_come_s=-11.0, **parts))
+    ('41 min 00 s (31 %)', '−11 s to come')
+    """
+    net, rest = savings["net_s"], savings["to_come_s"]
+    amount = f"{'−' if net < 0 else ''}{figures.duration(abs(net))} ({figures.percent(savings['share'], 0)})"
+    return amount, f"{'−' if rest < 0 else '+'}{figures.duration(abs(rest))} to come"
+
+
 def to_come(seconds: float, so_far: float) -> str:
     """Return what is left to be saved, or to be lost; empty where that is next to nothing.
 

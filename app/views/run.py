@@ -116,14 +116,13 @@ def figures(row: RunRow) -> None:
 
 
 def saved_figure(saved: Savings) -> None:
-    """Draw what the cuts saved against the same training without them."""
-    lost = saved["net_s"] < 0
+    """Draw what the cuts saved against the same training without them; negative where they cost more."""
     frame.figure(
-        "More than uncut so far" if lost else "Saved against uncut so far",
-        f"{labels.duration(abs(saved['net_s']))} ({labels.percent(abs(saved['share']), 0)})",
-        savings.to_come(saved["to_come_s"], saved["net_s"]),
-        help=f"Net: {savings.parts_in_words(saved)}. Seconds per step were measured before and after each "
-        "cut, in turns; the speed of the uncut model is what they say of the training since",
+        "Saved by cuts",
+        *savings.signed(saved),
+        help=f"Cuts {savings.in_words(saved)}. Net: {savings.parts_in_words(saved)}. Seconds per step were "
+        "measured before and after each cut, in turns; the speed of the uncut model is what they say of the "
+        "training since",
     )
 
 

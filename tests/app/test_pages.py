@@ -168,19 +168,15 @@ def test_the_badge_and_the_deadline_are_said(open_page, waiting):
 
 
 def test_what_cuts_saved_stands_on_the_run_and_in_the_list_once_there_was_a_cut(open_page, waiting):
-    assert "uncut so far" not in text_of(open_page("run", run=waiting.id))
+    assert "Saved by cuts" not in text_of(open_page("run", run=waiting.id))
     record = proposals.read_proposal(waiting.paths, 1)
     waiting.apply(1, record, record["ranks"])
     before = waiting.train_s
     waiting.train(1000)
-    saved = (waiting.train_s - before) / 2  # steps took 1.5 times as long
-    for name in ("run", "runs"):
-        told = text_of(open_page(name, run=waiting.id))
-        assert (
-            f"{labels.duration(saved)} (" in told
-            and "against uncut so far" in told
-            and "more to come" in told
-        )
+    saved = labels.duration((waiting.train_s - before) / 2)  # steps took 1.5 times as long
+    on_run, on_runs = (text_of(open_page(name, run=waiting.id)) for name in ("run", "runs"))
+    assert "Saved by cuts" in on_run and f"{saved} (" in on_run and "to come" in on_run
+    assert f"saved {saved} (" in on_runs and "against uncut so far" in on_runs and "more to come" in on_runs
 
 
 # Commands.
