@@ -135,7 +135,7 @@ def measure(model: nn.Module, task: Task, comparison: Comparison, ranks: list[in
     return {
         "rank": ranks[0],
         "predicted": predicted(model, trial, task, ranks),
-        "measured": statistics.fmean(errors(trial, layer_outputs(model, task.val.inputs[:MEASURED_ON]))),
+        "measured": statistics.fmean(errors(trial, received(model, task.val.inputs[:MEASURED_ON]))),
         "before": comparison.before["accuracy"],
         "after": point["accuracy"],
     }
@@ -153,11 +153,16 @@ def predicted(model: nn.Module, trial: nn.Module, task: Task, ranks: list[int]) 
     return statistics.fmean(white_noise_errors(model, trial, task))
 
 
+def received(model: nn.Module, inputs: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """Return what each layer receives and returns."""
+    return [(seen.inputs, seen.output) for seen in layer_outputs(model, inputs)]
+
+
 def white_noise_errors(model: nn.Module, trial: nn.Module, task: Task) -> list[float]:
     """‖y − y_r‖ / ‖y‖ of each layer for white noise of the task's length."""
     generator = torch.Generator().manual_seed(0)
     signals: list[tuple[Tensor, Tensor]] = []
-    seen = layer_outputs(model, task.val.inputs[:1])
+    seen = received(model, task.val.inputs[:1])
     with evaluating(model):
         for (_, layer), (given, _) in zip(reducible_layers(model), seen, strict=True):
             noise = torch.randn(16, *given.shape[1:], generator=generator)

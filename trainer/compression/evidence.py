@@ -166,7 +166,9 @@ class _Measure:
 
     def __init__(self, model: nn.Module, workload: Workload, config: ReductionConfig, occasion: Occasion):
         self.comparison = Comparison(model, workload, config.evidence_samples)
-        self.errors = OutputErrors(model, held_out(workload.calibration_inputs(occasion.position)))
+        self.errors = OutputErrors(
+            model, held_out(workload.calibration_inputs(occasion.position)), workload.forward
+        )
 
     def effects(self, trial: nn.Module) -> Effects:
         """Return what a cut copy changes."""

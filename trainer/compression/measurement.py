@@ -126,7 +126,8 @@ class Measurements:
 
     def _untrained(self) -> nn.Module:
         position = self._run.state.position
-        return calibrate(self._workload.untrained(), self._workload.calibration_inputs(position))
+        workload = self._workload
+        return calibrate(workload.untrained(), workload.calibration_inputs(position), workload.forward)
 
     def followed_ranks(self, opportunity: int) -> list[int] | None:
         """Return the ranks of the run that is followed, None where it was not cut or there is none."""

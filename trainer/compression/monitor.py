@@ -88,7 +88,8 @@ class Monitor:
         """Measure the states of layers that depend on data, once for the same weights."""
         weights = self._weights()
         if weights != self._calibrated:
-            calibrate(self._run.model, self._workload.calibration_inputs(self._run.state.position))
+            inputs = self._workload.calibration_inputs(self._run.state.position)
+            calibrate(self._run.model, inputs, self._workload.forward)
             self._calibrated = weights
 
     def record_spectra(self, snapshot: SnapshotCause) -> None:

@@ -14,11 +14,13 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 import numpy as np
-from torch import Tensor, nn
+from torch import nn
 
 from hankelboard.storage.proposals import nearest_realisable
 from hankelboard.storage.schema import LayerError, ProposalLayer
+from hankelboard.trainer.compression.batches import samples, some, steps
 from hankelboard.trainer.compression.what_if import EVALUATED_STEPS, evaluating, layer_outputs
+from hankelboard.trainer.compression.workload import Forward, call
 from hankelboard.trainer.reduction.reducible import ReducibleLayer
 from hankelboard.trainer.reduction.surgery import apply_reduction, reducible_layers
 
@@ -28,7 +30,7 @@ FEW, GRID = 16, 12
 
 
 def layer_errors(
-    model: nn.Module, inputs: Tensor, ranks: Sequence[Sequence[int]]
+    model: nn.Module, inputs: Any, ranks: Sequence[Sequence[int]], forward: Forward = call
 ) -> list[list[float | None]]:
     """Return the error of each layer's output at each of these ranks; None where it cannot be said.
 
@@ -38,22 +40,24 @@ def layer_errors(
     ----------
     model : Module
         Calibrated, where its states depend on data. It is not changed.
-    inputs : (sequences, L, channels)
+    inputs : (sequences, L, channels), or any batch
         None that a choice of states was fitted to.
     ranks : one list a layer
+    forward : callable
+        Runs the model on the inputs.
     """
-    errors = OutputErrors(model, inputs)
+    errors = OutputErrors(model, inputs, forward)
     return [[errors.at(index, rank) for rank in of_layer] for index, of_layer in enumerate(ranks)]
 
 
 class OutputErrors:
     """The errors of one model's layers on the same sequences; each rank is measured once."""
 
-    def __init__(self, model: nn.Module, inputs: Tensor):
+    def __init__(self, model: nn.Module, inputs: Any, forward: Forward = call):
         """Record what each layer receives and returns, for as many of the sequences as are run at once."""
-        self._inputs = inputs[: max(1, EVALUATED_STEPS // inputs.shape[1])]
+        self._inputs = some(inputs, slice(max(1, EVALUATED_STEPS // steps(inputs))))
         self._layers = [layer for _, layer in reducible_layers(model)]
-        self._signals = layer_outputs(model, self._inputs)
+        self._signals = layer_outputs(model, self._inputs, forward)
         self._systems: dict[int, Any] = {}
         self._known: list[dict[int, float | None]] = [{} for _ in self._layers]
 
@@ -87,12 +91,13 @@ class OutputErrors:
         return errors
 
     def _error(self, index: int, trial: ReducibleLayer) -> float | None:
-        layer, (inputs, outputs) = self._layers[index], self._signals[index]
+        layer, seen = self._layers[index], self._signals[index]
         if trial.state_dim == layer.state_dim:
             return 0.0
         module = cast(nn.Module, trial)
         with evaluating(module):
-            difference, whole = module(inputs) - outputs, layer.from_states(inputs, outputs)
+            difference = module(*seen.args, **seen.kwargs) - seen.output
+            whole = layer.from_states(seen.inputs, seen.output)
             error = float(difference.double().norm() / whole.double().norm())  # 0 / 0 is NaN
         return error if np.isfinite(error) else None
 
@@ -100,7 +105,7 @@ class OutputErrors:
         """Take what was measured of the same model before, from a proposal."""
         for known, record in zip(self._known, layers, strict=True):
             measured = record.get("output_error")
-            if measured and measured["sequences"] == len(self._inputs):
+            if measured and measured["sequences"] == samples(self._inputs):
                 known.update(zip(measured["ranks"], measured["errors"], strict=True))
 
     def record(self, layers: Sequence[ProposalLayer]) -> None:
@@ -109,7 +114,7 @@ class OutputErrors:
             ranks = sorted(rank for rank in known if rank < layer.state_dim)
             measured: LayerError = {
                 "split": SPLIT,
-                "sequences": len(self._inputs),
+                "sequences": samples(self._inputs),
                 "relative_to": "y - D*u" if layer.offers("from_states") else "y",
                 "ranks": ranks,
                 "errors": [known[rank] for rank in ranks],

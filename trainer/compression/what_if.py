@@ -3,6 +3,8 @@
 import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,7 +13,7 @@ from torch.nn import functional
 
 from hankelboard.storage.schema import Effects, Scores
 from hankelboard.trainer.compression import generators
-from hankelboard.trainer.compression.workload import Answers, Workload
+from hankelboard.trainer.compression.workload import Answers, Forward, Workload, call
 from hankelboard.trainer.reduction.surgery import apply_reduction, reducible_layers, restored_on_error
 
 EVALUATED_STEPS = 1 << 16
@@ -84,21 +86,35 @@ class Comparison:
         return effects
 
 
-def layer_outputs(model: nn.Module, inputs: Tensor) -> list[tuple[Tensor, Tensor]]:
+@dataclass(frozen=True)
+class LayerCall:
+    """How a layer was called, and what it returned."""
+
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    output: Any
+
+    @property
+    def inputs(self) -> Any:
+        """What it read: the first argument."""
+        return next(iter((*self.args, *self.kwargs.values())), None)
+
+
+def layer_outputs(model: nn.Module, inputs: Any, forward: Forward = call) -> list[LayerCall]:
     """Return what each reducible layer receives and returns when the model reads `inputs`."""
-    seen: dict[int, tuple[Tensor, Tensor]] = {}
+    seen: dict[int, LayerCall] = {}
     modules = [module for _, module in reducible_layers(model)]
 
     def hook_for(index: int) -> Callable[..., None]:
-        return lambda module, given, result: seen.update({index: (given[0], result)})
+        return lambda module, args, kwargs, output: seen.update({index: LayerCall(args, kwargs, output)})
 
     hooks = [
-        module.register_forward_hook(hook_for(index))  # type: ignore[attr-defined]
+        module.register_forward_hook(hook_for(index), with_kwargs=True)  # type: ignore[attr-defined]
         for index, module in enumerate(modules)
     ]
     try:
         with evaluating(model):
-            model(inputs)
+            forward(model, inputs)
     finally:
         for hook in hooks:
             hook.remove()

@@ -1,7 +1,8 @@
 """What compression asks of a loop: to run a model on the loop's data, which only the loop understands."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from torch import Tensor, nn
 
@@ -19,6 +20,15 @@ class Answers:
     """(scored,) mean loss of each sample in which something is scored, nats."""
     accuracy: FloatArray
     """(scored,) share of right predictions in each of them."""
+
+
+Forward = Callable[[nn.Module, Any], Any]
+"""Runs a model on a batch: (model, batch) -> its output."""
+
+
+def call(model: nn.Module, batch: Any) -> Any:
+    """Run a model that takes the batch as it is."""
+    return model(batch)
 
 
 class Workload(Protocol):
@@ -41,12 +51,16 @@ class Workload(Protocol):
     def answer(self, model: nn.Module, limit: int) -> Answers:
         """Return the predictions for the first `limit` validation samples, in single precision."""
 
-    def calibration_inputs(self, position: int) -> Tensor:
+    def calibration_inputs(self, position: int) -> Any:
         """Return training inputs to measure states on that depend on data, and how far a cut changes outputs.
 
-        The last ones before `position`, counted in samples since the start: a replay measures the same. Every
-        other one is held out: no choice of states is fitted to it.
+        A tensor, or a tuple, list or dict of them whose tensors share the first axis, samples: `forward`
+        understands it. The last ones before `position`, counted in samples since the start: a replay measures
+        the same. Every other one is held out: no choice of states is fitted to it.
         """
+
+    def forward(self, model: nn.Module, inputs: Any) -> Any:
+        """Run a model on calibration inputs, or on some of their samples; return its output."""
 
     def forward_backward(self, model: nn.Module) -> None:
         """Compute loss and gradients of one training batch in the precision of training, to be timed."""

@@ -60,6 +60,10 @@ class TaskWorkload:
         chosen = batch_indices(len(train), count, first, self.config.training.seed)
         return train.inputs[without_waiting(chosen, self.device)]
 
+    def forward(self, model: nn.Module, inputs: Tensor) -> Tensor:
+        logits: Tensor = model(inputs)
+        return logits
+
     def forward_backward(self, model: nn.Module) -> None:
         train, count = self.task.train, self.config.training.batch
         with self.autocast():
